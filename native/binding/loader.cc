@@ -1,0 +1,82 @@
+// palm.node: opens libtorch by absolute path, then libpalm.so beside itself, and returns what that exports.
+//
+// It links neither, so that Node can load it where no libtorch is found, to say so in a sentence. libpalm.so needs
+// libtorch_cpu.so and libc10.so by name only; they are satisfied because both are already in the process.
+#include <dlfcn.h>
+#include <napi.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace {
+
+using Register = napi_value (*)(napi_env env, napi_value create_error);
+
+[[noreturn]] void fail(const Napi::Function& create_error, const std::string& argument, const std::string& received,
+                       const std::string& fix) {
+  Napi::Env env = create_error.Env();
+  Napi::Object detail = Napi::Object::New(env);
+  detail.Set("argument", argument);
+  detail.Set("received", received);
+  detail.Set("fix", fix);
+  throw Napi::Error(env, create_error.Call({Napi::String::New(env, "libtorch"), detail}));
+}
+
+// What dlopen has against `path`, which it puts in front of the reason unless a dependency is to blame.
+std::string last_dl_error(const std::string& path) {
+  const char* reason = dlerror();
+  const std::string message = reason == nullptr ? "no reason given" : reason;
+  const std::string prefix = path + ": ";
+  return message.starts_with(prefix) ? message.substr(prefix.size()) : message;
+}
+
+void* open_or_fail(const Napi::Function& create_error, const std::string& path, const char* fix) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) fail(create_error, path, last_dl_error(path), fix);
+  return library;
+}
+
+// A part that only a CUDA build has. The CPU works without it, so a failure is a warning.
+void open_if_present(Napi::Env env, const std::string& path) {
+  if (access(path.c_str(), R_OK) != 0 || dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return;
+  const std::string warning = "palm-rlhf goes on without CUDA: " + last_dl_error("");
+  Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+  process.Get("emitWarning").As<Napi::Function>().Call(process, {Napi::String::New(env, warning)});
+}
+
+std::string own_folder() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0) return ".";
+  const std::string path = info.dli_fname;
+  return path.substr(0, path.rfind('/'));
+}
+
+// load(libtorch, createError): the exports of libpalm.so, for this thread's environment.
+Napi::Value load(const Napi::CallbackInfo& call) {
+  const std::string lib = call[0].As<Napi::String>().Utf8Value() + "/lib/";
+  const Napi::Function create_error = call[1].As<Napi::Function>();
+
+  const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";
+  open_or_fail(create_error, lib + "libc10.so", other_libtorch);
+  open_or_fail(create_error, lib + "libtorch_cpu.so", other_libtorch);
+  open_if_present(call.Env(), lib + "libtorch_cuda.so");
+  open_if_present(call.Env(), lib + "libtorch.so");
+
+  const char* rebuild = "It was compiled for libtorch " LIBTORCH_VERSION
+                        "; reinstall palm-rlhf, or in a clone run `npm run build:native`.";
+  const std::string palm = own_folder() + "/libpalm.so";
+  void* library = open_or_fail(create_error, palm, rebuild);
+  auto palm_register = reinterpret_cast<Register>(dlsym(library, "palm_register"));
+  if (palm_register == nullptr) fail(create_error, palm, last_dl_error(palm), rebuild);
+  return Napi::Value(call.Env(), palm_register(call.Env(), create_error));
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  exports.Set("libtorch", LIBTORCH_VERSION);
+  exports.Set("load", Napi::Function::New(env, load, "load"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(palm, initialise)
