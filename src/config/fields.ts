@@ -1,0 +1,45 @@
+/** Fields that several schemas share, so that each is described once. */
+import { z } from 'zod';
+
+/** A whole number of at least 1. */
+export const count = z.int().min(1);
+/** A probability below 1, as of dropout. */
+export const probability = z.number().min(0).lt(1);
+
+export const seed = z.int().min(0).default(0).describe('seed of everything that is drawn at random');
+
+export const device = z
+  .string()
+  .regex(/^(cpu|cuda(:\d{1,3})?)$/)
+  .default('cpu')
+  .meta({ description: 'where to compute: cpu, cuda or cuda:N', expected: 'cpu, cuda or cuda:N' });
+
+export const dtype = z
+  .enum(['float32', 'bfloat16', 'float64'])
+  .default('float32')
+  .describe('element type that the model computes in');
+
+/** Two decay rates of an optimizer's running means. */
+export function betas(first: number, second: number) {
+  return z
+    .tuple([probability, probability])
+    .default([first, second])
+    .describe('decay of the running means of gradient and squared gradient');
+}
+
+/** Width of the adapters that are trained in place of all weights; false trains all weights. */
+export const lora = z
+  .union([count, z.literal(false)])
+  .default(8)
+  .describe('rank of the adapters that are trained; false (--no-lora) trains all weights');
+
+/** When a run is saved and how much of it is kept. */
+export function checkpoint(every: number) {
+  return z
+    .strictObject({
+      every: count.default(every).describe('steps between checkpoints; the last step always has one'),
+      keep: count.default(2).describe('newest checkpoints to keep'),
+    })
+    .prefault({})
+    .describe('when the run is saved');
+}

@@ -1,0 +1,80 @@
+/** Command-line flags, made from a schema: what nests in a file is dotted on the command line (`--model.dim 256`). */
+import { type ConfigSchema, expectation, type FieldSchema, fieldSchema } from './schema.ts';
+
+/** One flag; `name` has no dashes. */
+export interface Flag {
+  name: string;
+  description: string;
+  /** What the value may be, in words; for booleans there is no value to give. */
+  expected: string;
+  default: unknown;
+  required: boolean;
+  /** Whether `--name VALUE` is understood, and whether `--no-name` is, meaning false. */
+  takesValue: boolean;
+  takesNo: boolean;
+  /** The value that the text after the flag stands for. Text of the wrong type stays text, for the schema to refuse. */
+  parse(text: string): unknown;
+}
+
+/** The flags of a schema in the order of its fields, those of nested objects included. */
+export function flagsOf(schema: ConfigSchema): Flag[] {
+  return nestedFlags(fieldSchema(schema), '', true);
+}
+
+/**
+ * Lays flag values over what a file said: `{ 'model.dim': 256 }` replaces `dim` in the object `model`. Undefined values
+ * are flags that were not given. Neither argument is changed.
+ */
+export function mergeFlags(file: Record<string, unknown>, flags: Record<string, unknown>): Record<string, unknown> {
+  const merged = { ...file };
+  for (const [name, value] of Object.entries(flags)) {
+    if (value !== undefined) setAt(merged, name.split('.'), value);
+  }
+  return merged;
+}
+
+function nestedFlags(object: FieldSchema, prefix: string, parentRequired: boolean): Flag[] {
+  return Object.entries(object.properties ?? {}).flatMap(([key, field]) => {
+    const required = parentRequired && (object.required ?? []).includes(key);
+    return field.properties
+      ? nestedFlags(field, `${prefix}${key}.`, required)
+      : [flagOf(`${prefix}${key}`, field, required)];
+  });
+}
+
+function flagOf(name: string, field: FieldSchema, required: boolean): Flag {
+  const kinds = field.anyOf ?? [field];
+  return {
+    name,
+    description: field.description ?? '',
+    expected: expectation(field),
+    default: field.default,
+    required,
+    takesValue: kinds.some((kind) => kind.type !== 'boolean'),
+    takesNo: kinds.some((kind) => kind.type === 'boolean'),
+    parse: (text) => parseText(text, kinds),
+  };
+}
+
+function parseText(text: string, kinds: FieldSchema[]): unknown {
+  const list = kinds.find((kind) => kind.prefixItems);
+  if (list) return text.split(',').map((item) => parseText(item.trim(), list.prefixItems ?? []));
+  const numeric = kinds.some((kind) => kind.type === 'number' || kind.type === 'integer');
+  return numeric && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
+}
+
+// Where the file has something other than an object, that stays, so that the schema's message speaks of it.
+function setAt(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
+  if (key === undefined) return;
+  const inner = Object.hasOwn(target, key) ? target[key] : undefined;
+  if (rest.length === 0) target[key] = value;
+  else if (inner === undefined || isObject(inner)) {
+    const copy = { ...inner };
+    setAt(copy, rest, value);
+    target[key] = copy;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

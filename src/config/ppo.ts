@@ -1,0 +1,56 @@
+/** How a policy is trained by proximal policy optimisation; docs/ppo.md has the formulas. */
+import { z } from 'zod';
+import { checkpoint, count, device, lora, seed } from './fields.ts';
+import { samplingConfig } from './sampling.ts';
+
+// PPO trains on the distribution that it sampled from, so there are no filters, and greedy responses teach nothing.
+const sampling = z.strictObject({
+  maxNewTokens: samplingConfig.shape.maxNewTokens.default(64),
+  temperature: z.number().gt(0).default(1).describe('divides the logits, in sampling and in training'),
+  samplesPerPrompt: samplingConfig.shape.samplesPerPrompt,
+});
+
+const adaptiveKl = z.strictObject({
+  target: z.number().gt(0).describe('KL to the reference policy per response that klWeight is steered towards'),
+  horizon: z.number().gt(0).default(10000).describe('responses over which klWeight adapts'),
+});
+
+const loss = z.strictObject({
+  clip: z.number().gt(0).default(0.2).describe('the probability ratio counts only within 1 ± clip'),
+  valueClip: z.number().gt(0).default(0.2).describe('how far a value may move from that of the rollout'),
+  valueWeight: z.number().min(0).default(0.1).describe('weight of the value loss'),
+  entropyWeight: z.number().min(0).default(0).describe('weight of the entropy bonus'),
+});
+
+export const ppoConfig = z.strictObject({
+  steps: count.default(100).describe('iterations: roll out, judge, learn'),
+  rolloutBatch: count.default(32).describe('prompts in an iteration'),
+  maxPromptLength: count.default(256).describe('tokens of a prompt that are kept, from its end'),
+  sampling: sampling.prefault({}).describe('how responses are drawn'),
+  klWeight: z.number().min(0).default(0.05).describe('cost of KL to the reference policy, per nat'),
+  adaptiveKl: adaptiveKl.optional().describe('steers klWeight, where given'),
+  missingEosPenalty: z.number().min(0).default(0).describe('taken from the score of a response that did not end'),
+  gamma: z.number().min(0).max(1).default(1).describe('discount of later rewards'),
+  lambda: z.number().min(0).max(1).default(0.95).describe('bias against variance in advantages: 1 has no bias'),
+  whiten: z.boolean().default(true).describe('give advantages mean 0 and variance 1 over the iteration'),
+  epochs: count.default(4).describe('passes over the responses of an iteration'),
+  minibatchSize: count.default(16).describe('responses in a minibatch'),
+  accumulate: count.default(1).describe('minibatches whose gradients make one optimizer step'),
+  lr: z.number().gt(0).default(3e-4).describe('learning rate'),
+  loss: loss.prefault({}).describe('the loss of policy and value'),
+  approxKlStop: z
+    .number()
+    .gt(0)
+    .optional()
+    .describe('ends the passes of an iteration once the policy moved so far, in nats per token'),
+  maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
+  lora,
+  checkpoint: checkpoint(50),
+  seed,
+  device,
+});
+
+/** What PPO takes besides models, prompts and a reward. */
+export type PpoConfigInput = z.input<typeof ppoConfig>;
+/** The same with every default filled in. */
+export type PpoConfig = z.output<typeof ppoConfig>;

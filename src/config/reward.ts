@@ -1,0 +1,36 @@
+/** How a reward model is trained on pairs of a chosen and a rejected response. */
+import { z } from 'zod';
+import { betas, checkpoint, count, device, lora, probability, seed } from './fields.ts';
+
+export const rewardConfig = z.strictObject({
+  epochs: count.default(1).describe('times that every pair is seen'),
+  batchSize: count.default(16).describe('pairs in a batch'),
+  accumulate: count.default(1).describe('batches whose gradients make one step'),
+  maxLength: z.int().min(2).default(512).describe('tokens of prompt and response; longer prompts lose their beginning'),
+  maxPromptLength: count.default(256).describe('tokens of a prompt that are kept, from its end'),
+  lr: z.number().gt(0).default(3e-4).describe('highest learning rate'),
+  minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
+  warmupSteps: z.int().min(0).default(20).describe('steps over which the learning rate rises to lr'),
+  betas: betas(0.9, 0.999),
+  weightDecay: z.number().min(0).default(0).describe('weight decay of AdamW'),
+  maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
+  lora,
+  dropout: probability.default(0).describe('dropout before the head, while training'),
+  validationFraction: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.05)
+    .describe('share of the pairs held out where no other file is given'),
+  evaluateEvery: count
+    .default(100)
+    .describe('steps between evaluations on held-out pairs; the last step always has one'),
+  checkpoint: checkpoint(200),
+  seed,
+  device,
+});
+
+/** What training a reward model takes besides pairs. */
+export type RewardConfigInput = z.input<typeof rewardConfig>;
+/** The same with every default filled in. */
+export type RewardConfig = z.output<typeof rewardConfig>;

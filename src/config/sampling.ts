@@ -1,0 +1,20 @@
+/** How tokens are drawn. Filters apply in the order topK, topP, minP, after the temperature; without a value they are off. */
+import { z } from 'zod';
+import { count, seed } from './fields.ts';
+
+export const samplingConfig = z.strictObject({
+  maxNewTokens: count.describe('longest response, in tokens'),
+  temperature: z.number().min(0).default(1).describe('divides the logits; 0 takes the likeliest token'),
+  topK: count.optional().describe('keep the k likeliest tokens'),
+  topP: z.number().gt(0).lte(1).optional().describe('keep the likeliest tokens that together reach probability p'),
+  minP: z.number().min(0).lt(1).optional().describe('keep tokens of at least p times the highest probability'),
+  eosToken: z.int().min(0).optional().describe('token that ends a response; none unless given'),
+  padToken: z.int().min(0).optional().describe('token behind a response; eosToken, else 0, unless given'),
+  samplesPerPrompt: count.default(1).describe('responses drawn for each prompt'),
+  seed: seed.unwrap().optional().describe('seed of the draws; a new one each time unless given'),
+});
+
+/** What generation takes besides prompts. */
+export type SamplingConfigInput = z.input<typeof samplingConfig>;
+/** The same with every default filled in. */
+export type SamplingConfig = z.output<typeof samplingConfig>;

@@ -1,0 +1,64 @@
+/** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
+import { ArgumentError } from '../errors.ts';
+
+/** A rise over `warmupSteps`, then a fall from `lr` to `minLr` (a tenth of it unless given) at step `steps`. */
+export interface Schedule {
+  lr: number;
+  minLr?: number | undefined;
+  warmupSteps: number;
+  steps: number;
+  decay: 'cosine' | 'linear' | 'constant';
+}
+
+/**
+ * The learning rate of a step, counted from 0. The warm-up is linear and never 0: step s has (s + 1) / warmupSteps of
+ * `lr`. The step after the warm-up has `lr`, the last one almost `minLr`, and steps beyond `steps` have `minLr`.
+ * @throws ArgumentError when `minLr` is above `lr`, where a decay would rise.
+ */
+export function learningRate(step: number, schedule: Schedule): number {
+  const { lr, minLr = lr / 10, warmupSteps, steps, decay } = schedule;
+  if (minLr > lr)
+    throw new ArgumentError({ argument: 'minLr', received: String(minLr), expected: `at most lr, ${lr}` });
+  if (step < warmupSteps) return (lr * (step + 1)) / warmupSteps;
+  if (decay === 'constant') return lr;
+  const progress = Math.min(1, (step - warmupSteps) / Math.max(1, steps - warmupSteps));
+  const share = decay === 'cosine' ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress;
+  return minLr + (lr - minLr) * share;
+}
+
+/**
+ * The adaptive weight of the KL penalty of Ziegler et al. 2019, section 2.2: after n responses whose mean KL to the
+ * reference policy was kl nats,
+ *
+ *   weight ← weight · (1 + clip(kl / target − 1, −0.2, 0.2) · n / horizon)
+ */
+export class AdaptiveKl {
+  #weight: number;
+  readonly #target: number;
+  readonly #horizon: number;
+
+  constructor(weight: number, { target, horizon }: { target: number; horizon: number }) {
+    this.#weight = weight;
+    this.#target = target;
+    this.#horizon = horizon;
+  }
+
+  get weight(): number {
+    return this.#weight;
+  }
+
+  /** Takes in the mean KL, in nats per response, of `responses` responses. */
+  update(kl: number, responses: number): void {
+    const error = Math.min(0.2, Math.max(-0.2, kl / this.#target - 1));
+    this.#weight *= 1 + (error * responses) / this.#horizon;
+  }
+
+  /** What a checkpoint must keep. */
+  state(): { weight: number } {
+    return { weight: this.#weight };
+  }
+
+  restore({ weight }: { weight: number }): void {
+    this.#weight = weight;
+  }
+}

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { ArgumentError } from '../src/errors.ts';
+import { AdaptiveKl, learningRate, type Schedule } from '../src/trainers/schedule.ts';
+
+const schedule: Schedule = { lr: 1, minLr: 0.2, warmupSteps: 4, steps: 12, decay: 'cosine' };
+
+function rates(given: Schedule, steps: number[]): number[] {
+  return steps.map((step) => learningRate(step, given));
+}
+
+describe('learningRate', () => {
+  it('rises in equal parts and never from 0', () => {
+    expect(rates(schedule, [0, 1, 2, 3])).toEqual([0.25, 0.5, 0.75, 1]);
+  });
+
+  it('falls along half a cosine', () => {
+    // A quarter of the way: 0.2 + 0.8 · (1 + cos 45°) / 2.
+    expect(learningRate(4, schedule)).toBe(1);
+    expect(learningRate(6, schedule)).toBeCloseTo(0.882842712474619, 14);
+    expect(learningRate(8, schedule)).toBeCloseTo(0.6, 14);
+    expect(rates(schedule, [12, 13, 1000])).toEqual([0.2, 0.2, 0.2]);
+  });
+
+  it('falls along a line, or not at all', () => {
+    expect(learningRate(6, { ...schedule, decay: 'linear' })).toBeCloseTo(0.8, 14);
+    expect(learningRate(12, { ...schedule, decay: 'linear' })).toBeCloseTo(0.2, 14);
+    expect(rates({ ...schedule, decay: 'constant' }, [2, 4, 12, 99])).toEqual([0.75, 1, 1, 1]);
+  });
+
+  it('ends at a tenth of the highest rate unless told', () => {
+    expect(learningRate(12, { ...schedule, minLr: undefined })).toBe(0.1);
+  });
+
+  it('needs no warm-up, and a warm-up may outlast the run', () => {
+    expect(rates({ ...schedule, warmupSteps: 0 }, [0, 12])).toEqual([1, 0.2]);
+    expect(rates({ ...schedule, warmupSteps: 100 }, [0, 11])).toEqual([0.01, 0.12]);
+    expect(learningRate(12, { ...schedule, warmupSteps: 12 })).toBe(1);
+  });
+
+  it('refuses an end above the start', () => {
+    expect(() => learningRate(0, { ...schedule, minLr: 2 })).toThrow(ArgumentError);
+  });
+});
+
+describe('AdaptiveKl', () => {
+  it('moves the weight by the relative error, clipped to a fifth, in proportion to the responses seen', () => {
+    const kl = new AdaptiveKl(0.15, { target: 6, horizon: 10000 });
+    kl.update(6.6, 500); // error 0.1: a factor of 1 + 0.1 · 0.05
+    expect(kl.weight).toBeCloseTo(0.15 * 1.005, 15);
+    kl.update(60, 1000); // error 9, clipped to 0.2
+    expect(kl.weight).toBeCloseTo(0.15 * 1.005 * 1.02, 15);
+    kl.update(0, 1000); // error −1, clipped to −0.2
+    expect(kl.weight).toBeCloseTo(0.15 * 1.005 * 1.02 * 0.98, 15);
+  });
+
+  it('stays where the target is met', () => {
+    const kl = new AdaptiveKl(0.15, { target: 6, horizon: 10000 });
+    kl.update(6, 512);
+    expect(kl.weight).toBe(0.15);
+  });
+
+  it('goes on from a saved state', () => {
+    const one = new AdaptiveKl(0.15, { target: 6, horizon: 1000 });
+    one.update(7, 100);
+    const other = new AdaptiveKl(0.9, { target: 6, horizon: 1000 });
+    other.restore(JSON.parse(JSON.stringify(one.state())));
+    one.update(2, 100);
+    other.update(2, 100);
+    expect(other.weight).toBe(one.weight);
+  });
+});
