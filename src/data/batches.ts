@@ -1,0 +1,71 @@
+import { ArgumentError, printable } from '../errors.ts';
+import { deriveSeed, Random } from './random.ts';
+
+/** How far the batches have come: `position` items of the epoch `epoch` were given out. */
+export interface BatchesState {
+  epoch: number;
+  position: number;
+}
+
+/**
+ * Endless batches of the indices 0 to size - 1: every epoch in its own order, which depends on seed and epoch alone, so that a
+ * position is all there is to save. An epoch's last, short batch is filled from the next epoch.
+ */
+export class Batches {
+  private readonly size: number;
+  private readonly batchSize: number;
+  private readonly seed: number;
+  private epoch = 0;
+  private position = 0;
+  private order: Uint32Array;
+
+  /** @throws ArgumentError unless size and batchSize are at least 1. */
+  constructor({ size, batchSize, seed }: { size: number; batchSize: number; seed: number }) {
+    checkCount('size', size, 1);
+    checkCount('batchSize', batchSize, 1);
+    this.size = size;
+    this.batchSize = batchSize;
+    this.seed = seed;
+    this.order = this.shuffled(0);
+  }
+
+  /** The next `batchSize` indices. */
+  next(): number[] {
+    const batch: number[] = [];
+    while (batch.length < this.batchSize) {
+      if (this.position === this.size) this.enter(this.epoch + 1, 0);
+      const end = Math.min(this.size, this.position + this.batchSize - batch.length);
+      for (const index of this.order.subarray(this.position, end)) batch.push(index);
+      this.position = end;
+    }
+    return batch;
+  }
+
+  state(): BatchesState {
+    return { epoch: this.epoch, position: this.position };
+  }
+
+  /** Goes on from a `state()` of batches with the same size and seed. @throws ArgumentError for a place that is not there. */
+  restore({ epoch, position }: BatchesState): void {
+    checkCount('epoch', epoch, 0);
+    checkCount('position', position, 0, this.size);
+    this.enter(epoch, position);
+  }
+
+  private enter(epoch: number, position: number): void {
+    if (epoch !== this.epoch) this.order = this.shuffled(epoch);
+    this.epoch = epoch;
+    this.position = position;
+  }
+
+  private shuffled(epoch: number): Uint32Array {
+    const order = Uint32Array.from({ length: this.size }, (_, index) => index);
+    return new Random(deriveSeed(this.seed, epoch)).shuffle(order);
+  }
+}
+
+function checkCount(argument: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+  throw new ArgumentError({ argument, received: printable(value), expected: `an integer ${range}` });
+}
