@@ -1,0 +1,29 @@
+/**
+ * Fills prebuilds/<platform>-<arch> for the tarball: the addon under the name that node-gyp-build looks for, libpalm.so
+ * beside it, both stripped. They must be compiled against the release that `palm libtorch install` fetches.
+ */
+import { copyFileSync, readdirSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { findLibtorchToBuild, LIBTORCH_VERSION } from '../dist/libtorch.js';
+
+const prebuildify = promisify(createRequire(import.meta.url)('prebuildify'));
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
+
+try {
+  const { version, path } = findLibtorchToBuild();
+  if (version !== LIBTORCH_VERSION) {
+    throw new Error(`Prebuilds are compiled against libtorch ${LIBTORCH_VERSION}; ${path} holds ${version}.`);
+  }
+  rmSync(folder, { recursive: true, force: true });
+  await prebuildify({ cwd: root, napi: true, strip: true, nodeGyp: join(root, 'scripts/cmake-js-shim.mjs') });
+  // It moves the addon out of the build folder, where this clone loads it from.
+  copyFileSync(join(folder, 'palm-rlhf.node'), join(root, 'build/Release/palm.node'));
+  console.log(`prebuilds/${process.platform}-${process.arch}: ${readdirSync(folder).join(', ')}`);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,145 @@
+/** `palm doctor`: what this machine has, what the package found on it, and what to do about what is missing. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { Command } from 'commander';
+import { findLibtorch, type Libtorch } from '../libtorch.ts';
+import { addon } from '../native.ts';
+
+/** Everything that `palm doctor --json` prints. Sizes are in bytes. */
+export interface DoctorReport {
+  ok: boolean;
+  /** Why the addon cannot be loaded, with the remedy. */
+  problem?: string;
+  versions: { palm: string; node: string; platform: string; glibc: string | undefined };
+  libtorch?: Libtorch;
+  cpu: {
+    model: string;
+    cores: number;
+    features: string[];
+    threads?: number;
+    capability?: string;
+    float32Precision?: string;
+  };
+  memory: { total: number; free: number; limit: number | undefined };
+  /** `cudaDevices` is what libtorch can use, `devices` what the driver reports. */
+  gpu: { cudaDevices?: number; devices: string[]; driver: string | undefined };
+}
+
+/** The `doctor` command. It sets exit code 1 when the addon or libtorch cannot be loaded. */
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('print versions, hardware and where libtorch was looked for')
+    .option('--json', 'print JSON')
+    .action(({ json = false }: { json?: boolean }) => {
+      const report = examine();
+      console.log(json ? JSON.stringify(report, null, 2) : format(report));
+      if (!report.ok) process.exitCode = 1;
+    });
+}
+
+/** Looks at everything; never throws for something that is missing. */
+export function examine(): DoctorReport {
+  const machine = {
+    versions: {
+      palm: packageVersion(),
+      node: process.versions.node,
+      platform: `${process.platform}-${process.arch}`,
+      glibc: glibc(),
+    },
+    cpu: { model: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), features: cpuFeatures() },
+    memory: { total: totalmem(), free: freemem(), limit: memoryLimit() },
+    gpu: gpus(),
+  };
+  try {
+    const info = addon().info();
+    return {
+      ok: true,
+      ...machine,
+      libtorch: findLibtorch(info.libtorch),
+      cpu: {
+        ...machine.cpu,
+        threads: info.threads,
+        capability: info.cpuCapability,
+        float32Precision: info.float32Precision,
+      },
+      gpu: { ...machine.gpu, cudaDevices: info.cudaDevices },
+    };
+  } catch (error) {
+    return { ok: false, problem: error instanceof Error ? error.message : String(error), ...machine };
+  }
+}
+
+function packageVersion(): string {
+  return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string })
+    .version;
+}
+
+function glibc(): string | undefined {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime;
+}
+
+const FEATURES = ['avx', 'avx2', 'fma', 'f16c', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'sve', 'bf16'];
+
+/** The instruction sets of /proc/cpuinfo that matter to libtorch. */
+function cpuFeatures(): string[] {
+  const flags = new Set(
+    read('/proc/cpuinfo')
+      .match(/^(?:flags|Features)\s*: (.*)$/m)?.[1]
+      ?.split(' '),
+  );
+  return FEATURES.filter((feature) => flags.has(feature));
+}
+
+/** The cgroup's limit, where it is below what the machine has. */
+function memoryLimit(): number | undefined {
+  const limit = process.constrainedMemory();
+  return limit > 0 && limit < totalmem() ? limit : undefined;
+}
+
+/** What the NVIDIA driver says, through nvidia-smi or else /proc. */
+function gpus(): { devices: string[]; driver: string | undefined } {
+  const driver = read('/proc/driver/nvidia/version').match(/Kernel Module.*?(\d+\.[\d.]+)/)?.[1];
+  const query = ['--query-gpu=name,memory.total', '--format=csv,noheader'];
+  const { status, stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8', timeout: 10_000 });
+  return { devices: status === 0 ? stdout.trim().split('\n').filter(Boolean) : [], driver };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** The report as aligned lines in sections. */
+function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport): string {
+  const gigabytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const rows: [string, string | number | undefined][] = [
+    ['palm-rlhf', versions.palm],
+    ['node', `${versions.node} (${versions.platform})`],
+    ['glibc', versions.glibc],
+    ['libtorch', libtorch ? `${libtorch.version}+${libtorch.variant}` : 'not loaded'],
+    ['  path', libtorch?.path],
+    ...(libtorch?.trace ?? []).map(({ source, place, outcome }): [string, string] => [
+      `  ${source}`,
+      `${place}: ${outcome}`,
+    ]),
+    ['cpu', `${cpu.model}, ${cpu.cores} ${cpu.cores === 1 ? 'core' : 'cores'}`],
+    ['  features', cpu.features.join(' ') || undefined],
+    ['  libtorch uses', cpu.capability],
+    ['  threads', cpu.threads],
+    ['  float32 products', cpu.float32Precision],
+    ['memory', `${gigabytes(memory.total)}, ${gigabytes(memory.free)} free`],
+    ['  limit (cgroup)', memory.limit === undefined ? 'none' : gigabytes(memory.limit)],
+    ['gpu', gpu.devices.join('; ') || 'none'],
+    ['  driver', gpu.driver],
+    ['  usable by libtorch', gpu.cudaDevices],
+  ];
+  const shown = rows.filter(([, value]) => value !== undefined);
+  const width = Math.max(...shown.map(([name]) => name.length));
+  const table = shown.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n');
+  return problem === undefined ? table : `${table}\n\n${problem}`;
+}

@@ -1,0 +1,52 @@
+/** `palm libtorch install | use | where`. */
+import { Command } from 'commander';
+import { LibtorchError } from '../errors.ts';
+import {
+  findLibtorch,
+  findLibtorchToBuild,
+  formatTrace,
+  installLibtorch,
+  type Libtorch,
+  saveLibtorchChoice,
+} from '../libtorch.ts';
+import { addon } from '../native.ts';
+
+/** The `libtorch` command with its three sub-commands. Failures are thrown for the program to print. */
+export function libtorchCommand(): Command {
+  const command = new Command('libtorch').description('fetch, choose or find libtorch, which does the computing');
+  command
+    .command('install')
+    .description('fetch libtorch with pip into your cache, where it is found from then on')
+    .option('--cuda', 'the build for NVIDIA GPUs instead of the one for CPUs')
+    .action(async ({ cuda = false }: { cuda?: boolean }) => {
+      const { path, version, variant } = await installLibtorch({ cuda, note: console.error });
+      console.log(`libtorch ${version}+${variant} is in ${path}`);
+    });
+  command
+    .command('use')
+    .description('load the libtorch at PATH from now on')
+    .argument('<PATH>', 'a libtorch folder, or the torch folder of a Python')
+    .action((path: string) => {
+      const { version, variant, path: absolute } = saveLibtorchChoice(path);
+      console.log(`libtorch ${version}+${variant} at ${absolute} is used from now on.`);
+    });
+  command
+    .command('where')
+    .description('print the folder of the libtorch in use, and where it was looked for')
+    .action(() => {
+      const { path, trace } = libtorchInUse();
+      console.error(formatTrace(trace));
+      console.log(path);
+    });
+  return command;
+}
+
+/** The libtorch that the addon loads or, where none is built yet, that it would be compiled against. */
+function libtorchInUse(): Libtorch {
+  try {
+    return findLibtorch(addon().info().libtorch);
+  } catch (error) {
+    if (error instanceof LibtorchError) throw error;
+    return findLibtorchToBuild();
+  }
+}
