@@ -1,0 +1,329 @@
+/** The same thing computed in two ways is the same: with and without cache, merged or scoped, in pieces or at once. */
+import { describe, expect, it } from 'vitest';
+import type { PaLM } from '../src/palm.ts';
+import type { Parameter, Tensor } from '../src/tensor.ts';
+import { distance, relativeDistance } from './parity/numbers.ts';
+import { drawn, ids, palmOf, palmShapes, rewardModelOf, rewardShapes } from './parity/weights.ts';
+
+const SIZE = { numTokens: 23, dim: 20, depth: 3, heads: 3, dimHead: 8, ffMult: 3 };
+const FLOAT64 = { ...SIZE, dtype: 'float64' } as const;
+// Rotary tables are float32 in float64 models too, and xpos centres them on the length.
+const ROTARY = 1e-5;
+const EXACT = 1e-10;
+
+/** Four sequences, right-padded with 0 to the longest. */
+const LENGTHS = [11, 4, 7, 2];
+const ALONE = LENGTHS.map((length, row) => ids(length, SIZE.numTokens, 40 + row));
+const WIDTH = Math.max(...LENGTHS);
+const PADDED = ALONE.map((row) => [...row, ...Array<number>(WIDTH - row.length).fill(0)]);
+const REAL = LENGTHS.map((end) => Array.from({ length: WIDTH }, (_, t) => t < end));
+/** All real tokens but the first of a row are targets. */
+const TARGETS = REAL.map((row) => row.map((real, t) => real && t > 0));
+
+function palm64(seed = 1): Promise<PaLM> {
+  return palmOf(drawn(palmShapes(SIZE, { actor: 4 }), seed), FLOAT64);
+}
+
+/** The tensor's numbers, whatever their type. */
+async function numbers(tensor: Tensor): Promise<number[]> {
+  return Array.from(await tensor.data(), Number);
+}
+
+/** A [B, T] tensor as rows. */
+async function matrix(tensor: Tensor): Promise<number[][]> {
+  const flat = await numbers(tensor);
+  const width = tensor.shape[1] as number;
+  return Array.from({ length: tensor.shape[0] as number }, (_, row) => flat.slice(row * width, (row + 1) * width));
+}
+
+/** The gradients of all parameters, one after the other. */
+async function gradients(parameters: Parameter[]): Promise<number[]> {
+  const all: number[] = [];
+  for (const parameter of parameters) {
+    using grad = await parameter.grad();
+    for (const element of (await grad?.data()) ?? []) all.push(Number(element));
+  }
+  return all;
+}
+
+describe('log-probs of what was sampled are those of the forward pass', () => {
+  const prompts = [
+    [3, 1, 4, 1, 5, 9, 2],
+    [6, 5],
+    [3, 5, 8, 9],
+  ];
+
+  it.each([
+    {},
+    { temperature: 0.6 },
+    { topK: 4 },
+    { topP: 0.7 },
+    { minP: 0.15 },
+    { temperature: 1.4, topK: 9, topP: 0.85, minP: 0.05 },
+  ])('%o', async (sampling) => {
+    using palm = await palm64();
+    const eosToken = 7;
+    using out = await palm.generate({
+      prompts,
+      maxNewTokens: 20,
+      eosToken,
+      seed: 5,
+      scope: 'actor',
+      samplesPerPrompt: 4,
+      ...sampling,
+    });
+    using forward = await palm.forward(out.sequences, { scope: 'actor' });
+    const sequences = await matrix(out.sequences);
+    const mask = await matrix(out.responseMask);
+    const logits = await numbers(forward.logits);
+    const width = sequences[0]?.length as number;
+    const expected = sequences.flatMap((sequence, row) =>
+      sequence.map((token, t) => {
+        if (!mask[row]?.[t]) return 0;
+        const start = (row * width + t - 1) * SIZE.numTokens;
+        return Math.log(distribution(logits.slice(start, start + SIZE.numTokens), sampling)[token] as number);
+      }),
+    );
+    expect(distance(await numbers(out.logProbs), expected)).toBeLessThan(ROTARY);
+  });
+});
+
+interface Filters {
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+}
+
+/** The distribution that is sampled from: temperature, top-k, top-p, min-p, each on what the one before left. */
+function distribution(
+  logits: number[],
+  { temperature = 1, topK = logits.length, topP = 1, minP = 0 }: Filters,
+): number[] {
+  const top = Math.max(...logits);
+  const weights = logits.map((logit) => Math.exp((logit - top) / temperature));
+  const order = weights.map((_, token) => token).sort((a, b) => (weights[b] as number) - (weights[a] as number));
+  let kept = order.slice(0, topK);
+  const mass = sum(kept.map((token) => weights[token] as number));
+  let before = 0;
+  kept = kept.filter((token) => {
+    const keep = before < topP * mass;
+    before += weights[token] as number;
+    return keep;
+  });
+  kept = kept.filter((token) => (weights[token] as number) >= minP); // the likeliest token weighs 1
+  const total = sum(kept.map((token) => weights[token] as number));
+  return weights.map((weight, token) => (kept.includes(token) ? weight / total : 0));
+}
+
+function sum(values: number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
+
+describe('a scope merged into the weights is the scope applied beside them', () => {
+  it('logits', async () => {
+    using palm = await palm64();
+    using scoped = await palm.forward(PADDED, { scope: 'actor' });
+    await palm.mergeScope('actor');
+    using merged = await palm.forward(PADDED);
+    expect(distance(await merged.logits.data(), await scoped.logits.data())).toBeLessThan(EXACT);
+  });
+
+  it('generation', async () => {
+    const sampling = { prompts: [[3, 1, 4], [1]], maxNewTokens: 16, seed: 3 };
+    using palm = await palm64();
+    using scoped = await palm.generate({ ...sampling, scope: 'actor' });
+    await palm.mergeScope('actor');
+    using merged = await palm.generate(sampling);
+    expect(await numbers(merged.sequences)).toEqual(await numbers(scoped.sequences));
+  });
+});
+
+describe('a row in a padded batch is the row alone', () => {
+  it('logits and embeddings', async () => {
+    using palm = await palm64();
+    using batch = await palm.forward(PADDED, { scope: 'actor' });
+    for (const name of ['logits', 'embeddings'] as const) {
+      const together = await numbers(batch[name]);
+      const size = together.length / (PADDED.length * WIDTH);
+      for (const [row, tokens] of ALONE.entries()) {
+        using alone = await palm.forward([tokens], { scope: 'actor' });
+        const start = row * WIDTH * size;
+        expect(distance(await alone[name].data(), together.slice(start, start + tokens.length * size))).toBeLessThan(
+          ROTARY,
+        );
+      }
+    }
+  });
+
+  it('logits of a model that looks both ways, where negative ids are padding', async () => {
+    using palm = await palmOf(drawn(palmShapes(SIZE), 2), { ...FLOAT64, causal: false });
+    const padded = PADDED.map((row, i) => row.map((token, t) => (REAL[i]?.[t] ? token : -1)));
+    using batch = await palm.forward(padded);
+    const together = await numbers(batch.logits);
+    for (const [row, tokens] of ALONE.entries()) {
+      using alone = await palm.forward([tokens]);
+      const start = row * WIDTH * SIZE.numTokens;
+      const expected = together.slice(start, start + tokens.length * SIZE.numTokens);
+      expect(distance(await alone.logits.data(), expected)).toBeLessThan(EXACT);
+    }
+  });
+
+  it('the loss', async () => {
+    using palm = await palm64();
+    using batch = await palm.loss(PADDED, { mask: TARGETS });
+    const denominator = sum(LENGTHS.map((length) => length - 1));
+    let total = 0;
+    for (const tokens of ALONE) {
+      using alone = await palm.loss([tokens], { denominator });
+      total += await alone.item();
+    }
+    expect(Math.abs((await batch.item()) - total)).toBeLessThan(ROTARY);
+  });
+
+  it('greedy generation, each row up to its own end', async () => {
+    using palm = await palm64();
+    const sampling = { maxNewTokens: 24, temperature: 0, padToken: 0 };
+    using free = await palm.generate({ prompts: ALONE, ...sampling });
+    // A token that some row meets and another does not, so that ends are ragged.
+    const answers = (await matrix(free.sequences)).map((row, i) => row.slice(LENGTHS[i], (LENGTHS[i] as number) + 24));
+    const eosToken = answers.flat().find((token) => answers.some((row) => !row.includes(token))) as number;
+    using batch = await palm.generate({ prompts: ALONE, ...sampling, eosToken });
+    const together = await matrix(batch.sequences);
+    const mask = await matrix(batch.responseMask);
+    for (const [row, prompt] of ALONE.entries()) {
+      using alone = await palm.generate({ prompts: [prompt], ...sampling, eosToken });
+      const [expected = []] = await matrix(alone.sequences);
+      const padding = Array<number>((together[row] as number[]).length - expected.length).fill(0);
+      expect(together[row]).toEqual([...expected, ...padding]);
+      expect(mask[row]).toEqual([...expected.map((_, t) => Number(t >= prompt.length)), ...padding]);
+    }
+  });
+
+  it('scores', async () => {
+    using model = await rewardModelOf(drawn(rewardShapes(SIZE, 4), 6), FLOAT64);
+    const promptLengths = [3, 1, 2, 1];
+    using batch = await model.score(PADDED, { promptLengths, mask: REAL });
+    const expected: number[] = [];
+    for (const [row, tokens] of ALONE.entries()) {
+      using alone = await model.score([tokens], { promptLengths: [promptLengths[row] as number] });
+      expected.push(await alone.item());
+    }
+    expect(distance(await batch.data(), expected)).toBeLessThan(ROTARY);
+  });
+});
+
+describe('gradients of pieces add up to those of the whole', () => {
+  it('the next-token loss, over ragged rows', async () => {
+    using whole = await palm64();
+    using pieces = await palm64();
+    const denominator = sum(LENGTHS.map((length) => length - 1));
+    using loss = await whole.loss(PADDED, { mask: TARGETS });
+    await loss.backward();
+    let total = 0;
+    for (const rows of [[0], [1, 2, 3]]) {
+      const pick = <T>(from: T[]) => rows.map((row) => from[row] as T);
+      using piece = await pieces.loss(pick(PADDED), { mask: pick(TARGETS), denominator });
+      await piece.backward();
+      total += await piece.item();
+    }
+    expect(Math.abs(total - (await loss.item()))).toBeLessThan(EXACT);
+    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
+      EXACT,
+    );
+  });
+
+  it('the regression of a reward model', async () => {
+    const weights = drawn(rewardShapes(SIZE, 0), 7);
+    using whole = await rewardModelOf(weights, FLOAT64);
+    using pieces = await rewardModelOf(weights, FLOAT64);
+    const labels = [0.5, -1, 2, 1];
+    using loss = await whole.loss(PADDED, { mask: REAL, labels });
+    await loss.backward();
+    for (const row of [0, 1, 2, 3]) {
+      const input = { mask: [REAL[row] as boolean[]], labels: [labels[row] as number], denominator: 4 };
+      using piece = await pieces.loss([PADDED[row] as number[]], input);
+      await piece.backward();
+    }
+    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
+      EXACT,
+    );
+  });
+
+  it('the ranking loss, a mean over prompts of different numbers of pairs', async () => {
+    const weights = drawn(rewardShapes(SIZE, 0), 8);
+    using whole = await rewardModelOf(weights, FLOAT64);
+    using pieces = await rewardModelOf(weights, FLOAT64);
+    // Prompt 0 has three ranked answers, prompt 1 two.
+    const rows = [0, 1, 2, 3, 0];
+    const groups = [0, 0, 0, 1, 1];
+    const ranks = [1, 0, 2, 1, 0];
+    const input = (from: number, to: number) => {
+      const picked = rows.slice(from, to);
+      return {
+        sequences: picked.map((row) => PADDED[row] as number[]),
+        mask: picked.map((row) => REAL[row] as boolean[]),
+        groups: groups.slice(from, to),
+        ranks: ranks.slice(from, to),
+      };
+    };
+    const { sequences, ...all } = input(0, 5);
+    using loss = await whole.rankingLoss(sequences, all);
+    await loss.backward();
+    for (const [from, to] of [
+      [0, 3],
+      [3, 5],
+    ] as const) {
+      const { sequences, ...piece } = input(from, to);
+      using part = await pieces.rankingLoss(sequences, { ...piece, denominator: 2 });
+      await part.backward();
+    }
+    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
+      EXACT,
+    );
+  });
+});
+
+describe('generation', () => {
+  it('streamed is generation at once, from the same seed', async () => {
+    using palm = await palm64();
+    const sampling = { maxNewTokens: 40, temperature: 0.9, topK: 12, seed: 11, eosToken: 7 };
+    const prompt = [3, 1, 4];
+    const tokens: number[] = [];
+    const logProbs: number[] = [];
+    for await (const { token, logProb } of palm.stream({ prompt, ...sampling })) {
+      tokens.push(token);
+      logProbs.push(logProb);
+    }
+    using out = await palm.generate({ prompts: [prompt], ...sampling });
+    expect([...prompt, ...tokens]).toEqual(await numbers(out.sequences));
+    expect(distance(logProbs, (await numbers(out.logProbs)).slice(prompt.length))).toBeLessThan(EXACT);
+  });
+
+  it('samples of a prompt stand together, in the order of the prompts', async () => {
+    using palm = await palm64();
+    const prompts = [[3, 1, 4], [1, 5], [9]];
+    using out = await palm.generate({ prompts, maxNewTokens: 12, samplesPerPrompt: 3, seed: 2 });
+    const sequences = await matrix(out.sequences);
+    expect(sequences).toHaveLength(9);
+    for (const [row, sequence] of sequences.entries()) {
+      const prompt = prompts[Math.floor(row / 3)] as number[];
+      expect(sequence.slice(0, prompt.length)).toEqual(prompt);
+    }
+    for (const first of [0, 3, 6]) {
+      const samples = new Set(sequences.slice(first, first + 3).map(String));
+      expect(samples.size).toBe(3);
+    }
+  });
+
+  it('is the same from the same seed and another from another', async () => {
+    using palm = await palm64();
+    const draw = async (seed: number) => {
+      using out = await palm.generate({ prompts: [[3, 1, 4]], maxNewTokens: 24, seed });
+      return numbers(out.sequences);
+    };
+    const first = await draw(1);
+    expect(await draw(1)).toEqual(first);
+    expect(await draw(2)).not.toEqual(first);
+  });
+});
