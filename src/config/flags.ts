@@ -7,6 +7,8 @@ export interface Flag {
   description: string;
   /** What the value may be, in words; for booleans there is no value to give. */
   expected: string;
+  /** A word or two that stands for the value in help, such as `n`. */
+  placeholder: string;
   default: unknown;
   required: boolean;
   /** Whether `--name VALUE` is understood, and whether `--no-name` is, meaning false. */
@@ -48,12 +50,19 @@ function flagOf(name: string, field: FieldSchema, required: boolean): Flag {
     name,
     description: field.description ?? '',
     expected: expectation(field),
+    placeholder: placeholder(kinds[0] ?? field),
     default: field.default,
     required,
     takesValue: kinds.some((kind) => kind.type !== 'boolean'),
     takesNo: kinds.some((kind) => kind.type === 'boolean'),
     parse: (text) => parseText(text, kinds),
   };
+}
+
+function placeholder(kind: FieldSchema): string {
+  if (kind.enum) return kind.enum.join('|');
+  if (kind.prefixItems) return kind.prefixItems.map(placeholder).join(',');
+  return kind.type === 'integer' ? 'n' : kind.type === 'number' ? 'x' : 'text';
 }
 
 function parseText(text: string, kinds: FieldSchema[]): unknown {

@@ -3,12 +3,15 @@ import { z } from 'zod';
 import { betas, checkpoint, count, device, dtype, seed } from './fields.ts';
 import { palmConfig } from './palm.ts';
 
-const model = palmConfig.omit({ numTokens: true, device: true, dtype: true, seed: true, ignoreIndex: true }).extend({
-  dim: palmConfig.shape.dim.default(128),
-  depth: palmConfig.shape.depth.default(4),
-  heads: palmConfig.shape.heads.default(4),
-  dimHead: palmConfig.shape.dimHead.default(32),
-});
+// The tokenizer gives the vocabulary, the run the device and the precision, and text is always modelled causally.
+const model = palmConfig
+  .omit({ numTokens: true, causal: true, device: true, dtype: true, seed: true, ignoreIndex: true })
+  .extend({
+    dim: palmConfig.shape.dim.default(128),
+    depth: palmConfig.shape.depth.default(4),
+    heads: palmConfig.shape.heads.default(4),
+    dimHead: palmConfig.shape.dimHead.default(32),
+  });
 
 export const pretrainConfig = z.strictObject({
   model: model.prefault({}).describe('the model; its vocabulary is the tokenizer’s'),

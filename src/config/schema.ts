@@ -56,8 +56,7 @@ export function expectation(field: FieldSchema): string {
   if (field.anyOf) return field.anyOf.map(expectation).join(' or ');
   if (field.const !== undefined) return String(field.const);
   if (field.enum) return `one of ${field.enum.join(', ')}`;
-  if (field.prefixItems)
-    return `a list of ${field.prefixItems.length}: ${field.prefixItems.map(expectation).join('; ')}`;
+  if (field.prefixItems) return `${field.prefixItems.length} values, each ${expectation(field.prefixItems[0] ?? {})}`;
   if (field.type === 'boolean') return 'true or false';
   if (field.type === 'number' || field.type === 'integer') return numberExpectation(field);
   return field.type === 'string' ? 'text' : `an ${field.type}`;

@@ -1,0 +1,55 @@
+#!/usr/bin/env node
+/**
+ * The `palm` command. It ends with 0 when all went well, 1 when something failed, and 2 when it was asked wrongly.
+ * Commands import what needs libtorch only when they run, so that help is instant and works without it.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { ConfigError, PalmError } from '../errors.ts';
+import { doctorCommand } from './doctor.ts';
+import { libtorchCommand } from './libtorch.ts';
+
+function program(): Command {
+  const palm = new Command('palm')
+    .description('Train PaLM-style language models with human feedback.')
+    .version(packageVersion(), '--version', 'print the version');
+  for (const command of [doctorCommand(), libtorchCommand()]) palm.addCommand(command);
+  return throwing(palm);
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Makes a command and all below it throw where commander would end the process. */
+function throwing(command: Command): Command {
+  command.exitOverride();
+  command.commands.forEach(throwing);
+  return command;
+}
+
+/** Prints what went wrong and returns the exit code. Commander has already printed its own errors. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  console.error(`error: ${readable(error)}`);
+  if (process.env.PALM_DEBUG) console.error(error);
+  return error instanceof ConfigError ? 2 : 1;
+}
+
+/** The message, with what to do about it on a line of its own. */
+function readable(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message } = error;
+  const fix = error instanceof PalmError ? error.fix : undefined;
+  return fix && message.endsWith(` ${fix}`) ? `${message.slice(0, -fix.length - 1)}\n${fix}` : message;
+}
+
+// A reader that has seen enough, such as `head`, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}

@@ -1,0 +1,78 @@
+/** Commands that are configured: by flags, over a file, over the defaults. */
+import { existsSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import type { z } from 'zod';
+import { readConfigFile } from '../config/file.ts';
+import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
+import { type ConfigSchema, parseConfig } from '../config/schema.ts';
+import { ArgumentError } from '../errors.ts';
+import { savedConfigPath } from './run-directory.ts';
+
+/** A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. */
+export function configuredCommand<S extends ConfigSchema>(
+  name: string,
+  schema: S,
+  run: (config: z.output<S>) => Promise<void>,
+): Command {
+  const flags = flagsOf(schema);
+  return command(name, flags).action(async ({ config: file, ...given }: Record<string, unknown>) => {
+    await run(parseConfig(schema, layered(file, given), name));
+  });
+}
+
+/**
+ * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
+ * from the configuration that was saved there, below file and flags.
+ */
+export function runCommand<S extends ConfigSchema>(
+  name: string,
+  schema: S,
+  run: (config: z.output<S>, resume: boolean) => Promise<void>,
+): Command {
+  const flags = flagsOf(schema);
+  return command(name, flags)
+    .option('--resume', 'go on with the run in --out, from its last checkpoint and with its configuration')
+    .action(async ({ config: file, resume = false, ...given }: Record<string, unknown>) => {
+      const saved = resume === true ? savedConfig(given.out) : {};
+      await run(parseConfig(schema, layered(file, given, saved), name), resume === true);
+    });
+}
+
+function command(name: string, flags: Flag[]): Command {
+  const result = new Command(name).option('--config <file>', 'YAML or JSON with the options below; flags go before it');
+  for (const option of flags.flatMap(optionsOf)) result.addOption(option);
+  return result;
+}
+
+// Defaults are told here but filled in by the schema, or they would go before the file. Of two switches help shows the
+// one that changes something.
+function optionsOf(flag: Flag): Option[] {
+  const preset = flag.default === undefined ? '' : ` (default: ${flag.default})`;
+  const on = new Option(
+    flag.takesValue ? `--${flag.name} <${flag.placeholder}>` : `--${flag.name}`,
+    `${flag.description}${flag.required ? ' (required)' : preset}`,
+  );
+  if (flag.takesValue) on.argParser((text) => flag.parse(text));
+  if (!flag.takesNo) return [on];
+  const off = new Option(`--no-${flag.name}`, `not: ${flag.description}`);
+  return [on.hideHelp(!flag.takesValue && flag.default === true), off.hideHelp(flag.default !== true)];
+}
+
+function layered(file: unknown, flags: Record<string, unknown>, saved: Record<string, unknown> = {}) {
+  const given = typeof file === 'string' ? readConfigFile(file) : {};
+  return mergeFlags({ ...saved, ...given }, flags);
+}
+
+function savedConfig(out: unknown): Record<string, unknown> {
+  if (typeof out !== 'string') {
+    throw new ArgumentError({
+      argument: '--resume',
+      received: 'no --out',
+      fix: 'Add --out with the run to go on with.',
+    });
+  }
+  const path = savedConfigPath(out);
+  if (existsSync(path)) return readConfigFile(path);
+  const received = 'a folder without a run';
+  throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+}

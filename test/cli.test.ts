@@ -1,0 +1,173 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { configuredCommand, runCommand } from '../src/cli/options.ts';
+import { openRun } from '../src/cli/run-directory.ts';
+import { betas, count, lora } from '../src/config/fields.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-cli-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const schema = z.strictObject({
+  out: z.string().describe('where to'),
+  steps: count.default(10).describe('how often'),
+  verbose: z.boolean().default(false).describe('say more'),
+  whiten: z.boolean().default(true).describe('make white'),
+  model: z.strictObject({ dim: count.default(8).describe('width') }).prefault({}),
+  betas: betas(0.9, 0.99),
+  lora,
+});
+type Config = z.output<typeof schema>;
+
+function file(name: string, text: string): string {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+}
+
+async function configured(...args: string[]): Promise<Config> {
+  let seen: Config | undefined;
+  const command = configuredCommand('test', schema, async (config) => {
+    seen = config;
+  });
+  await command
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .parseAsync(args, { from: 'user' });
+  return seen as Config;
+}
+
+async function resumed(...args: string[]): Promise<[Config, boolean]> {
+  let seen: [Config, boolean] | undefined;
+  const command = runCommand('test', schema, async (config, resume) => {
+    seen = [config, resume];
+  });
+  await command.exitOverride().parseAsync(args, { from: 'user' });
+  return seen as [Config, boolean];
+}
+
+describe('a configured command', () => {
+  it('goes by its flags, then the file, then the defaults', async () => {
+    const config = file('a.yaml', 'steps: 20\nmodel: { dim: 16 }\nwhiten: false\nout: there\n');
+    expect(await configured('--out', 'here')).toEqual({
+      out: 'here',
+      steps: 10,
+      verbose: false,
+      whiten: true,
+      model: { dim: 8 },
+      betas: [0.9, 0.99],
+      lora: 8,
+    });
+    expect(await configured('--config', config)).toMatchObject({
+      out: 'there',
+      steps: 20,
+      whiten: false,
+      model: { dim: 16 },
+    });
+    expect(await configured('--config', config, '--steps', '5', '--model.dim', '32', '--whiten')).toMatchObject({
+      steps: 5,
+      whiten: true,
+      model: { dim: 32 },
+    });
+  });
+
+  it('has switches that turn things off', async () => {
+    expect(await configured('--out', 'x', '--no-whiten', '--verbose', '--no-lora')).toMatchObject({
+      whiten: false,
+      verbose: true,
+      lora: false,
+    });
+    expect(await configured('--out', 'x', '--lora', '4', '--betas', '0.8,0.9')).toMatchObject({
+      lora: 4,
+      betas: [0.8, 0.9],
+    });
+  });
+
+  it('refuses wrong values and missing ones, wherever they come from', async () => {
+    await expect(configured('--out', 'x', '--steps', 'many')).rejects.toThrow(
+      'test.steps: got "many", expected an integer',
+    );
+    await expect(configured('--out', 'x', '--steps', '-1')).rejects.toThrow('test.steps: got -1');
+    await expect(configured()).rejects.toThrow('test.out: got nothing');
+    await expect(configured('--config', file('b.json', '{ "stepz": 1, "out": "x" }'))).rejects.toThrow(
+      'Did you mean steps?',
+    );
+    await expect(configured('--stepz', '1')).rejects.toThrow('Did you mean --steps?');
+    await expect(configured('--config', join(folder, 'none.yaml'))).rejects.toThrow('none.yaml: got the error ENOENT');
+  });
+
+  it('explains every flag with its default, and of two switches the one that changes something', () => {
+    const help = configuredCommand('test', schema, async () => {}).helpInformation();
+    expect(help).toMatch(/--out <text> +where to \(required\)/);
+    expect(help).toMatch(/--model\.dim <n> +width \(default: 8\)/);
+    expect(help).toMatch(/--no-whiten +not: make white/);
+    expect(help).not.toMatch(/ --whiten/);
+    expect(help).toMatch(/--verbose +say more/);
+    expect(help).not.toContain('--no-verbose');
+  });
+});
+
+describe('a run', () => {
+  it('keeps its configuration, and goes on with it when resumed', async () => {
+    const out = join(folder, 'run');
+    const [config, resume] = await resumed('--out', out, '--steps', '7');
+    expect(resume).toBe(false);
+    const run = openRun(out, config, resume);
+    expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(config);
+    expect(run.metrics).toBe(join(out, 'metrics.jsonl'));
+
+    const [again, resumeAgain] = await resumed('--out', out, '--resume', '--model.dim', '9');
+    expect(resumeAgain).toBe(true);
+    expect(again).toEqual({ ...config, model: { dim: 9 } });
+    openRun(out, again, true);
+    expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(again);
+    expect(() => openRun(out, config, false)).toThrow('Add --resume to go on with it');
+  });
+
+  it('cannot be resumed where there is none', async () => {
+    await expect(resumed('--out', join(folder, 'empty'), '--resume')).rejects.toThrow('got a folder without a run');
+    await expect(resumed('--resume')).rejects.toThrow('Add --out');
+  });
+
+  it('says where it cannot write', () => {
+    expect(() => openRun(join(file('plain', ''), 'run'), {}, false)).toThrow(/--out .*got the error (ENOTDIR|EEXIST)/);
+  });
+});
+
+describe('palm', () => {
+  function palm(args: string[], env: Record<string, string> = {}) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, PALM_DEBUG: '', ...env },
+    });
+    return { status, stdout, stderr };
+  }
+
+  it('has help', () => {
+    const { status, stdout } = palm(['--help']);
+    expect(status).toBe(0);
+    for (const command of ['doctor', 'libtorch']) expect(stdout).toContain(`\n  ${command}`);
+  });
+
+  it('ends with 2 and the nearest name when it was asked wrongly', () => {
+    expect(palm(['docter'])).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: "error: unknown command 'docter'\n(Did you mean doctor?)\n",
+    });
+    expect(palm(['doctor', '--jsn'])).toMatchObject({
+      status: 2,
+      stderr: "error: unknown option '--jsn'\n(Did you mean --json?)\n",
+    });
+  });
+
+  it('ends with 1 and two lines when something failed, and shows the stack on request', () => {
+    const failed = palm(['libtorch', 'use', join(folder, 'nowhere')]);
+    expect(failed.status).toBe(1);
+    expect(failed.stderr).toMatch(/^error: .*nowhere.*\n.+\n$/);
+    const { stderr } = palm(['libtorch', 'use', join(folder, 'nowhere')], { PALM_DEBUG: '1' });
+    expect(stderr).toContain('    at ');
+  });
+});
