@@ -320,8 +320,8 @@ async function fetchWithPip(python: string, cuda: boolean, folder: string): Prom
   const variant = cuda ? CUDA_VARIANT : 'cpu';
   const local = `torch==${LIBTORCH_VERSION}+${variant}`;
   const attempts = [[local], [local, '--index-url', `https://download.pytorch.org/whl/${variant}`]];
-  // The default Linux wheel is a CUDA build, under a version without a suffix.
-  if (cuda) attempts.push([`torch==${LIBTORCH_VERSION}`]);
+  // The default Linux wheel is a CUDA build, under a version without a suffix (=== keeps `+cpu` from counting as equal).
+  if (cuda) attempts.push([`torch===${LIBTORCH_VERSION}`]);
   let reason = '';
   for (const attempt of attempts) {
     const outcome = await pip(python, [...(cuda ? [] : ['--no-deps']), '--target', folder, ...attempt]);

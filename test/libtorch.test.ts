@@ -225,7 +225,7 @@ describe('installLibtorch', () => {
   });
 
   it('goes on to the index of PyTorch, and for CUDA to the default wheel', async () => {
-    fakePip(`torch==${LIBTORCH_VERSION}`, `${LIBTORCH_VERSION}+cu130`);
+    fakePip(`torch===${LIBTORCH_VERSION}`, `${LIBTORCH_VERSION}+cu130`);
     await installLibtorch({ cuda: true, note: () => undefined });
     expect(asked()).toHaveLength(3);
     expect(asked()[1]).toContain('--index-url https://download.pytorch.org/whl/cu130');

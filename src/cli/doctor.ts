@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { Command } from 'commander';
-import { findLibtorch, type Libtorch } from '../libtorch.ts';
+import type { Libtorch } from '../libtorch.ts';
 import { addon } from '../native.ts';
+import { libtorchInUse } from './libtorch.ts';
 
 /** Everything that `palm doctor --json` prints. Sizes are in bytes. */
 export interface DoctorReport {
@@ -40,7 +41,8 @@ export function doctorCommand(): Command {
 
 /** Looks at everything; never throws for something that is missing. */
 export function examine(): DoctorReport {
-  const machine = {
+  const report: DoctorReport = {
+    ok: false,
     versions: {
       palm: packageVersion(),
       node: process.versions.node,
@@ -52,22 +54,15 @@ export function examine(): DoctorReport {
     gpu: gpus(),
   };
   try {
-    const info = addon().info();
-    return {
-      ok: true,
-      ...machine,
-      libtorch: findLibtorch(info.libtorch),
-      cpu: {
-        ...machine.cpu,
-        threads: info.threads,
-        capability: info.cpuCapability,
-        float32Precision: info.float32Precision,
-      },
-      gpu: { ...machine.gpu, cudaDevices: info.cudaDevices },
-    };
+    report.libtorch = libtorchInUse();
+    const { threads, cpuCapability, float32Precision, cudaDevices } = addon().info();
+    Object.assign(report.cpu, { threads, capability: cpuCapability, float32Precision });
+    report.gpu.cudaDevices = cudaDevices;
+    report.ok = true;
   } catch (error) {
-    return { ok: false, problem: error instanceof Error ? error.message : String(error), ...machine };
+    report.problem = error instanceof Error ? error.message : String(error);
   }
+  return report;
 }
 
 function packageVersion(): string {
@@ -121,7 +116,7 @@ function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport)
     ['palm-rlhf', versions.palm],
     ['node', `${versions.node} (${versions.platform})`],
     ['glibc', versions.glibc],
-    ['libtorch', libtorch ? `${libtorch.version}+${libtorch.variant}` : 'not loaded'],
+    ['libtorch', libtorch ? `${libtorch.version}+${libtorch.variant}` : 'not found'],
     ['  path', libtorch?.path],
     ...(libtorch?.trace ?? []).map(({ source, place, outcome }): [string, string] => [
       `  ${source}`,

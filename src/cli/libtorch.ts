@@ -41,8 +41,11 @@ export function libtorchCommand(): Command {
   return command;
 }
 
-/** The libtorch that the addon loads or, where none is built yet, that it would be compiled against. */
-function libtorchInUse(): Libtorch {
+/**
+ * The libtorch that the addon loads or, where none is built yet, that it would be compiled against.
+ * @throws LibtorchError when there is none
+ */
+export function libtorchInUse(): Libtorch {
   try {
     return findLibtorch(addon().info().libtorch);
   } catch (error) {

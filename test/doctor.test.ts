@@ -1,0 +1,89 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { DoctorReport } from '../src/cli/doctor.ts';
+
+let printed: string[];
+
+beforeEach(() => {
+  printed = [];
+  vi.spyOn(console, 'log').mockImplementation((text: string) => void printed.push(text));
+  vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  // The addon is loaded once; with modules of its own each test looks for libtorch anew.
+  vi.resetModules();
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  process.exitCode = undefined;
+});
+
+async function palm(...words: string[]): Promise<string> {
+  const { doctorCommand } = await import('../src/cli/doctor.ts');
+  const { libtorchCommand } = await import('../src/cli/libtorch.ts');
+  const command = words[0] === 'doctor' ? doctorCommand() : libtorchCommand();
+  await command.parseAsync(words.slice(1), { from: 'user' });
+  return printed.join('\n');
+}
+
+/** A user who has never fetched libtorch, and no Python. */
+function withoutLibtorch(): void {
+  const empty = mkdtempSync(join(tmpdir(), 'palm-doctor-'));
+  for (const name of ['HOME', 'XDG_CONFIG_HOME', 'XDG_CACHE_HOME', 'PATH']) vi.stubEnv(name, empty);
+  vi.stubEnv('PALM_LIBTORCH', undefined);
+  rmSync(empty, { recursive: true });
+}
+
+describe('palm doctor', () => {
+  it('reports versions, hardware and where libtorch was looked for', async () => {
+    const report = JSON.parse(await palm('doctor', '--json')) as DoctorReport;
+    expect(report.ok).toBe(true);
+    expect(report.versions).toMatchObject({ palm: '0.1.0', node: process.versions.node });
+    expect(report.versions.glibc).toMatch(/^2\.\d+$/);
+    expect(report.libtorch?.version).toMatch(/^2\.1[1-4]\.\d+$/);
+    expect(report.libtorch?.trace.at(-1)?.source).toBe(report.libtorch?.source);
+    expect(report.cpu.threads).toBeGreaterThan(0);
+    expect(report.memory.total).toBeGreaterThan(report.memory.free);
+    expect(report.gpu.cudaDevices).toBeGreaterThanOrEqual(0);
+    expect(process.exitCode).toBeUndefined();
+  });
+
+  it('prints aligned lines', async () => {
+    const lines = (await palm('doctor')).split('\n');
+    const column = (name: string) =>
+      lines.find((line) => line.startsWith(name))?.match(/^\s*\S[^]*?\s{2,}/)?.[0].length;
+    expect(column('palm-rlhf')).toBeGreaterThan(0);
+    expect(column('libtorch')).toBe(column('palm-rlhf'));
+  });
+
+  it('says what to do, with exit code 1, where there is no libtorch', async () => {
+    withoutLibtorch();
+    const text = await palm('doctor');
+    expect(text).toContain('not found');
+    expect(text).toContain('no such command');
+    expect(text).toContain('`npx palm libtorch install`');
+    expect(process.exitCode).toBe(1);
+  });
+});
+
+describe('palm libtorch where', () => {
+  it('prints the folder of the libtorch in use', async () => {
+    const folder = await palm('libtorch', 'where');
+    const report = JSON.parse(await palm('doctor', '--json').then((text) => text.slice(folder.length))) as DoctorReport;
+    expect(folder).toBe(report.libtorch?.path);
+  });
+
+  it('fails where there is none', async () => {
+    withoutLibtorch();
+    await expect(palm('libtorch', 'where')).rejects.toMatchObject({ code: 'ERR_LIBTORCH' });
+  });
+});
+
+describe('palm libtorch use', () => {
+  it('refuses a folder that holds no libtorch', async () => {
+    withoutLibtorch();
+    await expect(palm('libtorch', 'use', tmpdir())).rejects.toMatchObject({ code: 'ERR_LIBTORCH', argument: 'PATH' });
+  });
+});
