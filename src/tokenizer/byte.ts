@@ -1,0 +1,21 @@
+import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
+
+/** The bytes of UTF-8 as tokens 0 to 255, then an eos (256) and a padding (257): needs no file and knows every text. */
+export class ByteTokenizer implements Tokenizer {
+  readonly vocabSize = 258;
+  readonly eosToken = 256;
+  readonly padToken = 257;
+
+  encode(text: string): number[] {
+    return Array.from(Buffer.from(text, 'utf8'));
+  }
+
+  decode(tokens: Iterable<number>): string {
+    const bytes = checkTokens(tokens, this.vocabSize).filter((token) => token < 256);
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes));
+  }
+
+  describe(): TokenizerDescription {
+    return { type: 'byte' };
+  }
+}

@@ -1,0 +1,186 @@
+/** What every tokenizer must do; the Hugging Face ones are compared with what the Rust library `tokenizers` 0.23 gives. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Random } from '../../src/data/random.ts';
+import { ArgumentError, FileError } from '../../src/errors.ts';
+import { ByteTokenizer } from '../../src/tokenizer/byte.ts';
+import { HuggingFaceTokenizer } from '../../src/tokenizer/hugging-face.ts';
+import { loadTokenizer } from '../../src/tokenizer/load.ts';
+import { decodeStream, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+
+const fixtures = fileURLToPath(new URL('../fixtures/tokenizer/', import.meta.url));
+const recorded = JSON.parse(readFileSync(join(fixtures, 'recorded.json'), 'utf8')) as Record<
+  string,
+  { vocabSize: number; samples: { text: string; tokens: number[]; decoded: string }[] }
+>;
+const folder = mkdtempSync(join(tmpdir(), 'palm-tokenizer-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const pathOf = (name: string) => join(fixtures, name, 'tokenizer.json');
+const tokenizers: [string, Tokenizer][] = [
+  ['byte', await loadTokenizer('byte')],
+  ['byte-level', await loadTokenizer(pathOf('byte-level'))],
+  ['metaspace', await loadTokenizer(pathOf('metaspace'))],
+];
+
+const TEXTS = [
+  '',
+  'Before we proceed any further, hear me speak.',
+  'two\n\nlines\r\n\tand a tab',
+  'naïve café — 你好 😀👩‍👩‍👧',
+  'a mark, \ufffd and \0',
+];
+
+function streamed(tokenizer: Tokenizer, tokens: number[]): { pieces: string[]; text: string } {
+  const stream = decodeStream(tokenizer);
+  const pieces = tokens.map((token) => stream.push(token));
+  pieces.push(stream.end());
+  return { pieces, text: pieces.join('') };
+}
+
+describe.each(tokenizers)('%s', (_, tokenizer) => {
+  it.each(TEXTS)('gives %j back', (text) => {
+    const tokens = tokenizer.encode(text);
+    expect(tokenizer.decode(tokens)).toBe(text);
+    expect(tokens.every((token) => Number.isInteger(token) && token >= 0 && token < tokenizer.vocabSize)).toBe(true);
+  });
+
+  it.each(TEXTS)('streams %j', (text) => {
+    expect(streamed(tokenizer, tokenizer.encode(text)).text).toBe(text);
+  });
+
+  it('never streams a broken character that becomes whole', () => {
+    const { pieces } = streamed(tokenizer, tokenizer.encode('😀你é'));
+    expect(pieces.join('|')).not.toContain('\ufffd');
+    expect(pieces.filter((piece) => piece !== '')).toEqual(['😀', '你', 'é']);
+  });
+
+  it('streams any tokens as decode gives them', () => {
+    const random = new Random(3);
+    for (let i = 0; i < 200; i++) {
+      const tokens = Array.from({ length: 1 + random.int(30) }, () => random.int(tokenizer.vocabSize));
+      expect(streamed(tokenizer, tokens).text).toBe(tokenizer.decode(tokens));
+    }
+  });
+
+  it('leaves special tokens out of the text', () => {
+    const tokens = [
+      ...tokenizer.encode('ab'),
+      ...[tokenizer.eosToken, tokenizer.padToken].filter((t) => t !== undefined),
+    ];
+    expect(tokenizer.decode(tokens)).toBe('ab');
+  });
+
+  it.each([[-1], [1.5], [1e9]])('refuses the token %d', (token) => {
+    expect(() => tokenizer.decode([0, token])).toThrow(ArgumentError);
+    expect(() => tokenizer.decode([0, token])).toThrow(/tokens\[1\]: got .* expected an integer from 0 to/);
+  });
+});
+
+describe('bytes', () => {
+  const bytes = new ByteTokenizer();
+
+  it('are tokens 0 to 255, then eos and padding', () => {
+    expect(bytes.encode('é!')).toEqual([0xc3, 0xa9, 0x21]);
+    expect([bytes.vocabSize, bytes.eosToken, bytes.padToken]).toEqual([258, 256, 257]);
+    expect(bytes.describe()).toEqual({ type: 'byte' });
+  });
+
+  it('keep a byte order mark', () => {
+    expect(bytes.decode(bytes.encode('\ufeffa'))).toBe('\ufeffa');
+  });
+
+  it('that are no UTF-8 show as U+FFFD, in a stream as soon as that is certain', () => {
+    expect(bytes.decode([0xff, 0x61, 0xc3])).toBe('\ufffda\ufffd');
+    const stream = decodeStream(bytes);
+    expect([0xc3, 0x61, 0xe4, 0xbd].map((token) => stream.push(token))).toEqual(['', '\ufffda', '', '']);
+    expect(stream.end()).toBe('\ufffd');
+  });
+});
+
+describe.each(['byte-level', 'metaspace'])('%s', (name) => {
+  const { vocabSize, samples } = recorded[name] as (typeof recorded)[string];
+  const tokenizer = tokenizers.find(([other]) => other === name)?.[1] as Tokenizer;
+
+  it.each(samples)('encodes $text as the Rust library', ({ text, tokens }) => {
+    expect(tokenizer.encode(text)).toEqual(tokens);
+  });
+
+  it.each(samples)('decodes $text as the Rust library', ({ tokens, decoded }) => {
+    expect(tokenizer.decode(tokens)).toBe(decoded);
+  });
+
+  it('has its size and place', () => {
+    expect(tokenizer.vocabSize).toBe(vocabSize);
+    expect(tokenizer.describe()).toEqual({ type: 'hugging-face', path: pathOf(name) });
+  });
+});
+
+describe('special tokens', () => {
+  it('have usual names, or those that tokenizer_config.json gives', () => {
+    const [, byteLevel, metaspace] = tokenizers.map(([, tokenizer]) => tokenizer);
+    expect([byteLevel?.eosToken, byteLevel?.padToken]).toEqual([0, 1]);
+    expect([metaspace?.eosToken, metaspace?.padToken]).toEqual([2, undefined]);
+  });
+
+  it('can be chosen', async () => {
+    const tokenizer = await HuggingFaceTokenizer.load(pathOf('metaspace'), { eosToken: 1, padToken: 0 });
+    expect([tokenizer.eosToken, tokenizer.padToken]).toEqual([1, 0]);
+    const wrong = HuggingFaceTokenizer.load(pathOf('metaspace'), { eosToken: 1000 });
+    await expect(wrong).rejects.toThrow(/eosToken: got 1000, expected a token of this tokenizer/);
+  });
+});
+
+describe('files', () => {
+  const path = join(folder, 'tokenizer.json');
+  const original = readFileSync(pathOf('byte-level'), 'utf8');
+
+  it.each([
+    ['nothing', '', /an empty file/],
+    ['text', 'not a tokenizer', /no JSON object: "not a tokenizer"/],
+    ['a list', '[]', /no JSON object/],
+    ['another object', '{"a":1}', /no vocabulary/],
+    ['no merges', original.replace('"merges"', '"urges"'), /got this: /],
+    ['an unknown decoder', original.replace('"decoder":{"type":"ByteLevel"', '"decoder":{"type":"Bee"'), /got this: /],
+    ['a huge token', original.replace('"id":0', '"id":4000000000'), /the token id 4000000000/],
+    ['a token that is a string', original.replace('"id":0', '"id":"0"'), /the token id "0"/],
+  ])('with %s are refused', async (_, content, message) => {
+    writeFileSync(path, content);
+    const error = await loadTokenizer(path).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(FileError);
+    expect((error as FileError).message).toMatch(message);
+    expect((error as FileError).message).toContain(path);
+  });
+
+  it('that are missing are named', async () => {
+    await expect(loadTokenizer(join(folder, 'none.json'))).rejects.toThrow(
+      /none\.json: got nothing: it does not exist/,
+    );
+  });
+
+  it('named tokenizer_config.json are read or refused as well', async () => {
+    writeFileSync(path, original);
+    writeFileSync(join(folder, 'tokenizer_config.json'), '{"eos_token":"<pad>","pad_token":null');
+    await expect(loadTokenizer(path)).rejects.toThrow(/tokenizer_config\.json: got no JSON object/);
+    writeFileSync(join(folder, 'tokenizer_config.json'), '{"eos_token":"<pad>","pad_token":null}');
+    expect((await loadTokenizer(path)).eosToken).toBe(1);
+    rmSync(join(folder, 'tokenizer_config.json'));
+  });
+
+  it('that are damaged anywhere are read or refused', async () => {
+    const random = new Random(11);
+    for (let i = 0; i < 300; i++) {
+      const at = random.int(original.length);
+      writeFileSync(
+        path,
+        original.slice(0, at) + '{}[]",:0nx'.charAt(random.int(10)) + original.slice(at + 1 + random.int(2)),
+      );
+      const result = await loadTokenizer(path).catch((error: unknown) => error);
+      if (!(result instanceof FileError))
+        expect((result as Tokenizer).decode((result as Tokenizer).encode('We'))).toBeTypeOf('string');
+    }
+  });
+});
