@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Compiles the addon against several releases of libtorch: `scripts/compile-matrix.sh FOLDER [VERSION...]`. The wheels are
+# fetched with pip into FOLDER, of which only the headers and the libraries that are linked are unpacked; nothing is loaded.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$(realpath -m "${1:?folder for wheels and builds}")
+shift
+[ $# -gt 0 ] || set -- 2.11.0 2.12.1 2.13.0 2.14.1
+
+for version in "$@"; do
+  torch=$folder/$version
+  if [ ! -e "$torch/torch/version.py" ]; then
+    python3 -m pip download --quiet --no-deps --dest "$folder/wheels" "torch===$version"
+    python3 - "$folder"/wheels/torch-"$version"-*.whl "$torch" << 'PYTHON'
+import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+libraries = {"torch/version.py"} | {f"torch/lib/lib{name}.so" for name in ("c10", "torch_cpu", "torch_cuda")}
+wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith("torch/include/") or name in libraries])
+PYTHON
+    rm "$folder"/wheels/torch-"$version"-*.whl
+  fi
+  start=$SECONDS
+  node_modules/.bin/cmake-js build --log-level error --out "$folder/build-$version" --parallel "$(nproc)" \
+    "--CDLIBTORCH=$torch/torch" > "$folder/$version.log" 2>&1 || { grep -E 'error|warning' "$folder/$version.log"; exit 1; }
+  echo "$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/torch/version.py"): compiled and linked in $((SECONDS - start)) s," \
+    "$(grep -c 'warning:' "$folder/$version.log" || true) warnings"
+done
