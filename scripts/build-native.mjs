@@ -72,7 +72,12 @@ try {
   requireTools();
   const { findLibtorchToBuild } = await import('../dist/libtorch.js');
   const libtorch = findLibtorchToBuild();
-  if (configuredFor() !== libtorch.path) await cmakeJs('reconfigure', `--CDLIBTORCH=${libtorch.path}`);
+  if (configuredFor() !== libtorch.path) {
+    console.error(
+      `Compiling the native addon against libtorch ${libtorch.version}+${libtorch.variant} (minutes, once).`,
+    );
+    await cmakeJs('reconfigure', `--CDLIBTORCH=${libtorch.path}`);
+  }
   await cmakeJs('build', `--parallel=${availableParallelism()}`);
 } catch (error) {
   console.error(error.message);
