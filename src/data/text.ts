@@ -1,0 +1,83 @@
+import { constants } from 'node:buffer';
+import { readFile } from 'node:fs/promises';
+import { ArgumentError, FileError, printable } from '../errors.ts';
+import { asFileError } from '../file-error.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/**
+ * The tokens of a whole plain-text file in UTF-8, without an eos.
+ * @throws FileError when the file cannot be read, is not UTF-8, or gives no token.
+ */
+export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
+  const tokens = encodeInPieces(await readText(path), tokenizer);
+  if (tokens.length > 0) return tokens;
+  throw new FileError({ argument: path, received: 'no text', expected: 'text to train on', fix: 'Check the path.' });
+}
+
+async function readText(path: string): Promise<string> {
+  const expected = 'a readable text file';
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw asFileError(error, path, expected);
+  }
+  if (bytes.length > constants.MAX_STRING_LENGTH) {
+    throw new FileError({
+      argument: path,
+      received: `${bytes.length} bytes`,
+      expected: 'at most 512 MiB',
+      fix: 'Split it.',
+    });
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const fix = 'Convert it to UTF-8, for example with iconv.';
+    throw new FileError({ argument: path, received: 'bytes that are not UTF-8', expected, fix, cause });
+  }
+}
+
+/** Characters that are encoded at once: an array of all tokens of a large file would not fit into the heap. */
+const PIECE = 2 ** 24;
+
+function encodeInPieces(text: string, tokenizer: Tokenizer): Int32Array {
+  const pieces: Int32Array[] = [];
+  for (let begin = 0; begin < text.length; ) {
+    const end = pieceEnd(text, begin);
+    pieces.push(Int32Array.from(tokenizer.encode(text.slice(begin, end))));
+    begin = end;
+  }
+  const tokens = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    tokens.set(piece, at);
+    at += piece.length;
+  }
+  return tokens;
+}
+
+/** After the last line that fits, where tokenizers rarely join what was cut; in a longer line not inside a character. */
+function pieceEnd(text: string, begin: number): number {
+  const most = begin + PIECE;
+  if (most >= text.length) return text.length;
+  const line = text.lastIndexOf('\n', most - 1) + 1;
+  if (line > begin) return line;
+  return /[\ud800-\udbff]/.test(text.charAt(most - 1)) ? most - 1 : most;
+}
+
+/**
+ * Splits tokens in two: the last `fraction` of them is held out for validation, the rest is to train on. Both are views.
+ * @throws ArgumentError unless 0 <= fraction < 1.
+ */
+export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Array; validation: Int32Array } {
+  if (!(fraction >= 0 && fraction < 1)) {
+    throw new ArgumentError({
+      argument: 'fraction',
+      received: printable(fraction),
+      expected: 'a number from 0 up to 1',
+    });
+  }
+  const train = tokens.length - Math.floor(tokens.length * fraction);
+  return { train: tokens.subarray(0, train), validation: tokens.subarray(train) };
+}

@@ -1,0 +1,387 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Batches } from '../src/data/batches.ts';
+import { readJsonl } from '../src/data/jsonl.ts';
+import { loadPreferences, splitDialogue } from '../src/data/preferences.ts';
+import { loadPrompts, padRight } from '../src/data/prompts.ts';
+import { deriveSeed, Random } from '../src/data/random.ts';
+import { holdOut, loadText } from '../src/data/text.ts';
+import { ArgumentError, DataError, FileError, ShapeError } from '../src/errors.ts';
+import { ByteTokenizer } from '../src/tokenizer/byte.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-data-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const bytes = new ByteTokenizer();
+
+function file(content: string | Uint8Array): string {
+  const path = join(folder, 'data');
+  writeFileSync(path, content);
+  return path;
+}
+
+const jsonl = (rows: unknown[]): string => file(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+
+async function lines(content: string | Uint8Array): Promise<[number, unknown][]> {
+  const found: [number, unknown][] = [];
+  for await (const { line, value } of readJsonl(file(content))) found.push([line, value]);
+  return found;
+}
+
+describe('JSONL', () => {
+  it('is read line by line, over blank lines, CRLF, a byte order mark and a missing last line feed', async () => {
+    const content = '\ufeff{"a":1}\r\n\n  \n{"a":"x\u2028y"}\r\n{"a":"\ufeff"}';
+    expect(await lines(content)).toEqual([
+      [1, { a: 1 }],
+      [4, { a: 'x\u2028y' }],
+      [5, { a: '\ufeff' }],
+    ]);
+  });
+
+  it('may be empty', async () => {
+    expect(await lines('')).toEqual([]);
+  });
+
+  it('has lines and characters across the pieces that a file is read in', async () => {
+    const rows = Array.from({ length: 300 }, (_, i) => ({ text: `${i} ${'äöü😀'.repeat(i * 3)}` }));
+    const found = await lines(rows.map((row) => JSON.stringify(row)).join('\n'));
+    expect(found.map(([, value]) => value)).toEqual(rows);
+  });
+
+  it.each([
+    ['half an object', '{}\n{"a":\n', /data:2: got .*, expected a JSON object\. Write one JSON object on each line/],
+    ['a list', '\n[1,2]', /data:2: got \[1, 2\]/],
+    ['a number', '7', /data:1: got 7/],
+    ['null', 'null', /data:1: got null/],
+    ['two objects', '{}{}', /data:1: got/],
+    ['other bytes', Buffer.from([0x7b, 0x7d, 0x0a, 0xff]), /data:2: got bytes that are not UTF-8/],
+    ['a NUL', '{"a":"\0"}', /data:1: got/],
+  ])('with %s is an error that names file and line', async (_, content, message) => {
+    const error = await lines(content).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(DataError);
+    expect((error as DataError).message).toMatch(message);
+  });
+
+  it('that is missing is an error', async () => {
+    await expect(readJsonl(join(folder, 'none')).next()).rejects.toThrow(FileError);
+    await expect(readJsonl(folder).next()).rejects.toThrow(/got a folder/);
+  });
+});
+
+describe('text', () => {
+  it('is one array of tokens, without its byte order mark', async () => {
+    expect([...(await loadText(file('\ufeffé\r\n'), bytes))]).toEqual([0xc3, 0xa9, 13, 10]);
+  });
+
+  it('of many megabytes is encoded without a cut inside a character', async () => {
+    const emoji = `a${'😀'.repeat(2 ** 23)}`; // one line, with half an emoji at 2^24
+    const content = Buffer.from(`${emoji}\nend`);
+    const tokens = await loadText(file(content), bytes);
+    expect(Buffer.compare(Buffer.from(Uint8Array.from(tokens)), content)).toBe(0);
+  });
+
+  it.each([
+    ['nothing', '', /got no text/],
+    ['other bytes', Buffer.from([0x61, 0xff]), /not UTF-8.*iconv/],
+  ])('of %s is an error', async (_, content, message) => {
+    await expect(loadText(file(content), bytes)).rejects.toThrow(FileError);
+    await expect(loadText(file(content), bytes)).rejects.toThrow(message);
+  });
+
+  it('is held out at its end', () => {
+    const { train, validation } = holdOut(Int32Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), 0.1);
+    expect([train.length, ...validation]).toEqual([10, 11]);
+    expect(holdOut(train, 0).validation.length).toBe(0);
+    for (const wrong of [1, -0.1, Number.NaN]) expect(() => holdOut(train, wrong)).toThrow(ArgumentError);
+  });
+});
+
+describe('dialogues', () => {
+  const asked = '\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAssistant:';
+
+  it.each([
+    ['at the last answer that both share', `${asked} A.`, `${asked} B.`, asked, ' A.', ' B.'],
+    [
+      'at the last shared answer when one goes on longer',
+      `${asked} A.`,
+      `${asked} B.\n\nHuman: No\n\nAssistant: C.`,
+      asked,
+      ' A.',
+      ' B.\n\nHuman: No\n\nAssistant: C.',
+    ],
+    [
+      'at an earlier answer when the last question differs',
+      '\n\nHuman: Hi\n\nAssistant: A\n\nHuman: X\n\nAssistant: B',
+      '\n\nHuman: Hi\n\nAssistant: A\n\nHuman: Y\n\nAssistant: C',
+      '\n\nHuman: Hi\n\nAssistant:',
+      ' A\n\nHuman: X\n\nAssistant: B',
+      ' A\n\nHuman: Y\n\nAssistant: C',
+    ],
+    ['at white space otherwise', 'I like cats', 'I like cars', 'I like', ' cats', ' cars'],
+    ['before all of the white space', 'Q:\n\n  Yes', 'Q:\n\n  No', 'Q:', '\n\n  Yes', '\n\n  No'],
+    [
+      'at white space when the marker is not whole',
+      'A b\n\nAssist: x',
+      'A b\n\nAssis: x',
+      'A b',
+      '\n\nAssist: x',
+      '\n\nAssis: x',
+    ],
+  ])('are split %s', (_, chosen, rejected, prompt, good, bad) => {
+    expect(splitDialogue(chosen, rejected)).toEqual({ prompt, chosen: good, rejected: bad });
+  });
+
+  it.each([
+    ['equal', `${asked} A.`, `${asked} A.`],
+    ['without an answer', asked, `${asked} A.`],
+    ['with a blank answer', `${asked}  \n`, `${asked} A.`],
+    ['with nothing in common', 'Yes.', 'No.'],
+    ['with no white space in common', 'Yes', 'Yesterday'],
+    ['empty', '', ''],
+  ])('are not split when %s', (_, chosen, rejected) => {
+    expect(splitDialogue(chosen, rejected)).toBeUndefined();
+  });
+});
+
+describe('preferences', () => {
+  const text = (tokens: number[]) => bytes.decode(tokens);
+  const texts = (pair: { prompt: number[]; chosen: number[]; rejected: number[] } | undefined) =>
+    pair && [text(pair.prompt), text(pair.chosen), text(pair.rejected)];
+
+  it('come from rows with and without a prompt', async () => {
+    const path = jsonl([
+      { prompt: 'Q', chosen: ' yes', rejected: ' no', id: 7 },
+      { chosen: 'H\n\nAssistant: a', rejected: 'H\n\nAssistant: b' },
+    ]);
+    const { pairs, skipped } = await loadPreferences(path, bytes, { maxLength: 100 });
+    expect(pairs.map(texts)).toEqual([
+      ['Q', ' yes', ' no'],
+      ['H\n\nAssistant:', ' a', ' b'],
+    ]);
+    expect(skipped).toEqual([]);
+  });
+
+  it('skip unusable rows, naming file, line and reason', async () => {
+    const path = jsonl([
+      { prompt: 'Q', chosen: 'a', rejected: 'b' },
+      { prompt: 'Q', chosen: 'a' },
+      { prompt: 'Q', chosen: 'a', rejected: 3 },
+      { prompt: null, chosen: 'a', rejected: 'b' },
+      { prompt: 'Q', chosen: 'a', rejected: 'a' },
+      { prompt: 'Q', chosen: 'a', rejected: ' \n' },
+      { prompt: '', chosen: 'a', rejected: 'b' },
+      { chosen: 'same', rejected: 'same' },
+      { chosen: 'left', rejected: 'right' },
+      { rejected: 'b' },
+      {},
+    ]);
+    const { pairs, skipped } = await loadPreferences(path, bytes, { maxLength: 100 });
+    expect(pairs.length).toBe(1);
+    expect(skipped).toEqual(
+      [
+        '"rejected" is missing',
+        '"rejected" is not a string',
+        '"prompt" is not a string',
+        'both responses are the same',
+        '"rejected" is empty',
+        '"prompt" is empty',
+        'both dialogues are the same',
+        'the dialogues share no prompt, or one has no response',
+        '"chosen" is missing',
+        '"chosen" is missing',
+      ].map((reason, i) => ({ place: `${path}:${i + 2}`, reason })),
+    );
+  });
+
+  it.each([
+    [{ maxLength: 16 }, ['prompt', ' chosen', ' no']],
+    [{ maxLength: 16, maxPromptLength: 3 }, ['mpt', ' chosen', ' no']],
+    [{ maxLength: 10 }, ['mpt', ' chosen', ' no']],
+    [{ maxLength: 7 }, ['t', ' chose', ' no']],
+    [{ maxLength: 3 }, ['t', ' c', ' n']],
+  ])('of %j lose the beginning of the prompt, then the end of the responses', async (limits, expected) => {
+    const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
+    const { pairs } = await loadPreferences(path, bytes, limits);
+    expect(texts(pairs[0])).toEqual(expected);
+  });
+
+  it('that become the same are skipped, and none at all is an error', async () => {
+    const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
+    const none = loadPreferences(path, bytes, { maxLength: 2 });
+    await expect(none).rejects.toThrow(/1 unusable rows, the first because the responses are the same in the 1 tokens/);
+    await expect(loadPreferences(file('\n'), bytes, { maxLength: 9 })).rejects.toThrow(
+      /got no row, expected at least one/,
+    );
+    await expect(loadPreferences(path, bytes, { maxLength: 1 })).rejects.toThrow(
+      /maxLength: got 1, expected an integer/,
+    );
+  });
+
+  it('with malformed JSON are an error', async () => {
+    await expect(loadPreferences(file('{}\n{'), bytes, { maxLength: 9 })).rejects.toThrow(DataError);
+  });
+});
+
+describe('prompts', () => {
+  it('come from every kind of row and lose their beginning', async () => {
+    const path = jsonl([
+      { prompt: 'abcdef' },
+      { prompt: 'uvw', chosen: 'x', rejected: 'x' },
+      { chosen: 'H\n\nAssistant: a', rejected: 'H\n\nAssistant: b' },
+      { prompt: '' },
+      { text: 'x' },
+      { prompt: 5 },
+      { chosen: 'a', rejected: 'b' },
+    ]);
+    const { prompts, skipped } = await loadPrompts(path, bytes, { maxPromptLength: 4 });
+    expect(prompts.map((tokens) => bytes.decode(tokens))).toEqual(['cdef', 'uvw', 'ant:']);
+    expect(skipped.map(({ place, reason }) => [place.slice(path.length), reason])).toEqual([
+      [':4', '"prompt" is empty'],
+      [':5', '"prompt" is missing'],
+      [':6', '"prompt" is not a string'],
+      [':7', 'the dialogues share no prompt, or one has no response'],
+    ]);
+    await expect(loadPrompts(path, bytes, { maxPromptLength: 0 })).rejects.toThrow(ArgumentError);
+  });
+
+  it('are filled up on the right', () => {
+    const { tokens, shape, lengths } = padRight([[1, 2, 3], [4], [5, 6]], 9);
+    expect([...tokens]).toEqual([1, 2, 3, 4, 9, 9, 5, 6, 9]);
+    expect(shape).toEqual([3, 3]);
+    expect([...lengths]).toEqual([3, 1, 2]);
+  });
+
+  it('that are empty cannot be', () => {
+    expect(() => padRight([], 0)).toThrow(ShapeError);
+    expect(() => padRight([[1], []], 0)).toThrow(/rows\[1\]: got no token/);
+  });
+});
+
+describe('batches', () => {
+  const take = (batches: Batches, count: number) => Array.from({ length: count }, () => batches.next());
+
+  it('hold every index once in an epoch, in an order of its own', () => {
+    const all = take(new Batches({ size: 10, batchSize: 4, seed: 1 }), 15).flat();
+    const epochs = [0, 1, 2, 3, 4, 5].map((epoch) => all.slice(10 * epoch, 10 * epoch + 10));
+    for (const epoch of epochs) expect([...epoch].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(new Set(epochs.map(String)).size).toBe(6);
+  });
+
+  it('depend on the seed alone', () => {
+    const first = (seed: number) => take(new Batches({ size: 50, batchSize: 8, seed }), 20);
+    expect(first(5)).toEqual(first(5));
+    expect(first(5)).not.toEqual(first(6));
+    expect(first(0)[0]).toEqual([7, 36, 17, 43, 1, 3, 23, 20]);
+  });
+
+  it('go on from any state as if never stopped', () => {
+    const options = { size: 7, batchSize: 3, seed: 2 };
+    const straight = new Batches(options);
+    for (let i = 0; i < 20; i++) {
+      const resumed = new Batches(options);
+      resumed.restore(JSON.parse(JSON.stringify(straight.state())));
+      const expected = straight.next();
+      expect(resumed.next()).toEqual(expected);
+      expect(resumed.state()).toEqual(straight.state());
+    }
+  });
+
+  it('may be larger than an epoch', () => {
+    const batches = new Batches({ size: 2, batchSize: 5, seed: 0 });
+    expect(batches.next().length).toBe(5);
+    expect(batches.state()).toEqual({ epoch: 2, position: 1 });
+  });
+
+  it('refuse sizes and states that cannot be', () => {
+    expect(() => new Batches({ size: 0, batchSize: 1, seed: 0 })).toThrow(
+      /size: got 0, expected an integer of at least 1/,
+    );
+    expect(() => new Batches({ size: 1, batchSize: 1.5, seed: 0 })).toThrow(ArgumentError);
+    expect(() => new Batches({ size: 1, batchSize: 1, seed: -1 })).toThrow(/seed: got -1/);
+    const batches = new Batches({ size: 3, batchSize: 1, seed: 0 });
+    expect(() => batches.restore({ epoch: 0, position: 4 })).toThrow(
+      /position: got 4, expected an integer from 0 to 3/,
+    );
+    expect(() => batches.restore({ epoch: -1, position: 0 })).toThrow(ArgumentError);
+  });
+});
+
+describe('random numbers', () => {
+  it('are those of xoshiro128**', () => {
+    // From the C source of its authors, seeded with 1, 2, 3, 4: 11520, 0, 5927040, 70819200.
+    const random = new Random(0);
+    random.restore([1, 2, 3, 4]);
+    const number = (high: number, low: number) => ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
+    expect(random.next()).toBe(number(11520, 0));
+    expect(random.next()).toBe(number(5927040, 70819200));
+  });
+
+  it('are spread evenly', () => {
+    const random = new Random(9);
+    const counts = new Array(10).fill(0);
+    let sum = 0;
+    for (let i = 0; i < 100_000; i++) {
+      counts[random.int(10)]++;
+      sum += random.next();
+    }
+    for (const count of counts) expect(Math.abs(count - 10_000)).toBeLessThan(500); // five standard deviations
+    expect(Math.abs(sum / 100_000 - 0.5)).toBeLessThan(0.005);
+  });
+
+  it('go on from a state', () => {
+    const random = new Random(2 ** 53 - 1);
+    random.next();
+    const other = new Random(0);
+    other.restore(random.state());
+    expect(other.next()).toBe(random.next());
+    for (const wrong of [
+      [0, 0, 0, 0],
+      [1, 2, 3],
+      [1, 2, 3, -1],
+      [1, 2, 3, 2 ** 32],
+    ]) {
+      expect(() => other.restore(wrong)).toThrow(ArgumentError);
+    }
+  });
+
+  it('shuffle into every order alike', () => {
+    const counts = new Map<string, number>();
+    const random = new Random(4);
+    for (let i = 0; i < 6000; i++) {
+      const order = random.shuffle([0, 1, 2]).join('');
+      counts.set(order, (counts.get(order) ?? 0) + 1);
+    }
+    expect(counts.size).toBe(6);
+    for (const count of counts.values()) expect(Math.abs(count - 1000)).toBeLessThan(150);
+  });
+});
+
+describe('derived seeds', () => {
+  it('differ for every seed, part and order, over the whole range', () => {
+    const seeds = new Set<number>();
+    for (let seed = 0; seed < 50; seed++) {
+      for (let part = 0; part < 50; part++) seeds.add(deriveSeed(seed, part)).add(deriveSeed(seed, part, 0));
+      seeds.add(deriveSeed(seed)).add(deriveSeed(seed * 2 ** 32 + 77));
+    }
+    expect(seeds.size).toBe(5100);
+    const values = [...seeds];
+    expect(values.every((seed) => Number.isSafeInteger(seed) && seed >= 0)).toBe(true);
+    expect(Math.max(...values)).toBeGreaterThan(0.99 * 2 ** 53);
+    for (const bit of [0, 1, 7, 31, 32, 40, 52]) {
+      const share = values.filter((seed) => Math.floor(seed / 2 ** bit) % 2 === 1).length / values.length;
+      expect(Math.abs(share - 0.5)).toBeLessThan(0.04);
+    }
+  });
+
+  it('are the same for ever', () => {
+    expect([deriveSeed(0), deriveSeed(0, 1), deriveSeed(2 ** 53 - 1, 2, 3)]).toEqual([
+      8874959688031068, 5623157546412607, 2693124313690440,
+    ]);
+  });
+
+  it.each([[-1], [0.5], [2 ** 53], [Number.NaN]])('are not made from %d', (seed) => {
+    expect(() => deriveSeed(seed)).toThrow(ArgumentError);
+    expect(() => deriveSeed(0, seed)).toThrow(ArgumentError);
+  });
+});
