@@ -1,0 +1,108 @@
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { readFile, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DataError, printable } from '../errors.ts';
+import { asFileError } from '../file-error.ts';
+import { type MetricsSink, type Numbers, type StepMetrics, splitStep } from './metrics.ts';
+
+/** The file of a run directory with the metrics of every step; the same run gives the same bytes. */
+export const METRICS_FILE = 'metrics.jsonl';
+/** The file beside it with times and speeds. */
+export const TIMING_FILE = 'timing.jsonl';
+
+/**
+ * Appends a line for every step to metrics.jsonl and to timing.jsonl of a run directory. Numbers have all their digits;
+ * one that is not finite is null. A line is in the file when `write` returns, and stays there if the process is killed.
+ */
+export class JsonlMetrics implements MetricsSink {
+  private readonly metrics: LineFile;
+  private readonly timing: LineFile;
+
+  /** @throws FileError when the files cannot be written. */
+  constructor(directory: string) {
+    this.metrics = new LineFile(join(directory, METRICS_FILE));
+    this.timing = new LineFile(join(directory, TIMING_FILE));
+  }
+
+  write(step: StepMetrics): void {
+    const { metrics, timing } = splitStep(step);
+    this.metrics.append(step.step, metrics);
+    if (step.timing !== undefined) this.timing.append(step.step, timing);
+  }
+
+  async close(): Promise<void> {
+    this.metrics.close();
+    this.timing.close();
+  }
+}
+
+class LineFile {
+  private readonly path: string;
+  private readonly descriptor: number;
+
+  constructor(path: string) {
+    this.path = path;
+    this.descriptor = attempt(path, () => openSync(path, 'a'));
+  }
+
+  append(step: number, numbers: Numbers): void {
+    // JSON leaves out undefined, and writes null for NaN and the infinities.
+    attempt(this.path, () => writeFileSync(this.descriptor, `${JSON.stringify({ step, ...numbers })}\n`));
+  }
+
+  close(): void {
+    attempt(this.path, () => closeSync(this.descriptor));
+  }
+}
+
+function attempt<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw asFileError(error, path, 'a file to append to');
+  }
+}
+
+/**
+ * Cuts a file of steps after the last line of at most `step`, so that a run resumed there goes on as if it had never run
+ * further. A last line that was cut off when the process was killed goes as well; a file that is not there stays so.
+ * @throws FileError when the file cannot be changed, DataError when a line before the cut has no step.
+ */
+export async function truncateAfter(path: string, step: number): Promise<void> {
+  try {
+    const bytes = await readFile(path);
+    const keep = lengthUpTo(bytes, step, path);
+    if (keep < bytes.length) await truncate(path, keep);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw asFileError(error, path, 'a file that can be cut');
+  }
+}
+
+function lengthUpTo(bytes: Buffer, step: number, path: string): number {
+  let begin = 0;
+  for (let line = 1; ; line++) {
+    const end = bytes.indexOf(10, begin);
+    if (end < 0) return begin;
+    const text = bytes.toString('utf8', begin, end);
+    const found = stepOf(text);
+    if (found === undefined) {
+      throw new DataError({
+        argument: `${path}:${line}`,
+        received: printable(text),
+        expected: 'a step with its numbers',
+      });
+    }
+    if (found > step) return begin;
+    begin = end + 1;
+  }
+}
+
+function stepOf(line: string): number | undefined {
+  try {
+    const { step } = JSON.parse(line) as { step?: unknown };
+    return typeof step === 'number' ? step : undefined;
+  } catch {
+    return undefined;
+  }
+}
