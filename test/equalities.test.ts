@@ -1,5 +1,8 @@
 /** The same thing computed in two ways is the same: with and without cache, merged or scoped, in pieces or at once. */
 import { describe, expect, it } from 'vitest';
+import { ActorCritic } from '../src/actor-critic.ts';
+import { experienceRows, judge, ppoLoss } from '../src/losses.ts';
+import { AdamW } from '../src/optim.ts';
 import type { PaLM } from '../src/palm.ts';
 import type { Parameter, Tensor } from '../src/tensor.ts';
 import { distance, relativeDistance } from './parity/numbers.ts';
@@ -11,8 +14,8 @@ const FLOAT64 = { ...SIZE, dtype: 'float64' } as const;
 const ROTARY = 1e-5;
 const EXACT = 1e-10;
 
-/** Four sequences, right-padded with 0 to the longest. */
-const LENGTHS = [11, 4, 7, 2];
+/** Eight sequences, right-padded with 0 to the longest. */
+const LENGTHS = [11, 4, 7, 2, 9, 3, 6, 5];
 const ALONE = LENGTHS.map((length, row) => ids(length, SIZE.numTokens, 40 + row));
 const WIDTH = Math.max(...LENGTHS);
 const PADDED = ALONE.map((row) => [...row, ...Array<number>(WIDTH - row.length).fill(0)]);
@@ -202,7 +205,7 @@ describe('a row in a padded batch is the row alone', () => {
 
   it('scores', async () => {
     using model = await rewardModelOf(drawn(rewardShapes(SIZE, 4), 6), FLOAT64);
-    const promptLengths = [3, 1, 2, 1];
+    const promptLengths = LENGTHS.map((length) => Math.ceil(length / 3));
     using batch = await model.score(PADDED, { promptLengths, mask: REAL });
     const expected: number[] = [];
     for (const [row, tokens] of ALONE.entries()) {
@@ -213,74 +216,117 @@ describe('a row in a padded batch is the row alone', () => {
   });
 });
 
-describe('gradients of pieces add up to those of the whole', () => {
-  it('the next-token loss, over ragged rows', async () => {
-    using whole = await palm64();
-    using pieces = await palm64();
+const TWO_OF_FOUR = [
+  [0, 1, 2, 3],
+  [4, 5, 6, 7],
+];
+const EIGHT_OF_ONE = TWO_OF_FOUR.flat().map((row) => [row]);
+
+/** The elements of `from` at `rows`. */
+function pick<T>(from: T[], rows: number[]): T[] {
+  return rows.map((row) => from[row] as T);
+}
+
+/** The loss and the gradients of a step made of these pieces, each differentiated by itself; then there are none. */
+async function accumulated<Piece>(
+  pieces: Piece[],
+  lossOf: (piece: Piece) => Promise<Tensor>,
+  optimizer: AdamW,
+  parameters: Parameter[],
+): Promise<{ total: number; gradient: number[] }> {
+  let total = 0;
+  for (const piece of pieces) {
+    using loss = await lossOf(piece);
+    await loss.backward();
+    total += await loss.item();
+  }
+  const gradient = await gradients(parameters);
+  optimizer.zeroGrad();
+  return { total, gradient };
+}
+
+/** Expects the same step from each way of cutting it, and that there is a step at all. */
+async function expectSameStep<Piece>(
+  ways: Piece[][],
+  lossOf: (piece: Piece) => Promise<Tensor>,
+  parameters: Parameter[],
+): Promise<void> {
+  using optimizer = new AdamW(parameters);
+  const [first, ...others] = ways as [Piece[], ...Piece[][]];
+  const { total, gradient } = await accumulated(first, lossOf, optimizer, parameters);
+  expect(gradient.some((element) => element !== 0)).toBe(true);
+  for (const way of others) {
+    const other = await accumulated(way, lossOf, optimizer, parameters);
+    expect(Math.abs(other.total - total)).toBeLessThan(EXACT);
+    expect(relativeDistance(other.gradient, gradient)).toBeLessThan(EXACT);
+  }
+}
+
+describe('two pieces of four rows are eight of one, and the whole', () => {
+  const ways = [[TWO_OF_FOUR.flat()], TWO_OF_FOUR, EIGHT_OF_ONE];
+
+  it('in the next-token loss', async () => {
+    using palm = await palm64();
     const denominator = sum(LENGTHS.map((length) => length - 1));
-    using loss = await whole.loss(PADDED, { mask: TARGETS });
-    await loss.backward();
-    let total = 0;
-    for (const rows of [[0], [1, 2, 3]]) {
-      const pick = <T>(from: T[]) => rows.map((row) => from[row] as T);
-      using piece = await pieces.loss(pick(PADDED), { mask: pick(TARGETS), denominator });
-      await piece.backward();
-      total += await piece.item();
-    }
-    expect(Math.abs(total - (await loss.item()))).toBeLessThan(EXACT);
-    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
-      EXACT,
-    );
+    const lossOf = (piece: number[]) =>
+      palm.loss(pick(PADDED, piece), { mask: pick(TARGETS, piece), denominator, scope: 'actor' });
+    await expectSameStep(ways, lossOf, [...palm.parameters(), ...palm.parameters({ scope: 'actor' })]);
   });
 
-  it('the regression of a reward model', async () => {
-    const weights = drawn(rewardShapes(SIZE, 0), 7);
-    using whole = await rewardModelOf(weights, FLOAT64);
-    using pieces = await rewardModelOf(weights, FLOAT64);
-    const labels = [0.5, -1, 2, 1];
-    using loss = await whole.loss(PADDED, { mask: REAL, labels });
-    await loss.backward();
-    for (const row of [0, 1, 2, 3]) {
-      const input = { mask: [REAL[row] as boolean[]], labels: [labels[row] as number], denominator: 4 };
-      using piece = await pieces.loss([PADDED[row] as number[]], input);
-      await piece.backward();
-    }
-    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
-      EXACT,
-    );
+  it('in the regression of a reward model', async () => {
+    using model = await rewardModelOf(drawn(rewardShapes(SIZE, 0), 7), FLOAT64);
+    const labels = [0.5, -1, 2, 1, 0, -2, 3, 0.25];
+    const lossOf = (piece: number[]) =>
+      model.loss(pick(PADDED, piece), { mask: pick(REAL, piece), labels: pick(labels, piece), denominator: 8 });
+    await expectSameStep(ways, lossOf, model.parameters());
   });
 
-  it('the ranking loss, a mean over prompts of different numbers of pairs', async () => {
-    const weights = drawn(rewardShapes(SIZE, 0), 8);
-    using whole = await rewardModelOf(weights, FLOAT64);
-    using pieces = await rewardModelOf(weights, FLOAT64);
-    // Prompt 0 has three ranked answers, prompt 1 two.
-    const rows = [0, 1, 2, 3, 0];
-    const groups = [0, 0, 0, 1, 1];
-    const ranks = [1, 0, 2, 1, 0];
-    const input = (from: number, to: number) => {
-      const picked = rows.slice(from, to);
-      return {
-        sequences: picked.map((row) => PADDED[row] as number[]),
-        mask: picked.map((row) => REAL[row] as boolean[]),
-        groups: groups.slice(from, to),
-        ranks: ranks.slice(from, to),
-      };
+  it('in the ranking loss, where prompts have two, three and three answers', async () => {
+    using model = await rewardModelOf(drawn(rewardShapes(SIZE, 0), 8), FLOAT64);
+    const groups = [0, 0, 1, 1, 1, 2, 2, 2];
+    const ranks = [1, 0, 1, 0, 2, 0, 0, 1];
+    const lossOf = (piece: number[]) =>
+      model.rankingLoss(pick(PADDED, piece), {
+        mask: pick(REAL, piece),
+        groups: pick(groups, piece),
+        ranks: pick(ranks, piece),
+        denominator: 3,
+      });
+    const byPrompt = [0, 1, 2].map((prompt) => TWO_OF_FOUR.flat().filter((row) => groups[row] === prompt));
+    await expectSameStep([[TWO_OF_FOUR.flat()], byPrompt], lossOf, model.parameters());
+  });
+
+  it.each([{ lora: 4 }, { lora: false }] as const)('in the loss of PPO, $lora', async ({ lora }) => {
+    using palm = await palmOf(drawn(palmShapes(SIZE), 9), FLOAT64);
+    using actorCritic = new ActorCritic(palm, { lora });
+    using rollout = await actorCritic.rollout({ prompts: ALONE, maxNewTokens: 12, eosToken: 7, seed: 1 });
+    using judgement = await judge(rollout, [1, -1, 0, 2, 0.5, -2, 1, 0], {
+      klWeight: 0,
+      gamma: 0.99,
+      lambda: 0.95,
+      whiten: true,
+    });
+    const experience = { ...rollout, ...judgement };
+    const options = { clip: 0.05, valueClip: 0.1, valueWeight: 0.5, entropyWeight: 0.01 };
+    const lengths = (await matrix(rollout.responseMask)).map(sum);
+    expect(new Set(lengths).size).toBeGreaterThan(1);
+    const denominator = sum(lengths);
+    const lossOf = async (rows: number[]) => {
+      using piece = await experienceRows(experience, rows);
+      using now = await actorCritic.evaluate(piece.sequence);
+      return ppoLoss(now, piece, { ...options, denominator });
     };
-    const { sequences, ...all } = input(0, 5);
-    using loss = await whole.rankingLoss(sequences, all);
-    await loss.backward();
-    for (const [from, to] of [
-      [0, 3],
-      [3, 5],
-    ] as const) {
-      const { sequences, ...piece } = input(from, to);
-      using part = await pieces.rankingLoss(sequences, { ...piece, denominator: 2 });
-      await part.backward();
+    {
+      // One step away from the rollout, so that the value head is not 0, ratios are not 1 and some are clipped.
+      using optimizer = new AdamW(actorCritic.parameters(), { lr: 0.02 });
+      using loss = await lossOf(TWO_OF_FOUR.flat());
+      await loss.backward();
+      await optimizer.step();
+      optimizer.zeroGrad();
     }
-    expect(relativeDistance(await gradients(pieces.parameters()), await gradients(whole.parameters()))).toBeLessThan(
-      EXACT,
-    );
+    using loss = await lossOf(TWO_OF_FOUR.flat());
+    expect((await loss.metrics()).clipFraction).toBeGreaterThan(0);
+    await expectSameStep(ways, lossOf, actorCritic.parameters());
   });
 });
 

@@ -102,7 +102,7 @@ describe('the arithmetic of PPO', () => {
         [false, true, false],
       ].map(async (mask, row) => {
         const logits = Float64Array.from({ length: 12 }, (_, i) => Math.sin(12 * row + i));
-        using tensor = await Tensor.from(logits, { shape: [1, 3, 4], device });
+        using tensor = Tensor.from(logits, { shape: [1, 3, 4], device });
         using values = await entropy(tensor);
         using mean = await maskedMean(values, [mask]);
         return mean.item();
@@ -112,7 +112,7 @@ describe('the arithmetic of PPO', () => {
   });
 
   it('normalisation', async () => {
-    using values = await Tensor.from(Float64Array.of(1, 4, 2, 2.5), { shape: [4], device });
+    using values = Tensor.from(Float64Array.of(1, 4, 2, 2.5), { shape: [4], device });
     using normalized = await whiten(values);
     const expected = [-1.27017, 1.501111, -0.34641, 0.11547];
     expect(distance(await normalized.data(), expected)).toBeLessThan(TOLERANCE);

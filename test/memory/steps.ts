@@ -1,5 +1,5 @@
 /** A process that trains for 500 steps, then generates 500 times, and prints as JSON what it held every 50 times. */
-import { memory } from '../../src/memory.ts';
+import { memory } from '../../src/tensor.ts';
 import { AdamW } from '../../src/optim.ts';
 import { PaLM } from '../../src/palm.ts';
 import { device } from '../device.ts';
