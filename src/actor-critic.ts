@@ -1,0 +1,187 @@
+/** Actor and critic over one trunk: what PPO samples from, evaluates and trains. */
+import type { Contents, NamedTensor, Saveable } from './checkpoint/checkpoint.ts';
+import type { SamplingConfigInput } from './config/sampling.ts';
+import { ArgumentError, printable } from './errors.ts';
+import { type Ids, Inputs } from './inputs.ts';
+import { type ActorCriticHandle, addon } from './native.ts';
+import { checkOptions } from './options.ts';
+import type { PaLM } from './palm.ts';
+import { writeMetadata } from './palm-file.ts';
+import { handleOf, queue, Resource, run } from './resource.ts';
+import { cancellable, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
+import { Parameter, type Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
+
+/** What the current weights say of sequences [B, T]: entry t belongs to token t, entry 0 is 0. */
+export interface Evaluation {
+  logProb: Tensor;
+  entropy: Tensor;
+  /** The return that the critic expected before the token was chosen. */
+  value: Tensor;
+}
+
+/** A batch of sampled responses; everything is [B, T] with rows in the same order. */
+export interface Rollout {
+  /** Prompt, response, padding; int64. */
+  sequence: Tensor;
+  /** True where a token is response, the eos included. */
+  responseMask: Tensor;
+  /** Log-probabilities as the sampler saw them. */
+  samplerLogProb: Tensor;
+  /** The same, recomputed by the forward pass that training uses. */
+  rolloutLogProb: Tensor;
+  /** Those of the reference policy; equal to rolloutLogProb where none was asked for. */
+  referenceLogProb: Tensor;
+  rolloutValue: Tensor;
+}
+
+/** A rollout with its verdict. */
+export interface Experience extends Rollout {
+  advantage: Tensor;
+  returns: Tensor;
+}
+
+export interface ActorCriticOptions {
+  /** Rank of the adapters of the scopes `actor` and `critic`, 8 unless given; false trains all weights of the trunk. */
+  lora?: number | false;
+  /** With `lora: false`, keep a frozen copy of the trunk as the reference policy. With LoRA the trunk itself is that. */
+  reference?: boolean;
+}
+
+/** Prompts, how to answer them, and how to read the answers. */
+export type RolloutInput = PromptInput &
+  Pick<SamplingConfigInput, 'maxNewTokens' | 'temperature' | 'eosToken' | 'padToken' | 'samplesPerPrompt' | 'seed'> & {
+    /** Rows that are read together; all at once unless given. Training on the same pieces has ratios of exactly 1. */
+    pieces?: readonly (readonly number[])[];
+    /** Whether to read with the reference policy too; false unless given. */
+    reference?: boolean;
+    signal?: AbortSignal;
+  };
+
+const ACTOR = 'actor';
+const CRITIC = 'critic';
+
+/**
+ * A policy and a critic that share the trunk they are given. With LoRA each reads it through a scope of its own, everything
+ * else is frozen, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
+ */
+export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable {
+  readonly palm: PaLM;
+  readonly #scopes: readonly string[];
+  readonly #head: readonly Parameter[];
+  readonly #reference: PaLM | undefined;
+  readonly #leave: () => void;
+
+  /** @throws ArgumentError when a scope `actor` or `critic` exists already. */
+  constructor(palm: PaLM, options: ActorCriticOptions = {}) {
+    checkOptions(options, ['lora', 'reference'], 'ActorCritic');
+    const { lora = 8, reference = false } = options;
+    const scopes = lora === false ? [] : [ACTOR, CRITIC];
+    // The one that is taken comes first, so that its error leaves nothing behind.
+    const taken = scopes.filter((name) => palm.scopes.includes(name));
+    for (const name of [...taken, ...scopes]) palm.addScope(name, { rank: lora as number });
+    if (lora === false) palm.unfreeze();
+    else palm.freeze({ except: scopes });
+    const copy = lora === false && reference ? palm.clone() : undefined;
+    copy?.freeze();
+    const [actor, critic] = scopes.map((name) => palm.scopeHandle(name));
+    super(addon().actorCriticCreate(handleOf(palm, 'palm'), actor, critic, copy && handleOf(copy)), 'ActorCritic');
+    this.palm = palm;
+    this.#scopes = scopes;
+    this.#reference = copy;
+    this.#leave = palm.addReader({ name: 'ActorCritic', scopes, trainsTrunk: lora === false });
+    const native = addon().actorCriticParameters(handleOf(this));
+    this.#head = native.map((parameter) => new Parameter(parameter, { dtype: palm.config.dtype }));
+    queue(this, addon().actorCriticInitialise(handleOf(this)));
+  }
+
+  /** Whether there is a reference policy: always with LoRA, else where it was asked for. */
+  get hasReference(): boolean {
+    return this.#scopes.length > 0 || this.#reference !== undefined;
+  }
+
+  /** What PPO trains: the value head and both scopes, or the value head and the whole trunk. */
+  parameters(): Parameter[] {
+    handleOf(this);
+    const scoped = this.#scopes.flatMap((scope) => this.palm.parameters({ scope }));
+    return [...(this.#scopes.length > 0 ? scoped : this.palm.parameters()), ...this.#head];
+  }
+
+  /**
+   * log p, entropy and value of every token of `sequence` [B, T]. Logits are divided by `temperature`, which has to be the
+   * one that was sampled with. Without `grad` nothing can be differentiated later.
+   * @throws ArgumentError while the trunk is in training mode: with dropout nothing can be computed twice.
+   */
+  async evaluate(
+    sequence: Ids,
+    options: { temperature?: number; grad?: boolean } = {},
+  ): Promise<TensorGroup<Evaluation>> {
+    checkOptions(options, ['temperature', 'grad'], 'evaluate');
+    const { temperature = 1, grad = true } = options;
+    checkTemperature(temperature);
+    using inputs = new Inputs(this.palm.config.device);
+    const ids = inputs.ids(sequence, 'sequence');
+    const evaluate = () => addon().actorCriticEvaluate(handleOf(this), ids, temperature, grad);
+    return tensorGroup(await run([this, this.palm, ...inputs.used], evaluate));
+  }
+
+  /**
+   * Samples responses from the actor, then reads them with actor, critic and, if asked for, the reference policy. There are
+   * no filters: what is sampled from has to be what is trained.
+   * @throws the signal's reason once it is aborted.
+   */
+  async rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
+    const { prompts, lengths, pieces, reference = false, signal, ...sampling } = input;
+    const options = nativeSampling(sampling, 'rollout');
+    checkTemperature(options.temperature);
+    for (const filter of ['topK', 'topP', 'minP'] as const) {
+      if (options[filter] !== undefined) throw filterRefused(filter, options[filter]);
+    }
+    using inputs = new Inputs(this.palm.config.device);
+    const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
+    const batch = (Array.isArray(prompts) ? prompts.length : (prompts as Tensor).shape[0]) as number;
+    const all = Array.from({ length: batch * options.samplesPerPrompt }, (_, row) => row);
+    const read = (pieces ?? [all]).map((piece) => [...piece]);
+    return await cancellable(signal, async (cancel) => {
+      const roll = () =>
+        addon().actorCriticRollout(handleOf(this), rows.prompts, rows.lengths, options, read, reference, cancel);
+      return tensorGroup(await run([this, this.palm, ...inputs.used], roll));
+    });
+  }
+
+  /** The trunk with all its scopes, the value head and any reference copy; PaLM.load reads the trunk and its scopes. */
+  contents(): Contents {
+    handleOf(this);
+    const head: NamedTensor[] = this.#head.map((tensor) => ({ name: tensor.name, tensor }));
+    const copied = this.#reference?.contents().tensors ?? [];
+    const reference = copied.map(({ name, tensor }) => ({ name: `reference.${name}`, tensor }));
+    const metadata = writeMetadata('ActorCritic', { palm: this.palm.description() });
+    return { tensors: [...this.palm.contents().tensors, ...head, ...reference], metadata };
+  }
+
+  /** Frees the value head and the reference copy. The trunk keeps its scopes. */
+  protected override release(handle: ActorCriticHandle): void {
+    this.#leave();
+    this.#reference?.dispose();
+    for (const parameter of this.#head) parameter.dispose();
+    super.release(handle);
+  }
+}
+
+function checkTemperature(temperature: number): void {
+  if (Number.isFinite(temperature) && temperature > 0) return;
+  throw new ArgumentError({
+    argument: 'temperature',
+    received: printable(temperature),
+    expected: 'a number > 0',
+    fix: 'Greedy responses teach a policy nothing: sample.',
+  });
+}
+
+function filterRefused(filter: string, value: unknown): ArgumentError {
+  return new ArgumentError({
+    argument: `rollout.${filter}`,
+    received: printable(value),
+    expected: 'no filter',
+    fix: 'PPO trains the distribution that it samples from: change the temperature instead.',
+  });
+}

@@ -1,0 +1,54 @@
+/** Arguments that may be tensors or plain arrays: ids, lengths, labels, masks and scores. */
+import type { Device, Dtype, TensorHandle } from './native.ts';
+import { handleOf } from './resource.ts';
+import { type NestedArray, Tensor, type TensorArray } from './tensor.ts';
+import { upload } from './upload.ts';
+
+/** Token ids, lengths, groups, ranks or class labels: a Tensor, a typed array, or nested arrays of integers. */
+export type Ids = Tensor | Int32Array | BigInt64Array | NestedArray;
+/** Booleans: a bool Tensor, or nested arrays of booleans or 0 and 1. */
+export type Mask = Tensor | Uint8Array | NestedArray;
+/** Numbers: a Tensor, a typed array, or nested arrays. */
+export type Values = Tensor | TensorArray | NestedArray;
+
+/**
+ * The tensors of one call. Arrays become temporary tensors on `device`; `used` lists the others, whose earlier failures
+ * concern the call. Dispose of it once the work is queued: jobs keep what they read.
+ */
+export class Inputs implements Disposable {
+  readonly used: Tensor[] = [];
+  readonly #temporary: Tensor[] = [];
+  readonly #device: Device;
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  ids(value: Ids, argument: string): TensorHandle {
+    return this.#take(value, ArrayBuffer.isView(value) ? undefined : 'int64', argument);
+  }
+
+  mask(value: Mask, argument: string): TensorHandle {
+    return this.#take(value, 'bool', argument);
+  }
+
+  values(value: Values, argument: string, dtype: Dtype = 'float32'): TensorHandle {
+    return this.#take(value, dtype, argument);
+  }
+
+  #take(value: Values, dtype: Dtype | undefined, argument: string): TensorHandle {
+    if (value instanceof Tensor) {
+      this.used.push(value);
+      return handleOf(value, argument);
+    }
+    const { handle, done } = upload(value, { dtype, device: this.#device }, argument);
+    const tensor = new Tensor(handle, done);
+    this.#temporary.push(tensor);
+    this.used.push(tensor);
+    return handle;
+  }
+
+  [Symbol.dispose](): void {
+    for (const tensor of this.#temporary) tensor.dispose();
+  }
+}

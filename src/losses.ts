@@ -1,0 +1,188 @@
+/** Losses and reductions over tensors: they take tensors, never a model. docs/ppo.md has the formulas. */
+import type { Evaluation, Experience, Rollout } from './actor-critic.ts';
+import { Inputs, type Mask, type Values } from './inputs.ts';
+import { addon, type NativeLoss, type TensorHandle } from './native.ts';
+import { handleOf, run } from './resource.ts';
+import { Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
+
+/** A scalar to differentiate, with what else was measured on the way. */
+export class Loss<Name extends string> extends Tensor {
+  readonly #measured: Measured<Name>;
+
+  constructor({ loss, metrics }: NativeLoss, names: readonly Name[]) {
+    super(loss);
+    this.#measured = new Measured(metrics, names);
+  }
+
+  /** The measurements by name; they cross to JavaScript in one copy. */
+  metrics(): Promise<Record<Name, number>> {
+    return this.#measured.read();
+  }
+
+  protected override release(handle: TensorHandle): void {
+    this.#measured.dispose();
+    super.release(handle);
+  }
+}
+
+/** A vector of numbers whose places have names. */
+class Measured<Name extends string> {
+  readonly #vector: Tensor;
+  readonly #names: readonly Name[];
+
+  constructor(vector: TensorHandle, names: readonly Name[]) {
+    this.#vector = new Tensor(vector);
+    this.#names = names;
+  }
+
+  async read(): Promise<Record<Name, number>> {
+    const values = await this.#vector.data();
+    return Object.fromEntries(this.#names.map((name, i) => [name, Number(values[i])])) as Record<Name, number>;
+  }
+
+  dispose(): void {
+    this.#vector.dispose();
+  }
+}
+
+const PPO_METRICS = [
+  'policyLoss',
+  'valueLoss',
+  'entropy',
+  'approxKl',
+  'clipFraction',
+  'valueClipFraction',
+  'maxLogRatio',
+] as const;
+/** What `ppoLoss` measures, over the response tokens that it was given. */
+export type PpoMetrics = Record<(typeof PPO_METRICS)[number], number>;
+
+export interface PpoLossOptions {
+  /** The probability ratio counts only within 1 ± clip. */
+  clip: number;
+  /** How far a value may move from that of the rollout. */
+  valueClip: number;
+  valueWeight: number;
+  entropyWeight: number;
+  /** What sums over response tokens are divided by; their number unless given. */
+  denominator?: number;
+}
+
+/**
+ * Clipped policy loss, clipped value loss and entropy bonus of PPO, one scalar. `now` has what the current weights say of
+ * `experience`, all [B, T].
+ */
+export async function ppoLoss(
+  now: Evaluation,
+  experience: Experience,
+  { clip, valueClip, valueWeight, entropyWeight, denominator }: PpoLossOptions,
+): Promise<Loss<keyof PpoMetrics>> {
+  const evaluation = handles(now, EVALUATION);
+  const given = handles(experience, EXPERIENCE);
+  const options = { clip, valueClip, valueWeight, entropyWeight };
+  const used = [...tensorsOf(now, EVALUATION), ...tensorsOf(experience, EXPERIENCE)];
+  return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, options, denominator)), PPO_METRICS);
+}
+
+const JUDGE_METRICS = ['kl', 'score', 'reward', 'explainedVariance', 'responseLength', 'samplerGap'] as const;
+/**
+ * What `judge` measures: means over rows of the KL to the reference (nats per response), of the score, of the summed
+ * reward and of the response's length; how much of the returns the values explain; and the largest difference between a
+ * log-probability that the sampler saw and the one that training computes.
+ */
+export type JudgeMetrics = Record<(typeof JUDGE_METRICS)[number], number>;
+
+export interface JudgeOptions {
+  /** Cost of KL to the reference policy, per nat. */
+  klWeight: number;
+  /** Discount of later rewards. */
+  gamma: number;
+  /** Bias against variance of advantages: 1 has no bias. */
+  lambda: number;
+  /** Whether advantages get mean 0 and variance 1 over all response tokens. */
+  whiten: boolean;
+}
+
+/** reward, advantage and returns [B, T] of a rollout, and `metrics()`. */
+export type Judgement = TensorGroup<{ reward: Tensor; advantage: Tensor; returns: Tensor }> & {
+  metrics(): Promise<JudgeMetrics>;
+};
+
+/** Turns scores [B] of a rollout's responses into rewards, advantages and returns. */
+export async function judge(rollout: Rollout, score: Values, options: JudgeOptions): Promise<Judgement> {
+  const { klWeight, gamma, lambda, whiten } = options;
+  using inputs = new Inputs(rollout.rolloutLogProb.device);
+  const given = handles(rollout, ROLLOUT);
+  const scores = inputs.values(score, 'score');
+  const used = [...tensorsOf(rollout, ROLLOUT), ...inputs.used];
+  const { metrics, ...fields } = await run(used, () =>
+    addon().judge(given, scores, { klWeight, gamma, lambda, whiten }),
+  );
+  return withMetrics(tensorGroup(fields), new Measured(metrics, JUDGE_METRICS));
+}
+
+// Not enumerable: spreading a judgement copies its tensors alone.
+function withMetrics(group: Omit<Judgement, 'metrics'>, measured: Measured<keyof JudgeMetrics>): Judgement {
+  const dispose = () => {
+    for (const tensor of [group.reward, group.advantage, group.returns, measured]) tensor.dispose();
+  };
+  return Object.defineProperties(group, {
+    metrics: { value: () => measured.read() },
+    dispose: { value: dispose },
+    [Symbol.dispose]: { value: dispose },
+  }) as Judgement;
+}
+
+/** The rows `rows` of an experience, as copies; see `tensorGroup` for how to spread them. */
+export async function experienceRows(
+  experience: Experience,
+  rows: readonly number[],
+): Promise<TensorGroup<Experience>> {
+  const given = handles(experience, EXPERIENCE);
+  return tensorGroup(await run(tensorsOf(experience, EXPERIENCE), () => addon().rolloutRows(given, [...rows])));
+}
+
+/** The mean of all values where `mask` of the same shape is true, a scalar. */
+export function maskedMean(values: Tensor, mask?: Mask): Promise<Tensor> {
+  return reduce(values, mask, (handle, maskHandle) => addon().maskedMean(handle, maskHandle));
+}
+
+/** Values brought to mean 0 and variance 1 over the entries where `mask` is true; 0 elsewhere. */
+export function whiten(values: Tensor, mask?: Mask): Promise<Tensor> {
+  return reduce(values, mask, (handle, maskHandle) => addon().whiten(handle, maskHandle));
+}
+
+/** Entropy in nats of the distribution that logits [..., V] stand for, at every place. */
+export function entropy(logits: Tensor): Promise<Tensor> {
+  return reduce(logits, undefined, (handle) => addon().entropy(handle));
+}
+
+async function reduce(
+  values: Tensor,
+  mask: Mask | undefined,
+  call: (values: TensorHandle, mask: TensorHandle | undefined) => Promise<TensorHandle>,
+): Promise<Tensor> {
+  using inputs = new Inputs(values.device);
+  const maskHandle = mask === undefined ? undefined : inputs.mask(mask, 'mask');
+  return new Tensor(await run([values, ...inputs.used], () => call(handleOf(values, 'values'), maskHandle)));
+}
+
+const EVALUATION = ['logProb', 'entropy', 'value'] as const;
+const ROLLOUT = [
+  'sequence',
+  'responseMask',
+  'samplerLogProb',
+  'rolloutLogProb',
+  'referenceLogProb',
+  'rolloutValue',
+] as const;
+const EXPERIENCE = [...ROLLOUT, 'advantage', 'returns'] as const;
+
+function handles<Key extends string>(fields: Record<Key, Tensor>, keys: readonly Key[]): Record<Key, TensorHandle> {
+  const entries = keys.map((key) => [key, handleOf(fields[key], key)]);
+  return Object.fromEntries(entries) as Record<Key, TensorHandle>;
+}
+
+function tensorsOf<Key extends string>(fields: Record<Key, Tensor>, keys: readonly Key[]): Tensor[] {
+  return keys.map((key) => fields[key]);
+}

@@ -1,0 +1,140 @@
+/** Optimizers: what moves parameters along their gradients. docs say which papers; native/optim has the formulas. */
+import { setImmediate } from 'node:timers/promises';
+import type { Contents, NamedTensor, Saveable } from './checkpoint/checkpoint.ts';
+import {
+  type AdamWConfigInput,
+  type Atan2Config,
+  type Atan2ConfigInput,
+  adamAtan2Config,
+  adamWConfig,
+  adoptAtan2Config,
+} from './config/optim.ts';
+import { parseConfig } from './config/schema.ts';
+import { ArgumentError, HandleError, printable } from './errors.ts';
+import { addon, type OptimizerHandle, type ParameterHandle } from './native.ts';
+import { checkOptions } from './options.ts';
+import { handleOf, queue, Resource, run } from './resource.ts';
+import { Parameter, Tensor } from './tensor.ts';
+
+/** The norm of all gradients together before clipping; `skipped` when it was not finite, and nothing moved. */
+export interface StepResult {
+  gradNorm: number;
+  skipped: boolean;
+}
+
+/** What all optimizers share. */
+export abstract class Optimizer extends Resource<OptimizerHandle> implements Saveable {
+  readonly #parameters: readonly Parameter[];
+  readonly #state: readonly NamedTensor[];
+  readonly #kind: string;
+  #learningRate: number;
+
+  protected constructor(
+    kind: string,
+    parameters: Iterable<Parameter>,
+    learningRate: number,
+    create: (handles: ParameterHandle[]) => OptimizerHandle,
+  ) {
+    const all = [...parameters];
+    super(create(trainableHandles(all)), kind);
+    this.#kind = kind;
+    this.#parameters = all;
+    this.#learningRate = learningRate;
+    const state = addon().optimizerState(handleOf(this));
+    this.#state = state.map(({ name, tensor }) => ({ name, tensor: new Tensor(tensor) }));
+  }
+
+  /** The learning rate of the next step. */
+  get learningRate(): number {
+    return this.#learningRate;
+  }
+
+  set learningRate(value: number) {
+    if (!(Number.isFinite(value) && value >= 0)) {
+      throw new ArgumentError({ argument: 'learningRate', received: printable(value), expected: 'a number >= 0' });
+    }
+    this.#learningRate = value;
+  }
+
+  /**
+   * Moves every parameter that has a gradient. Gradients are scaled down together when their norm exceeds `maxGradNorm`.
+   * @throws ArgumentError when nothing has a gradient, SharedTrunkError when another model reads the trunk by now.
+   */
+  async step(options: { maxGradNorm?: number } = {}): Promise<StepResult> {
+    checkOptions(options, ['maxGradNorm'], 'step');
+    const { maxGradNorm } = options;
+    if (maxGradNorm !== undefined && !(maxGradNorm > 0)) {
+      throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
+    }
+    for (const parameter of this.#parameters) parameter.checkTrainable();
+    const step = () => addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm);
+    const result = await run([this, ...this.#parameters], step);
+    // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
+    await setImmediate();
+    return result;
+  }
+
+  /** Forgets all gradients, as if no backward pass had been. */
+  zeroGrad(): void {
+    queue(this, addon().optimizerZeroGrad(handleOf(this)));
+  }
+
+  /** Its state by the names in a checkpoint, parameters by their place in the constructor's list. */
+  contents(): Contents {
+    handleOf(this);
+    return {
+      tensors: this.#state,
+      metadata: new Map([['palm-rlhf', JSON.stringify({ format: 1, optimizer: this.#kind })]]),
+    };
+  }
+
+  protected override release(handle: OptimizerHandle): void {
+    for (const { tensor } of this.#state) tensor.dispose();
+    super.release(handle);
+  }
+}
+
+/** AdamW (Loshchilov & Hutter 2019), one fused kernel a step. */
+export class AdamW extends Optimizer {
+  constructor(parameters: Iterable<Parameter>, options: AdamWConfigInput = {}) {
+    const { lr, betas, eps, weightDecay } = parseConfig(adamWConfig, options, 'AdamW');
+    const [beta1, beta2] = betas;
+    super('AdamW', parameters, lr, (handles) => addon().adamWCreate(handles, { beta1, beta2, eps, weightDecay }));
+  }
+}
+
+/** ADOPT (Taniguchi et al. 2024) with atan2 (Everett et al. 2024). Its first step only looks at the gradients. */
+export class AdoptAtan2 extends Optimizer {
+  constructor(parameters: Iterable<Parameter>, options: Atan2ConfigInput = {}) {
+    const config = parseConfig(adoptAtan2Config, options, 'AdoptAtan2');
+    super('AdoptAtan2', parameters, config.lr, (handles) => addon().adoptAtan2Create(handles, atan2Options(config)));
+  }
+}
+
+/** Adam with atan2 in place of the division (Everett et al. 2024). */
+export class AdamAtan2 extends Optimizer {
+  constructor(parameters: Iterable<Parameter>, options: Atan2ConfigInput = {}) {
+    const config = parseConfig(adamAtan2Config, options, 'AdamAtan2');
+    super('AdamAtan2', parameters, config.lr, (handles) => addon().adamAtan2Create(handles, atan2Options(config)));
+  }
+}
+
+function atan2Options({ lr, betas: [beta1, beta2], weightDecay }: Atan2Config) {
+  return { lr, beta1, beta2, weightDecay };
+}
+
+function trainableHandles(parameters: Parameter[]): ParameterHandle[] {
+  const problem = (received: string, expected: string, fix: string) =>
+    new ArgumentError({ argument: 'parameters', received, expected, fix });
+  if (parameters.length === 0) throw problem('none', 'at least one', 'Pass palm.parameters().');
+  const seen = new Set<Parameter>();
+  for (const [i, parameter] of parameters.entries()) {
+    if (!(parameter instanceof Parameter)) {
+      throw new HandleError({ argument: `parameters[${i}]`, received: printable(parameter), expected: 'a Parameter' });
+    }
+    if (seen.has(parameter)) throw problem(`${parameter.name} twice`, 'every parameter once', 'Leave one out.');
+    seen.add(parameter);
+    parameter.checkTrainable();
+  }
+  return parameters.map((parameter, i) => handleOf(parameter, `parameters[${i}]`));
+}

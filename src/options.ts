@@ -1,0 +1,32 @@
+/** Checks of options that are too few for a schema. */
+import { ArgumentError, nearest, printable } from './errors.ts';
+
+/**
+ * Refuses keys that a function does not know, so that a typing error is no silent default.
+ * @throws ArgumentError that names the key and the nearest known one.
+ */
+export function checkOptions(options: object, known: readonly string[], argument: string): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ArgumentError({
+      argument: `${argument} options`,
+      received: printable(options),
+      expected: `an object with ${known.join(', ')}`,
+    });
+  }
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const near = nearest(key, known);
+    throw new ArgumentError({
+      argument: `${argument}.${key}`,
+      received: 'an unknown option',
+      expected: `one of ${known.join(', ')}`,
+      ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
+    });
+  }
+}
+
+/** @throws ArgumentError unless `value` is an integer of at least `lowest`. */
+export function checkInteger(value: number, lowest: number, argument: string): void {
+  if (Number.isSafeInteger(value) && value >= lowest) return;
+  throw new ArgumentError({ argument, received: printable(value), expected: `an integer >= ${lowest}` });
+}

@@ -1,0 +1,99 @@
+/** Generation as palm.ts and actor-critic.ts share it: what is asked for, prompts as tensors, and cancelling. */
+import { parseConfig } from './config/schema.ts';
+import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
+import { ArgumentError, printable, ShapeError } from './errors.ts';
+import type { Ids, Inputs } from './inputs.ts';
+import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native.ts';
+import { randomSeed } from './seed.ts';
+import { Tensor } from './tensor.ts';
+
+/** Prompts to answer in one batch: token ids of any lengths, or a right-padded Tensor [B, P]. */
+export interface PromptInput {
+  prompts: readonly (readonly number[])[] | Tensor;
+  /** Tokens of each row of a Tensor [B]; all of a row unless given. */
+  lengths?: Ids;
+}
+
+/** Checks how tokens are to be drawn and fills in the defaults. @throws ConfigError */
+export function nativeSampling(input: SamplingConfigInput, argument: string): GenerateOptions {
+  const config = parseConfig(samplingConfig, input, argument);
+  return {
+    maxNewTokens: config.maxNewTokens,
+    temperature: config.temperature,
+    topK: config.topK,
+    topP: config.topP,
+    minP: config.minP,
+    eosToken: config.eosToken,
+    padToken: config.padToken ?? config.eosToken ?? 0,
+    samplesPerPrompt: config.samplesPerPrompt,
+    seed: config.seed ?? randomSeed(),
+  };
+}
+
+/** Prompts as a right-padded tensor [B, P] and lengths [B]. @throws ShapeError for no prompt, or one without a token. */
+export function promptTensors(
+  inputs: Inputs,
+  { prompts, lengths }: PromptInput,
+  padToken: number,
+): { prompts: TensorHandle; lengths: TensorHandle } {
+  if (prompts instanceof Tensor) {
+    const [rows = 0, width = 0] = prompts.shape;
+    const all = lengths ?? Array<number>(rows).fill(width);
+    return { prompts: inputs.ids(prompts, 'prompts'), lengths: inputs.ids(all, 'lengths') };
+  }
+  if (lengths !== undefined) {
+    throw new ArgumentError({
+      argument: 'lengths',
+      received: 'some',
+      expected: 'none beside arrays, which have their own',
+    });
+  }
+  const longest = checkPrompts(prompts);
+  const padded = prompts.map((prompt) => [...prompt, ...Array<number>(longest - prompt.length).fill(padToken)]);
+  const ends = prompts.map((prompt) => prompt.length);
+  return { prompts: inputs.ids(padded, 'prompts'), lengths: inputs.ids(ends, 'lengths') };
+}
+
+function checkPrompts(prompts: readonly (readonly number[])[]): number {
+  if (!Array.isArray(prompts) || prompts.length === 0) {
+    throw new ShapeError({
+      argument: 'prompts',
+      received: printable(prompts),
+      expected: 'at least one array of token ids',
+    });
+  }
+  for (const [i, prompt] of prompts.entries()) {
+    if (Array.isArray(prompt) && prompt.length > 0) continue;
+    throw new ShapeError({
+      argument: `prompts[${i}]`,
+      received: printable(prompt),
+      expected: 'an array of at least one token id',
+      fix: 'Begin an empty prompt with a token of its own, such as that of a line feed.',
+    });
+  }
+  return Math.max(...prompts.map((prompt) => prompt.length));
+}
+
+/**
+ * Starts `call` at once and tells it to stop when `signal` is aborted.
+ * @throws the signal's reason once it is aborted, whatever `call` had by then; that is disposed of.
+ */
+export async function cancellable<T extends object>(
+  signal: AbortSignal | undefined,
+  call: (cancel: CancelHandle | undefined) => Promise<T>,
+): Promise<T> {
+  if (signal === undefined) return await call(undefined);
+  signal.throwIfAborted();
+  const cancel = addon().cancelCreate();
+  const abort = () => addon().cancel(cancel);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    const result = await call(cancel);
+    if (signal.aborted) (result as Partial<Disposable>)[Symbol.dispose]?.();
+    signal.throwIfAborted();
+    return result;
+  } finally {
+    signal.removeEventListener('abort', abort);
+    addon().dispose(cancel);
+  }
+}
