@@ -1,0 +1,24 @@
+// Reductions over the true entries of a mask, shared by losses, pooling and whitening.
+#pragma once
+#include "base/tensor.h"
+
+#include <optional>
+
+namespace palm {
+
+// Σ values·mask / denominator, a scalar. `denominator` defaults to the number of true entries (at least 1), so that
+// pieces of a step, each given the count of the whole step, add up to its mean.
+Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<double> denominator);
+
+// Mean along dimension 1 of values [B, T] or [B, T, D]; a row without true entries gives 0.
+Tensor masked_mean_rows(const Tensor& values,
+                        const Tensor& mask);  // [B, T] bool
+
+// (values − mean) / sqrt(max(var, 1e-5)) over the true entries with biased variance; 0 elsewhere.
+// An undefined mask means all. (PaLM-rlhf-pytorch `masked_normalize`.)
+Tensor whiten(const Tensor& values, const Tensor& mask);
+
+// Population variance of the true entries, a scalar.
+Tensor masked_variance(const Tensor& values, const Tensor& mask);
+
+}  // namespace palm

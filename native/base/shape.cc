@@ -1,0 +1,65 @@
+#include "base/shape.h"
+
+#include <ATen/ops/max.h>
+#include <ATen/ops/min.h>
+
+#include <sstream>
+
+#include "base/error.h"
+
+namespace palm {
+
+static std::string text(at::IntArrayRef sizes) {
+  std::ostringstream out;
+  out << "[";
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (i) out << ", ";
+    if (sizes[i] < 0) out << "at least 1";
+    else out << sizes[i];
+  }
+  out << "]";
+  return out.str();
+}
+
+void expect_shape(const Tensor& tensor, const char* argument, at::IntArrayRef sizes) {
+  bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
+  for (size_t i = 0; fits && i < sizes.size(); ++i)
+    fits = sizes[i] < 0 ? tensor.size(i) > 0 : tensor.size(i) == sizes[i];
+  if (!fits) throw Error(ErrorKind::shape, argument, "shape " + text(tensor.sizes()), "shape " + text(sizes));
+}
+
+static bool is_integer(const Tensor& tensor) {
+  return tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt;
+}
+
+static void expect_integer(const Tensor& ids, const char* argument) {
+  if (!is_integer(ids))
+    throw Error(ErrorKind::dtype, argument, std::string("dtype ") + at::toString(ids.scalar_type()), "int64 or int32",
+                "Pass whole numbers, or a tensor made with { dtype: 'int64' }.");
+}
+
+void expect_token_shape(const Tensor& tokens, const char* argument) {
+  expect_integer(tokens, argument);
+  expect_shape(tokens, argument, {-1, -1});
+}
+
+void expect_range(const Tensor& ids, const char* argument, int64_t low, int64_t high, const char* fix) {
+  expect_integer(ids, argument);
+  if (ids.numel() == 0) return;
+  const int64_t least = ids.min().item<int64_t>(), most = ids.max().item<int64_t>();
+  if (least >= low && most < high) return;
+  throw Error(ErrorKind::argument, argument, std::to_string(least < low ? least : most),
+              "numbers from " + std::to_string(low) + " to " + std::to_string(high - 1), fix);
+}
+
+void expect_bool(const Tensor& mask, const char* argument) {
+  if (mask.scalar_type() != at::kBool)
+    throw Error(ErrorKind::dtype, argument, std::string("dtype ") + at::toString(mask.scalar_type()), "bool");
+}
+
+Tensor to_ids(const Tensor& ids, const char* argument, at::Device device) {
+  expect_integer(ids, argument);
+  return ids.to(device, at::kLong);
+}
+
+}  // namespace palm

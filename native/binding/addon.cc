@@ -1,0 +1,29 @@
+// The table of contents of the border: every function that JavaScript can call is a row of one of these chapters.
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+// Finalizers of handles may run after the instance data's own, and still ask for it: it is never deleted.
+void keep(Napi::Env, Environment*) {}
+
+static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
+  env.SetInstanceData<Environment, keep>(new Environment(env, create_error));
+  auto exports = Napi::Object::New(env);
+  Table table(exports);
+  process_rows(table);
+  tensor_rows(table);
+  parameter_rows(table);
+  palm_rows(table);
+  generation_rows(table);
+  rlhf_rows(table);
+  loss_rows(table);
+  optim_rows(table);
+  return exports;
+}
+
+}  // namespace palm::binding
+
+// Called by loader.cc once for every environment.
+extern "C" __attribute__((visibility("default"))) napi_value palm_register(napi_env env, napi_value create_error) {
+  return palm::binding::register_all(Napi::Env(env), Napi::Function(env, create_error));
+}

@@ -1,0 +1,148 @@
+#include "binding/environment.h"
+
+#include <c10/util/Exception.h>
+
+#include <new>
+
+#include "base/error.h"
+#include "binding/executor.h"
+
+namespace palm::binding {
+
+struct Environment::Completion {
+  Environment* environment;  // read on its own thread only
+  Napi::Promise::Deferred deferred;
+  std::function<Napi::Value(Napi::Env)> finish;
+  std::exception_ptr exception;
+};
+
+void Gate::open() {
+  {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+  }
+  changed_.notify_all();
+}
+
+void Gate::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return open_; });
+}
+
+Environment::Environment(Napi::Env env, Napi::Function create_error)
+    : env_(env),
+      create_error_(Napi::Persistent(create_error)),
+      channel_(std::make_shared<Channel>()),
+      closing_(std::make_shared<std::atomic<bool>>(false)) {
+  napi_value name = Napi::String::New(env, "palm");
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, complete,
+                                  &channel_->function);
+  napi_unref_threadsafe_function(env, channel_->function);
+  env.AddCleanupHook([this] { close(); });
+}
+
+Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+// Runs before the environment goes: after it, neither the executor nor a late completion touches it.
+void Environment::close() {
+  *closing_ = true;
+  for (const auto& [key, gate] : gates_) gate->open();
+  for (const auto& weak : cancels_)
+    if (const auto cancel = weak.lock()) *cancel = true;
+  Executor::get().drain(this);
+  std::lock_guard lock(channel_->mutex);
+  napi_release_threadsafe_function(channel_->function, napi_tsfn_abort);
+  channel_->function = nullptr;
+}
+
+Napi::Promise Environment::run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish) {
+  auto* completion = new Completion{this, Napi::Promise::Deferred::New(env_), std::move(finish), nullptr};
+  const Napi::Promise promise = completion->deferred.Promise();
+  if (in_flight_++ == 0) napi_ref_threadsafe_function(env_, channel_->function);  // else Node exits under an await
+  Executor::get().post(this, [work = std::move(work), completion, channel = channel_]() mutable {
+    try {
+      work();
+    } catch (...) {
+      completion->exception = std::current_exception();
+    }
+    work = nullptr;
+    std::lock_guard lock(channel->mutex);
+    if (!channel->function || napi_call_threadsafe_function(channel->function, completion, napi_tsfn_nonblocking))
+      delete completion;
+  });
+  return promise;
+}
+
+void Environment::post(std::function<void()> work) { Executor::get().post(this, std::move(work)); }
+
+void Environment::hold(const void* key) {
+  const auto gate = gates_[key] = std::make_shared<Gate>();
+  post([gate] { gate->wait(); });
+}
+
+void Environment::release(const void* key) {
+  const auto found = gates_.find(key);
+  if (found == gates_.end()) return;
+  found->second->open();
+  gates_.erase(found);
+}
+
+std::shared_ptr<std::atomic<bool>> Environment::make_cancel() {
+  std::erase_if(cancels_, [](const auto& cancel) { return cancel.expired(); });
+  auto cancel = std::make_shared<std::atomic<bool>>(false);
+  cancels_.push_back(cancel);
+  return cancel;
+}
+
+void Environment::complete(napi_env raw, napi_value, void*, void* data) {
+  const std::unique_ptr<Completion> completion(static_cast<Completion*>(data));
+  if (!raw) return;  // the environment is ending
+  Environment& self = *completion->environment;
+  const Napi::Env env(raw);
+  const Napi::HandleScope scope(env);
+  if (--self.in_flight_ == 0) napi_unref_threadsafe_function(env, self.channel_->function);
+  try {
+    if (completion->exception) completion->deferred.Reject(self.error(completion->exception).Value());
+    else completion->deferred.Resolve(completion->finish(env));
+  } catch (const Napi::Error& error) {
+    completion->deferred.Reject(error.Value());
+  }
+}
+
+static const char* name_of(ErrorKind kind) {
+  static const char* const names[] = {"argument", "shape", "dtype", "device", "disposed", "handle", "memory", "native"};
+  return names[static_cast<int>(kind)];
+}
+
+// Our own errors as they are; libtorch's by class, and without the twenty lines of C++ stack in their what().
+static Error describe(std::exception_ptr exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return {ErrorKind::memory, "memory", "no more of it", "room for the result", "Use a smaller batch or model."};
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) || text.find("can't allocate memory") != std::string::npos)
+      return {ErrorKind::memory, "memory", text, "room for the result", "Use a smaller batch or model."};
+    return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
+  } catch (const std::exception& error) {
+    return {ErrorKind::native, "libtorch", error.what(), "a computation that libtorch can do"};
+  } catch (...) {
+    return {ErrorKind::native, "libtorch", "an unknown exception", "a computation that libtorch can do"};
+  }
+}
+
+Napi::Error Environment::error(std::exception_ptr exception) const {
+  const Error error = describe(exception);
+  auto detail = Napi::Object::New(env_);
+  detail.Set("argument", error.argument);
+  detail.Set("received", error.received);
+  detail.Set("expected", error.expected);
+  if (!error.fix.empty()) detail.Set("fix", error.fix);
+  const Napi::Value value = create_error_.Value().Call({Napi::String::New(env_, name_of(error.kind)), detail});
+  return Napi::Error(env_, value);
+}
+
+}  // namespace palm::binding

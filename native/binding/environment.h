@@ -1,0 +1,67 @@
+// What one JavaScript environment (the main thread, or a worker) needs: a way back from the executor, and the constructor of
+// its errors. Lives as long as the environment; outstanding jobs are dropped when that ends.
+#pragma once
+#include <napi.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace palm::binding {
+
+// Holds the executor until the environment has written everything into a tensor, or ends.
+class Gate {
+ public:
+  void open();
+  void wait();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
+
+class Environment {
+ public:
+  Environment(Napi::Env env, Napi::Function create_error);
+  static Environment& of(Napi::Env env);
+
+  // Runs `work` on the executor, then `finish` here, whose value settles the promise; an exception of either rejects it.
+  Napi::Promise run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish);
+  // Work that nobody waits for.
+  void post(std::function<void()> work);
+
+  Napi::Error error(std::exception_ptr exception) const;
+  // Jobs called from now on wait until `release`, because what `key` names is still being written.
+  void hold(const void* key);
+  void release(const void* key);
+  // A flag for a long job to look at; every one is set when the environment ends.
+  std::shared_ptr<std::atomic<bool>> make_cancel();
+  // Set from the moment the environment ends.
+  const std::shared_ptr<std::atomic<bool>>& closing() const { return closing_; }
+
+ private:
+  struct Completion;
+  // Shared with the executor, which may outlive the environment.
+  struct Channel {
+    std::mutex mutex;
+    napi_threadsafe_function function = nullptr;  // nullptr once closed
+  };
+  static void complete(napi_env env, napi_value callback, void* context, void* data);
+  void close();
+
+  Napi::Env env_;
+  Napi::FunctionReference create_error_;
+  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<std::atomic<bool>> closing_;
+  std::unordered_map<const void*, std::shared_ptr<Gate>> gates_;
+  std::vector<std::weak_ptr<std::atomic<bool>>> cancels_;
+  size_t in_flight_ = 0;
+};
+
+}  // namespace palm::binding

@@ -1,0 +1,63 @@
+#include "binding/executor.h"
+
+#include <ATen/Context.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace palm::binding {
+
+// On CPUs that are not Intel's, MKL's float32 matrix product is half as fast as oneDNN's, which 'medium' selects; without AMX
+// both compute in float32. On Intel the word would mean bfloat16 arithmetic, so it stays out.
+static void route_matrix_products() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_is("intel")) at::globalContext().setFloat32MatmulPrecision("medium");
+#endif
+}
+
+Executor& Executor::get() {
+  static Executor* const executor = new Executor();
+  return *executor;
+}
+
+Executor::Executor() {
+  std::thread([this] { run(); }).detach();
+}
+
+void Executor::post(const void* owner, std::function<void()> job) {
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.push_back({owner, std::move(job)});
+  }
+  changed_.notify_all();
+}
+
+void Executor::drain(const void* owner) {
+  std::deque<Job> dropped;  // their captures are released after the lock
+  std::unique_lock lock(mutex_);
+  for (auto& job : waiting_)
+    if (job.owner == owner) dropped.push_back(std::move(job));
+  std::erase_if(waiting_, [&](const Job& job) { return job.owner == owner; });
+  changed_.wait(lock, [&] { return running_ != owner; });
+  lock.unlock();
+}
+
+void Executor::run() {
+  route_matrix_products();
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return !waiting_.empty(); });
+    Job job = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = job.owner;
+    lock.unlock();
+    job.work();
+    job.work = nullptr;  // tensors it held go before anyone learns that it is over
+    lock.lock();
+    running_ = nullptr;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace palm::binding

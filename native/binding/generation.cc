@@ -1,0 +1,34 @@
+// Rows about generation.
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+PALM_FIELDS(Generation, PALM_FIELD(sequences), PALM_FIELD(response_mask), PALM_FIELD(log_probs));
+
+struct Piece {
+  std::vector<int64_t> tokens;
+  std::vector<double> log_probs;
+  bool done;
+};
+PALM_FIELDS(Piece, PALM_FIELD(tokens), PALM_FIELD(log_probs), PALM_FIELD(done));
+
+static Generation generate_all(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
+                               const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                               const std::shared_ptr<Cancel>& cancel) {
+  return generate(model, scope, prompts, lengths, options, cancel.get());
+}
+
+static Piece decoder_advance(Decoder& decoder, int64_t count, const std::shared_ptr<Cancel>& cancel) {
+  const size_t first = decoder.steps();
+  decoder.advance(count, cancel.get());
+  return {decoder.tokens_since(first), decoder.log_probs_since(first), decoder.done()};
+}
+
+void generation_rows(Table& table) {
+  table.job<&generate_all>("generate");
+  table.now<&make<Decoder, Decoder, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor, Tensor,
+                  GenerateOptions>>("decoderCreate");
+  table.job<&decoder_advance>("decoderAdvance");
+}
+
+}  // namespace palm::binding

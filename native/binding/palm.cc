@@ -1,0 +1,33 @@
+// Rows about the model and its scopes.
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+PALM_FIELDS(PalmConfig, PALM_FIELD(num_tokens), PALM_FIELD(dim), PALM_FIELD(depth), PALM_FIELD(heads),
+            PALM_FIELD(dim_head), PALM_FIELD(ff_mult), PALM_FIELD(causal), PALM_FIELD(qk_rmsnorm),
+            PALM_FIELD(qk_scale), PALM_FIELD(rotary_xpos_scale_base), PALM_FIELD(ignore_index),
+            PALM_FIELD(attn_dropout), PALM_FIELD(ff_dropout), PALM_FIELD(dtype), PALM_FIELD(device));
+PALM_FIELDS(PaLM::Output, PALM_FIELD(logits), PALM_FIELD(embeddings));
+
+static std::shared_ptr<Scope> scope_create(PaLM& palm, int64_t rank) {
+  return std::make_shared<Scope>(palm.config(), rank);
+}
+
+void palm_rows(Table& table) {
+  table.now<&make<PaLM, PaLM, PalmConfig>>("palmCreate");
+  table.job<&PaLM::initialise>("palmInitialise");
+  table.now<&parameters_of<PaLM>>("palmParameters");
+  table.now<&python_parameters_of<PaLM>>("palmPythonParameters");
+  table.job<&PaLM::train>("palmTrain");
+  table.job<&PaLM::generator_state>("palmGeneratorState");
+  table.job<&PaLM::set_generator_state>("palmSetGeneratorState");
+  table.job<&PaLM::forward>("palmForward");
+  table.job<&PaLM::loss>("palmLoss");
+  table.job<&PaLM::merge_scope>("palmMergeScope");
+  table.now<&scope_create>("scopeCreate");
+  table.job<&Scope::initialise>("scopeInitialise");
+  table.now<&parameters_of<Scope>>("scopeParameters");
+  table.now<&python_parameters_of<Scope>>("scopePythonParameters");
+}
+
+}  // namespace palm::binding

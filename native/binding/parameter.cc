@@ -1,0 +1,39 @@
+// Rows about trained tensors.
+#include <ATen/core/grad_mode.h>
+
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+std::vector<NamedParameter> named(const ParameterList& parameters) {
+  std::vector<NamedParameter> all;
+  for (const auto& parameter : parameters) all.push_back({parameter->name, parameter->shape(), parameter});
+  return all;
+}
+
+static NamedParameter parameter_create(const Tensor& value) { return named({make_parameter(value)}).front(); }
+
+static void parameters_copy(const ParameterList& targets, const ParameterList& sources) {
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < targets.size(); ++i) targets[i]->value().copy_(sources[i]->value());
+}
+
+static void parameters_zero_grad(const ParameterList& parameters) {
+  for (const auto& parameter : parameters) parameter->zero_grad();
+}
+
+static void parameters_require_grad(const ParameterList& parameters, bool on) {
+  for (const auto& parameter : parameters) parameter->require_grad(on);
+}
+
+void parameter_rows(Table& table) {
+  table.now<&parameter_create>("parameterCreate");
+  table.job<&Parameter::value>("parameterValue");
+  table.job<&Parameter::grad>("parameterGrad");
+  table.job<&Parameter::set_grad>("parameterSetGrad");
+  table.job<&parameters_copy>("parametersCopy");
+  table.job<&parameters_zero_grad>("parametersZeroGrad");
+  table.job<&parameters_require_grad>("parametersRequireGrad");
+}
+
+}  // namespace palm::binding

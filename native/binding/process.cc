@@ -1,0 +1,54 @@
+// Rows about the process: memory, threads, devices, disposal, cancelling.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <torch/headeronly/version.h>
+
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+PALM_FIELDS(Memory, PALM_FIELD(live_tensors), PALM_FIELD(live_bytes));
+
+struct Info {
+  std::string libtorch;
+  int64_t threads;
+  std::string cpu_capability;
+  std::string float32_precision;
+  int64_t cuda_devices;
+};
+PALM_FIELDS(Info, PALM_FIELD(libtorch), PALM_FIELD(threads), PALM_FIELD(cpu_capability),
+            PALM_FIELD(float32_precision), PALM_FIELD(cuda_devices));
+
+static Info info() {
+  const auto part = [](int number) { return std::to_string(number); };
+  return {part(TORCH_VERSION_MAJOR) + "." + part(TORCH_VERSION_MINOR) + "." + part(TORCH_VERSION_PATCH),
+          at::get_num_threads(), at::get_cpu_capability(),
+          at::globalContext().float32MatmulPrecision() == at::Float32MatmulPrecision::HIGHEST ? "highest" : "medium",
+          at::detail::getCUDAHooks().deviceCount()};
+}
+
+static void set_threads(int64_t threads) { at::set_num_threads(static_cast<int>(threads)); }
+
+static Napi::Value dispose(const Napi::CallbackInfo& info) {
+  if (HandleBase* const handle = HandleBase::unwrap(info[0])) handle->dispose(info.Env());
+  return info.Env().Undefined();
+}
+
+static Napi::Value cancel_create(const Napi::CallbackInfo& info) {
+  return Handle<Cancel>::create(info.Env(), Environment::of(info.Env()).make_cancel());
+}
+
+static void cancel(Cancel& flag) { flag = true; }
+
+void process_rows(Table& table) {
+  table.raw("dispose", dispose);
+  table.now<&memory>("memory");
+  table.now<&info>("info");
+  table.job<&set_threads>("setThreads");
+  table.raw("cancelCreate", cancel_create);
+  table.now<&cancel>("cancel");
+}
+
+}  // namespace palm::binding

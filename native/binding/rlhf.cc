@@ -1,0 +1,49 @@
+// Rows about reward models, actor and critic, and experience.
+#include "rlhf/rollout.h"
+
+#include <ATen/ops/tensor.h>
+
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+PALM_FIELDS(RewardInput, PALM_FIELD(sequence), PALM_FIELD(prompt_lengths), PALM_FIELD(prompt_mask), PALM_FIELD(mask));
+PALM_FIELDS(Rollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
+            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value));
+PALM_FIELDS(JudgeOptions, PALM_FIELD(kl_weight), PALM_FIELD(gamma), PALM_FIELD(lambda), PALM_FIELD(whiten));
+PALM_FIELDS(Judgement, PALM_FIELD(reward), PALM_FIELD(advantage), PALM_FIELD(returns), PALM_FIELD(metrics));
+
+static Rollout rollout_all(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
+                           const GenerateOptions& options, const std::vector<std::vector<int64_t>>& pieces,
+                           bool with_reference, const std::shared_ptr<Cancel>& cancel) {
+  return rollout(actor_critic, prompts, lengths, options, pieces, with_reference, cancel.get());
+}
+
+static Experience rollout_rows(const Experience& all, const std::vector<int64_t>& rows) {
+  const Tensor index = at::tensor(rows, all.sequence.options());
+  Experience some = all;
+  Fields<Experience>::visit(some, [&](const char*, Tensor& member) { member = member.index_select(0, index); });
+  return some;
+}
+
+void rlhf_rows(Table& table) {
+  table.now<&make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double>>(
+      "rewardModelCreate");
+  table.job<&RewardModel::initialise>("rewardModelInitialise");
+  table.now<&parameters_of<RewardModel>>("rewardModelParameters");
+  table.job<&RewardModel::train>("rewardModelTrain");
+  table.job<&RewardModel::forward>("rewardModelForward");
+  table.job<&RewardModel::score>("rewardModelScore");
+  table.job<&RewardModel::loss>("rewardModelLoss");
+  table.job<&RewardModel::ranking_loss>("rewardModelRankingLoss");
+  table.now<&make<ActorCritic, ActorCritic, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>,
+                  std::shared_ptr<Scope>, std::shared_ptr<LanguageModel>>>("actorCriticCreate");
+  table.now<&parameters_of<ActorCritic>>("actorCriticParameters");
+  table.job<&ActorCritic::initialise>("actorCriticInitialise");
+  table.job<&ActorCritic::evaluate>("actorCriticEvaluate");
+  table.job<&rollout_all>("actorCriticRollout");
+  table.job<&rollout_rows>("rolloutRows");
+  table.job<&judge>("judge");
+}
+
+}  // namespace palm::binding

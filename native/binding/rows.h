@@ -1,0 +1,48 @@
+// The chapters of the border, one file each. Together they are the interface `Native` of src/native.ts.
+#pragma once
+#include "binding/convert.h"
+
+namespace palm::binding {
+
+void process_rows(Table& table);
+void tensor_rows(Table& table);
+void parameter_rows(Table& table);
+void palm_rows(Table& table);
+void generation_rows(Table& table);
+void rlhf_rows(Table& table);
+void loss_rows(Table& table);
+void optim_rows(Table& table);
+
+// How a list of parameters crosses.
+struct NamedParameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::shared_ptr<Parameter> handle;
+};
+PALM_FIELDS(NamedParameter, PALM_FIELD(name), PALM_FIELD(shape), PALM_FIELD(handle));
+std::vector<NamedParameter> named(const ParameterList& parameters);
+
+// The parameters of any object that has some.
+template <class T>
+std::vector<NamedParameter> parameters_of(T& object) {
+  return named(object.parameters());
+}
+template <class T>
+std::vector<NamedParameter> python_parameters_of(T& object) {
+  return named(object.python_parameters());
+}
+
+PALM_FIELDS(GenerateOptions, PALM_FIELD(max_new_tokens), PALM_FIELD(temperature), PALM_FIELD(top_k),
+            PALM_FIELD(top_p), PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(pad_token),
+            PALM_FIELD(samples_per_prompt), PALM_FIELD(seed));
+PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
+PALM_FIELDS(Evaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(value));
+struct Experience {
+  Tensor sequence, response_mask, sampler_log_prob, rollout_log_prob, reference_log_prob, rollout_value;
+  Tensor advantage, returns;
+};
+PALM_FIELDS(Experience, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
+            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value),
+            PALM_FIELD(advantage), PALM_FIELD(returns));
+
+}  // namespace palm::binding

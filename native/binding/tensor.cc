@@ -1,0 +1,157 @@
+// Rows about tensors: making, filling, reading, differentiating.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
+
+#include <cstring>
+
+#include "base/shape.h"
+#include "binding/rows.h"
+
+namespace palm::binding {
+
+static Tensor tensor_empty(const std::vector<int64_t>& shape, at::ScalarType dtype, at::Device device) {
+  return at::empty(shape, at::TensorOptions(dtype).device(device));
+}
+
+static Napi::Value tensor_open(const Napi::CallbackInfo& info) {
+  Environment& environment = Environment::of(info.Env());
+  try {
+    const Tensor tensor = tensor_empty(Js<std::vector<int64_t>>::from(info[0]), Js<at::ScalarType>::from(info[1]), at::kCPU);
+    environment.hold(tensor.unsafeGetTensorImpl());
+    return Js<Tensor>::to(info.Env(), tensor);
+  } catch (...) {
+    throw environment.error(std::current_exception());
+  }
+}
+
+static Napi::Value tensor_seal(const Napi::CallbackInfo& info) {
+  Environment& environment = Environment::of(info.Env());
+  try {
+    environment.release(Js<Tensor>::from(info[0]).unsafeGetTensorImpl());
+  } catch (...) {
+    throw environment.error(std::current_exception());
+  }
+  return info.Env().Undefined();
+}
+
+// An array's bytes, to be copied at once.
+struct Elements {
+  const uint8_t* data;
+  size_t bytes, element_size;
+};
+template <>
+struct Js<Elements> {
+  static Elements from(const Napi::Value& value) {
+    if (!value.IsTypedArray()) throw_mismatch("a typed array", value);
+    const auto array = value.As<Napi::TypedArray>();
+    const auto* const start = static_cast<const uint8_t*>(array.ArrayBuffer().Data());
+    return {start + array.ByteOffset(), array.ByteLength(), array.ElementSize()};
+  }
+};
+
+static void tensor_write(const Tensor& tensor, const Elements& source, int64_t offset) {
+  const size_t begin = static_cast<size_t>(offset) * source.element_size;
+  if (!tensor.device().is_cpu() || offset < 0 || source.element_size != static_cast<size_t>(tensor.element_size()) ||
+      begin + source.bytes > tensor.nbytes())
+    throw Error(ErrorKind::shape, "source", std::to_string(source.bytes) + " bytes at " + std::to_string(begin),
+                "a piece of the " + std::to_string(tensor.nbytes()) + " bytes of a tensor on the CPU");
+  if (source.bytes > 0) std::memcpy(static_cast<uint8_t*>(tensor.data_ptr()) + begin, source.data, source.bytes);
+}
+
+static std::vector<int64_t> tensor_shape(const Tensor& tensor) { return tensor.sizes().vec(); }
+static at::ScalarType tensor_dtype(const Tensor& tensor) { return tensor.scalar_type(); }
+static at::Device tensor_device(const Tensor& tensor) { return tensor.device(); }
+
+// A fresh copy on the host, on its way into a typed array.
+struct HostCopy {
+  Tensor tensor;
+};
+template <>
+struct Js<HostCopy> {
+  // The array takes over the copy's memory: a second copy on this thread would hold up the event loop.
+  static Napi::ArrayBuffer buffer(Napi::Env env, const Tensor& tensor) {
+    if (tensor.nbytes() == 0) return Napi::ArrayBuffer::New(env, 0);
+    auto* const owner = new Tensor(tensor);
+    return Napi::ArrayBuffer::New(
+        env, tensor.data_ptr(), tensor.nbytes(), [](Napi::Env, void*, Tensor* owned) { delete owned; }, owner);
+  }
+  static Napi::Value to(Napi::Env env, const HostCopy& copy) {
+    const Tensor& tensor = copy.tensor;
+    const auto array = buffer(env, tensor);
+    const size_t length = static_cast<size_t>(tensor.numel());
+    switch (tensor.scalar_type()) {
+      case at::kFloat: return Napi::Float32Array::New(env, length, array, 0);
+      case at::kDouble: return Napi::Float64Array::New(env, length, array, 0);
+      case at::kLong: return Napi::BigInt64Array::New(env, length, array, 0);
+      case at::kInt: return Napi::Int32Array::New(env, length, array, 0);
+      default: return Napi::Uint8Array::New(env, length, array, 0);
+    }
+  }
+};
+
+static HostCopy tensor_data(const Tensor& tensor) {
+  at::NoGradGuard no_grad;
+  const at::ScalarType dtype = tensor.scalar_type() == at::kBFloat16 ? at::kFloat : tensor.scalar_type();
+  return {at::empty(tensor.sizes(), at::TensorOptions(dtype)).copy_(tensor)};
+}
+
+static void tensor_copy(const Tensor& target, const Tensor& source) {
+  at::NoGradGuard no_grad;
+  expect_shape(source, "source", target.sizes());
+  target.copy_(source);
+}
+
+// A stretch of a contiguous tensor, as bytes on its device.
+static Tensor stretch(const Tensor& tensor, int64_t begin, const Bytes& bytes) {
+  if (!tensor.is_contiguous() || begin < 0 || begin + bytes.length > tensor.nbytes())
+    throw Error(ErrorKind::shape, "bytes", std::to_string(bytes.length) + " from " + std::to_string(begin),
+                "a stretch of a contiguous tensor of " + std::to_string(tensor.nbytes()) + " bytes");
+  return tensor.detach().reshape({-1}).view(at::kByte).narrow(0, begin, static_cast<int64_t>(bytes.length));
+}
+
+static Tensor lent(const Bytes& bytes) {
+  return at::from_blob(bytes.data, {static_cast<int64_t>(bytes.length)}, at::TensorOptions(at::kByte));
+}
+
+static void tensor_read_bytes(const Tensor& tensor, int64_t begin, Bytes target) {
+  if (target.length > 0) lent(target).copy_(stretch(tensor, begin, target));
+}
+
+static void tensor_write_bytes(const Tensor& tensor, int64_t begin, Bytes source) {
+  at::NoGradGuard no_grad;
+  if (source.length > 0) stretch(tensor, begin, source).copy_(lent(source));
+}
+
+static Tensor tensor_rows_at(const Tensor& tensor, const std::vector<int64_t>& rows) {
+  return tensor.index_select(0, at::tensor(rows, at::TensorOptions(at::kLong).device(tensor.device())));
+}
+
+static void tensor_backward(const Tensor& tensor) {
+  if (tensor.numel() != 1)
+    throw Error(ErrorKind::shape, "backward", std::to_string(tensor.numel()) + " elements", "one element",
+                "Only a loss, a single number, can be differentiated.");
+  if (!tensor.requires_grad())
+    throw Error(ErrorKind::argument, "backward", "a tensor without a graph", "one computed with gradients",
+                "Use palm.loss, or palm.forward with { grad: true }, and do not freeze every parameter.");
+  tensor.backward();
+}
+
+void tensor_rows(Table& table) {
+  table.now<&tensor_empty>("tensorEmpty");
+  table.raw("tensorOpen", tensor_open);
+  table.now<&tensor_write>("tensorWrite");
+  table.raw("tensorSeal", tensor_seal);
+  table.now<&tensor_shape>("tensorShape");
+  table.now<&tensor_dtype>("tensorDtype");
+  table.now<&tensor_device>("tensorDevice");
+  table.job<&tensor_data>("tensorData");
+  table.job<&tensor_copy>("tensorCopy");
+  table.job<&tensor_read_bytes>("tensorReadBytes");
+  table.job<&tensor_write_bytes>("tensorWriteBytes");
+  table.job<&tensor_rows_at>("tensorRows");
+  table.job<&tensor_backward>("tensorBackward");
+}
+
+}  // namespace palm::binding

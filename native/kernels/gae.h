@@ -1,0 +1,16 @@
+// Generalised advantage estimation (Schulman et al. 2016), over the response tokens of each row.
+//
+//   δ[t] = reward[t] + γ value[t+1] − value[t],   advantage[t] = δ[t] + γ λ advantage[t+1]
+//
+// value[t] is the guess before token t was chosen; behind the last response token the value is 0. 0 outside the mask.
+#pragma once
+#include "base/tensor.h"
+
+namespace palm {
+
+Tensor gae(const Tensor& reward,         // [B, T]
+           const Tensor& value,          // [B, T]
+           const Tensor& response_mask,  // [B, T] bool
+           double gamma, double lambda);
+
+}  // namespace palm

@@ -1,0 +1,30 @@
+// Rotary positions (Su et al. 2021, halves as in GPT-NeoX) with the decay of xPos (Sun et al. 2022).
+//
+//   θ[t, i] = t · 10000^(−2i/K)                       i = 0 … K/2 − 1, the same for both halves
+//   s[t, i] = ζ_i ^ ((t − centre) / base),  ζ_i = (2i + 0.4 K) / (1.4 K)
+//   q ← (q cos θ + rotate_half(q) sin θ) · s,   k ← (k cos θ + rotate_half(k) sin θ) / s
+//
+// A score depends on s only through ζ^((i − j)/base): the centre cancels and just keeps the powers small.
+#pragma once
+#include "base/tensor.h"
+
+#include <optional>
+
+namespace palm {
+
+struct Rotary {
+  Tensor cos, sin;  // [..., T, 1, K] float32: bfloat16 positions collapse beyond 256
+  Tensor scale;     // like cos; undefined without xPos
+};
+
+Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any integer type
+                    int64_t dim_head,                   // K, even
+                    std::optional<double> scale_base,   // nothing: plain rotary
+                    double centre);
+
+Tensor rotate_query(const Tensor& query,    // [B, T, H, K]
+                    const Rotary& rotary);
+Tensor rotate_key(const Tensor& key,        // [B, T, 1, K]
+                  const Rotary& rotary);
+
+}  // namespace palm

@@ -1,0 +1,20 @@
+// Next-token cross entropy.
+//
+//   loss = −Σ log softmax(hidden · headᵀ)[target] / denominator   over targets that are neither masked nor ignore_index
+//
+// The denominator defaults to the number of such targets (at least 1), so that pieces given the count of the whole step
+// add up to its mean.
+#pragma once
+#include "base/tensor.h"
+
+#include <optional>
+
+namespace palm {
+
+Tensor language_loss(const Tensor& hidden,   // [B, T, D]
+                     const Tensor& head,     // [V, D]
+                     const Tensor& target,   // [B, T] int64
+                     const Tensor& mask,     // [B, T] bool, true where a token is a target; undefined: all are
+                     int64_t ignore_index, std::optional<double> denominator);  // → scalar, float32 for bfloat16
+
+}  // namespace palm

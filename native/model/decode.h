@@ -1,0 +1,73 @@
+// Generation: one prefill of the prompts, then a token per row and step through the cache until every row has ended.
+#pragma once
+#include <ATen/core/Generator.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "model/kv-cache.h"
+#include "model/language-model.h"
+#include "sampling/sampler.h"
+
+namespace palm {
+
+struct GenerateOptions {
+  int64_t max_new_tokens;
+  double temperature;
+  std::optional<int64_t> top_k;
+  std::optional<double> top_p, min_p;
+  std::optional<int64_t> eos_token;  // nothing: rows end at max_new_tokens only
+  int64_t pad_token;
+  int64_t samples_per_prompt;
+  int64_t seed;
+};
+
+struct Generation {
+  Tensor sequences;      // [B, T] int64: prompt, response, then pad_token, without a gap
+  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos
+  Tensor log_probs;      // [B, T], of the distribution sampled from; 0 outside the response
+};
+
+// Set from another thread; looked at before every token.
+using Cancel = std::atomic<bool>;
+
+class Decoder {
+ public:
+  // prompts [B, P] right-padded, lengths [B] of at least 1; rows become prompt-major: prompt 0's samples come first.
+  Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
+          const Tensor& lengths, const GenerateOptions& options);
+  ~Decoder();
+
+  bool done() const { return done_; }
+  // Up to `count` more tokens a row.
+  void advance(int64_t count, const Cancel* cancel);
+  Generation result() const;
+  // The steps from `first` on of a decoder with a single row.
+  std::vector<int64_t> tokens_since(size_t first) const;
+  std::vector<double> log_probs_since(size_t first) const;
+  size_t steps() const { return tokens_.size(); }
+
+ private:
+  void prefill();
+  void step();
+
+  std::shared_ptr<LanguageModel> model_;
+  std::shared_ptr<Scope> scope_;
+  Tensor prompts_, lengths_;  // [B, P], [B]; a row per sample after prefill
+  GenerateOptions options_;
+  at::Generator generator_;
+  std::optional<KvCache> cache_;
+  Tensor logits_;                                  // [B, V], of the next token
+  Tensor alive_;                                   // [B] bool
+  std::vector<Tensor> tokens_, log_probs_, was_alive_;  // a [B] each step
+  bool done_ = false;
+};
+
+// A decoder run to its end. Throws nothing when cancelled: the caller knows that it asked.
+Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                    const Cancel* cancel);
+
+}  // namespace palm

@@ -1,0 +1,42 @@
+// What decoding, feedback and the border need to know of a model: how to read tokens, and how to turn what was read into
+// logits. Another family of models is another implementation of this.
+#pragma once
+#include "base/tensor.h"
+
+#include <memory>
+#include <optional>
+
+#include "kernels/dropout.h"
+
+namespace palm {
+
+class Scope;
+class KvCache;
+
+struct ReadOptions {
+  const Scope* scope = nullptr;          // adapters to read through; none is the reference policy
+  Tensor extra_embedding = {};           // [B, T, D], added to the token embeddings; may be undefined
+  KvCache* cache = nullptr;              // read on from here; the caller advances it
+  std::optional<Dropout> dropout = {};   // instead of the model's own
+};
+
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+
+  // Hidden states [B, T, D] after the final norm; token ids [B, T] int64 on the model's device, already checked.
+  virtual Tensor hidden(const Tensor& tokens, const ReadOptions& options) = 0;
+  // The tied head [V, D]: logits = hidden · headᵀ.
+  virtual Tensor head() const = 0;
+  virtual KvCache make_cache(int64_t batch, int64_t capacity) const = 0;
+  // Checks ids and brings them to the device. Negative ids are padding where a model allows them.
+  virtual Tensor accept(const Tensor& tokens, const char* argument) const = 0;
+  virtual int64_t dim() const = 0;
+  virtual int64_t num_tokens() const = 0;
+  virtual at::TensorOptions options() const = 0;
+  virtual bool training() const = 0;
+  // Called before a graph is recorded: gives every parameter that is trained a place for its gradient.
+  virtual void prepare_gradients() = 0;
+};
+
+}  // namespace palm

@@ -1,0 +1,254 @@
+#include "model/palm.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/matmul.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/shape.h"
+#include "kernels/layer-norm.h"
+#include "kernels/rotary.h"
+#include "kernels/swiglu.h"
+#include "losses/language.h"
+#include "model/attention.h"
+#include "model/kv-cache.h"
+#include "model/lora.h"
+
+namespace palm {
+
+// What every layer of one call shares.
+struct Reading {
+  Rotary rotary;
+  Tensor visible;  // [B or 1, T, 1, S] bool, or undefined
+  const Scope* scope;
+  KvCache* cache;
+  Dropout dropout;
+};
+
+// q / ‖q‖ · scale over the head width; the name comes from the Python library, the norm is l2.
+static Tensor rms_norm(const Tensor& x, const Tensor& scale) {
+  return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true).clamp_min(1e-12) * scale;
+}
+
+static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const PalmConfig& config, int64_t layer,
+                             const Reading& reading) {
+  const int64_t head = config.dim_head, heads = config.heads * head;
+  const Tensor h = layer_norm(x, block.norm);                                    // [B, T, D]
+  const Tensor projected = at::linear(h, block.input);                           // [B, T, HK + 2K + 2F]
+  Tensor attended = projected.narrow(-1, 0, heads + 2 * head);                   // [B, T, HK + 2K]
+  const auto adapters = reading.scope ? std::optional(reading.scope->layer(layer)) : std::nullopt;
+  if (adapters) attended = attended + adapters->input(h);
+
+  Tensor query = attended.narrow(-1, 0, heads).unflatten(-1, {config.heads, head});  // [B, T, H, K]
+  Tensor key = attended.narrow(-1, heads, head).unsqueeze(-2);                       // [B, T, 1, K]
+  Tensor value = attended.narrow(-1, heads + head, head);                            // [B, T, K]
+  if (config.qk_rmsnorm) {
+    query = rms_norm(query, block.query_scale);
+    key = rms_norm(key, block.key_scale);
+  }
+  query = rotate_query(query, reading.rotary);
+  key = rotate_key(key, reading.rotary).squeeze(-2);
+  if (reading.cache) {
+    const auto stored = reading.cache->append(layer, key, value);
+    key = stored.key;
+    value = stored.value;
+  }
+  const Tensor attention_out = attention(query, key, value, reading.visible, config.qk_scale, reading.dropout);
+  const Tensor ff_out = reading.dropout.apply(swiglu(projected.narrow(-1, heads + 2 * head, 2 * config.ff())),
+                                              reading.dropout.feed_forward);
+  Tensor y = x + at::linear(at::cat({attention_out, ff_out}, -1), block.output);  // [B, T, D]
+  if (adapters) y = y + adapters->output(attention_out);
+  return y;
+}
+
+// Without a cache: [1, T, 1, T] lower triangle, or [B, 1, 1, T] real tokens where every token sees every other.
+static Tensor visible_without_cache(const PalmConfig& config, const Tensor& tokens) {
+  if (!config.causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
+  const Tensor time = at::arange(tokens.size(1), tokens.options());
+  return time.unsqueeze(0).le(time.unsqueeze(1)).view({1, tokens.size(1), 1, tokens.size(1)});
+}
+
+Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
+  KvCache* const cache = options.cache;
+  const int64_t time = tokens.size(1);
+  const Tensor positions = cache ? cache->positions(time) : at::arange(time, tokens.options());
+  const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
+  const Reading reading{
+      rotary_table(positions, config_.dim_head, scale_base, cache ? cache->centre() : static_cast<double>(time / 2)),
+      cache ? cache->visible(time) : visible_without_cache(config_, tokens), options.scope, cache,
+      options.dropout.value_or(dropout_)};
+
+  Tensor x = at::embedding(token_embedding_, tokens.clamp_min(0));
+  if (options.extra_embedding.defined()) x = x + options.extra_embedding;
+  for (int64_t layer = 0; layer < config_.depth; ++layer)
+    x = parallel_block(x, blocks_[layer], config_, layer, reading);
+  return layer_norm(x, norm_);
+}
+
+Tensor PaLM::accept(const Tensor& tokens, const char* argument) const {
+  expect_token_shape(tokens, argument);
+  expect_range(tokens, argument, config_.causal ? 0 : std::numeric_limits<int64_t>::min(), config_.num_tokens,
+               "Encode with the tokenizer that the model was made for, or give the model more tokens.");
+  return to_ids(tokens, argument, config_.device);
+}
+
+PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, bool grad) {
+  at::AutoGradMode mode(grad);
+  if (grad) prepare_gradients();
+  const Tensor embeddings = hidden(accept(tokens, "tokens"), {.scope = scope});
+  return {at::linear(embeddings, token_embedding_), embeddings};
+}
+
+Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
+                  std::optional<double> denominator, bool grad) {
+  at::AutoGradMode mode(grad);
+  if (grad) prepare_gradients();
+  const Tensor ids = accept(tokens, "tokens");
+  if (ids.size(1) < 2)
+    throw Error(ErrorKind::shape, "tokens", "rows of 1 token", "rows of at least 2", "A loss needs a next token.");
+  if (mask) {
+    expect_bool(*mask, "mask");
+    expect_shape(*mask, "mask", ids.sizes());
+  }
+  const int64_t time = ids.size(1) - 1;
+  const Tensor read = hidden(ids.narrow(1, 0, time), {.scope = scope});
+  const Tensor targets = mask ? mask->to(config_.device).narrow(1, 1, time) : Tensor();
+  return language_loss(read, token_embedding_, ids.narrow(1, 1, time), targets, config_.ignore_index, denominator);
+}
+
+// --- parameters ---------------------------------------------------------------------------------------------------------
+
+static std::vector<ParameterBuffer::Entry> layer_entries(const PalmConfig& config, int64_t layer) {
+  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  const int64_t heads = config.heads * config.dim_head;
+  std::vector<ParameterBuffer::Entry> entries = {
+      {prefix + "norm", {config.dim}},
+      {prefix + "input", {heads + 2 * config.dim_head + 2 * config.ff(), config.dim}},
+      {prefix + "output", {config.dim, heads + config.ff()}}};
+  if (config.qk_rmsnorm) {
+    entries.push_back({prefix + "query_scale", {config.dim_head}});
+    entries.push_back({prefix + "key_scale", {config.dim_head}});
+  }
+  return entries;
+}
+
+PaLM::PaLM(const PalmConfig& config)
+    : config_(config),
+      outer_({{"token_embedding", {config.num_tokens, config.dim}}, {"norm", {config.dim}}}, config.dtype,
+             config.device),
+      token_embedding_(outer_.parameters()[0]->tensor),
+      norm_(outer_.parameters()[1]->tensor) {
+  for (int64_t layer = 0; layer < config.depth; ++layer) {
+    inner_.push_back(std::make_unique<ParameterBuffer>(layer_entries(config, layer), config.dtype, config.device));
+    const auto& own = inner_.back()->parameters();
+    ParallelBlock block{own[0]->tensor, own[1]->tensor, own[2]->tensor, {}, {}};
+    if (config.qk_rmsnorm) {
+      block.query_scale = own[3]->tensor;
+      block.key_scale = own[4]->tensor;
+    }
+    blocks_.push_back(block);
+  }
+}
+
+void fill_normal(Tensor parameter, double deviation, at::Generator& generator) {
+  parameter.copy_(at::empty(parameter.sizes(), at::kFloat).normal_(0, deviation, generator));
+}
+
+void fill_uniform(Tensor parameter, double bound, at::Generator& generator) {
+  parameter.copy_(at::empty(parameter.sizes(), at::kFloat).uniform_(-bound, bound, generator));
+}
+
+// Embeddings N(0, 0.02); every matrix U(±1/√fan_in), where the two halves of `output` have fan-ins of their own.
+void PaLM::initialise(int64_t seed) {
+  at::NoGradGuard no_grad;
+  auto generator = make_generator(at::kCPU, seed);
+  const int64_t heads = config_.heads * config_.dim_head;
+  fill_normal(token_embedding_, 0.02, generator);
+  norm_.zero_();
+  for (const auto& block : blocks_) {
+    block.norm.zero_();
+    fill_uniform(block.input, 1 / std::sqrt(config_.dim), generator);
+    fill_uniform(block.output.narrow(1, 0, heads), 1 / std::sqrt(heads), generator);
+    fill_uniform(block.output.narrow(1, heads, config_.ff()), 1 / std::sqrt(config_.ff()), generator);
+    if (config_.qk_rmsnorm) {
+      block.query_scale.fill_(1);
+      block.key_scale.fill_(1);
+    }
+  }
+}
+
+ParameterList PaLM::parameters() const {
+  ParameterList all = {outer_.parameters()[0]};
+  for (const auto& layer : inner_) all.insert(all.end(), layer->parameters().begin(), layer->parameters().end());
+  all.push_back(outer_.parameters()[1]);
+  return all;
+}
+
+ParameterList PaLM::python_parameters() const {
+  const int64_t heads = config_.heads * config_.dim_head;
+  ParameterList views = {view_of(outer_.parameters()[0], "token_emb.weight", {})};
+  for (int64_t layer = 0; layer < config_.depth; ++layer) {
+    const auto& own = inner_[layer]->parameters();
+    const std::string prefix = "layers." + std::to_string(layer) + ".fn.";
+    views.push_back(view_of(own[0], prefix + "norm.gamma", {}));
+    views.push_back(view_of(own[1], prefix + "fused_attn_ff_proj.weight", {}));
+    views.push_back(view_of(own[2], prefix + "attn_out.weight", Slice{1, 0, heads}));
+    views.push_back(view_of(own[2], prefix + "ff_out.2.weight", Slice{1, heads, config_.ff()}));
+    if (config_.qk_rmsnorm) {
+      views.push_back(view_of(own[3], prefix + "q_scale", {}));
+      views.push_back(view_of(own[4], prefix + "k_scale", {}));
+    }
+  }
+  views.push_back(view_of(outer_.parameters()[1], "norm.gamma", {}));
+  return views;
+}
+
+void PaLM::prepare_gradients() {
+  outer_.prepare_gradients();
+  for (auto& layer : inner_) layer->prepare_gradients();
+}
+
+std::vector<Tensor> PaLM::storages() const {
+  std::vector<Tensor> all = {outer_.storage()};
+  for (const auto& layer : inner_) all.push_back(layer->storage());
+  return all;
+}
+
+void PaLM::merge_scope(const Scope& scope) {
+  at::NoGradGuard no_grad;
+  const int64_t heads = config_.heads * config_.dim_head;
+  for (int64_t layer = 0; layer < config_.depth; ++layer) {
+    const LayerAdapters adapters = scope.layer(layer);
+    const Tensor input =
+        at::cat({adapters.query.weight(), adapters.key.weight(), adapters.value.weight()}, 1);  // [D, HK + 2K]
+    blocks_[layer].input.narrow(0, 0, heads + 2 * config_.dim_head).add_(input.t());
+    blocks_[layer].output.narrow(1, 0, heads).add_(adapters.output.weight().t());
+  }
+}
+
+// --- modes --------------------------------------------------------------------------------------------------------------
+
+void PaLM::train(bool on, int64_t seed) {
+  dropout_ = {config_.attn_dropout, config_.ff_dropout, {}};
+  if (on) dropout_.generator = make_generator(config_.device, seed);
+}
+
+Tensor PaLM::generator_state() const {
+  return dropout_.generator ? dropout_.generator->get_state() : at::empty({0}, at::kByte);
+}
+
+void PaLM::set_generator_state(const Tensor& state) {
+  if (dropout_.generator && state.numel() > 0) dropout_.generator->set_state(state);
+}
+
+KvCache PaLM::make_cache(int64_t batch, int64_t capacity) const { return KvCache(config_, batch, capacity); }
+
+}  // namespace palm

@@ -1,0 +1,18 @@
+// The norm of all gradients together, and what follows from it for one optimizer step. Stays on the device.
+#pragma once
+#include "base/tensor.h"
+
+#include <optional>
+#include <vector>
+
+namespace palm {
+
+struct GradNorm {
+  Tensor norm;     // scalar float32, 2-norm over all gradients before clipping
+  Tensor divisor;  // scalar float32: gradients are divided by max(1, (norm + 1e-6) / max_norm) (Pascanu et al. 2013)
+  Tensor broken;   // scalar float32: 1 where the norm is not finite and nothing may move, else 0
+};
+
+GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> max_norm);
+
+}  // namespace palm

@@ -1,0 +1,46 @@
+// What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and a
+// step that moves nothing when the gradient norm is not finite. That is decided on the device; the norm crosses to the host
+// once, after all work of the step is queued.
+#pragma once
+#include <string>
+
+#include "base/parameter.h"
+#include "optim/grad-norm.h"
+
+namespace palm {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+class Optimizer {
+ public:
+  explicit Optimizer(ParameterList parameters);
+  virtual ~Optimizer() = default;
+
+  struct StepResult {
+    double grad_norm;  // before clipping
+    bool skipped;      // the norm was not finite: no parameter and no state has changed
+  };
+  // Parameters that no backward pass has reached since zero_grad stay as they are.
+  StepResult step(double lr, std::optional<double> max_grad_norm);
+  void zero_grad();
+  std::vector<NamedTensor> state() const;  // shares memory with the optimizer's own
+
+ protected:
+  struct Slot {
+    std::shared_ptr<Parameter> parameter;
+    Tensor weight;               // float32 master copy, or the parameter itself
+    Tensor step;                 // scalar float32: updates so far
+    Tensor exp_avg, exp_avg_sq;  // like weight
+  };
+  // Moves the weights of these slots; `gradients` are in their precision.
+  virtual void update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
+                      double lr) = 0;
+
+ private:
+  std::vector<Slot> slots_;
+};
+
+}  // namespace palm

@@ -1,0 +1,73 @@
+#include "rlhf/actor-critic.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/linear.h>
+
+#include "base/error.h"
+#include "kernels/token-log-prob.h"
+#include "model/lora.h"
+
+namespace palm {
+
+ActorCritic::ActorCritic(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> actor,
+                         std::shared_ptr<Scope> critic, std::shared_ptr<LanguageModel> reference)
+    : trunk_(std::move(trunk)),
+      actor_(std::move(actor)),
+      critic_(std::move(critic)),
+      reference_(std::move(reference)),
+      buffer_({{"value_head.weight", {1, trunk_->dim()}}, {"value_head.bias", {1}}},
+              trunk_->options().dtype().toScalarType(), trunk_->options().device()),
+      value_weight_(buffer_.parameters()[0]->tensor),
+      value_bias_(buffer_.parameters()[1]->tensor) {}
+
+void ActorCritic::initialise() {
+  at::NoGradGuard no_grad;
+  value_weight_.zero_();
+  value_bias_.zero_();
+}
+
+// The hidden state at t − 1 speaks of token t: what was computed for 1 … T − 1 moves one place right, entry 0 is 0.
+static Tensor aligned(const Tensor& flat, int64_t batch) {
+  return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
+}
+
+static TokenLogProb read_log_prob(LanguageModel& model, const Tensor& hidden, const Tensor& sequence,
+                                  double temperature) {
+  const int64_t before = sequence.size(1) - 1;
+  return token_log_prob(hidden.narrow(1, 0, before).flatten(0, 1), model.head(),
+                        sequence.narrow(1, 1, before).flatten(), temperature);
+}
+
+Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, bool grad) {
+  if (trunk_->training())
+    throw Error(ErrorKind::argument, "palm", "a model in training mode", "one in evaluation mode",
+                "Call palm.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
+  at::AutoGradMode mode(grad);
+  if (grad) {
+    buffer_.prepare_gradients();
+    trunk_->prepare_gradients();
+    if (actor_) actor_->prepare_gradients();
+    if (critic_) critic_->prepare_gradients();
+  }
+  const Tensor tokens = trunk_->accept(sequence, "sequence");
+  const int64_t batch = tokens.size(0);
+  const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get()});
+  const TokenLogProb token = read_log_prob(*trunk_, acted, tokens, temperature);
+  const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get()}) : acted;
+  Tensor value = at::linear(judged.narrow(1, 0, tokens.size(1) - 1), value_weight_, value_bias_);
+  if (value.scalar_type() == at::kBFloat16) value = value.to(at::kFloat);
+  return {aligned(token.log_prob, batch), aligned(token.entropy, batch), aligned(value.reshape({-1}), batch)};
+}
+
+Tensor ActorCritic::reference_log_prob(const Tensor& sequence, double temperature) {
+  at::NoGradGuard no_grad;
+  LanguageModel& model = reference_ ? *reference_ : *trunk_;
+  if (!reference_ && !actor_)
+    throw Error(ErrorKind::argument, "actorCritic", "no reference policy", "one made with { reference: true }",
+                "Without LoRA the trunk itself is trained, so the reference must be a copy made beforehand.");
+  const Tensor tokens = model.accept(sequence, "sequence");
+  return aligned(read_log_prob(model, model.hidden(tokens, {}), tokens, temperature).log_prob, tokens.size(0));
+}
+
+}  // namespace palm

@@ -1,0 +1,50 @@
+// A reward model: a trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head
+// (PaLM-rlhf-pytorch's RewardModel). With LoRA the trunk is shared and read through a scope of its own.
+#pragma once
+#include "base/parameter.h"
+#include "losses/loss.h"
+#include "model/language-model.h"
+
+namespace palm {
+
+struct RewardInput {
+  Tensor sequence;                       // [B, T]
+  std::optional<Tensor> prompt_lengths;  // [B]; at most one of these two
+  std::optional<Tensor> prompt_mask;     // [B, T] bool, true where a token is prompt
+  std::optional<Tensor> mask;            // [B, T] bool, false where padding; nothing: all positions are pooled
+};
+
+class RewardModel {
+ public:
+  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias.
+  RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins, double dropout);
+
+  void initialise(int64_t seed);
+  ParameterList parameters() const { return buffer_.parameters(); }  // without the trunk's and the scope's
+  void train(bool on, int64_t seed);
+
+  Tensor forward(const RewardInput& input, bool grad);  // [B], or logits [B, N]
+  Tensor score(const RewardInput& input);               // [B]; with bins the expected one
+  Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, bool grad);
+  Loss ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
+                    std::optional<double> denominator, bool grad);
+  const Tensor& storage() const { return buffer_.storage(); }
+
+ private:
+  Tensor head_of(const RewardInput& input);
+  Tensor score_of(const Tensor& head) const;
+  Tensor prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const;
+  void prepare(bool grad);
+
+  std::shared_ptr<LanguageModel> trunk_;
+  std::shared_ptr<Scope> scope_;
+  int64_t bins_;
+  double dropout_;
+  std::optional<Dropout> training_dropout_;
+  ParameterBuffer buffer_;
+  Tensor prompt_embedding_, response_embedding_;  // [D]
+  Tensor head_;                                   // [1 or N, D]
+  Tensor bias_;                                   // [N]; undefined without bins
+};
+
+}  // namespace palm

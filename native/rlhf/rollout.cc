@@ -1,0 +1,64 @@
+#include "rlhf/rollout.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "base/masked.h"
+#include "base/shape.h"
+#include "kernels/gae.h"
+#include "losses/kl.h"
+
+namespace palm {
+
+static Tensor within(const Tensor& values, const Tensor& mask) { return values.masked_fill(mask.logical_not(), 0); }
+
+Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
+                const GenerateOptions& options, const std::vector<std::vector<int64_t>>& pieces, bool with_reference,
+                const Cancel* cancel) {
+  at::NoGradGuard no_grad;
+  const Generation drawn =
+      generate(actor_critic.trunk(), actor_critic.actor(), prompts, lengths, options, cancel);
+  Rollout all{drawn.sequences, drawn.response_mask, drawn.log_probs, {}, {}, {}};
+  all.rollout_log_prob = at::zeros_like(all.sampler_log_prob);
+  all.reference_log_prob = at::zeros_like(all.sampler_log_prob);
+  all.rollout_value = at::zeros_like(all.sampler_log_prob);
+  for (const auto& piece : pieces) {
+    if (cancel && *cancel) break;
+    const Tensor rows = at::tensor(piece, all.sequence.options());
+    const Tensor sequence = all.sequence.index_select(0, rows);
+    const Evaluation now = actor_critic.evaluate(sequence, options.temperature, /*grad=*/false);
+    all.rollout_log_prob.index_copy_(0, rows, now.log_prob);
+    all.rollout_value.index_copy_(0, rows, now.value);
+    all.reference_log_prob.index_copy_(
+        0, rows, with_reference ? actor_critic.reference_log_prob(sequence, options.temperature) : now.log_prob);
+  }
+  for (Tensor* values : {&all.rollout_log_prob, &all.reference_log_prob, &all.rollout_value})
+    *values = within(*values, all.response_mask);
+  return all;
+}
+
+Judgement judge(const Rollout& rollout, const Tensor& score, const JudgeOptions& options) {
+  at::NoGradGuard no_grad;
+  const Tensor& mask = rollout.response_mask;
+  expect_shape(score, "score", {mask.size(0)});
+  const Tensor verdict = score.to(rollout.rollout_value.options());
+  const Tensor log_ratio = rollout.rollout_log_prob - rollout.reference_log_prob;
+  Judgement out;
+  out.reward = kl_shaped_reward(log_ratio, verdict, mask, options.kl_weight);
+  out.advantage = gae(out.reward, rollout.rollout_value, mask, options.gamma, options.lambda);
+  out.returns = within(out.advantage + rollout.rollout_value, mask);
+
+  const Tensor unexplained = masked_variance(out.returns - rollout.rollout_value, mask);
+  const Tensor explained = 1 - unexplained / masked_variance(out.returns, mask).clamp_min(1e-8);
+  out.metrics = at::stack({log_ratio.sum(1).mean(), verdict.mean(), out.reward.sum(1).mean(), explained,
+                           mask.sum(1).to(verdict.scalar_type()).mean(),
+                           within(rollout.sampler_log_prob - rollout.rollout_log_prob, mask).abs().max()})
+                    .to(at::kFloat);
+  if (options.whiten) out.advantage = whiten(out.advantage, mask);
+  return out;
+}
+
+}  // namespace palm

@@ -1,0 +1,146 @@
+/**
+ * Every error a user can meet. Each says what was wrong with which thing: `argument` names it, `received` is what came,
+ * `expected` what should have, `fix` what to do now. The message is those four in a sentence.
+ */
+
+export interface ErrorDetail {
+  /** The argument, option, file or object that is at fault. */
+  argument: string;
+  /** What came, already printable. */
+  received?: string;
+  /** What would have been right. */
+  expected?: string;
+  /** What to do about it, as an instruction. */
+  fix?: string;
+  cause?: unknown;
+}
+
+/** The base of all errors of this package; `code` is stable and safe to compare with. */
+export class PalmError extends Error {
+  readonly code: string = 'PALM_ERROR';
+  readonly argument: string;
+  readonly received: string | undefined;
+  readonly expected: string | undefined;
+  readonly fix: string | undefined;
+
+  constructor(detail: ErrorDetail) {
+    super(sentence(detail), detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.name = new.target.name;
+    this.argument = detail.argument;
+    this.received = detail.received;
+    this.expected = detail.expected;
+    this.fix = detail.fix;
+  }
+}
+
+/** A value of the right kind that is not allowed here: out of range, unknown, contradictory. */
+export class ArgumentError extends PalmError {
+  override readonly code: string = 'ERR_ARGUMENT';
+}
+/** A tensor or array of the wrong rank or size. */
+export class ShapeError extends PalmError {
+  override readonly code = 'ERR_SHAPE';
+}
+/** A tensor of the wrong element type. */
+export class DtypeError extends PalmError {
+  override readonly code = 'ERR_DTYPE';
+}
+/** A tensor on the wrong device, or a device that this machine does not have. */
+export class DeviceError extends PalmError {
+  override readonly code = 'ERR_DEVICE';
+}
+/** A handle that was used after its `dispose()`. */
+export class DisposedError extends PalmError {
+  override readonly code = 'ERR_DISPOSED';
+}
+/** Something that is not the native handle it should be. */
+export class HandleError extends PalmError {
+  override readonly code = 'ERR_HANDLE';
+}
+/** Weights that cannot be changed because others read them too. */
+export class SharedTrunkError extends PalmError {
+  override readonly code = 'ERR_SHARED_TRUNK';
+}
+/** A configuration with an unknown key or a value of the wrong type. */
+export class ConfigError extends ArgumentError {
+  override readonly code = 'ERR_CONFIG';
+}
+/** A file that is missing, unreadable or not what it claims to be. */
+export class FileError extends PalmError {
+  override readonly code: string = 'ERR_FILE';
+}
+/** A data file with an unusable line; `argument` is `file:line`. */
+export class DataError extends FileError {
+  override readonly code = 'ERR_DATA';
+}
+/** An allocation that the machine or the device could not serve. */
+export class OutOfMemoryError extends PalmError {
+  override readonly code = 'ERR_OUT_OF_MEMORY';
+}
+/** libtorch is nowhere to be found, or the one found is unusable. */
+export class LibtorchError extends PalmError {
+  override readonly code = 'ERR_LIBTORCH';
+}
+/** An error raised inside libtorch that none of our own checks foresaw. */
+export class NativeError extends PalmError {
+  override readonly code = 'ERR_NATIVE';
+}
+
+const KINDS = {
+  argument: ArgumentError,
+  shape: ShapeError,
+  dtype: DtypeError,
+  device: DeviceError,
+  disposed: DisposedError,
+  handle: HandleError,
+  memory: OutOfMemoryError,
+  native: NativeError,
+};
+
+/** Turns an error that was raised in C++ into the class it belongs to. `kind` is the name used in native/base/error.h. */
+export function errorFromNative(kind: string, detail: ErrorDetail): PalmError {
+  return new (KINDS[kind as keyof typeof KINDS] ?? NativeError)(detail);
+}
+
+/** A value as it should appear in an error message: short, quoted, safe to print on a terminal. */
+export function printable(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : describe(value);
+  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
+}
+
+function describe(value: unknown): string {
+  if (value === null || value === undefined || typeof value !== 'object') return String(value);
+  if (Array.isArray(value)) return `[${value.slice(0, 8).map(describe).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
+  if (ArrayBuffer.isView(value)) return `${value.constructor.name}(${(value as Uint8Array).length ?? value.byteLength})`;
+  return value.constructor === Object ? JSON.stringify(value) : `a ${value.constructor?.name ?? 'object'}`;
+}
+
+function sentence({ argument, received, expected, fix }: ErrorDetail): string {
+  const got = received === undefined ? '' : ` got ${received}`;
+  const want = expected === undefined ? '' : `${received === undefined ? '' : ','} expected ${expected}`;
+  return `${argument}:${got}${want}.${fix === undefined ? '' : ` ${fix}`}`.replace(/\.\.( |$)/, '.$1');
+}
+
+/** The candidate closest to a mistyped word by edit distance, or undefined when none is near. */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
