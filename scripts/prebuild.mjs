@@ -2,6 +2,7 @@
  * Fills prebuilds/<platform>-<arch> for the tarball: the addon under the name that node-gyp-build looks for, libpalm.so
  * beside it, both stripped. They must be compiled against the release that `palm libtorch install` fetches.
  */
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -19,10 +20,13 @@ try {
     throw new Error(`Prebuilds are compiled against libtorch ${LIBTORCH_VERSION}; ${path} holds ${version}.`);
   }
   rmSync(folder, { recursive: true, force: true });
-  await prebuildify({ cwd: root, napi: true, strip: true, nodeGyp: join(root, 'scripts/cmake-js-shim.mjs') });
+  await prebuildify({ cwd: root, napi: true, nodeGyp: join(root, 'scripts/cmake-js-shim.mjs') });
   // It moves the addon out of the build folder, where this clone loads it from.
   copyFileSync(join(folder, 'palm-rlhf.node'), join(root, 'build/Release/palm.node'));
-  console.log(`prebuilds/${process.platform}-${process.arch}: ${readdirSync(folder).join(', ')}`);
+  // Its own option would strip libpalm.so in the build folder, under the feet of whoever has it loaded.
+  const files = readdirSync(folder);
+  execFileSync('strip', ['--strip-all', ...files], { cwd: folder });
+  console.log(`prebuilds/${process.platform}-${process.arch}: ${files.join(', ')}`);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;
