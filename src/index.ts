@@ -38,3 +38,9 @@ export { entropy, experienceRows, judge, maskedMean, ppoLoss, whiten } from './l
 export type { JudgeMetrics, JudgeOptions, Judgement, Loss, PpoLossOptions, PpoMetrics } from './losses.ts';
 export { latestCheckpoint, loadCheckpoint, loadTensors, saveCheckpoint, saveTensors } from './checkpoint/checkpoint.ts';
 export type { Contents, NamedTensor, RunCheckpoint, Saveable } from './checkpoint/checkpoint.ts';
+export { ppo } from './trainers/ppo.ts';
+export type { PpoParts, PpoStep } from './trainers/ppo.ts';
+export type { Answer, Reward, RewardFunction } from './trainers/experience.ts';
+export { RLHFTrainer } from './trainers/rlhf-trainer.ts';
+export type { RLHFTrainerOptions } from './trainers/rlhf-trainer.ts';
+export { AdaptiveKl } from './trainers/schedule.ts';

@@ -1,0 +1,23 @@
+/** Sums and averages of metrics over the parts of a step. */
+
+/** Adds up records of numbers that have the same names. */
+export class Mean<Name extends string> {
+  readonly #sums = new Map<Name, number>();
+  #count = 0;
+
+  add(values: Readonly<Record<Name, number>>): void {
+    this.#count++;
+    for (const name of Object.keys(values) as Name[]) this.#sums.set(name, (this.#sums.get(name) ?? 0) + values[name]);
+  }
+
+  /** The sum by name. */
+  sum(): Record<Name, number> {
+    return Object.fromEntries(this.#sums) as Record<Name, number>;
+  }
+
+  /** The mean by name. */
+  result(): Record<Name, number> {
+    const means = [...this.#sums].map(([name, sum]) => [name, sum / this.#count]);
+    return Object.fromEntries(means) as Record<Name, number>;
+  }
+}

@@ -1,0 +1,120 @@
+/** From prompts to what PPO learns from: sampled responses, their scores, and the order in which they are learned. */
+import type { ActorCritic, Rollout } from '../actor-critic.ts';
+import type { PpoConfig } from '../config/ppo.ts';
+import { deriveSeed, Random } from '../data/random.ts';
+import { ArgumentError, printable } from '../errors.ts';
+import { RewardModel } from '../reward-model.ts';
+import { Tensor, type TensorGroup } from '../tensor.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/** A response with the prompt that it answers; the texts are there when a tokenizer is. */
+export interface Answer {
+  prompt: number[];
+  /** What was sampled, the eos token included when the response has ended. */
+  response: number[];
+  promptText?: string;
+  responseText?: string;
+}
+/** Scores answers, one number each, higher is better. */
+export type RewardFunction = (answers: Answer[]) => readonly number[] | Promise<readonly number[]>;
+export type Reward = RewardModel | RewardFunction;
+
+/**
+ * The rows of an epoch in the order in which they are learned, in pieces of `size`. It depends on seed, step and epoch alone,
+ * so a resumed run goes on with the same one.
+ */
+export function minibatches(
+  rows: number,
+  size: number,
+  config: { seed: number },
+  step: number,
+  epoch: number,
+): number[][] {
+  const order = new Random(deriveSeed(config.seed, step, epoch)).shuffle(Array.from({ length: rows }, (_, row) => row));
+  return chunks(order, size);
+}
+
+/** `items` in pieces of `size`; the last one may be shorter. */
+export function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+/**
+ * Answers `prompts` with the current policy and reads the answers back in the pieces that the first epoch learns from, so
+ * that its probability ratios start at exactly 1.
+ */
+export function collect(
+  actorCritic: ActorCritic,
+  prompts: readonly (readonly number[])[],
+  { eosToken, padToken }: { eosToken: number | undefined; padToken: number | undefined },
+  config: PpoConfig,
+  step: number,
+): Promise<TensorGroup<Rollout>> {
+  const rows = prompts.length * config.sampling.samplesPerPrompt;
+  return actorCritic.rollout({
+    ...config.sampling,
+    prompts,
+    eosToken,
+    padToken,
+    seed: deriveSeed(config.seed, step),
+    pieces: minibatches(rows, config.minibatchSize, config, step, 0),
+    reference: actorCritic.hasReference,
+  });
+}
+
+/** The answers in a rollout of `prompts`, row by row. */
+export async function answersOf(
+  rollout: Rollout,
+  prompts: readonly (readonly number[])[],
+  samplesPerPrompt: number,
+  tokenizer?: Pick<Tokenizer, 'decode'>,
+): Promise<Answer[]> {
+  const width = rollout.sequence.shape[1] as number;
+  const [tokens, mask] = await Promise.all([rollout.sequence.data(), rollout.responseMask.data()]);
+  const answers = prompts.flatMap((prompt) => Array.from({ length: samplesPerPrompt }, () => prompt));
+  return answers.map((prompt, row) => {
+    const response: number[] = [];
+    for (let t = prompt.length; t < width && mask[row * width + t]; t++) response.push(Number(tokens[row * width + t]));
+    const answer: Answer = { prompt: [...prompt], response };
+    if (tokenizer === undefined) return answer;
+    return { ...answer, promptText: tokenizer.decode(prompt), responseText: tokenizer.decode(response) };
+  });
+}
+
+/**
+ * Scores the rows of a rollout: with a reward model in one batch, else by the function.
+ * @throws ArgumentError when a function does not give one finite number for each answer.
+ */
+export async function scoresOf(reward: Reward, rollout: Rollout, answers: Answer[]): Promise<number[]> {
+  if (reward instanceof RewardModel) {
+    const width = rollout.sequence.shape[1] as number;
+    const mask = answers.map(({ prompt, response }) =>
+      Array.from({ length: width }, (_, t) => t < prompt.length + response.length),
+    );
+    const promptLengths = answers.map(({ prompt }) => prompt.length);
+    using score = await reward.score(rollout.sequence, { promptLengths, mask });
+    return Array.from(await score.data(), Number);
+  }
+  const scores: unknown = await reward(answers);
+  const fits = Array.isArray(scores) && scores.length === answers.length && scores.every(Number.isFinite);
+  if (fits) return scores as number[];
+  throw new ArgumentError({
+    argument: 'reward',
+    received: Array.isArray(scores) ? printable(scores) : printable(typeof scores),
+    expected: `${answers.length} finite numbers, one for each answer`,
+    fix: 'Return an array, or a promise of one, in the order of the answers.',
+  });
+}
+
+/** The scores that count: a response that did not end loses `penalty`. */
+export function penalise(scores: number[], answers: Answer[], eosToken: number | undefined, penalty: number): Tensor {
+  return Tensor.from(
+    Float32Array.from(scores, (score, row) => (ended(answers[row] as Answer, eosToken) ? score : score - penalty)),
+    {},
+  );
+}
+
+/** Whether a response closed with the eos token. */
+export function ended({ response }: Answer, eosToken: number | undefined): boolean {
+  return eosToken !== undefined && response.at(-1) === eosToken;
+}

@@ -1,0 +1,131 @@
+/**
+ * Proximal policy optimisation of a language model (Schulman et al. 2017; Ziegler et al. 2019; Ouyang et al. 2022).
+ * docs/ppo.md has every formula with its source.
+ */
+import type { ActorCritic } from '../actor-critic.ts';
+import type { PpoConfig } from '../config/ppo.ts';
+import type { Batches } from '../data/batches.ts';
+import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
+import { Mean } from '../metrics/mean.ts';
+import type { Optimizer } from '../optim.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward, scoresOf } from './experience.ts';
+import type { AdaptiveKl } from './schedule.ts';
+
+/** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
+export interface PpoParts {
+  actorCritic: ActorCritic;
+  /** A reward model, or any function of answers. */
+  reward: Reward;
+  /** Token ids of every prompt. */
+  prompts: readonly (readonly number[])[];
+  /** Which prompts come next: indices into `prompts`, `config.rolloutBatch` at a time. */
+  batches: Batches;
+  /** Over `actorCritic.parameters()`. */
+  optimizer: Optimizer;
+  /** Ends a response; without one all have `maxNewTokens`. */
+  eosToken?: number | undefined;
+  padToken?: number | undefined;
+  /** Gives reward functions the texts. */
+  tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
+  /** Steers the weight of the KL penalty in place of `config.klWeight`. */
+  adaptiveKl?: AdaptiveKl | undefined;
+}
+
+/** What an iteration tells. Losses and what follows are means over its updates. */
+export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
+  /** Iterations done, from 1. */
+  step: number;
+  /** Mean verdict of the reward. */
+  score: number;
+  /** Mean per response of the score less the KL toll. */
+  reward: number;
+  /** Mean per response of log-probability less the reference's, in nats; undefined without a reference policy. */
+  kl: number | undefined;
+  klWeight: number;
+  /** Share of the returns' variance that the critic foresaw. */
+  explainedVariance: number;
+  /** Mean tokens of a response. */
+  responseLength: number;
+  /** Share of responses that ended by themselves. */
+  eosShare: number;
+  gradNorm: number;
+  learningRate: number;
+  /** Passes over the responses; fewer than configured where the policy moved too far. */
+  epochs: number;
+  /** Largest |log ratio| in the first minibatch, which no update has preceded: 0 but for rounding. */
+  firstLogRatio: number;
+  /** Largest difference between a log-probability that the sampler saw and the one that training computes. */
+  samplerGap: number;
+  timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
+}
+
+/**
+ * Trains `actorCritic`, one iteration a step: answer prompts, judge the answers, learn from them. `start` is the number of
+ * steps already done. Nothing of a step stays in native memory while the caller looks at it.
+ */
+export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
+  const { actorCritic, optimizer, eosToken } = parts;
+  for (let step = start; step < config.steps; step++) {
+    const klWeight = parts.adaptiveKl?.weight ?? config.klWeight;
+    const began = performance.now();
+
+    // Act: answer a batch of prompts with the current policy.
+    const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);
+    using rollout = await collect(actorCritic, prompts, { eosToken, padToken: parts.padToken }, config, step);
+    const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
+    const rolloutSeconds = (performance.now() - began) / 1000;
+
+    // Judge: the score at the last token, a KL toll at every token, then advantages.
+    const scores = await scoresOf(parts.reward, rollout, answers);
+    using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
+    using judgement = await judge(rollout, verdict, { ...config, klWeight });
+    const { kl, ...judged } = await judgement.metrics();
+    const experience = { ...rollout, ...judgement };
+
+    // Learn: a few passes over shuffled pieces of the same experience.
+    const tokensOf = (rows: number[]) => rows.reduce((sum, row) => sum + (answers[row]?.response.length ?? 0), 0);
+    const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
+    let firstLogRatio: number | undefined;
+    let epoch = 0;
+    for (let moved = 0; epoch < config.epochs && moved <= (config.approxKlStop ?? Infinity); epoch++) {
+      const pieces = minibatches(answers.length, config.minibatchSize, config, step, epoch);
+      for (const group of chunks(pieces, config.accumulate)) {
+        const denominator = tokensOf(group.flat());
+        const update = new Mean<keyof PpoMetrics>();
+        for (const rows of group) {
+          using batch = await experienceRows(experience, rows);
+          using now = await actorCritic.evaluate(batch.sequence, { temperature: config.sampling.temperature });
+          using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
+          await loss.backward();
+          update.add(await loss.metrics());
+        }
+        const { gradNorm } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+        optimizer.zeroGrad();
+        // Every piece was divided by the count of the whole group: their sum is its mean.
+        const metrics = update.sum();
+        firstLogRatio ??= metrics.maxLogRatio;
+        updates.add({ ...metrics, gradNorm });
+        moved = metrics.approxKl;
+        if (moved > (config.approxKlStop ?? Infinity)) break;
+      }
+    }
+
+    if (actorCritic.hasReference) parts.adaptiveKl?.update(kl, answers.length);
+    const seconds = (performance.now() - began) / 1000;
+    const { maxLogRatio: _, ...learned } = updates.result();
+    yield {
+      step: step + 1,
+      ...judged,
+      score: scores.reduce((sum, score) => sum + score, 0) / scores.length,
+      kl: actorCritic.hasReference ? kl : undefined,
+      klWeight,
+      eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
+      ...learned,
+      learningRate: optimizer.learningRate,
+      epochs: epoch,
+      firstLogRatio: firstLogRatio ?? 0,
+      timing: { seconds, rolloutSeconds, tokensPerSecond: tokensOf([...answers.keys()]) / rolloutSeconds },
+    };
+  }
+}

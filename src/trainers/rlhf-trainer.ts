@@ -1,0 +1,108 @@
+/** PPO with the names that users of palm-rlhf-pytorch know. The algorithm is that of ppo.ts. */
+import { ActorCritic } from '../actor-critic.ts';
+import { parseConfig } from '../config/schema.ts';
+import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts';
+import { Batches } from '../data/batches.ts';
+import { ArgumentError, printable } from '../errors.ts';
+import { AdamW } from '../optim.ts';
+import type { PaLM } from '../palm.ts';
+import { answersOf, type Reward, scoresOf } from './experience.ts';
+import { type PpoStep, ppo } from './ppo.ts';
+
+export interface RLHFTrainerOptions {
+  /** The policy to train; with LoRA, the default, it stays as it is and gets scopes `actor` and `critic`. */
+  palm: PaLM;
+  /** What judges the answers: a RewardModel, or any function of answers. */
+  rewardModel: Reward;
+  /** The prompts to train on. */
+  promptTokenIds: readonly (readonly number[])[];
+  /** Ends an answer. */
+  eosToken?: number;
+  padToken?: number;
+  /** Everything else about PPO; `steps` follows from the episodes, and `rolloutBatch` is at most the number of prompts. */
+  config?: Omit<PpoConfigInput, 'steps'>;
+}
+
+/** A trainer that owns its actor, critic and optimizer. */
+export class RLHFTrainer implements Disposable {
+  readonly actorCritic: ActorCritic;
+  readonly #options: RLHFTrainerOptions;
+  readonly #config: PpoConfig;
+  readonly #optimizer: AdamW;
+  readonly #batches: Batches;
+  #steps = 0;
+
+  /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the palm has such scopes already. */
+  constructor(options: RLHFTrainerOptions) {
+    const prompts = options.promptTokenIds.length;
+    if (prompts === 0) throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'a prompt' });
+    const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
+    this.#config = { ...config, rolloutBatch: Math.min(config.rolloutBatch, prompts) };
+    this.#options = options;
+    this.actorCritic = new ActorCritic(options.palm, { lora: config.lora, reference: config.klWeight > 0 });
+    this.#optimizer = new AdamW(this.actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
+    this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
+  }
+
+  /** Trains on at least `numEpisodes` more answers and gives the metrics of every iteration. */
+  async train({ numEpisodes }: { numEpisodes: number }): Promise<PpoStep[]> {
+    checkCount(numEpisodes, 'numEpisodes');
+    const { rolloutBatch, sampling } = this.#config;
+    const end = this.#steps + Math.ceil(numEpisodes / (rolloutBatch * sampling.samplesPerPrompt));
+    const { promptTokenIds: prompts, rewardModel: reward, eosToken, padToken } = this.#options;
+    const parts = {
+      actorCritic: this.actorCritic,
+      reward,
+      prompts,
+      batches: this.#batches,
+      optimizer: this.#optimizer,
+    };
+    const done: PpoStep[] = [];
+    for await (const step of ppo({ ...parts, eosToken, padToken }, { ...this.#config, steps: end }, this.#steps)) {
+      this.#steps = step.step;
+      done.push(step);
+    }
+    return done;
+  }
+
+  /**
+   * The best of `numSamples` answers of the trained policy by its reward: prompt and answer, at most `length` tokens
+   * together.
+   */
+  async generate(
+    length: number,
+    { prompt, numSamples = 4, seed }: { prompt: readonly number[]; numSamples?: number; seed?: number },
+  ): Promise<number[]> {
+    checkCount(length - prompt.length, 'length', `more than the ${prompt.length} tokens of the prompt`);
+    const { eosToken, padToken, rewardModel } = this.#options;
+    const { temperature } = this.#config.sampling;
+    using rollout = await this.actorCritic.rollout({
+      prompts: [prompt],
+      maxNewTokens: length - prompt.length,
+      samplesPerPrompt: numSamples,
+      temperature,
+      eosToken,
+      padToken,
+      seed,
+    });
+    const answers = await answersOf(rollout, [prompt], numSamples);
+    const scores = await scoresOf(rewardModel, rollout, answers);
+    const best = scores.indexOf(Math.max(...scores));
+    return [...prompt, ...(answers[best]?.response ?? [])];
+  }
+
+  /** Frees actor, critic and optimizer. The palm keeps its scopes. */
+  dispose(): void {
+    this.#optimizer.dispose();
+    this.actorCritic.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function checkCount(value: number, argument: string, expected = 'a whole number of at least 1'): void {
+  if (Number.isSafeInteger(value) && value >= 1) return;
+  throw new ArgumentError({ argument, received: printable(value), expected });
+}
