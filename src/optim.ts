@@ -66,9 +66,10 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     if (maxGradNorm !== undefined && !(maxGradNorm > 0)) {
       throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
     }
-    for (const parameter of this.#parameters) parameter.checkTrainable();
-    const step = () => addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm);
-    const result = await run([this, ...this.#parameters], step);
+    const result = await run([this, ...this.#parameters], () => {
+      for (const parameter of this.#parameters) parameter.checkTrainable();
+      return addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm);
+    });
     // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
     await setImmediate();
     return result;
