@@ -48,6 +48,11 @@ function encodeInPieces(text: string, tokenizer: Tokenizer): Int32Array {
     pieces.push(Int32Array.from(tokenizer.encode(text.slice(begin, end))));
     begin = end;
   }
+  return joinTokens(pieces);
+}
+
+/** All pieces as one, in order. */
+export function joinTokens(pieces: readonly Int32Array[]): Int32Array {
   const tokens = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
   let at = 0;
   for (const piece of pieces) {
@@ -80,4 +85,47 @@ export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Arr
   }
   const train = tokens.length - Math.floor(tokens.length * fraction);
   return { train: tokens.subarray(0, train), validation: tokens.subarray(train) };
+}
+
+/** Rows to learn from, by number: tokens of shape [B, T]. */
+export interface Sequences {
+  /** How many there are. */
+  readonly size: number;
+  rows(numbers: readonly number[]): { tokens: Int32Array; shape: [rows: number, length: number] };
+}
+
+/**
+ * A text cut into sequences to predict: each has `length` targets and before them the token that the first is told from, so
+ * that every token but the very first is a target once. What is left at the end is not used.
+ */
+export class Windows implements Sequences {
+  readonly size: number;
+  /** Targets in each. */
+  readonly length: number;
+  private readonly tokens: Int32Array;
+
+  /** @throws ArgumentError when `tokens` are too few for one window; `argument` names them. */
+  constructor(tokens: Int32Array, length: number, argument = 'text') {
+    this.size = Math.floor((tokens.length - 1) / length);
+    this.length = length;
+    this.tokens = tokens;
+    if (this.size >= 1) return;
+    throw new ArgumentError({
+      argument,
+      received: `${tokens.length} tokens`,
+      expected: `at least ${length + 1}, one more than sequenceLength`,
+      fix: 'Use a longer text, or a smaller sequenceLength.',
+    });
+  }
+
+  /** The windows with these numbers: tokens of shape [B, length + 1]. */
+  rows(windows: readonly number[]): ReturnType<Sequences['rows']> {
+    const shape: [number, number] = [windows.length, this.length + 1];
+    const tokens = new Int32Array(shape[0] * shape[1]);
+    windows.forEach((window, row) => {
+      const begin = window * this.length;
+      tokens.set(this.tokens.subarray(begin, begin + shape[1]), row * shape[1]);
+    });
+    return { tokens, shape };
+  }
 }

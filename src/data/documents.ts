@@ -1,0 +1,24 @@
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
+import { joinTokens } from './text.ts';
+
+/**
+ * The chosen side of preferences as one text to train on: prompt, chosen response and eos (where the tokenizer has one) of
+ * every row, one after the other. Rows are `{prompt, chosen}` or hh-rlhf's whole dialogues `{chosen}`; others are skipped,
+ * and named in `skipped`.
+ * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
+ */
+export async function loadDocuments(
+  path: string,
+  tokenizer: Tokenizer,
+): Promise<{ tokens: Int32Array; skipped: Skipped[] }> {
+  const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
+  const { used, skipped } = await readRows(path, (value): Row<Int32Array> => {
+    const row = readStrings(value, Object.hasOwn(value, 'prompt') ? ['prompt', 'chosen'] : ['chosen']);
+    if ('skip' in row) return row;
+    const { prompt = '', chosen } = row.use as { prompt?: string; chosen: string };
+    if (chosen.trim() === '') return { skip: '"chosen" is empty' };
+    return { use: Int32Array.from([...tokenizer.encode(prompt), ...tokenizer.encode(chosen), ...end]) };
+  });
+  return { tokens: joinTokens(used), skipped };
+}

@@ -1,0 +1,108 @@
+/** Pretraining: next-token prediction on text. docs/pretrain.md has the formula. */
+import type { PretrainConfig } from '../config/pretrain.ts';
+import type { Batches } from '../data/batches.ts';
+import { deriveSeed } from '../data/random.ts';
+import type { Sequences } from '../data/text.ts';
+import type { Optimizer } from '../optim.ts';
+import type { PaLM } from '../palm.ts';
+import { Tensor } from '../tensor.ts';
+import { learningRate } from './schedule.ts';
+
+/** What pretraining works with. All that it changes is in here, so saving these and the step number saves the run. */
+export interface PretrainParts {
+  palm: PaLM;
+  /** Over `palm.parameters()`. */
+  optimizer: Optimizer;
+  /** The text to learn. */
+  text: Sequences;
+  /** Which of its rows come next, `config.batchSize` at a time. */
+  batches: Batches;
+  /** Held-out text; without it there is no `validationLoss`. */
+  validation?: Sequences | undefined;
+}
+
+/** What a step tells. Losses are in nats per token. */
+export interface PretrainStep {
+  /** Steps done, from 1. */
+  step: number;
+  /** Of the batches that this step learned from, before it did. */
+  loss: number;
+  /** Mean over the targets of held-out text, every `evaluateEvery` steps and after the last. */
+  validationLoss: number | undefined;
+  /** Norm of the gradient before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** 1 where the gradient was not finite: nothing moved then. */
+  skipped: 1 | undefined;
+  timing: { seconds: number; tokensPerSecond: number };
+}
+
+/**
+ * Trains all weights of `palm` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing
+ * of a step stays in native memory while the caller looks at it.
+ */
+export async function* pretrain(parts: PretrainParts, config: PretrainConfig, start = 0): AsyncGenerator<PretrainStep> {
+  const { palm, optimizer, text, batches, validation } = parts;
+  const { attnDropout, ffDropout, ignoreIndex } = palm.config;
+  for (let step = start; step < config.steps; step++) {
+    const began = performance.now();
+    optimizer.learningRate = learningRate(step, config);
+
+    // Every batch is divided by the targets of the whole step, so that 2 batches of 4 equal 1 of 8.
+    const pieces = Array.from({ length: config.accumulate }, () => text.rows(batches.next()));
+    const targets = pieces.reduce((sum, piece) => sum + countTargets(piece, ignoreIndex), 0);
+
+    if (attnDropout > 0 || ffDropout > 0) palm.train({ seed: deriveSeed(config.seed, step) });
+    let loss = 0;
+    for (const { tokens, shape } of pieces) {
+      using rows = Tensor.from(tokens, { shape, device: palm.config.device });
+      using share = await palm.loss(rows, { denominator: targets });
+      await share.backward();
+      loss += await share.item();
+    }
+    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+    optimizer.zeroGrad();
+    if (palm.training) palm.eval();
+
+    const seconds = (performance.now() - began) / 1000;
+    const done = step + 1;
+    const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === config.steps);
+    yield {
+      step: done,
+      loss,
+      validationLoss: evaluates ? await validationLoss(palm, validation, config) : undefined,
+      gradNorm,
+      learningRate: optimizer.learningRate,
+      skipped: skipped ? 1 : undefined,
+      timing: { seconds, tokensPerSecond: targets / seconds },
+    };
+  }
+}
+
+/**
+ * Nats per token of `palm` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
+ * all rows where those are fewer.
+ */
+export async function validationLoss(
+  palm: PaLM,
+  validation: Sequences,
+  { batchSize, evaluateBatches }: Pick<PretrainConfig, 'batchSize' | 'evaluateBatches'>,
+): Promise<number> {
+  const count = Math.min(validation.size, batchSize * evaluateBatches);
+  const chosen = Array.from({ length: count }, (_, i) => Math.floor((i * validation.size) / count));
+  let nats = 0;
+  let targets = 0;
+  for (let begin = 0; begin < count; begin += batchSize) {
+    const { tokens, shape } = validation.rows(chosen.slice(begin, begin + batchSize));
+    using rows = Tensor.from(tokens, { shape, device: palm.config.device });
+    using sum = await palm.loss(rows, { denominator: 1, grad: false });
+    nats += await sum.item();
+    targets += countTargets({ tokens, shape }, palm.config.ignoreIndex);
+  }
+  return nats / targets;
+}
+
+/** How many tokens of the rows are told from others before them and count in the loss. */
+function countTargets({ tokens, shape }: ReturnType<Sequences['rows']>, ignoreIndex: number): number {
+  return tokens.reduce((count, token, i) => count + (i % shape[1] !== 0 && token !== ignoreIndex ? 1 : 0), 0);
+}

@@ -1,0 +1,146 @@
+/**
+ * Training a reward model on pairs of responses, one preferred (Bradley & Terry 1952; Ouyang et al. 2022). docs/reward-model.md
+ * has the formulas.
+ */
+import type { RewardConfig } from '../config/reward.ts';
+import type { Batches } from '../data/batches.ts';
+import type { Preference } from '../data/preferences.ts';
+import { padRight } from '../data/prompts.ts';
+import { deriveSeed } from '../data/random.ts';
+import { Mean } from '../metrics/mean.ts';
+import type { Optimizer } from '../optim.ts';
+import type { RankingMetrics, RewardModel } from '../reward-model.ts';
+import { Tensor } from '../tensor.ts';
+import { learningRate } from './schedule.ts';
+
+/** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
+export interface RewardParts {
+  rewardModel: RewardModel;
+  /** Over `rewardModel.parameters()`. */
+  optimizer: Optimizer;
+  /** The pairs to learn from. */
+  pairs: readonly Preference[];
+  /** Which of `pairs` come next, `config.batchSize` at a time. */
+  batches: Batches;
+  /** Held-out pairs; without them there are no validation metrics. */
+  validation?: readonly Preference[] | undefined;
+  /** Fills rows up; it is masked, so any token will do. 0 unless given. */
+  padToken?: number | undefined;
+}
+
+/** What a step tells. The first three are of the pairs that it learned from, before it did. */
+export interface RewardStep {
+  /** Steps done, from 1. */
+  step: number;
+  /** −log of the probability that the chosen response is the better one. */
+  loss: number;
+  /** Share of pairs whose chosen response has the higher score. */
+  accuracy: number;
+  /** Mean difference of the two scores. */
+  margin: number;
+  /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
+  validationLoss: number | undefined;
+  validationAccuracy: number | undefined;
+  /** Norm of the gradient before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** 1 where the gradient was not finite: nothing moved then. */
+  skipped: 1 | undefined;
+  /** `tokensPerSecond` counts no padding. */
+  timing: { seconds: number; tokensPerSecond: number };
+}
+
+/** How many steps `epochs` passes over `pairs` pairs take. */
+export function rewardSteps(
+  pairs: number,
+  { epochs, batchSize, accumulate }: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>,
+): number {
+  return Math.ceil((epochs * pairs) / (batchSize * accumulate));
+}
+
+/**
+ * Trains `rewardModel` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing of a
+ * step stays in native memory while the caller looks at it.
+ */
+export async function* reward(parts: RewardParts, config: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
+  const { rewardModel, optimizer, pairs, batches, validation, padToken = 0 } = parts;
+  const steps = rewardSteps(pairs.length, config);
+  for (let step = start; step < steps; step++) {
+    const began = performance.now();
+    optimizer.learningRate = learningRate(step, { ...config, steps, decay: 'cosine' });
+
+    if (config.dropout > 0) rewardModel.train({ seed: deriveSeed(config.seed, step) });
+    const metrics = new Mean<keyof RankingMetrics>();
+    let loss = 0;
+    let tokens = 0;
+    for (let piece = 0; piece < config.accumulate; piece++) {
+      const batch = batches.next().map((index) => pairs[index] as Preference);
+      const { rows, order } = compare(batch, padToken);
+      using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
+      // Every batch is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
+      const denominator = config.accumulate * batch.length;
+      using share = await rewardModel.rankingLoss(sequences, { ...order, denominator });
+      await share.backward();
+      loss += await share.item();
+      metrics.add(await share.metrics());
+      tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
+    }
+    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+    optimizer.zeroGrad();
+    if (rewardModel.training) rewardModel.eval();
+
+    const seconds = (performance.now() - began) / 1000;
+    const done = step + 1;
+    const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === steps);
+    const held = evaluates ? await compareAll(rewardModel, validation, config.batchSize, padToken) : undefined;
+    yield {
+      step: done,
+      loss,
+      ...metrics.result(),
+      validationLoss: held?.loss,
+      validationAccuracy: held?.accuracy,
+      gradNorm,
+      learningRate: optimizer.learningRate,
+      skipped: skipped ? 1 : undefined,
+      timing: { seconds, tokensPerSecond: tokens / seconds },
+    };
+  }
+}
+
+/** Loss and accuracy of `rewardModel` on all `pairs`, `batchSize` at a time. */
+export async function compareAll(
+  rewardModel: RewardModel,
+  pairs: readonly Preference[],
+  batchSize: number,
+  padToken = 0,
+): Promise<{ loss: number; accuracy: number }> {
+  let loss = 0;
+  let accuracy = 0;
+  for (let begin = 0; begin < pairs.length; begin += batchSize) {
+    const batch = pairs.slice(begin, begin + batchSize);
+    const { rows, order } = compare(batch, padToken);
+    using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
+    using sum = await rewardModel.rankingLoss(sequences, { ...order, denominator: 1, grad: false });
+    loss += await sum.item();
+    accuracy += (await sum.metrics()).accuracy * batch.length;
+  }
+  return { loss: loss / pairs.length, accuracy: accuracy / pairs.length };
+}
+
+/** Pairs as rows, chosen before rejected, with what `rankingLoss` wants to know of them. */
+function compare(pairs: readonly Preference[], padToken: number) {
+  const rows = padRight(
+    pairs.flatMap(({ prompt, chosen, rejected }) => [
+      [...prompt, ...chosen],
+      [...prompt, ...rejected],
+    ]),
+    padToken,
+  );
+  const order = {
+    groups: pairs.flatMap((_, group) => [group, group]),
+    ranks: pairs.flatMap(() => [0, 1]),
+    promptLengths: pairs.flatMap(({ prompt }) => [prompt.length, prompt.length]),
+    mask: Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length)),
+  };
+  return { rows, order };
+}
