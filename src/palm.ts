@@ -11,7 +11,7 @@ import { checkInteger, checkOptions } from './options.ts';
 import { findPalm, type LoadOptions, type PalmDescription, writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { cancellable, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
-import { derivedSeed } from './seed.ts';
+import { seedFor } from './seed.ts';
 import { Parameter, refuseView, Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 
 export type { PalmConfig, PalmConfigInput } from './config/palm.ts';
@@ -72,7 +72,7 @@ export class PaLM extends Resource<PalmHandle> {
     this.#python = addon()
       .palmPythonParameters(handleOf(this))
       .map((view) => pythonView(view, config, ''));
-    if (weights === 'drawn') queue(this, addon().palmInitialise(handleOf(this), derivedSeed(seed, 'weights')));
+    if (weights === 'drawn') queue(this, addon().palmInitialise(handleOf(this), seedFor(seed, 'weights')));
   }
 
   /**
@@ -172,7 +172,7 @@ export class PaLM extends Resource<PalmHandle> {
   /** Adds adapters of `rank` to the attention of every layer. They change nothing until they are trained. */
   addScope(name: string, options: { rank?: number } = {}): void {
     const scope = this.#addBlankScope(name, options);
-    queue(this, addon().scopeInitialise(scope.handle, derivedSeed(this.config.seed, `scope ${name}`)));
+    queue(this, addon().scopeInitialise(scope.handle, seedFor(this.config.seed, `scope ${name}`)));
   }
 
   /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
@@ -218,7 +218,7 @@ export class PaLM extends Resource<PalmHandle> {
     checkOptions(options, ['seed'], 'train');
     const seed = options.seed ?? this.config.seed;
     checkInteger(seed, 0, 'train.seed');
-    queue(this, addon().palmTrain(handleOf(this), true, derivedSeed(seed, 'dropout')));
+    queue(this, addon().palmTrain(handleOf(this), true, seedFor(seed, 'dropout')));
     this.#training = true;
   }
 

@@ -9,7 +9,7 @@ import { checkInteger, checkOptions } from './options.ts';
 import { type LoadOptions, PaLM } from './palm.ts';
 import { readMetadata, writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
-import { derivedSeed } from './seed.ts';
+import { seedFor } from './seed.ts';
 import { Parameter, Tensor } from './tensor.ts';
 
 export interface RewardModelOptions {
@@ -94,7 +94,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.config.dtype }));
     const reader = { name: 'RewardModel', scopes: scoped ? [SCOPE] : [], trainsTrunk: !scoped };
     this.#leave = trunk.addReader(reader);
-    if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), derivedSeed(seed, 'reward head')));
+    if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), seedFor(seed, 'reward head')));
   }
 
   /**
@@ -195,7 +195,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     checkOptions(options, ['seed'], 'train');
     const seed = options.seed ?? this.#seed;
     checkInteger(seed, 0, 'train.seed');
-    queue(this, addon().rewardModelTrain(handleOf(this), true, derivedSeed(seed, 'reward dropout')));
+    queue(this, addon().rewardModelTrain(handleOf(this), true, seedFor(seed, 'reward dropout')));
     this.#training = true;
   }
 

@@ -56,7 +56,7 @@ export async function saveTensors(path: string, contents: Contents): Promise<voi
     await rename(aside, path);
     await syncFolder(dirname(path));
   } catch (error) {
-    await rm(aside, { force: true });
+    await discard(aside);
     throw asFileError(error, path, 'a file to write to');
   }
 }
@@ -225,7 +225,7 @@ export async function saveCheckpoint(directory: string, checkpoint: RunCheckpoin
     await syncFolder(directory);
     await removeOld(directory, keep);
   } catch (error) {
-    await rm(aside, { recursive: true, force: true });
+    await discard(aside);
     throw asFileError(error, path, 'a checkpoint to write');
   }
   return path;
@@ -294,6 +294,11 @@ async function removeLeftovers(directory: string): Promise<void> {
 
 function asideName(path: string): string {
   return join(dirname(path), `${ASIDE}${process.pid}-${randomBytes(4).toString('hex')}-${basename(path)}`);
+}
+
+// After a failure: what failed first is what to report.
+async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }
 
 async function syncFolder(path: string): Promise<void> {

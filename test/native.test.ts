@@ -1,0 +1,34 @@
+/** What src/native.ts promises is what the addon exports, no more and no less. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { addon } from '../src/native.ts';
+
+const source = readFileSync(new URL('../src/native.ts', import.meta.url), 'utf8');
+
+/** The methods of the interface `Native`. */
+function declared(): string[] {
+  const [, body = ''] = /^export interface Native \{\n([\s\S]*?)^\}$/m.exec(source) ?? [];
+  return [...body.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as string);
+}
+
+describe('the interface Native', () => {
+  it('has every function that the addon exports, and none besides', () => {
+    expect(declared().length).toBeGreaterThan(40);
+    expect(declared().sort()).toEqual(Object.keys(addon()).sort());
+  });
+
+  it('has functions only, each under the name that errors show', () => {
+    for (const [name, value] of Object.entries(addon())) {
+      expect(value).toBeTypeOf('function');
+      expect((value as () => void).name).toBe(name);
+    }
+  });
+
+  it('names every C++ chapter that exists', () => {
+    const chapters = [...source.matchAll(/\(native\/binding\/([\w-]+\.cc)\)/g)].map(([, file]) => file as string);
+    const table = readFileSync(new URL('../native/binding/addon.cc', import.meta.url), 'utf8');
+    const called = [...table.matchAll(/^ {2}\w+_rows\(table\);$/gm)];
+    expect(new Set(chapters).size).toBe(chapters.length);
+    expect(called).toHaveLength(chapters.length);
+  });
+});

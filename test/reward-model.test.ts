@@ -1,0 +1,156 @@
+/** A reward model as a user handles it: heads, labels and ratings, LoRA and full copies, files. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { AdamW } from '../src/optim.ts';
+import { PaLM } from '../src/palm.ts';
+import { RewardModel, type RewardModelOptions } from '../src/reward-model.ts';
+import { device } from './device.ts';
+
+const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };
+const X = [
+  [1, 2, 3, 4, 5, 6],
+  [7, 8, 9, 10, 0, 0],
+];
+const POSITIONS = { promptLengths: [2, 3], mask: X.map((row) => row.map((token) => token > 0)) };
+const folder = mkdtempSync(join(tmpdir(), 'palm-reward-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function scores(model: RewardModel): Promise<number[]> {
+  using score = await model.score(X, POSITIONS);
+  expect(score.shape).toEqual([2]);
+  return Array.from(await score.data(), Number);
+}
+
+async function learn(model: RewardModel, steps: number): Promise<number[]> {
+  using optimizer = new AdamW(model.parameters(), { lr: 0.01 });
+  const losses: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    using loss = await model.rankingLoss(X, { ...POSITIONS, groups: [0, 0], ranks: [1, 0] });
+    await loss.backward();
+    await optimizer.step();
+    optimizer.zeroGrad();
+    losses.push(await loss.item());
+  }
+  return losses;
+}
+
+const VARIANTS: [string, RewardModelOptions][] = [
+  ['LoRA, a number', {}],
+  ['LoRA, bins', { numBins: 5, lora: 4 }],
+  ['all weights, a number', { lora: false }],
+  ['all weights, bins', { lora: false, numBins: 5 }],
+];
+
+describe.each(VARIANTS)('%s', (_name, options) => {
+  it('learns which of two is better', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, options);
+    const losses = await learn(model, 12);
+    expect(losses.at(-1)).toBeLessThan(losses[0] as number);
+    using loss = await model.rankingLoss(X, { ...POSITIONS, groups: [0, 0], ranks: [1, 0], grad: false });
+    const [first, second] = (await scores(model)) as [number, number];
+    const { accuracy, margin } = await loss.metrics();
+    expect(accuracy).toBe(second > first ? 1 : 0);
+    expect(margin).toBeCloseTo(second - first, 4);
+  });
+
+  it('comes back from its file', async () => {
+    const path = join(folder, `${JSON.stringify(options)}.safetensors`);
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, options);
+    await learn(model, 2);
+    await model.save(path);
+    using again = await RewardModel.load(path, { device });
+    expect(again.numBins).toBe(options.numBins);
+    expect(again.parameters().map(({ name }) => name)).toEqual(model.parameters().map(({ name }) => name));
+    expect(await scores(again)).toEqual(await scores(model));
+  });
+
+  it('has the shapes that it says', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, options);
+    using head = await model.forward(X, POSITIONS);
+    expect(head.shape).toEqual(options.numBins === undefined ? [2] : [2, options.numBins]);
+  });
+});
+
+describe('ratings', () => {
+  it('1 ... N are the labels 0 ... N − 1', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, { numBins: 5 });
+    using labelled = await model.loss(X, { ...POSITIONS, labels: [0, 4] });
+    using rated = await model.loss(X, { ...POSITIONS, ratings: [1, 5] });
+    expect(await rated.item()).toBe(await labelled.item());
+  });
+});
+
+describe('what is trained', () => {
+  it('with LoRA: the scope, the embeddings and the head; the trunk stays as it is', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm);
+    expect(model.palm).toBe(palm);
+    const names = model.parameters().map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(['prompt_embedding', 'response_embedding', 'head.weight']));
+    expect(names.filter((name) => /embedding|head/.test(name))).toHaveLength(3);
+    expect(names.every((name) => /embedding|head|^scopes\.reward\./.test(name))).toBe(true);
+    using loss = await model.loss(X, { ...POSITIONS, labels: [1, 2] });
+    await loss.backward();
+    using untouched = await palm.parameters()[0]?.grad();
+    expect(untouched).toBeNull();
+    for (const parameter of model.parameters()) {
+      using grad = await parameter.grad();
+      expect(grad, parameter.name).not.toBeNull();
+    }
+  });
+
+  it('views under the names of Python are refused by optimizers', () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm);
+    const views = model.parameters({ names: 'python' });
+    const names = views.map(({ name }) => name);
+    expect(names).toEqual(
+      expect.arrayContaining(['prompt_embed', 'response_embed', 'to_pred.0.weight', 'palm.token_emb.weight']),
+    );
+    expect(names).toContain('palm.finetune_modules.reward.0.0.A');
+    for (const view of views) expect(() => new AdamW([view])).toThrow(/view/);
+  });
+});
+
+describe('dropout', () => {
+  it('is on in training mode only, and leaves the shared trunk alone', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, { dropout: 0.3 });
+    const still = await scores(model);
+    model.train({ seed: 1 });
+    const first = await scores(model);
+    expect(first).not.toEqual(still);
+    expect(palm.training).toBe(false);
+    model.train({ seed: 1 });
+    expect(await scores(model)).toEqual(first);
+    model.eval();
+    expect(await scores(model)).toEqual(still);
+  });
+});
+
+describe('files', () => {
+  it('of another number of bins are refused', async () => {
+    const path = join(folder, 'bins.safetensors');
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, { numBins: 3 });
+    await model.save(path);
+    const load = RewardModel.load(path, { options: { numBins: 5 }, device });
+    await expect(load).rejects.toMatchObject({ code: 'ERR_FILE', received: 'a head of 3 bins' });
+  });
+
+  it('hold the reward scope and no other', async () => {
+    const path = join(folder, 'scopes.safetensors');
+    using palm = new PaLM(SIZE);
+    palm.addScope('actor');
+    using model = new RewardModel(palm);
+    await model.save(path);
+    using again = await RewardModel.load(path, { device });
+    expect(again.palm.scopes).toEqual(['reward']);
+  });
+});
