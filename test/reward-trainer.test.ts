@@ -1,0 +1,140 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { loadCheckpoint, saveCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { type RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
+import { parseConfig } from '../src/config/schema.ts';
+import { Batches, type BatchesState } from '../src/data/batches.ts';
+import type { Preference } from '../src/data/preferences.ts';
+import { AdamW } from '../src/optim.ts';
+import { PaLM } from '../src/palm.ts';
+import { RewardModel } from '../src/reward-model.ts';
+import { memory, type Parameter } from '../src/tensor.ts';
+import { compareAll, type RewardStep, reward, rewardSteps } from '../src/trainers/reward.ts';
+import { device } from './device.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-reward-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Pairs of which the chosen response has the lower tokens; lengths differ. */
+function pair(i: number): Preference {
+  const row = (length: number, least: number) => Array.from({ length }, (_, t) => least + ((i + t) % 4));
+  return { prompt: row(1 + (i % 3), 3), chosen: row(2 + (i % 4), 0), rejected: row(2 + ((i + 1) % 5), 6) };
+}
+const pairs = Array.from({ length: 12 }, (_, i) => pair(i));
+const validation = Array.from({ length: 7 }, (_, i) => pair(i + 20));
+
+function config(options: RewardConfigInput) {
+  return parseConfig(rewardConfig, { batchSize: 4, warmupSteps: 1, evaluateEvery: 4, lr: 1e-2, ...options }, 'test');
+}
+
+function parts({
+  lora = 4,
+  dropout = 0,
+  batchSize = 4,
+}: {
+  lora?: number | false;
+  dropout?: number;
+  batchSize?: number;
+} = {}) {
+  const palm = new PaLM({ numTokens: 12, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device });
+  const rewardModel = new RewardModel(palm, { lora, dropout });
+  const optimizer = new AdamW(rewardModel.parameters(), { lr: 1e-2, weightDecay: 0 });
+  const batches = new Batches({ size: pairs.length, batchSize, seed: 5 });
+  return { rewardModel, optimizer, pairs, batches, validation, padToken: 11 };
+}
+
+async function collect(steps: AsyncIterable<RewardStep>): Promise<Omit<RewardStep, 'timing'>[]> {
+  const all: Omit<RewardStep, 'timing'>[] = [];
+  for await (const { timing: _, ...step } of steps) all.push(step);
+  return all;
+}
+
+const weights = (parameters: Parameter[]) => Promise.all(parameters.map((parameter) => parameter.data()));
+
+describe('training a reward model', () => {
+  it.each([4, false] as const)('learns which responses are chosen, with lora %s', async (lora) => {
+    const run = parts({ lora });
+    const before = await compareAll(run.rewardModel, validation, 3);
+    const steps = await collect(reward(run, config({ epochs: 4, lora })));
+    expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+    expect(steps.filter((step) => step.validationLoss !== undefined).map(({ step }) => step)).toEqual([4, 8, 12]);
+    const last = steps.at(-1);
+    expect(last).toMatchObject({ accuracy: 1, validationAccuracy: 1, skipped: undefined });
+    expect(last?.margin).toBeGreaterThan(0);
+    expect(last?.validationLoss).toBeLessThan(before.loss);
+  });
+
+  it('does the same with 2 batches of 4 as with 1 of 8, whatever the lengths', async () => {
+    const whole = parts({ batchSize: 8 });
+    const halves = parts({ batchSize: 4 });
+    const one = await collect(reward(whole, config({ epochs: 2, batchSize: 8 })));
+    const two = await collect(reward(halves, config({ epochs: 2, accumulate: 2 })));
+    expect(two).toHaveLength(3);
+    for (const [i, { loss, accuracy, margin, gradNorm }] of one.entries()) {
+      expect(two[i]?.loss).toBeCloseTo(loss, 5);
+      expect(two[i]?.accuracy).toBeCloseTo(accuracy, 6);
+      expect(two[i]?.margin).toBeCloseTo(margin, 5);
+      expect(two[i]?.gradNorm).toBeCloseTo(gradNorm, 4);
+    }
+    const scores = await Promise.all([whole, halves].map((run) => compareAll(run.rewardModel, validation, 7)));
+    expect(scores[1]?.loss).toBeCloseTo(scores[0]?.loss as number, 4);
+  });
+
+  it.each([0, 0.3])('goes on from a checkpoint bit for bit, with dropout %d', async (dropout) => {
+    const settings = config({ epochs: 2, dropout });
+    const straight = parts({ dropout });
+    const steps = await collect(reward(straight, settings));
+
+    const killed = parts({ dropout });
+    let path = '';
+    for await (const { step } of reward(killed, settings)) {
+      const { rewardModel, optimizer, batches } = killed;
+      const checkpoint = { step, weights: rewardModel, optimizer, state: batches.state() };
+      if (step === 2) path = await saveCheckpoint(join(folder, `${dropout}`), checkpoint, 1);
+      if (step === 3) break;
+    }
+    const resumed = parts({ dropout });
+    const { step, state } = await loadCheckpoint(path, { weights: resumed.rewardModel, optimizer: resumed.optimizer });
+    resumed.batches.restore(state as BatchesState);
+    expect(await collect(reward(resumed, settings, step))).toEqual(steps.slice(2));
+    expect(await weights(resumed.rewardModel.parameters())).toEqual(await weights(straight.rewardModel.parameters()));
+  });
+
+  it('changes nothing but the adapters and the head', async () => {
+    const run = parts();
+    const before = await weights(run.rewardModel.palm.parameters());
+    await collect(reward(run, config({})));
+    expect(await weights(run.rewardModel.palm.parameters())).toEqual(before);
+  });
+
+  it('uses dropout while it learns, and only then, and holds no tensor while the caller looks', async () => {
+    const run = parts({ dropout: 0.3 });
+    const live: number[] = [];
+    for await (const step of reward(run, config({ dropout: 0.3, evaluateEvery: 1 }))) {
+      expect(run.rewardModel.training).toBe(false);
+      live.push(memory().liveTensors);
+      const again = await compareAll(run.rewardModel, validation, 4);
+      expect(again).toEqual({ loss: step.validationLoss, accuracy: step.validationAccuracy });
+    }
+    expect(new Set(live).size).toBe(1);
+  });
+});
+
+describe('comparing all pairs', () => {
+  it('does not depend on how they are batched', async () => {
+    const { rewardModel } = parts();
+    const [a, b] = [await compareAll(rewardModel, validation, 7), await compareAll(rewardModel, validation, 3)];
+    expect(b.loss).toBeCloseTo(a.loss, 5);
+    expect(b.accuracy).toBeCloseTo(a.accuracy, 6);
+  });
+});
+
+describe('the number of steps', () => {
+  it('fits all pairs in', () => {
+    expect(rewardSteps(12, config({ epochs: 2 }))).toBe(6);
+    expect(rewardSteps(13, config({ epochs: 1, accumulate: 2 }))).toBe(2);
+    expect(rewardSteps(1, config({}))).toBe(1);
+  });
+});
