@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import type { Libtorch } from '../libtorch.ts';
 import { addon } from '../native.ts';
 import { libtorchInUse } from './libtorch.ts';
+import { type Row, table } from './table.ts';
 
 /** Everything that `palm doctor --json` prints. Sizes are in bytes. */
 export interface DoctorReport {
@@ -112,7 +113,7 @@ function read(path: string): string {
 /** The report as aligned lines in sections. */
 function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport): string {
   const gigabytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  const rows: [string, string | number | undefined][] = [
+  const rows: Row[] = [
     ['palm-rlhf', versions.palm],
     ['node', `${versions.node} (${versions.platform})`],
     ['glibc', versions.glibc],
@@ -133,8 +134,5 @@ function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport)
     ['  driver', gpu.driver],
     ['  usable by libtorch', gpu.cudaDevices],
   ];
-  const shown = rows.filter(([, value]) => value !== undefined);
-  const width = Math.max(...shown.map(([name]) => name.length));
-  const table = shown.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n');
-  return problem === undefined ? table : `${table}\n\n${problem}`;
+  return problem === undefined ? table(rows) : `${table(rows)}\n\n${problem}`;
 }

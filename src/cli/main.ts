@@ -1,19 +1,25 @@
 #!/usr/bin/env node
 /**
  * The `palm` command. It ends with 0 when all went well, 1 when something failed, and 2 when it was asked wrongly.
- * Commands import what needs libtorch only when they run, so that help is instant and works without it.
+ * libtorch is loaded when a command first computes, so that help is instant and works without it.
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ConfigError, PalmError } from '../errors.ts';
 import { doctorCommand } from './doctor.ts';
+import { generateCommand } from './generate.ts';
+import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
+import { pretrainCommand } from './pretrain.ts';
+import { rewardCommand } from './reward.ts';
 
 function program(): Command {
   const palm = new Command('palm')
     .description('Train PaLM-style language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
-  for (const command of [doctorCommand(), libtorchCommand()]) palm.addCommand(command);
+  const train = [pretrainCommand(), rewardCommand()];
+  const look = [generateCommand(), inspectCommand(), doctorCommand(), libtorchCommand()];
+  for (const command of [...train, ...look]) palm.addCommand(command);
   return throwing(palm);
 }
 

@@ -6,18 +6,31 @@ import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
-import { savedConfigPath } from './run-directory.ts';
+import { runDirectory } from './run-directory.ts';
 
-/** A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. */
+/**
+ * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The
+ * field `positional`, if given, has no flag: it is the argument of the command.
+ */
 export function configuredCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>) => Promise<void>,
+  positional?: keyof S['shape'] & string,
 ): Command {
   const flags = flagsOf(schema);
-  return command(name, flags).action(async ({ config: file, ...given }: Record<string, unknown>) => {
+  const named = command(
+    name,
+    flags.filter((flag) => flag.name !== positional),
+  );
+  const act = async ({ config: file, ...given }: Record<string, unknown>) => {
     await run(parseConfig(schema, layered(file, given), name));
-  });
+  };
+  if (positional === undefined) return named.action(act);
+  const description = flags.find((flag) => flag.name === positional)?.description;
+  return named
+    .argument(`<${positional.toUpperCase()}>`, description)
+    .action((value: string, given: Record<string, unknown>) => act({ ...given, [positional]: value }));
 }
 
 /**
@@ -71,7 +84,7 @@ function savedConfig(out: unknown): Record<string, unknown> {
       fix: 'Add --out with the run to go on with.',
     });
   }
-  const path = savedConfigPath(out);
+  const path = runDirectory(out).config;
   if (existsSync(path)) return readConfigFile(path);
   const received = 'a folder without a run';
   throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });

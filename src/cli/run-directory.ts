@@ -1,7 +1,8 @@
-/** The folder of a run: config.json, metrics.jsonl, timing.jsonl and checkpoints/. */
+/** The folder of a run: config.json, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done, model.safetensors. */
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.ts';
+import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run directory. */
 export interface RunDirectory {
@@ -9,11 +10,18 @@ export interface RunDirectory {
   metrics: string;
   timing: string;
   checkpoints: string;
+  model: string;
 }
 
-/** Where a run directory keeps its configuration. */
-export function savedConfigPath(out: string): string {
-  return join(out, 'config.json');
+/** Where the run directory `out` keeps what; nothing is made. */
+export function runDirectory(out: string): RunDirectory {
+  return {
+    config: join(out, 'config.json'),
+    metrics: join(out, METRICS_FILE),
+    timing: join(out, TIMING_FILE),
+    checkpoints: join(out, 'checkpoints'),
+    model: join(out, 'model.safetensors'),
+  };
 }
 
 /**
@@ -21,19 +29,22 @@ export function savedConfigPath(out: string): string {
  * @throws ArgumentError when there is a run already and `resume` is false, FileError when it cannot be written
  */
 export function openRun(out: string, config: object, resume: boolean): RunDirectory {
-  const path = savedConfigPath(out);
-  if (!resume && existsSync(path)) {
-    const fix = 'Add --resume to go on with it, or choose another folder.';
-    throw new ArgumentError({ argument: `--out ${out}`, received: 'the folder of an earlier run', fix });
-  }
-  const checkpoints = join(out, 'checkpoints');
+  checkFree(out, resume);
+  const run = runDirectory(out);
   try {
-    mkdirSync(checkpoints, { recursive: true });
-    writeFileSync(`${path}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
-    renameSync(`${path}.tmp`, path);
+    mkdirSync(run.checkpoints, { recursive: true });
+    writeFileSync(`${run.config}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
+    renameSync(`${run.config}.tmp`, run.config);
   } catch (cause) {
     const received = `the error ${(cause as NodeJS.ErrnoException).code}`;
     throw new FileError({ argument: `--out ${out}`, received, expected: 'a folder that can be written', cause });
   }
-  return { config: path, metrics: join(out, 'metrics.jsonl'), timing: join(out, 'timing.jsonl'), checkpoints };
+  return run;
+}
+
+/** @throws ArgumentError when `out` has a run already, unless that is to be resumed. */
+export function checkFree(out: string, resume: boolean): void {
+  if (resume || !existsSync(runDirectory(out).config)) return;
+  const fix = 'Add --resume to go on with it, or choose another folder.';
+  throw new ArgumentError({ argument: `--out ${out}`, received: 'the folder of an earlier run', fix });
 }

@@ -1,4 +1,4 @@
-/** Pretraining: next-token prediction on text. docs/pretrain.md has the formula. */
+/** Pretraining: loss = −mean over targets of log p(token | the tokens before it in its row). */
 import type { PretrainConfig } from '../config/pretrain.ts';
 import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';

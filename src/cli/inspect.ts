@@ -1,0 +1,56 @@
+/** `palm inspect`: what a model file or a run holds. */
+import { existsSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { isPythonFile } from '../checkpoint/python-names.ts';
+import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
+import { findPalm, readMetadata } from '../palm-file.ts';
+import { findModel, type ModelFile } from './model-file.ts';
+import { runDirectory } from './run-directory.ts';
+import { type Row, table } from './table.ts';
+
+/** The `inspect` command. */
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description('print what a model file or the folder of a run holds')
+    .argument('<MODEL>', 'the folder of a run, or a model file')
+    .action(async (path: string) => {
+      const model = await findModel(path);
+      await using file = await openSafetensors(model.path);
+      const sections = [await modelRows(file, model), await lastMetrics(path)];
+      console.log(
+        sections
+          .filter((rows) => rows.length > 0)
+          .map(table)
+          .join('\n\n'),
+      );
+    });
+}
+
+async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]> {
+  const { kind = isPythonFile(file, 'palm.') ? 'RewardModel' : 'PaLM' } = model;
+  const { config, scopes, names } = await findPalm(file, {}, kind === 'RewardModel' ? 'palm.' : '');
+  const { device: _, ...hyperparameters } = config;
+  const numBins = readMetadata(file)?.numBins as number | undefined;
+  const entries = [...file.entries.values()];
+  const size = entries.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  return [
+    ['model', names === 'python' ? `${kind} of palm-rlhf-pytorch` : kind],
+    ['file', model.path],
+    ['parameters', size.toLocaleString('en-US')],
+    ['tokenizer', model.tokenizer ?? 'not noted'],
+    ['scopes', scopes.map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
+    ['numBins', numBins],
+    ...Object.entries(hyperparameters).map(([name, value]): Row => [name, String(value)]),
+  ];
+}
+
+/** The last line of a run's metrics.jsonl. */
+async function lastMetrics(path: string): Promise<Row[]> {
+  const { metrics } = runDirectory(path);
+  if (!statSync(path).isDirectory() || !existsSync(metrics)) return [];
+  const line = (await readFile(metrics, 'utf8')).trimEnd().split('\n').at(-1);
+  return line
+    ? Object.entries(JSON.parse(line) as Record<string, number | null>).map(([name, v]) => [name, `${v}`])
+    : [];
+}

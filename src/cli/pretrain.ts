@@ -1,0 +1,63 @@
+/** `palm pretrain`: a PaLM from text. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { pretrainConfig } from '../config/pretrain.ts';
+import { Batches, type BatchesState } from '../data/batches.ts';
+import { loadDocuments } from '../data/documents.ts';
+import { holdOut, loadText, Windows } from '../data/text.ts';
+import { AdamW } from '../optim.ts';
+import { PaLM } from '../palm.ts';
+import { loadTokenizer } from '../tokenizer/load.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { pretrain } from '../trainers/pretrain.ts';
+import { withTokenizer } from './model-file.ts';
+import { runCommand } from './options.ts';
+import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { checkFree } from './run-directory.ts';
+
+const schema = z.strictObject({
+  data: z.string().min(1).describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
+  out: z.string().min(1).describe('folder of the run'),
+  ...pretrainConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** The `pretrain` command. */
+export function pretrainCommand(): Command {
+  return runCommand('pretrain', schema, run).description('train a PaLM on text');
+}
+
+async function run(config: Config, resume: boolean): Promise<void> {
+  checkFree(config.out, resume);
+  const { sequenceLength, batchSize, seed, device, dtype } = config;
+  const tokenizer = await loadTokenizer(config.tokenizer);
+  const tokens = await load(config.data, tokenizer);
+  const { train, validation: held } = holdOut(tokens, config.validationFraction);
+  const text = new Windows(train, sequenceLength, config.data);
+  // A short text holds out less than a window: then that is the window.
+  const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
+  const palm = new PaLM({ ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed });
+  const { lr, betas, weightDecay } = config;
+  const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });
+  const batches = new Batches({ size: text.size, batchSize, seed });
+  note({ parameters: countParameters(palm.parameters()), 'tokens to learn': train.length, 'held out': held.length });
+  await runTraining(
+    {
+      steps: config.steps,
+      weights: withTokenizer(palm, tokenizer),
+      optimizer,
+      state: () => ({ batches: batches.state() }),
+      restore: (state) => batches.restore((state as { batches: BatchesState }).batches),
+      train: (start) => pretrain({ palm, optimizer, text, batches, validation }, config, start),
+    },
+    config,
+    resume,
+  );
+}
+
+async function load(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
+  if (!path.endsWith('.jsonl')) return await loadText(path, tokenizer);
+  const { tokens, skipped } = await loadDocuments(path, tokenizer);
+  noteSkipped(skipped);
+  return tokens;
+}

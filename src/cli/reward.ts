@@ -1,0 +1,82 @@
+/** `palm reward`: a reward model from preferences, on a pretrained PaLM. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { rewardConfig } from '../config/reward.ts';
+import { Batches, type BatchesState } from '../data/batches.ts';
+import { loadPreferences, type Preference } from '../data/preferences.ts';
+import { AdamW } from '../optim.ts';
+import { PaLM } from '../palm.ts';
+import { RewardModel } from '../reward-model.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { reward, rewardSteps } from '../trainers/reward.ts';
+import { findModelOf, tokenizerOf, withTokenizer } from './model-file.ts';
+import { runCommand } from './options.ts';
+import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { checkFree } from './run-directory.ts';
+
+const schema = z.strictObject({
+  model: z.string().min(1).describe('the PaLM to build on: the folder of its run, or its file'),
+  data: z.string().min(1).describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
+  validation: z.string().min(1).optional().describe('the same, held out; a share of data unless given'),
+  out: z.string().min(1).describe('folder of the run'),
+  tokenizer: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'byte, or the path of a tokenizer.json; that of the model unless given' }),
+  ...rewardConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** The `reward` command. */
+export function rewardCommand(): Command {
+  return runCommand('reward', schema, run).description('train a reward model on preferences');
+}
+
+async function run(config: Config, resume: boolean): Promise<void> {
+  checkFree(config.out, resume);
+  const { device, seed, lora, dropout, batchSize, lr, betas, weightDecay } = config;
+  const file = await findModelOf(config.model, ['PaLM']);
+  const tokenizer = await tokenizerOf(file, config.tokenizer);
+  const { pairs, validation } = await load(config, tokenizer);
+  const palm = await PaLM.load(file.path, { device });
+  const rewardModel = new RewardModel(palm, { lora, dropout, seed });
+  const parameters = rewardModel.parameters();
+  const optimizer = new AdamW(parameters, { lr, betas, weightDecay });
+  const batches = new Batches({ size: pairs.length, batchSize, seed });
+  const { padToken } = tokenizer;
+  note({ 'parameters to train': countParameters(parameters), pairs: pairs.length, 'held out': validation.length });
+  await runTraining(
+    {
+      steps: rewardSteps(pairs.length, config),
+      weights: withTokenizer(rewardModel, tokenizer),
+      optimizer,
+      state: () => ({ batches: batches.state() }),
+      restore: (state) => batches.restore((state as { batches: BatchesState }).batches),
+      train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation, padToken }, config, start),
+    },
+    config,
+    resume,
+  );
+}
+
+async function load(config: Config, tokenizer: Tokenizer): Promise<{ pairs: Preference[]; validation: Preference[] }> {
+  const all = await loadPairs(config.data, config, tokenizer);
+  if (config.validation !== undefined) {
+    return { pairs: all, validation: await loadPairs(config.validation, config, tokenizer) };
+  }
+  const train = all.length - Math.floor(all.length * config.validationFraction);
+  return { pairs: all.slice(0, train), validation: all.slice(train) };
+}
+
+/** Pairs whose responses end with the eos, as those do that a policy will be scored for. */
+async function loadPairs(path: string, config: Config, tokenizer: Tokenizer): Promise<Preference[]> {
+  const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
+  const { maxPromptLength } = config;
+  const limits = { maxLength: config.maxLength - end.length, maxPromptLength };
+  const { pairs, skipped } = await loadPreferences(path, tokenizer, limits);
+  noteSkipped(skipped);
+  return pairs.map(({ prompt, chosen, rejected }) => {
+    return { prompt, chosen: [...chosen, ...end], rejected: [...rejected, ...end] };
+  });
+}
