@@ -11,7 +11,7 @@ import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
 import { memory, type Parameter } from '../src/tensor.ts';
-import { compareAll, type RewardStep, reward, rewardSteps } from '../src/trainers/reward.ts';
+import { evaluatePairs, type RewardStep, reward, rewardSteps } from '../src/trainers/reward.ts';
 import { device } from './device.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-reward-'));
@@ -56,7 +56,7 @@ const weights = (parameters: Parameter[]) => Promise.all(parameters.map((paramet
 describe('training a reward model', () => {
   it.each([4, false] as const)('learns which responses are chosen, with lora %s', async (lora) => {
     const run = parts({ lora });
-    const before = await compareAll(run.rewardModel, validation, 3);
+    const before = await evaluatePairs(run.rewardModel, validation, 3);
     const steps = await collect(reward(run, config({ epochs: 4, lora })));
     expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
     expect(steps.filter((step) => step.validationLoss !== undefined).map(({ step }) => step)).toEqual([4, 8, 12]);
@@ -78,7 +78,7 @@ describe('training a reward model', () => {
       expect(two[i]?.margin).toBeCloseTo(margin, 5);
       expect(two[i]?.gradNorm).toBeCloseTo(gradNorm, 4);
     }
-    const scores = await Promise.all([whole, halves].map((run) => compareAll(run.rewardModel, validation, 7)));
+    const scores = await Promise.all([whole, halves].map((run) => evaluatePairs(run.rewardModel, validation, 7)));
     expect(scores[1]?.loss).toBeCloseTo(scores[0]?.loss as number, 4);
   });
 
@@ -115,7 +115,7 @@ describe('training a reward model', () => {
     for await (const step of reward(run, config({ dropout: 0.3, evaluateEvery: 1 }))) {
       expect(run.rewardModel.training).toBe(false);
       live.push(memory().liveTensors);
-      const again = await compareAll(run.rewardModel, validation, 4);
+      const again = await evaluatePairs(run.rewardModel, validation, 4);
       expect(again).toEqual({ loss: step.validationLoss, accuracy: step.validationAccuracy });
     }
     expect(new Set(live).size).toBe(1);
@@ -125,7 +125,7 @@ describe('training a reward model', () => {
 describe('comparing all pairs', () => {
   it('does not depend on how they are batched', async () => {
     const { rewardModel } = parts();
-    const [a, b] = [await compareAll(rewardModel, validation, 7), await compareAll(rewardModel, validation, 3)];
+    const [a, b] = [await evaluatePairs(rewardModel, validation, 7), await evaluatePairs(rewardModel, validation, 3)];
     expect(b.loss).toBeCloseTo(a.loss, 5);
     expect(b.accuracy).toBeCloseTo(a.accuracy, 6);
   });

@@ -92,7 +92,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
     const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === steps);
-    const held = evaluates ? await compareAll(rewardModel, validation, config.batchSize, padToken) : undefined;
+    const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize, padToken) : undefined;
     yield {
       step: done,
       loss,
@@ -108,7 +108,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
 }
 
 /** Loss and accuracy of `rewardModel` on all `pairs`, `batchSize` at a time. */
-export async function compareAll(
+export async function evaluatePairs(
   rewardModel: RewardModel,
   pairs: readonly Preference[],
   batchSize: number,
