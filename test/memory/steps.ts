@@ -11,9 +11,9 @@ export interface Held {
 }
 
 const NUM_TOKENS = 256;
-// A step's logits are half a megabyte: one that stayed behind would show long before the 500th.
-const ROWS = 8;
-const LENGTH = 64;
+// A step's logits are 128 KiB: if they stayed behind, 400 steps would leave 50 MiB.
+const ROWS = 4;
+const LENGTH = 32;
 
 const palm = new PaLM({ numTokens: NUM_TOKENS, dim: 32, depth: 2, heads: 2, dimHead: 16, ffMult: 2, device, seed: 1 });
 palm.addScope('actor', { rank: 4 });
@@ -36,7 +36,7 @@ async function generate(step: number): Promise<void> {
   const prompts = [[1, 2, 3], [step % NUM_TOKENS], [5, 4]];
   using out = await palm.generate({
     prompts,
-    maxNewTokens: 16,
+    maxNewTokens: 8,
     topK: 20,
     topP: 0.9,
     eosToken: 0,

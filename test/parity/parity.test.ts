@@ -178,7 +178,7 @@ describe('training', () => {
     for (const parameter of palm.parameters({ names: 'python' })) {
       using value = await parameter.value();
       const { data: from } = start.get(parameter.name) as Recorded;
-      const expected = of.get(`out.${parameter.name}`).data.map((end, i) => end - (from[i] as number));
+      const expected = of.get(`out.w.${parameter.name}`).data.map((end, i) => end - (from[i] as number));
       const data: Numbers = await value.data();
       const moved = Array.from(data, (end, i) => Number(end) - (from[i] as number));
       expect(relativeDistance(moved, expected), parameter.name).toBeLessThanOrEqual(MOVED);

@@ -114,7 +114,7 @@ def adamw_curve():
         optimizer.step()
         optimizer.zero_grad()
         curve.append([loss.item(), norm.item()])
-    return case | {f"out.{name}": p for name, p in model.named_parameters()}, curve
+    return case | {f"out.w.{name}": p for name, p in model.named_parameters()}, curve
 
 
 def reward_model(labels, causal=True, **options):
