@@ -248,7 +248,6 @@ export interface Native {
   ): ActorCriticHandle;
   actorCriticParameters(actorCritic: ActorCriticHandle): NativeParameter[];
   actorCriticInitialise(actorCritic: ActorCriticHandle): Promise<void>;
-  /** `lengths` [B] counts prompt and response together; positions behind it are padding. */
   actorCriticEvaluate(
     actorCritic: ActorCriticHandle,
     sequence: TensorHandle,
@@ -289,6 +288,8 @@ export interface Native {
   /** `lr` is the one that `weightDecay` is measured at: decay per step is lr now / this lr · weightDecay. */
   adoptAtan2Create(parameters: ParameterHandle[], options: { lr: number; beta1: number; beta2: number; weightDecay: number }): OptimizerHandle;
   adamAtan2Create(parameters: ParameterHandle[], options: { lr: number; beta1: number; beta2: number; weightDecay: number }): OptimizerHandle;
+  /** Copies bfloat16 weights to their float32 masters. */
+  optimizerInitialise(optimizer: OptimizerHandle): Promise<void>;
   optimizerStep(
     optimizer: OptimizerHandle,
     lr: number,

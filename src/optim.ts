@@ -40,6 +40,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     this.#kind = kind;
     this.#parameters = all;
     this.#learningRate = learningRate;
+    queue(this, addon().optimizerInitialise(handleOf(this)));
     const state = addon().optimizerState(handleOf(this));
     this.#state = state.map(({ name, tensor }) => ({ name, tensor: new Tensor(tensor) }));
   }

@@ -56,7 +56,7 @@ std::shared_ptr<Parameter> make_parameter(const Tensor& values) {
                 "a floating point dtype", "Pass { dtype: 'float32' }.");
   auto parameter = std::make_shared<Parameter>();
   parameter->name = "parameter";
-  parameter->tensor = values.detach().clone();
+  parameter->tensor = values.detach();
   watch(*parameter);
   return parameter;
 }

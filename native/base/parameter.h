@@ -34,7 +34,7 @@ using ParameterList = std::vector<std::shared_ptr<Parameter>>;
 // Parameter `whole` (or a slice of it) under another name; value and gradient are shared with it.
 std::shared_ptr<Parameter> view_of(const std::shared_ptr<Parameter>& whole, std::string name,
                                    std::optional<Slice> slice);
-// A parameter on its own, from values.
+// A parameter on its own, which takes over the memory of `values`: they may still be on their way there.
 std::shared_ptr<Parameter> make_parameter(const Tensor& values);
 
 class ParameterBuffer {

@@ -14,6 +14,7 @@ void optim_rows(Table& table) {
   table.now<&make<AdamW, Optimizer, ParameterList, AdamWOptions>>("adamWCreate");
   table.now<&make<AdoptAtan2, Optimizer, ParameterList, Atan2Options>>("adoptAtan2Create");
   table.now<&make<AdamAtan2, Optimizer, ParameterList, Atan2Options>>("adamAtan2Create");
+  table.job<&Optimizer::initialise>("optimizerInitialise");
   table.job<&Optimizer::step>("optimizerStep");
   table.job<&Optimizer::zero_grad>("optimizerZeroGrad");
   table.now<&Optimizer::state>("optimizerState");

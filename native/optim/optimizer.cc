@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -19,9 +20,14 @@ Optimizer::Optimizer(ParameterList parameters) {
                   "Views under the Python library's names can be read, not trained: pass palm.parameters().");
     const Tensor value = parameter->tensor.detach();
     const auto scalar = at::TensorOptions(at::kFloat).device(value.device());
-    const Tensor weight = needs_master(value) ? value.to(at::kFloat) : value;
+    const Tensor weight = needs_master(value) ? at::empty_like(value, at::kFloat) : value;
     slots_.push_back({parameter, weight, at::zeros({}, scalar), at::zeros_like(weight), at::zeros_like(weight)});
   }
+}
+
+void Optimizer::initialise() {
+  for (auto& slot : slots_)
+    if (needs_master(slot.parameter->tensor)) slot.weight.copy_(slot.parameter->tensor.detach());
 }
 
 Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm) {

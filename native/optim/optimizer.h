@@ -16,8 +16,10 @@ struct NamedTensor {
 
 class Optimizer {
  public:
-  explicit Optimizer(ParameterList parameters);
+  explicit Optimizer(ParameterList parameters);  // allocates; `initialise` reads the parameters
   virtual ~Optimizer() = default;
+
+  void initialise();
 
   struct StepResult {
     double grad_norm;  // before clipping

@@ -36,7 +36,8 @@ export const ppoConfig = z.strictObject({
   epochs: count.default(4).describe('passes over the responses of an iteration'),
   minibatchSize: count.default(16).describe('responses in a minibatch'),
   accumulate: count.default(1).describe('minibatches whose gradients make one optimizer step'),
-  lr: z.number().gt(0).default(3e-4).describe('learning rate'),
+  lr: z.number().gt(0).default(3e-4).describe('learning rate of the first step'),
+  decay: z.enum(['linear', 'cosine', 'constant']).default('linear').describe('how it falls to 0 at the last step'),
   loss: loss.prefault({}).describe('the loss of policy and value'),
   approxKlStop: z
     .number()

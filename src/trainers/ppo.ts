@@ -10,7 +10,7 @@ import { Mean } from '../metrics/mean.ts';
 import type { Optimizer } from '../optim.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward, scoresOf } from './experience.ts';
-import type { AdaptiveKl } from './schedule.ts';
+import { type AdaptiveKl, learningRate } from './schedule.ts';
 
 /** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface PpoParts {
@@ -69,6 +69,7 @@ export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): Async
   for (let step = start; step < config.steps; step++) {
     const klWeight = parts.adaptiveKl?.weight ?? config.klWeight;
     const began = performance.now();
+    optimizer.learningRate = learningRate(step, { ...config, minLr: 0, warmupSteps: 0 });
 
     // Act: answer a batch of prompts with the current policy.
     const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);

@@ -19,8 +19,11 @@ export interface RLHFTrainerOptions {
   /** Ends an answer. */
   eosToken?: number;
   padToken?: number;
-  /** Everything else about PPO; `steps` follows from the episodes, and `rolloutBatch` is at most the number of prompts. */
-  config?: Omit<PpoConfigInput, 'steps'>;
+  /**
+   * Everything else about PPO; `steps` follows from the episodes, `rolloutBatch` is at most the number of prompts, and the
+   * learning rate stays, as nobody knows how often `train` will be called.
+   */
+  config?: Omit<PpoConfigInput, 'steps' | 'decay'>;
 }
 
 /** A trainer that owns its actor, critic and optimizer. */
@@ -37,7 +40,7 @@ export class RLHFTrainer implements Disposable {
     const prompts = options.promptTokenIds.length;
     if (prompts === 0) throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'a prompt' });
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
-    this.#config = { ...config, rolloutBatch: Math.min(config.rolloutBatch, prompts) };
+    this.#config = { ...config, decay: 'constant', rolloutBatch: Math.min(config.rolloutBatch, prompts) };
     this.#options = options;
     this.actorCritic = new ActorCritic(options.palm, { lora: config.lora, reference: config.klWeight > 0 });
     this.#optimizer = new AdamW(this.actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
