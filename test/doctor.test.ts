@@ -52,8 +52,7 @@ describe('palm doctor', () => {
 
   it('prints aligned lines', async () => {
     const lines = (await palm('doctor')).split('\n');
-    const column = (name: string) =>
-      lines.find((line) => line.startsWith(name))?.match(/^\s*\S[^]*?\s{2,}/)?.[0].length;
+    const column = (name: string) => lines.find((line) => line.startsWith(name))?.match(/^\S+ {2,}/)?.[0].length;
     expect(column('palm-rlhf')).toBeGreaterThan(0);
     expect(column('libtorch')).toBe(column('palm-rlhf'));
   });
