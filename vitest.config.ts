@@ -2,7 +2,6 @@ import { defineConfig } from 'vitest/config';
 
 // One process at a time: libtorch already uses every core, and two suites side by side would only slow each other down.
 export default defineConfig({
-  esbuild: { target: 'node20' },
   test: {
     pool: 'forks',
     maxWorkers: 1,

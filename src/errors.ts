@@ -94,6 +94,7 @@ const KINDS = {
   disposed: DisposedError,
   handle: HandleError,
   memory: OutOfMemoryError,
+  libtorch: LibtorchError,
   native: NativeError,
 };
 
@@ -104,15 +105,29 @@ export function errorFromNative(kind: string, detail: ErrorDetail): PalmError {
 
 /** A value as it should appear in an error message: short, quoted, safe to print on a terminal. */
 export function printable(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : describe(value);
+  const text = (typeof value === 'string' ? JSON.stringify(value) : describe(value)).replace(UNPRINTABLE, escaped);
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }
 
-function describe(value: unknown): string {
-  if (value === null || value === undefined || typeof value !== 'object') return String(value);
-  if (Array.isArray(value)) return `[${value.slice(0, 8).map(describe).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
-  if (ArrayBuffer.isView(value)) return `${value.constructor.name}(${(value as Uint8Array).length ?? value.byteLength})`;
-  return value.constructor === Object ? JSON.stringify(value) : `a ${value.constructor?.name ?? 'object'}`;
+// Control characters and those that turn the direction of text: a terminal would obey them.
+const UNPRINTABLE = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+function describe(value: unknown, depth = 0): string {
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value === null || typeof value !== 'object') return String(value);
+  if (ArrayBuffer.isView(value))
+    return `${value.constructor.name}(${(value as Uint8Array).length ?? value.byteLength})`;
+  if (!Array.isArray(value))
+    return value.constructor === Object ? 'an object' : `a ${value.constructor?.name ?? 'object'}`;
+  if (depth > 2) return '[...]';
+  const shown = value
+    .slice(0, 8)
+    .map((item) => (typeof item === 'string' ? JSON.stringify(item) : describe(item, depth + 1)));
+  return `[${shown.join(', ')}${value.length > 8 ? ', ...' : ''}]`;
 }
 
 function sentence({ argument, received, expected, fix }: ErrorDetail): string {

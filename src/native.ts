@@ -6,7 +6,7 @@
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import nodeGypBuild from 'node-gyp-build';
-import { type ErrorDetail, errorFromNative } from './errors.ts';
+import { type ErrorDetail, errorFromNative, LibtorchError } from './errors.ts';
 import { findLibtorch } from './libtorch.ts';
 
 /** Element types a tensor can have. */
@@ -219,7 +219,12 @@ export interface Native {
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
 
   // Feedback (native/binding/rlhf.cc)
-  rewardModelCreate(palm: PalmHandle, scope: ScopeHandle | undefined, numBins: number, dropout: number): RewardModelHandle;
+  rewardModelCreate(
+    palm: PalmHandle,
+    scope: ScopeHandle | undefined,
+    numBins: number,
+    dropout: number,
+  ): RewardModelHandle;
   rewardModelInitialise(rewardModel: RewardModelHandle, seed: number): Promise<void>;
   rewardModelParameters(rewardModel: RewardModelHandle): NativeParameter[];
   rewardModelTrain(rewardModel: RewardModelHandle, on: boolean, seed: number): Promise<void>;
@@ -284,10 +289,19 @@ export interface Native {
   entropy(logits: TensorHandle): Promise<TensorHandle>;
 
   // Optimizers (native/binding/optim.cc)
-  adamWCreate(parameters: ParameterHandle[], options: { beta1: number; beta2: number; eps: number; weightDecay: number }): OptimizerHandle;
+  adamWCreate(
+    parameters: ParameterHandle[],
+    options: { beta1: number; beta2: number; eps: number; weightDecay: number },
+  ): OptimizerHandle;
   /** `lr` is the one that `weightDecay` is measured at: decay per step is lr now / this lr · weightDecay. */
-  adoptAtan2Create(parameters: ParameterHandle[], options: { lr: number; beta1: number; beta2: number; weightDecay: number }): OptimizerHandle;
-  adamAtan2Create(parameters: ParameterHandle[], options: { lr: number; beta1: number; beta2: number; weightDecay: number }): OptimizerHandle;
+  adoptAtan2Create(
+    parameters: ParameterHandle[],
+    options: { lr: number; beta1: number; beta2: number; weightDecay: number },
+  ): OptimizerHandle;
+  adamAtan2Create(
+    parameters: ParameterHandle[],
+    options: { lr: number; beta1: number; beta2: number; weightDecay: number },
+  ): OptimizerHandle;
   /** Copies bfloat16 weights to their float32 masters. */
   optimizerInitialise(optimizer: OptimizerHandle): Promise<void>;
   optimizerStep(
@@ -315,6 +329,21 @@ export function addon(): Native {
 }
 
 function load(): Native {
-  const loader = nodeGypBuild(dirname(dirname(fileURLToPath(import.meta.url)))) as Loader;
+  const loader = findLoader();
   return loader.load(findLibtorch(loader.libtorch).path, errorFromNative);
+}
+
+function findLoader(): Loader {
+  const root = dirname(dirname(fileURLToPath(import.meta.url)));
+  try {
+    return nodeGypBuild(root) as Loader;
+  } catch (cause) {
+    throw new LibtorchError({
+      argument: 'palm.node',
+      received: `none for ${process.platform}-${process.arch} in ${root}`,
+      expected: 'the native addon, built or shipped',
+      fix: 'In a clone run `npm run build:native`; packages hold it for linux-x64 only.',
+      cause,
+    });
+  }
 }

@@ -23,7 +23,7 @@ struct Parameter {
   std::optional<Slice> slice;  // set for views, which can be read but not trained
 
   std::vector<int64_t> shape() const;
-  Tensor value() const;               // what `name` stands for
+  Tensor value() const;                // what `name` stands for
   std::optional<Tensor> grad() const;  // nothing where no backward pass has been
   void set_grad(const Tensor& grad);
   void zero_grad();

@@ -14,8 +14,10 @@ static std::string text(at::IntArrayRef sizes) {
   out << "[";
   for (size_t i = 0; i < sizes.size(); ++i) {
     if (i) out << ", ";
-    if (sizes[i] < 0) out << "at least 1";
-    else out << sizes[i];
+    if (sizes[i] < 0)
+      out << "at least 1";
+    else
+      out << sizes[i];
   }
   out << "]";
   return out.str();

@@ -9,8 +9,10 @@ namespace palm::binding {
 std::string camel_case(const char* snake) {
   std::string camel;
   for (bool upper = false; *snake; ++snake) {
-    if (*snake == '_') upper = true;
-    else camel += upper ? static_cast<char>(std::toupper(*snake)) : *snake, upper = false;
+    if (*snake == '_')
+      upper = true;
+    else
+      camel += upper ? static_cast<char>(std::toupper(*snake)) : *snake, upper = false;
   }
   return camel;
 }

@@ -1,5 +1,5 @@
-// Moves values across the border by their C++ types, so that the tables of rows beside this file hold no logic. A row names a
-// function; its parameters say what JavaScript must pass, its result what it gets back.
+// Moves values across the border by their C++ types, so that the tables of rows beside this file hold no logic. A row
+// names a function; its parameters say what JavaScript must pass, its result what it gets back.
 #pragma once
 #include <napi.h>
 
@@ -132,14 +132,14 @@ struct Js<Bytes> {
 template <class S>
 struct Fields;
 #define PALM_FIELD(member) visitor(#member, value.member)
-#define PALM_FIELDS(Struct, ...)                        \
-  template <>                                           \
-  struct Fields<Struct> {                               \
-    using Type = Struct;                                \
-    template <class Value, class Visitor>               \
-    static void visit(Value& value, Visitor visitor) {  \
-      __VA_ARGS__;                                      \
-    }                                                   \
+#define PALM_FIELDS(Struct, ...)                       \
+  template <>                                          \
+  struct Fields<Struct> {                              \
+    using Type = Struct;                               \
+    template <class Value, class Visitor>              \
+    static void visit(Value& value, Visitor visitor) { \
+      __VA_ARGS__;                                     \
+    }                                                  \
   }
 
 template <class S>
@@ -171,7 +171,8 @@ struct Param {
   static Held& give(Held& held) { return held; }
 };
 template <class T>
-concept HandledClass = requires { HandleKind<std::remove_const_t<T>>::tag; } && !std::is_same_v<std::remove_const_t<T>, at::Tensor>;
+concept HandledClass = requires { HandleKind<std::remove_const_t<T>>::tag; } && !
+std::is_same_v<std::remove_const_t<T>, at::Tensor>;
 template <HandledClass T>
 struct Param<T&> {
   using Held = std::shared_ptr<std::remove_const_t<T>>;
@@ -237,8 +238,10 @@ class Table {
     add(name, [](const Napi::CallbackInfo& info) -> Napi::Value {
       try {
         Call<fn> call(info);
-        if constexpr (std::is_void_v<typename Call<fn>::Result>) return call(), info.Env().Undefined();
-        else return Js<std::decay_t<typename Call<fn>::Result>>::to(info.Env(), call());
+        if constexpr (std::is_void_v<typename Call<fn>::Result>)
+          return call(), info.Env().Undefined();
+        else
+          return Js<std::decay_t<typename Call<fn>::Result>>::to(info.Env(), call());
       } catch (const Napi::Error&) {
         throw;
       } catch (...) {

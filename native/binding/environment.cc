@@ -102,8 +102,10 @@ void Environment::complete(napi_env raw, napi_value, void*, void* data) {
   const Napi::HandleScope scope(env);
   if (--self.in_flight_ == 0) napi_unref_threadsafe_function(env, self.channel_->function);
   try {
-    if (completion->exception) completion->deferred.Reject(self.error(completion->exception).Value());
-    else completion->deferred.Resolve(completion->finish(env));
+    if (completion->exception)
+      completion->deferred.Reject(self.error(completion->exception).Value());
+    else
+      completion->deferred.Resolve(completion->finish(env));
   } catch (const Napi::Error& error) {
     completion->deferred.Reject(error.Value());
   }

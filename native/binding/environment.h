@@ -1,5 +1,5 @@
-// What one JavaScript environment (the main thread, or a worker) needs: a way back from the executor, and the constructor of
-// its errors. Lives as long as the environment; outstanding jobs are dropped when that ends.
+// What one JavaScript environment (the main thread, or a worker) needs: a way back from the executor, and the
+// constructor of its errors. Lives as long as the environment; outstanding jobs are dropped when that ends.
 #pragma once
 #include <napi.h>
 
@@ -31,7 +31,8 @@ class Environment {
   Environment(Napi::Env env, Napi::Function create_error);
   static Environment& of(Napi::Env env);
 
-  // Runs `work` on the executor, then `finish` here, whose value settles the promise; an exception of either rejects it.
+  // Runs `work` on the executor, then `finish` here, whose value settles the promise; an exception of either rejects
+  // it.
   Napi::Promise run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish);
   // Work that nobody waits for.
   void post(std::function<void()> work);

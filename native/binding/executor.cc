@@ -7,8 +7,8 @@
 
 namespace palm::binding {
 
-// On CPUs that are not Intel's, MKL's float32 matrix product is half as fast as oneDNN's, which 'medium' selects; without AMX
-// both compute in float32. On Intel the word would mean bfloat16 arithmetic, so it stays out.
+// On CPUs that are not Intel's, MKL's float32 matrix product is half as fast as oneDNN's, which 'medium' selects;
+// without AMX both compute in float32. On Intel the word would mean bfloat16 arithmetic, so it stays out.
 static void route_matrix_products() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

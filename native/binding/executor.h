@@ -1,5 +1,5 @@
-// The one thread on which everything computes, for all environments of the process. Jobs run in the order of their calls:
-// libtorch's grad mode, generators and streams belong to a thread, and order is what readers of a script assume.
+// The one thread on which everything computes, for all environments of the process. Jobs run in the order of their
+// calls: libtorch's grad mode, generators and streams belong to a thread, and order is what readers of a script assume.
 #pragma once
 #include <condition_variable>
 #include <deque>

@@ -26,8 +26,9 @@ static Piece decoder_advance(Decoder& decoder, int64_t count, const std::shared_
 
 void generation_rows(Table& table) {
   table.job<&generate_all>("generate");
-  table.now<&make<Decoder, Decoder, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor, Tensor,
-                  GenerateOptions>>("decoderCreate");
+  table.now<
+      &make<Decoder, Decoder, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor, Tensor, GenerateOptions>>(
+      "decoderCreate");
   table.job<&decoder_advance>("decoderAdvance");
 }
 

@@ -1,9 +1,9 @@
-// Native objects as JavaScript sees them: an opaque, tagged object holding a shared pointer. `dispose` drops the pointer at
-// once; jobs in flight hold their own. Live tensors and the bytes behind all handles are counted per storage, and V8 is
-// told of them, so that its garbage collector is some help to those who forget.
+// Native objects as JavaScript sees them: an opaque, tagged object holding a shared pointer. `dispose` drops the
+// pointer at once; jobs in flight hold their own. Live tensors and the bytes behind all handles are counted per
+// storage, and V8 is told of them, so that its garbage collector is some help to those who forget.
 #pragma once
-#include "base/tensor.h"
 #include <napi.h>
+#include "base/tensor.h"
 
 #include <memory>
 #include <vector>
@@ -20,11 +20,11 @@ namespace palm::binding {
 // One row per kind of handle: its name in messages, its tag, and the tensors whose storage it keeps alive.
 template <class T>
 struct HandleKind;
-#define PALM_HANDLE(Type, Name, Tag, Storages)                             \
-  template <>                                                              \
-  struct HandleKind<Type> {                                                \
-    static constexpr const char* name = Name;                              \
-    static constexpr napi_type_tag tag = {0x9d0c5a64b1f74e21ULL, Tag};     \
+#define PALM_HANDLE(Type, Name, Tag, Storages)                                                       \
+  template <>                                                                                        \
+  struct HandleKind<Type> {                                                                          \
+    static constexpr const char* name = Name;                                                        \
+    static constexpr napi_type_tag tag = {0x9d0c5a64b1f74e21ULL, Tag};                               \
     static std::vector<at::Tensor> storages([[maybe_unused]] const Type& value) { return Storages; } \
   }
 PALM_HANDLE(at::Tensor, "Tensor", 1, {value});

@@ -6,8 +6,7 @@
 
 namespace palm::binding {
 
-PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight),
-            PALM_FIELD(entropy_weight));
+PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight), PALM_FIELD(entropy_weight));
 
 static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const PpoOptions& options,
                         std::optional<double> denominator) {

@@ -18,8 +18,8 @@ struct Info {
   std::string float32_precision;
   int64_t cuda_devices;
 };
-PALM_FIELDS(Info, PALM_FIELD(libtorch), PALM_FIELD(threads), PALM_FIELD(cpu_capability),
-            PALM_FIELD(float32_precision), PALM_FIELD(cuda_devices));
+PALM_FIELDS(Info, PALM_FIELD(libtorch), PALM_FIELD(threads), PALM_FIELD(cpu_capability), PALM_FIELD(float32_precision),
+            PALM_FIELD(cuda_devices));
 
 static Info info() {
   const auto part = [](int number) { return std::to_string(number); };

@@ -18,7 +18,8 @@ static Tensor tensor_empty(const std::vector<int64_t>& shape, at::ScalarType dty
 static Napi::Value tensor_open(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   try {
-    const Tensor tensor = tensor_empty(Js<std::vector<int64_t>>::from(info[0]), Js<at::ScalarType>::from(info[1]), at::kCPU);
+    const Tensor tensor =
+        tensor_empty(Js<std::vector<int64_t>>::from(info[0]), Js<at::ScalarType>::from(info[1]), at::kCPU);
     environment.hold(tensor.unsafeGetTensorImpl());
     return Js<Tensor>::to(info.Env(), tensor);
   } catch (...) {
@@ -82,11 +83,16 @@ struct Js<HostCopy> {
     const auto array = buffer(env, tensor);
     const size_t length = static_cast<size_t>(tensor.numel());
     switch (tensor.scalar_type()) {
-      case at::kFloat: return Napi::Float32Array::New(env, length, array, 0);
-      case at::kDouble: return Napi::Float64Array::New(env, length, array, 0);
-      case at::kLong: return Napi::BigInt64Array::New(env, length, array, 0);
-      case at::kInt: return Napi::Int32Array::New(env, length, array, 0);
-      default: return Napi::Uint8Array::New(env, length, array, 0);
+      case at::kFloat:
+        return Napi::Float32Array::New(env, length, array, 0);
+      case at::kDouble:
+        return Napi::Float64Array::New(env, length, array, 0);
+      case at::kLong:
+        return Napi::BigInt64Array::New(env, length, array, 0);
+      case at::kInt:
+        return Napi::Int32Array::New(env, length, array, 0);
+      default:
+        return Napi::Uint8Array::New(env, length, array, 0);
     }
   }
 };

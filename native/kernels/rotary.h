@@ -17,14 +17,14 @@ struct Rotary {
   Tensor scale;     // like cos; undefined without xPos
 };
 
-Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any integer type
-                    int64_t dim_head,                   // K, even
-                    std::optional<double> scale_base,   // nothing: plain rotary
+Rotary rotary_table(const Tensor& positions,           // [T] or [B, T], any integer type
+                    int64_t dim_head,                  // K, even
+                    std::optional<double> scale_base,  // nothing: plain rotary
                     double centre);
 
-Tensor rotate_query(const Tensor& query,    // [B, T, H, K]
+Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
                     const Rotary& rotary);
-Tensor rotate_key(const Tensor& key,        // [B, T, 1, K]
+Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
                   const Rotary& rotary);
 
 }  // namespace palm

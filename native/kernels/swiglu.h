@@ -1,4 +1,5 @@
-// SwiGLU (Shazeer 2020): silu(gate) · value, where the value is the FIRST half of the last axis and the gate the second.
+// SwiGLU (Shazeer 2020): silu(gate) · value, where the value is the FIRST half of the last axis and the gate the
+// second.
 #pragma once
 #include "base/tensor.h"
 

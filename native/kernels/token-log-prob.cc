@@ -11,9 +11,7 @@ namespace palm {
 static Tensor entropy_of(const Tensor& log_softmax) { return -(log_softmax.exp() * log_softmax).sum(-1); }
 
 // log p is −inf where a logit is: p log p is 0 there, not NaN.
-Tensor entropy(const Tensor& logits) {
-  return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30));
-}
+Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30)); }
 
 TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
   constexpr int64_t kPiece = 4096;

@@ -11,10 +11,10 @@
 
 namespace palm {
 
-Tensor language_loss(const Tensor& hidden,   // [B, T, D]
-                     const Tensor& head,     // [V, D]
-                     const Tensor& target,   // [B, T] int64
-                     const Tensor& mask,     // [B, T] bool, true where a token is a target; undefined: all are
+Tensor language_loss(const Tensor& hidden,  // [B, T, D]
+                     const Tensor& head,    // [V, D]
+                     const Tensor& target,  // [B, T] int64
+                     const Tensor& mask,    // [B, T] bool, true where a token is a target; undefined: all are
                      int64_t ignore_index, std::optional<double> denominator);  // → scalar, float32 for bfloat16
 
 }  // namespace palm

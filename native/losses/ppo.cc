@@ -20,8 +20,7 @@ Loss ppo_loss(const Tensor& log_prob, const Tensor& entropy, const Tensor& value
   const Tensor value_error = clipped_value_error(value, rollout_value, returns, options.value_clip);
   const Tensor value_loss = mean(value_error);
   const Tensor mean_entropy = mean(entropy);
-  const Tensor loss =
-      policy_loss + options.value_weight * value_loss - options.entropy_weight * mean_entropy;
+  const Tensor loss = policy_loss + options.value_weight * value_loss - options.entropy_weight * mean_entropy;
 
   const auto share = [&](const Tensor& x) { return mean(x.to(log_prob.scalar_type())); };
   const Tensor metrics =

@@ -6,9 +6,9 @@
 namespace palm {
 
 Loss ranking_loss(const Tensor& score, const Tensor& group, const Tensor& rank, std::optional<double> denominator) {
-  const Tensor same = group.unsqueeze(1).eq(group.unsqueeze(0)).to(score.scalar_type());                    // [B, B]
-  const Tensor better = rank.unsqueeze(1).lt(rank.unsqueeze(0)).to(score.scalar_type()) * same;             // i over j
-  const Tensor pairs_in_group = same.mv(better.sum(1));                                                     // [B]
+  const Tensor same = group.unsqueeze(1).eq(group.unsqueeze(0)).to(score.scalar_type());         // [B, B]
+  const Tensor better = rank.unsqueeze(1).lt(rank.unsqueeze(0)).to(score.scalar_type()) * same;  // i over j
+  const Tensor pairs_in_group = same.mv(better.sum(1));                                          // [B]
   const Tensor weight = better / pairs_in_group.clamp_min(1).unsqueeze(1);  // sums to 1 in every group with a pair
   const Tensor groups = weight.sum().clamp_min(1);
   const Tensor margin = score.unsqueeze(1) - score.unsqueeze(0);

@@ -1,4 +1,5 @@
-// Bradley–Terry loss over all ordered pairs within each group (Ouyang et al. 2022, eq. 1; two answers: Stiennon et al. 2020).
+// Bradley–Terry loss over all ordered pairs within each group (Ouyang et al. 2022, eq. 1; two answers: Stiennon et al.
+// 2020).
 //
 //   loss = 1/denominator · Σ over groups of mean over pairs (i better than j) of −log σ(score_i − score_j)
 //
@@ -17,6 +18,7 @@ Loss ranking_loss(const Tensor& score,  // [B]
                   const Tensor& group,  // [B] int64, equal for answers to one prompt
                   const Tensor& rank,   // [B], lower is better; equal ranks are not compared
                   std::optional<double> denominator);
-// metrics [2]: accuracy (share of pairs in the right order), margin (mean score_i − score_j); both weighted like the loss
+// metrics [2]: accuracy (share of pairs in the right order), margin (mean score_i − score_j); both weighted like the
+// loss
 
 }  // namespace palm

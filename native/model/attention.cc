@@ -9,8 +9,9 @@ namespace palm {
 
 // The Python library hides with the lowest finite number, not −inf: a row that sees nothing becomes uniform, not NaN.
 static double lowest(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::lowest()
-                              : (dtype == at::kBFloat16 ? -3.3895313892515355e38 : std::numeric_limits<float>::lowest());
+  return dtype == at::kDouble
+             ? std::numeric_limits<double>::lowest()
+             : (dtype == at::kBFloat16 ? -3.3895313892515355e38 : std::numeric_limits<float>::lowest());
 }
 
 Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& visible, double scale,

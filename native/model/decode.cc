@@ -49,8 +49,7 @@ void Decoder::prefill() {
 
 void Decoder::step() {
   if (!tokens_.empty()) {
-    const Tensor hidden =
-        model_->hidden(tokens_.back().unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
+    const Tensor hidden = model_->hidden(tokens_.back().unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
     cache_->advance(at::ones({1}, lengths_.options()), 1);
     logits_ = at::linear(hidden.squeeze(1), model_->head());
   }
@@ -69,8 +68,7 @@ void Decoder::advance(int64_t count, const Cancel* cancel) {
   for (int64_t i = 0; i < count && !done_; ++i) {
     if (cancel && *cancel) return;
     step();
-    const bool all_ended =
-        options_.eos_token && tokens_.size() % poll == 0 && !alive_.any().item<bool>();
+    const bool all_ended = options_.eos_token && tokens_.size() % poll == 0 && !alive_.any().item<bool>();
     done_ = all_ended || static_cast<int64_t>(tokens_.size()) == options_.max_new_tokens;
   }
 }
@@ -80,8 +78,9 @@ Generation Decoder::result() const {
   const int64_t steps = static_cast<int64_t>(tokens_.size()), width = longest + steps;
   const Tensor time = at::arange(width, lengths_.options());
   Tensor sequences = at::full({batch, width}, options_.pad_token, prompts_.options());
-  sequences.narrow(1, 0, longest).copy_(at::where(time.narrow(0, 0, longest).lt(lengths_.unsqueeze(1)), prompts_,
-                                                  sequences.narrow(1, 0, longest)));
+  sequences.narrow(1, 0, longest)
+      .copy_(
+          at::where(time.narrow(0, 0, longest).lt(lengths_.unsqueeze(1)), prompts_, sequences.narrow(1, 0, longest)));
   Tensor mask = at::zeros({batch, width}, alive_.options());
   if (steps == 0) return {sequences, mask, at::zeros({batch, width}, logits_.options())};
 

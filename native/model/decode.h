@@ -59,15 +59,14 @@ class Decoder {
   GenerateOptions options_;
   at::Generator generator_;
   std::optional<KvCache> cache_;
-  Tensor logits_;                                  // [B, V], of the next token
-  Tensor alive_;                                   // [B] bool
+  Tensor logits_;                                       // [B, V], of the next token
+  Tensor alive_;                                        // [B] bool
   std::vector<Tensor> tokens_, log_probs_, was_alive_;  // a [B] each step
   bool done_ = false;
 };
 
 // A decoder run to its end. Throws nothing when cancelled: the caller knows that it asked.
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
-                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                    const Cancel* cancel);
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel);
 
 }  // namespace palm

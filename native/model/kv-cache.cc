@@ -15,9 +15,7 @@ KvCache::KvCache(const PalmConfig& config, int64_t batch, int64_t capacity)
       value_(at::zeros_like(key_)),
       lengths_(at::zeros({batch}, at::TensorOptions(at::kLong).device(config.device))) {}
 
-Tensor KvCache::positions(int64_t count) const {
-  return lengths_.unsqueeze(1) + at::arange(count, lengths_.options());
-}
+Tensor KvCache::positions(int64_t count) const { return lengths_.unsqueeze(1) + at::arange(count, lengths_.options()); }
 
 Tensor KvCache::visible(int64_t count) const {
   const Tensor stored = at::arange(longest_ + count, lengths_.options());

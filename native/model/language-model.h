@@ -1,5 +1,5 @@
-// What decoding, feedback and the border need to know of a model: how to read tokens, and how to turn what was read into
-// logits. Another family of models is another implementation of this.
+// What decoding, feedback and the border need to know of a model: how to read tokens, and how to turn what was read
+// into logits. Another family of models is another implementation of this.
 #pragma once
 #include "base/tensor.h"
 
@@ -14,10 +14,10 @@ class Scope;
 class KvCache;
 
 struct ReadOptions {
-  const Scope* scope = nullptr;          // adapters to read through; none is the reference policy
-  Tensor extra_embedding = {};           // [B, T, D], added to the token embeddings; may be undefined
-  KvCache* cache = nullptr;              // read on from here; the caller advances it
-  std::optional<Dropout> dropout = {};   // instead of the model's own
+  const Scope* scope = nullptr;         // adapters to read through; none is the reference policy
+  Tensor extra_embedding = {};          // [B, T, D], added to the token embeddings; may be undefined
+  KvCache* cache = nullptr;             // read on from here; the caller advances it
+  std::optional<Dropout> dropout = {};  // instead of the model's own
 };
 
 class LanguageModel {

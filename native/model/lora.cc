@@ -53,8 +53,7 @@ LayerAdapters Scope::layer(int64_t index) const {
 ParameterList Scope::python_parameters() const {
   ParameterList views;
   for (size_t i = 0; i < parameters().size(); ++i) {
-    const std::string name =
-        std::to_string(i / 8) + "." + std::to_string(i / 2 % 4) + (i % 2 == 0 ? ".A" : ".B");
+    const std::string name = std::to_string(i / 8) + "." + std::to_string(i / 2 % 4) + (i % 2 == 0 ? ".A" : ".B");
     views.push_back(view_of(parameters()[i], name, {}));
   }
   return views;

@@ -1,5 +1,5 @@
-// Low-rank adapters (Hu et al. 2021) on the attention of every layer: a scope. A model is read through at most one scope at
-// a time; through none it is the reference policy. alpha = r, so the scale is 1; A ~ N(0, 1) and B = 0 as in
+// Low-rank adapters (Hu et al. 2021) on the attention of every layer: a scope. A model is read through at most one
+// scope at a time; through none it is the reference policy. alpha = r, so the scale is 1; A ~ N(0, 1) and B = 0 as in
 // PaLM-rlhf-pytorch, hence a fresh scope changes nothing.
 #pragma once
 #include "base/parameter.h"

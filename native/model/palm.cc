@@ -5,8 +5,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 
 #include <cmath>
@@ -41,9 +41,9 @@ static Tensor rms_norm(const Tensor& x, const Tensor& scale) {
 static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const PalmConfig& config, int64_t layer,
                              const Reading& reading) {
   const int64_t head = config.dim_head, heads = config.heads * head;
-  const Tensor h = layer_norm(x, block.norm);                                    // [B, T, D]
-  const Tensor projected = at::linear(h, block.input);                           // [B, T, HK + 2K + 2F]
-  Tensor attended = projected.narrow(-1, 0, heads + 2 * head);                   // [B, T, HK + 2K]
+  const Tensor h = layer_norm(x, block.norm);                   // [B, T, D]
+  const Tensor projected = at::linear(h, block.input);          // [B, T, HK + 2K + 2F]
+  Tensor attended = projected.narrow(-1, 0, heads + 2 * head);  // [B, T, HK + 2K]
   const auto adapters = reading.scope ? std::optional(reading.scope->layer(layer)) : std::nullopt;
   if (adapters) attended = attended + adapters->input(h);
 
@@ -124,7 +124,8 @@ Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<
   return language_loss(read, token_embedding_, ids.narrow(1, 1, time), targets, config_.ignore_index, denominator);
 }
 
-// --- parameters ---------------------------------------------------------------------------------------------------------
+// --- parameters
+// ---------------------------------------------------------------------------------------------------------
 
 static std::vector<ParameterBuffer::Entry> layer_entries(const PalmConfig& config, int64_t layer) {
   const std::string prefix = "layers." + std::to_string(layer) + ".";
@@ -234,7 +235,8 @@ void PaLM::merge_scope(const Scope& scope) {
   }
 }
 
-// --- modes --------------------------------------------------------------------------------------------------------------
+// --- modes
+// --------------------------------------------------------------------------------------------------------------
 
 void PaLM::train(bool on, int64_t seed) {
   dropout_ = {config_.attn_dropout, config_.ff_dropout, {}};

@@ -1,6 +1,6 @@
-// PaLM (Chowdhery et al. 2022) as PaLM-rlhf-pytorch 0.7.5 builds it: pre-LayerNorm blocks whose attention and feed-forward
-// run side by side, multi-query attention with rotary positions and xPos, SwiGLU, no biases, tied embeddings.
-// palm.cc is the file to read first.
+// PaLM (Chowdhery et al. 2022) as PaLM-rlhf-pytorch 0.7.5 builds it: pre-LayerNorm blocks whose attention and
+// feed-forward run side by side, multi-query attention with rotary positions and xPos, SwiGLU, no biases, tied
+// embeddings. palm.cc is the file to read first.
 #pragma once
 #include <string>
 
@@ -10,30 +10,30 @@
 namespace palm {
 
 struct PalmConfig {
-  int64_t num_tokens;              // V
-  int64_t dim;                     // D
-  int64_t depth;                   // L
-  int64_t heads;                   // H
-  int64_t dim_head;                // K, even
-  int64_t ff_mult;                 // F = D · ff_mult
-  bool causal;                     // false: every token sees every other; negative ids are padding
-  bool qk_rmsnorm;                 // l2-normalise queries and keys, with learned scales
-  double qk_scale;                 // of the scores before softmax
-  double rotary_xpos_scale_base;   // of xPos; used by causal models only
-  int64_t ignore_index;            // target id that the loss leaves out
-  double attn_dropout, ff_dropout; // in training mode only
+  int64_t num_tokens;               // V
+  int64_t dim;                      // D
+  int64_t depth;                    // L
+  int64_t heads;                    // H
+  int64_t dim_head;                 // K, even
+  int64_t ff_mult;                  // F = D · ff_mult
+  bool causal;                      // false: every token sees every other; negative ids are padding
+  bool qk_rmsnorm;                  // l2-normalise queries and keys, with learned scales
+  double qk_scale;                  // of the scores before softmax
+  double rotary_xpos_scale_base;    // of xPos; used by causal models only
+  int64_t ignore_index;             // target id that the loss leaves out
+  double attn_dropout, ff_dropout;  // in training mode only
   at::ScalarType dtype;
-  at::Device device{at::kCPU};     // at::Device cannot be made from nothing; always set
+  at::Device device{at::kCPU};  // at::Device cannot be made from nothing; always set
 
   int64_t ff() const { return dim * ff_mult; }
 };
 
 // One parallel block: x ← x + [attention(h) | swiglu(h)] · outputᵀ with h = layer_norm(x).
 struct ParallelBlock {
-  Tensor norm;                     // [D] gamma
-  Tensor input;                    // [HK + 2K + 2F, D]: query, key, value, feed-forward (value, gate)
-  Tensor output;                   // [D, HK + F]: attention and feed-forward leave through one product
-  Tensor query_scale, key_scale;   // [K]; qk_rmsnorm only
+  Tensor norm;                    // [D] gamma
+  Tensor input;                   // [HK + 2K + 2F, D]: query, key, value, feed-forward (value, gate)
+  Tensor output;                  // [D, HK + F]: attention and feed-forward leave through one product
+  Tensor query_scale, key_scale;  // [K]; qk_rmsnorm only
 };
 
 class PaLM : public LanguageModel {
@@ -74,15 +74,16 @@ class PaLM : public LanguageModel {
 
  private:
   PalmConfig config_;
-  ParameterBuffer outer_;                              // token_embedding, norm
+  ParameterBuffer outer_;                                // token_embedding, norm
   std::vector<std::unique_ptr<ParameterBuffer>> inner_;  // one per layer
-  Tensor token_embedding_;                             // [V, D]
-  Tensor norm_;                                        // [D]
+  Tensor token_embedding_;                               // [V, D]
+  Tensor norm_;                                          // [D]
   std::vector<ParallelBlock> blocks_;
   Dropout dropout_;
 };
 
-// Draws on the CPU in float32 whatever the parameter's device and dtype, so that a seed means the same model everywhere.
+// Draws on the CPU in float32 whatever the parameter's device and dtype, so that a seed means the same model
+// everywhere.
 void fill_normal(Tensor parameter, double deviation, at::Generator& generator);
 void fill_uniform(Tensor parameter, double bound, at::Generator& generator);
 

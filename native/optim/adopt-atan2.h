@@ -1,4 +1,5 @@
-// ADOPT (Taniguchi et al. 2024) with atan2 in place of the division (Everett et al. 2024), as PaLM-rlhf-pytorch trains with.
+// ADOPT (Taniguchi et al. 2024) with atan2 in place of the division (Everett et al. 2024), as PaLM-rlhf-pytorch trains
+// with.
 //
 //   first step: v = g², nothing moves
 //   later:      m ← β1 m + (1 − β1) atan2(g, √v),   p ← p − lr · 1.27 · m,   v ← β2 v + (1 − β2) g²

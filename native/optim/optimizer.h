@@ -1,6 +1,6 @@
-// What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and a
-// step that moves nothing when the gradient norm is not finite. That is decided on the device; the norm crosses to the host
-// once, after all work of the step is queued.
+// What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and
+// a step that moves nothing when the gradient norm is not finite. That is decided on the device; the norm crosses to
+// the host once, after all work of the step is queued.
 #pragma once
 #include <string>
 

@@ -1,5 +1,5 @@
-// Actor and critic over one trunk. With LoRA each reads it through a scope of its own, and the reference policy is the trunk
-// read through none. Without LoRA both share all weights, and the reference is a frozen copy.
+// Actor and critic over one trunk. With LoRA each reads it through a scope of its own, and the reference policy is the
+// trunk read through none. Without LoRA both share all weights, and the reference is a frozen copy.
 #pragma once
 #include "base/parameter.h"
 #include "model/language-model.h"

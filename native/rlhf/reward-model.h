@@ -1,5 +1,5 @@
-// A reward model: a trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head
-// (PaLM-rlhf-pytorch's RewardModel). With LoRA the trunk is shared and read through a scope of its own.
+// A reward model: a trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a
+// head (PaLM-rlhf-pytorch's RewardModel). With LoRA the trunk is shared and read through a scope of its own.
 #pragma once
 #include "base/parameter.h"
 #include "losses/loss.h"

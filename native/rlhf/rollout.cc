@@ -15,12 +15,10 @@ namespace palm {
 
 static Tensor within(const Tensor& values, const Tensor& mask) { return values.masked_fill(mask.logical_not(), 0); }
 
-Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
-                const GenerateOptions& options, const std::vector<std::vector<int64_t>>& pieces, bool with_reference,
-                const Cancel* cancel) {
+Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, const Cancel* cancel) {
   at::NoGradGuard no_grad;
-  const Generation drawn =
-      generate(actor_critic.trunk(), actor_critic.actor(), prompts, lengths, options, cancel);
+  const Generation drawn = generate(actor_critic.trunk(), actor_critic.actor(), prompts, lengths, options, cancel);
   Rollout all{drawn.sequences, drawn.response_mask, drawn.log_probs, {}, {}, {}};
   all.rollout_log_prob = at::zeros_like(all.sampler_log_prob);
   all.reference_log_prob = at::zeros_like(all.sampler_log_prob);

@@ -16,16 +16,15 @@ struct Rollout {
   Tensor rollout_value;       // [B, T]
 };
 
-// Samples from the actor, then reads what was sampled, `pieces` of rows at a time. Reading the pieces that the first epoch
-// trains on gives bit for bit the log-probs which that epoch computes: its ratios are exactly 1.
-Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
-                const GenerateOptions& options, const std::vector<std::vector<int64_t>>& pieces, bool with_reference,
-                const Cancel* cancel);
+// Samples from the actor, then reads what was sampled, `pieces` of rows at a time. Reading the pieces that the first
+// epoch trains on gives bit for bit the log-probs which that epoch computes: its ratios are exactly 1.
+Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, const Cancel* cancel);
 
 struct JudgeOptions {
   double kl_weight;  // nats of reward per nat of log-ratio to the reference
   double gamma, lambda;
-  bool whiten;       // advantages to mean 0, variance 1 over the response tokens of the whole batch
+  bool whiten;  // advantages to mean 0, variance 1 over the response tokens of the whole batch
 };
 
 struct Judgement {

@@ -23,8 +23,7 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, at::Generator& 
 
   // argmax(log p − log e) with e ~ Exp(1) is a draw from p (the Gumbel trick), without a cumulative sum.
   const Tensor noise = at::empty_like(log_prob).exponential_(1, generator).log_();
-  const Tensor contest =
-      (log_prob - noise).masked_fill_(log_prob.isneginf(), -std::numeric_limits<double>::infinity());
+  const Tensor contest = (log_prob - noise).masked_fill_(log_prob.isneginf(), -std::numeric_limits<double>::infinity());
   const Tensor token = contest.argmax(-1);
   return {token, log_prob.gather(-1, token.unsqueeze(-1)).squeeze(-1)};
 }
