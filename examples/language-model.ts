@@ -1,0 +1,35 @@
+/** Trains PaLM on a poem, byte by byte, and lets it recite. Run it with `npx tsx examples/language-model.ts`. */
+import { AdamW, PaLM } from 'palm-rlhf';
+
+const device = process.argv[2] ?? 'cpu';
+
+// Christina Rossetti, 1872.
+const poem = `Who has seen the wind?
+Neither I nor you:
+But when the leaves hang trembling,
+The wind is passing through.
+
+Who has seen the wind?
+Neither you nor I:
+But when the trees bow down their heads,
+The wind is passing by.
+`;
+const bytes = [...Buffer.from(poem)];
+
+using palm = new PaLM({ numTokens: 128, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
+using optimizer = new AdamW(palm.parameters(), { lr: 3e-3 });
+
+for (let step = 0; step <= 120; step++) {
+  using loss = await palm.loss([bytes]); // a batch of one row; next-token cross entropy, in nats per byte
+  await loss.backward();
+  await optimizer.step({ maxGradNorm: 1 });
+  optimizer.zeroGrad();
+  if (step % 20 === 0) console.log(`step ${step}: loss ${(await loss.item()).toFixed(2)}`);
+}
+
+const prompt = 'Who has';
+process.stdout.write(`\n${prompt}`);
+for await (const { token } of palm.stream({ prompt: [...Buffer.from(prompt)], maxNewTokens: 230, temperature: 0 })) {
+  process.stdout.write(String.fromCharCode(token));
+}
+console.log();

@@ -1,0 +1,43 @@
+/**
+ * Reinforcement learning from feedback, from beginning to end: a model that has seen people count up and down learns that
+ * we like counting up. Run it with `npx tsx examples/rlhf.ts`.
+ */
+import { AdamW, type Answer, PaLM, RLHFTrainer } from 'palm-rlhf';
+
+const device = process.argv[2] ?? 'cpu';
+
+// The world: ten digits that go up, 7 8 9 0 1 2 ..., or down, 7 6 5 4 3 2 ..., from every start.
+const digits = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+const up = digits.map((start) => digits.map((i) => (start + i) % 10));
+const down = up.map((row) => row.toReversed());
+
+// First the model learns the world.
+using palm = new PaLM({ numTokens: 10, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
+using optimizer = new AdamW(palm.parameters(), { lr: 5e-3 });
+for (let step = 0; step < 100; step++) {
+  using loss = await palm.loss([...up, ...down]);
+  await loss.backward();
+  await optimizer.step({ maxGradNorm: 1 });
+  optimizer.zeroGrad();
+}
+
+// Then it learns what we like: the share of an answer's digits that follow the one before. Here a function is the judge; a
+// RewardModel, or a promise of what a person says, would do as well.
+const rising = ({ prompt, response }: Answer) => {
+  const before = [...prompt, ...response];
+  return response.filter((digit, i) => digit === ((before[i] as number) + 1) % 10).length / response.length;
+};
+using trainer = new RLHFTrainer({
+  palm,
+  rewardModel: (answers) => answers.map(rising),
+  promptTokenIds: digits.map((digit) => [digit]),
+  config: { sampling: { maxNewTokens: 9, samplesPerPrompt: 6 }, klWeight: 0.05, lr: 1e-3, device },
+});
+const steps = await trainer.train({ numEpisodes: 600 });
+for (const { step, score, kl } of steps) {
+  console.log(`iteration ${step}: score ${score.toFixed(2)}, KL to the first model ${kl?.toFixed(2)} nats`);
+}
+
+// The best of ten answers, by the same judge.
+const best = await trainer.generate(10, { prompt: [7], numSamples: 10 });
+console.log(`best of ten: ${best.join(' ')}`);

@@ -1,0 +1,59 @@
+/** The programs of examples/ run as a newcomer runs them, and do what they promise. */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { device } from './device.ts';
+
+const root = join(import.meta.dirname, '..');
+
+/** What `npx tsx examples/<name>.ts` prints. */
+async function run(name: string): Promise<string> {
+  const args = ['--import', 'tsx', `examples/${name}.ts`, device];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 110_000 });
+  return stdout;
+}
+
+/** The numbers that stand behind `word` in `text`, in their order. */
+function numbersBehind(word: string, text: string): number[] {
+  return [...text.matchAll(new RegExp(`${word} (-?[\\d.]+)`, 'g'))].map(([, number]) => Number(number));
+}
+
+describe('examples', () => {
+  it('are complete programs under 100 lines, all of them run here', () => {
+    expect(readdirSync(join(root, 'examples')).sort()).toEqual(['language-model.ts', 'reward-model.ts', 'rlhf.ts']);
+    for (const name of readdirSync(join(root, 'examples'))) {
+      expect(readFileSync(join(root, 'examples', name), 'utf8').split('\n').length).toBeLessThan(100);
+    }
+  });
+
+  it('a language model learns a poem by heart', async () => {
+    const text = await run('language-model');
+    const losses = numbersBehind('loss', text);
+    expect(losses.at(0)).toBeGreaterThan(4);
+    expect(losses.at(-1)).toBeLessThan(0.2);
+    expect(text).toContain('Who has seen the wind?\nNeither I nor you:\nBut when the leaves hang trembling,\n');
+  });
+
+  it('a reward model learns ratings that it can tell for new answers', async () => {
+    const text = await run('reward-model');
+    const losses = numbersBehind('loss', text);
+    expect(losses.at(-1)).toBeLessThan((losses[0] as number) - 0.5);
+    const rated = numbersBehind('rated', text);
+    const predicted = numbersBehind('predicted', text);
+    expect(rated).toHaveLength(5);
+    const misses = rated.map((rating, row) => Math.abs(rating - (predicted[row] as number)));
+    expect(misses.reduce((sum, miss) => sum + miss, 0) / misses.length).toBeLessThan(0.75);
+  });
+
+  it('feedback turns a model that counts both ways into one that counts up', async () => {
+    const text = await run('rlhf');
+    const scores = numbersBehind('score', text);
+    expect(scores).toHaveLength(10);
+    expect(scores.at(0)).toBeLessThan(0.65);
+    expect(scores.at(-1)).toBeGreaterThan(0.8);
+    expect(numbersBehind('model', text).at(0)).toBe(0);
+    expect(text).toContain('best of ten: 7 8 9 0 1 2 3 4 5 6\n');
+  });
+});
