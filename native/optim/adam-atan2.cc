@@ -21,7 +21,7 @@ void AdamAtan2::update(const std::vector<Slot*>& slots, const std::vector<Tensor
     const Tensor step = slot.step.to(at::kDouble) + 1;
     const Tensor average_hat = average / (1 - at::pow(options_.beta1, step));
     const Tensor square_hat = square / (1 - at::pow(options_.beta2, step));
-    const Tensor decayed = slot.weight * (1 - options_.weight_decay * lr / options_.lr);
+    const Tensor decayed = slot.weight * (1 - options_.weight_decay * lr);
     const Tensor moved = decayed - lr * kAtan2Scale * at::atan2(average_hat, square_hat.sqrt());
 
     slot.weight.copy_(at::where(broken, slot.weight, moved));

@@ -6,10 +6,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ConfigError, PalmError } from '../errors.ts';
+import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
+import { ppoCommand } from './ppo.ts';
 import { pretrainCommand } from './pretrain.ts';
 import { rewardCommand } from './reward.ts';
 
@@ -17,7 +19,7 @@ function program(): Command {
   const palm = new Command('palm')
     .description('Train PaLM-style language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
-  const train = [pretrainCommand(), rewardCommand()];
+  const train = [demoCommand(), pretrainCommand(), rewardCommand(), ppoCommand()];
   const look = [generateCommand(), inspectCommand(), doctorCommand(), libtorchCommand()];
   for (const command of [...train, ...look]) palm.addCommand(command);
   return throwing(palm);

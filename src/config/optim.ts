@@ -12,16 +12,22 @@ export const adamWConfig = z.strictObject({
   weightDecay: weightDecay.default(0.01).describe('share of a weight that a step at lr 1 would take away'),
 });
 
-const atan2Config = z.strictObject({
-  lr: lr.default(1e-4).describe('learning rate'),
+const atan2Lr = z.number().gt(0).default(1e-4);
+
+export const adoptAtan2Config = z.strictObject({
+  // Weight decay is measured at the first learning rate, so that cannot be 0.
+  lr: atan2Lr.describe('first learning rate'),
   betas: betas(0.9, 0.99),
-  weightDecay: weightDecay.default(0).describe('share of a weight that a step takes away, at the first learning rate'),
+  weightDecay: weightDecay.default(0).describe('share of a weight that a step at the first learning rate takes away'),
 });
 
-export const adoptAtan2Config = atan2Config;
-export const adamAtan2Config = atan2Config;
+export const adamAtan2Config = z.strictObject({
+  lr: atan2Lr.describe('learning rate'),
+  betas: betas(0.9, 0.99),
+  weightDecay: weightDecay.default(0).describe('share of a weight that a step at lr 1 would take away'),
+});
 
 export type AdamWConfigInput = z.input<typeof adamWConfig>;
 export type AdamWConfig = z.output<typeof adamWConfig>;
-export type Atan2ConfigInput = z.input<typeof atan2Config>;
-export type Atan2Config = z.output<typeof atan2Config>;
+export type Atan2ConfigInput = z.input<typeof adoptAtan2Config>;
+export type Atan2Config = z.output<typeof adoptAtan2Config>;

@@ -1,0 +1,79 @@
+/** `palm ppo`: a policy from a pretrained PaLM, prompts, and a reward model. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { ActorCritic } from '../actor-critic.ts';
+import { ppoConfig } from '../config/ppo.ts';
+import { Batches, type BatchesState } from '../data/batches.ts';
+import { loadPrompts } from '../data/prompts.ts';
+import { ArgumentError } from '../errors.ts';
+import { AdamW } from '../optim.ts';
+import { PaLM } from '../palm.ts';
+import { RewardModel } from '../reward-model.ts';
+import { ppo } from '../trainers/ppo.ts';
+import { AdaptiveKl } from '../trainers/schedule.ts';
+import { findModelOf, type ModelFile, tokenizerOf, withTokenizer } from './model-file.ts';
+import { runCommand } from './options.ts';
+import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { checkFree } from './run-directory.ts';
+
+const schema = z.strictObject({
+  model: z.string().min(1).describe('the PaLM to train: the folder of its run, or its file'),
+  reward: z.string().min(1).describe('the reward model: the folder of its run, or its file'),
+  data: z.string().min(1).describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
+  out: z.string().min(1).describe('folder of the run'),
+  ...ppoConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** The `ppo` command. */
+export function ppoCommand(): Command {
+  return runCommand('ppo', schema, run).description('train a policy by feedback from a reward model');
+}
+
+async function run(config: Config, resume: boolean): Promise<void> {
+  checkFree(config.out, resume);
+  const { device, seed, lora, lr, klWeight } = config;
+  const policy = await findModelOf(config.model, ['PaLM']);
+  const judge = await findModelOf(config.reward, ['RewardModel']);
+  checkSameTokens(policy, judge);
+  const tokenizer = await tokenizerOf(policy, undefined);
+  const { eosToken, padToken } = tokenizer;
+  const { prompts, skipped } = await loadPrompts(config.data, tokenizer, config);
+  noteSkipped(skipped);
+
+  const reward = await RewardModel.load(judge.path, { device });
+  const actorCritic = new ActorCritic(await PaLM.load(policy.path, { device }), { lora, reference: klWeight > 0 });
+  const optimizer = new AdamW(actorCritic.parameters(), { lr, weightDecay: 0 });
+  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
+  const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed });
+  const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
+  note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
+  const parts = { actorCritic, reward, prompts, batches, optimizer, eosToken, padToken, tokenizer, adaptiveKl };
+  await runTraining(
+    {
+      steps: config.steps,
+      weights: withTokenizer(actorCritic, tokenizer),
+      optimizer,
+      state: () => ({ batches: batches.state(), adaptiveKl: adaptiveKl?.state() }),
+      restore(state) {
+        const saved = state as { batches: BatchesState; adaptiveKl?: { weight: number } };
+        batches.restore(saved.batches);
+        if (saved.adaptiveKl) adaptiveKl?.restore(saved.adaptiveKl);
+      },
+      train: (start) => ppo(parts, config, start),
+    },
+    config,
+    resume,
+  );
+}
+
+/** @throws ArgumentError where policy and reward model would read the same ids as different texts. */
+function checkSameTokens(policy: ModelFile, judge: ModelFile): void {
+  if (policy.tokenizer === judge.tokenizer) return;
+  throw new ArgumentError({
+    argument: '--reward',
+    received: `a model of the tokenizer ${judge.tokenizer ?? 'unknown'}`,
+    expected: `the policy's, ${policy.tokenizer ?? 'unknown'}`,
+    fix: 'Train both on the same tokenizer.',
+  });
+}
