@@ -128,7 +128,7 @@ export async function* learnToArrive(
 ): AsyncGenerator<PpoStep> {
   const task = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4, klWeight: 0 };
   const sampling = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: 7 };
-  const config = parseConfig(ppoConfig, { ...task, sampling, loss: { valueWeight: 1 }, ...options }, 'demo');
+  const config = parseConfig(ppoConfig, { ...task, sampling, ...options }, 'demo');
   const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
   using optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
   const parts = { actorCritic, reward, prompts: PROMPTS, batches, optimizer, eosToken: EOS, padToken: PAD };
@@ -143,7 +143,10 @@ export function demoCommand(): Command {
 }
 
 /** Rounds of feedback: a judge knows only walks like those it was shown, so it has to see what the policy does now. */
-const ROUNDS = 3;
+const ROUNDS = 4;
+
+// A margin of one nat between two walks is a score difference of 1, and the judge's reach 4: the KL toll has to keep up.
+const PLEASING = { steps: 10, lr: 3e-4, decay: 'constant', klWeight: 0.4, lora: false } as const;
 
 async function demo(seed: number): Promise<void> {
   const began = performance.now();
@@ -166,8 +169,8 @@ async function demo(seed: number): Promise<void> {
     );
 
     heading(`Round ${round}: PPO, to please the reward model without leaving what was learned first`);
-    const config = { steps: 10, lr: 3e-4, klWeight: 0.2, lora: false as const, seed: deriveSeed(seed, 20 + round) };
-    await stage(config.steps, async (show) => {
+    const config = { ...PLEASING, seed: deriveSeed(seed, 20 + round) };
+    await stage(PLEASING.steps, async (show) => {
       for await (const step of learnToArrive(actorCritic, judge, config)) show(shown(step));
     });
     say(`Its walks reach ${percent(await sampledOptimality(palm, { seed }))} of the best possible.\n`);

@@ -1,0 +1,70 @@
+/**
+ * PPO learns the shortest way from a score alone, and from a score that means nothing it does not: the curves of the
+ * random-walks task within trlX's budget of 160 optimizer steps. What a curve cannot see is tested by equalities.
+ */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { ActorCritic, type PaLM, type PpoStep, type RewardFunction } from '../../src/index.ts';
+import { learnToArrive, learnToWander, sampledOptimality } from '../../src/cli/demo.ts';
+import { optimality } from '../../src/data/random-walks.ts';
+import { Random } from '../../src/data/random.ts';
+import { device } from '../device.ts';
+
+const arrival: RewardFunction = (answers) =>
+  answers.map(({ prompt, response }) => optimality([...prompt, ...response]));
+
+/** The same scores, each given to somebody else's walk. */
+function shuffled(seed: number): RewardFunction {
+  const random = new Random(seed);
+  return (answers) => random.shuffle([...(arrival(answers) as number[])]);
+}
+
+async function improve(
+  wanderer: PaLM,
+  reward: RewardFunction,
+  options: { lr: number; lora: number | false; seed: number },
+): Promise<{ steps: PpoStep[]; optimality: number }> {
+  using palm = wanderer.clone();
+  using actorCritic = new ActorCritic(palm, { lora: options.lora });
+  const steps: PpoStep[] = [];
+  for await (const step of learnToArrive(actorCritic, reward, options)) steps.push(step);
+  const scope = options.lora === false ? undefined : 'actor';
+  return { steps, optimality: await sampledOptimality(palm, { scope, seed: 1 }) };
+}
+
+describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
+  let wanderer: PaLM;
+  let start: number;
+
+  beforeAll(async () => {
+    wanderer = await learnToWander(seed, () => {}, device);
+    start = await sampledOptimality(wanderer, { seed: 1 });
+  }, 600_000);
+
+  it('start from a model that wanders', () => {
+    expect(start).toBeGreaterThan(0.2);
+    expect(start).toBeLessThan(0.45);
+  });
+
+  it('are the shortest after PPO with all weights', { timeout: 600_000 }, async () => {
+    const { steps, optimality } = await improve(wanderer, arrival, { lr: 3e-4, lora: false, seed });
+    expect(steps).toHaveLength(20);
+    expect(steps.every(({ epochs }) => epochs === 4)).toBe(true);
+    for (const { firstLogRatio, samplerGap } of steps) {
+      expect(firstLogRatio).toBeLessThanOrEqual(1e-6);
+      expect(samplerGap).toBeLessThanOrEqual(1e-4);
+    }
+    expect(optimality).toBeGreaterThanOrEqual(0.92);
+  });
+
+  it('are nearly so after PPO with LoRA', { timeout: 600_000 }, async () => {
+    const { steps, optimality } = await improve(wanderer, arrival, { lr: 1e-3, lora: 8, seed });
+    expect(optimality).toBeGreaterThanOrEqual(0.9);
+    expect(steps[0]?.kl).toBe(0);
+    expect(steps.at(-1)?.kl).toBeGreaterThan(0.5);
+  });
+
+  it('do not become so from scores that are shuffled', { timeout: 600_000 }, async () => {
+    const { optimality } = await improve(wanderer, shuffled(seed), { lr: 3e-4, lora: false, seed });
+    expect(optimality).toBeLessThan(0.5);
+  });
+});

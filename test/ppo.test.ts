@@ -1,0 +1,266 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  ActorCritic,
+  AdamW,
+  AdaptiveKl,
+  ArgumentError,
+  Batches,
+  loadCheckpoint,
+  PaLM,
+  type PpoParts,
+  type PpoStep,
+  ppo,
+  type Reward,
+  RewardModel,
+  RLHFTrainer,
+  saveCheckpoint,
+} from '../src/index.ts';
+import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
+import { parseConfig } from '../src/config/schema.ts';
+import { minibatches } from '../src/trainers/experience.ts';
+import { device } from './device.ts';
+
+const EOS = 1;
+const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
+const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device };
+/** Likes the token 5. */
+const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
+
+function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
+  const config = parseConfig(
+    ppoConfig,
+    {
+      steps: 4,
+      rolloutBatch: 4,
+      minibatchSize: 4,
+      epochs: 2,
+      lr: 1e-2,
+      sampling: { maxNewTokens: 6, samplesPerPrompt: 2 },
+      ...options,
+    },
+    'test',
+  );
+  const palm = new PaLM(MODEL);
+  const actorCritic = new ActorCritic(palm, { lora: config.lora, reference: config.klWeight > 0 });
+  const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr });
+  const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
+  const adaptiveKl = config.adaptiveKl && new AdaptiveKl(config.klWeight, config.adaptiveKl);
+  const parts: PpoParts = { actorCritic, optimizer, batches, prompts: PROMPTS, reward, eosToken: EOS, adaptiveKl };
+  const dispose = () => {
+    for (const part of [optimizer, actorCritic, palm]) part.dispose();
+  };
+  return { parts, config, batches, optimizer, actorCritic, [Symbol.dispose]: dispose };
+}
+
+async function stepsOf(steps: AsyncGenerator<PpoStep>, most = Number.POSITIVE_INFINITY): Promise<PpoStep[]> {
+  const all: PpoStep[] = [];
+  for await (const step of steps) if (all.push(step) >= most) break;
+  return all;
+}
+
+const withoutTimes = (steps: PpoStep[]) => steps.map(({ timing: _, ...metrics }) => metrics);
+
+async function weightsOf(actorCritic: ActorCritic): Promise<number[]> {
+  const values: number[] = [];
+  for (const parameter of actorCritic.parameters()) values.push(...Array.from(await parameter.data(), Number));
+  return values;
+}
+
+describe('a run that was saved and resumed', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'palm-ppo-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it.each([4, false] as const)('is bit for bit the run that went through, lora %s', async (lora) => {
+    const options = { lora, klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 } };
+    using straight = setUp(options);
+    const expected = await stepsOf(ppo(straight.parts, straight.config));
+
+    using first = setUp(options);
+    const half = await stepsOf(ppo(first.parts, first.config), 2);
+    const state = { batches: first.batches.state(), adaptiveKl: first.parts.adaptiveKl?.state() };
+    const path = await saveCheckpoint(
+      join(folder, String(lora)),
+      { step: 2, weights: first.actorCritic, optimizer: first.optimizer, state },
+      1,
+    );
+
+    using second = setUp(options);
+    const saved = await loadCheckpoint(path, { weights: second.actorCritic, optimizer: second.optimizer });
+    const { batches, adaptiveKl } = saved.state as typeof state;
+    second.batches.restore(batches);
+    second.parts.adaptiveKl?.restore(adaptiveKl as { weight: number });
+    const rest = await stepsOf(ppo(second.parts, second.config, saved.step));
+
+    expect(withoutTimes([...half, ...rest])).toEqual(withoutTimes(expected));
+    expect(await weightsOf(second.actorCritic)).toEqual(await weightsOf(straight.actorCritic));
+    expect(JSON.parse(await readFile(join(path, 'state.json'), 'utf8')).step).toBe(2);
+  });
+});
+
+describe('a step', () => {
+  it('has every metric, finite, and starts from ratios of 1', async () => {
+    using run = setUp({ klWeight: 0.1 });
+    for (const { timing, ...step } of await stepsOf(ppo(run.parts, run.config))) {
+      for (const [name, value] of Object.entries(step)) expect(value, name).toSatisfy(Number.isFinite);
+      expect(Object.values(timing).every((value) => value > 0)).toBe(true);
+      expect(step.firstLogRatio).toBeLessThanOrEqual(1e-6);
+      expect(step.samplerGap).toBeLessThan(1e-4);
+      expect(step.eosShare).toBeGreaterThanOrEqual(0);
+    }
+  });
+
+  it('is the same in pieces of 2 as in pieces of 8', async () => {
+    using whole = setUp({ minibatchSize: 8, steps: 1 });
+    using pieces = setUp({ minibatchSize: 2, accumulate: 4, steps: 1 });
+    const [a] = await stepsOf(ppo(whole.parts, whole.config));
+    const [b] = await stepsOf(ppo(pieces.parts, pieces.config));
+    for (const name of ['policyLoss', 'valueLoss', 'entropy', 'gradNorm', 'approxKl'] as const) {
+      expect(b?.[name], name).toBeCloseTo(a?.[name] as number, 4);
+    }
+  });
+
+  it('has no KL without a reference', async () => {
+    using run = setUp({ lora: false, klWeight: 0, steps: 1 });
+    expect((await stepsOf(ppo(run.parts, run.config)))[0]?.kl).toBeUndefined();
+  });
+
+  it('ends its passes when the policy has moved too far', async () => {
+    using run = setUp({ approxKlStop: 1e-9, epochs: 5, steps: 2 });
+    const steps = await stepsOf(ppo(run.parts, run.config));
+    expect(steps.every(({ epochs }) => epochs < 5)).toBe(true);
+  });
+
+  it('takes the penalty from what did not end', async () => {
+    using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
+    const [step] = await stepsOf(ppo(run.parts, run.config));
+    expect(step?.score).toBe(1);
+    expect(step?.reward).toBeCloseTo(1 - 3 * (1 - (step?.eosShare ?? 1)), 5);
+  });
+
+  it('steers the weight of the KL: up above its target, down below', async () => {
+    using run = setUp({ steps: 6, klWeight: 0.01, lr: 5e-2, adaptiveKl: { target: 0.05, horizon: 40 } });
+    const steps = await stepsOf(ppo(run.parts, run.config));
+    for (const [i, { klWeight, kl }] of steps.slice(0, -1).entries()) {
+      const error = Math.min(0.2, Math.max(-0.2, (kl as number) / 0.05 - 1));
+      expect(steps[i + 1]?.klWeight).toBeCloseTo(klWeight * (1 + (error * 8) / 40), 12);
+    }
+    expect(steps[1]?.klWeight).toBeLessThan(0.01);
+  });
+
+  it('gives reward functions the texts where there is a tokenizer', async () => {
+    const seen: unknown[] = [];
+    using run = setUp({ steps: 1 }, (answers) => {
+      seen.push(...answers);
+      return answers.map(() => 0);
+    });
+    await stepsOf(ppo({ ...run.parts, tokenizer: { decode: (tokens) => [...tokens].join(' ') } }, run.config));
+    expect(seen).toHaveLength(8);
+    for (const answer of seen as { prompt: number[]; promptText: string; response: number[]; responseText: string }[]) {
+      expect(answer.promptText).toBe(answer.prompt.join(' '));
+      expect(answer.responseText).toBe(answer.response.join(' '));
+      expect(PROMPTS).toContainEqual(answer.prompt);
+    }
+  });
+});
+
+describe('a reward', () => {
+  it('may be a promise', async () => {
+    using run = setUp({ steps: 1 }, async (answers) => answers.map(({ response }) => response.length));
+    expect((await stepsOf(ppo(run.parts, run.config)))[0]?.score).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['too few', () => [1]],
+    ['not numbers', (answers: unknown[]) => answers.map(() => 'good')],
+    ['not finite', (answers: unknown[]) => answers.map(() => Number.NaN)],
+    ['nothing', () => undefined],
+  ])('of %s is refused, and the run can go on', async (_, bad) => {
+    using run = setUp({ steps: 1 }, bad as unknown as Reward);
+    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow(ArgumentError);
+    expect(await stepsOf(ppo({ ...run.parts, reward: fives }, run.config))).toHaveLength(1);
+  });
+
+  it('that throws rejects the step with its own error', async () => {
+    using run = setUp({ steps: 1 }, () => {
+      throw new RangeError('no opinion');
+    });
+    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow('no opinion');
+  });
+
+  it('may be a reward model over the same trunk, whose scores stay as they are', async () => {
+    using palm = new PaLM(MODEL);
+    using rewardModel = new RewardModel(palm, { lora: 2 });
+    const score = async () => {
+      using scores = await rewardModel.score([[2, 3, 5, 1]], { promptLengths: [2] });
+      return await scores.item();
+    };
+    const before = await score();
+    using trainer = new RLHFTrainer({
+      palm,
+      rewardModel,
+      promptTokenIds: PROMPTS,
+      eosToken: EOS,
+      config: { sampling: { maxNewTokens: 4 }, rolloutBatch: 4, minibatchSize: 4, lr: 1e-2 },
+    });
+    const steps = await trainer.train({ numEpisodes: 9 });
+    expect(steps.map(({ step }) => step)).toEqual([1, 2, 3]);
+    expect(await trainer.train({ numEpisodes: 4 })).toMatchObject([{ step: 4, learningRate: 1e-2 }]);
+    expect(await score()).toBe(before);
+  });
+});
+
+describe('RLHFTrainer', () => {
+  it('learns what the reward likes, and gives the best of its samples', async () => {
+    using palm = new PaLM(MODEL);
+    using trainer = new RLHFTrainer({
+      palm,
+      rewardModel: fives,
+      promptTokenIds: PROMPTS,
+      config: {
+        lora: false,
+        klWeight: 0,
+        lr: 3e-3,
+        sampling: { maxNewTokens: 6, samplesPerPrompt: 8 },
+        minibatchSize: 48,
+      },
+    });
+    const steps = await trainer.train({ numEpisodes: 48 * 15 });
+    expect(steps.at(-1)?.score).toBeGreaterThan((steps[0]?.score ?? 0) + 1);
+    const best = await trainer.generate(8, { prompt: [2, 3], numSamples: 10, seed: 3 });
+    expect(best.slice(0, 2)).toEqual([2, 3]);
+    expect(best).toHaveLength(8);
+    expect(best.slice(2).filter((token) => token === 5).length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('refuses what it cannot do', async () => {
+    using palm = new PaLM(MODEL);
+    const options = { palm, rewardModel: fives, promptTokenIds: PROMPTS };
+    expect(() => new RLHFTrainer({ ...options, promptTokenIds: [] })).toThrow(ArgumentError);
+    expect(() => new RLHFTrainer({ ...options, config: { epoch: 3 } as object })).toThrow(/epochs/);
+    using trainer = new RLHFTrainer(options);
+    await expect(trainer.train({ numEpisodes: 0 })).rejects.toThrow(ArgumentError);
+    await expect(trainer.generate(2, { prompt: [2, 3] })).rejects.toThrow(/length/);
+  });
+});
+
+describe('minibatches', () => {
+  it('have every row once, and an order that step and epoch determine', () => {
+    const config = { seed: 5 };
+    const rows = (step: number, epoch: number) => minibatches(10, 4, config, step, epoch);
+    expect(rows(1, 2).map((piece) => piece.length)).toEqual([4, 4, 2]);
+    expect(
+      rows(1, 2)
+        .flat()
+        .sort((a, b) => a - b),
+    ).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(rows(1, 2)).toEqual(rows(1, 2));
+    expect(rows(1, 2)).not.toEqual(rows(1, 3));
+    expect(rows(1, 2)).not.toEqual(rows(2, 2));
+  });
+});
