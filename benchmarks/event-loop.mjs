@@ -1,13 +1,13 @@
 /**
  * How long JavaScript has to wait while the package works: the event loop's delay while it trains, generates, uploads and
- * saves, beside that of a process that only sleeps. `node benchmarks/event-loop.mjs [device] [rounds]` prints a table and
+ * saves, beside that of plain JavaScript that sleeps or copies. `node benchmarks/event-loop.mjs [device] [rounds]` prints a table and
  * writes results/event-loop.json. The workloads take turns, and each number is the median over the rounds.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { AdamW, maskedMean, PaLM, Tensor } from '../dist/index.js';
 import { addon } from '../dist/native.js';
 
@@ -16,11 +16,20 @@ const folder = mkdtempSync(join(tmpdir(), 'palm-event-loop-'));
 
 const palm = new PaLM({ numTokens: 4096, dim: 256, depth: 6, heads: 8, dimHead: 32, device });
 const optimizer = new AdamW(palm.parameters(), { lr: 1e-4 });
-const large = new Float32Array(64 * 1024 * 1024); // 256 MiB
+const large = new Float32Array(64 * 1024 * 1024).fill(1); // 256 MiB
 const row = (length) => Array.from({ length }, (_, t) => (7 * t) % 4096);
 
 const workloads = {
   'sleep (control)': () => setTimeout(500),
+  'copy 3 × 256 MiB in JavaScript (control)': async () => {
+    for (let time = 0; time < 3; time++) {
+      const copy = new Float32Array(large.length);
+      for (let begin = 0; begin < large.length; begin += 2 ** 20) {
+        copy.set(large.subarray(begin, begin + 2 ** 20), begin);
+        await setImmediate();
+      }
+    }
+  },
   train: async () => {
     const tokens = Tensor.from(
       Int32Array.from({ length: 8 * 256 }, (_, t) => (7 * t) % 4096),
@@ -43,12 +52,14 @@ const workloads = {
   stream: async () => {
     for await (const _ of palm.stream({ prompt: row(64), maxNewTokens: 96, seed: 1 }));
   },
-  'Tensor.from, 256 MiB': async () => {
-    const tensor = Tensor.from(large, { shape: [1024, 64 * 1024], device });
-    const means = await maskedMean(tensor);
-    await means.data();
-    tensor.dispose();
-    means.dispose();
+  'Tensor.from, 3 × 256 MiB': async () => {
+    for (let time = 0; time < 3; time++) {
+      const tensor = Tensor.from(large, { shape: [1024, 64 * 1024], device });
+      const means = await maskedMean(tensor);
+      await means.data();
+      tensor.dispose();
+      means.dispose();
+    }
   },
   save: () => palm.save(join(folder, 'palm.safetensors')),
 };

@@ -1,0 +1,52 @@
+/** The README and the pages of docs/ tell the truth where a program can check it: links, names, and the program they show. */
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { ppoConfig } from '../src/config/ppo.ts';
+
+const root = join(import.meta.dirname, '..');
+const docs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
+const pages = ['README.md', 'benchmarks/README.md', 'test/parity/README.md', ...docs];
+const textOf = (page: string) => readFileSync(join(root, page), 'utf8');
+
+describe('README and docs', () => {
+  it.each(pages)('%s links to files that exist', (page) => {
+    const targets = [...textOf(page).matchAll(/\]\(([^)#\s]+)\)/g)].map(([, target]) => target as string);
+    const broken = targets
+      .filter((target) => !target.startsWith('https://'))
+      .filter((target) => !existsSync(join(root, dirname(page), target)));
+    expect(broken).toEqual([]);
+  });
+
+  it('the README leads to every page', () => {
+    const readme = textOf('README.md');
+    expect(docs.filter((page) => !readme.includes(`(${page})`))).toEqual([]);
+  });
+
+  it('the program of the README runs and prints what it says', async () => {
+    const [, program] = /```ts\n([\s\S]*?)```/.exec(textOf('README.md')) as unknown as [string, string];
+    // Inside the project, whose name the program imports; build/ is not under version control.
+    const folder = mkdtempSync(join(root, 'build', 'readme-'));
+    const file = join(folder, 'file.mts');
+    writeFileSync(file, program);
+    const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', file], {
+      timeout: 110_000,
+    }).finally(() => rmSync(folder, { recursive: true }));
+    expect(textOf('README.md')).toContain(`It prints \`${stdout}\``);
+    expect(stdout).toBe(' or not to be, that is the question.');
+  });
+
+  it('docs/ppo.md speaks of every metric of a step and of every number that steers one', () => {
+    const page = textOf('docs/ppo.md');
+    const source = textOf('src/trainers/ppo.ts') + textOf('src/losses.ts');
+    const [, step] = /export interface PpoStep[^{]*\{([\s\S]*?)\n\}/.exec(source) as unknown as [string, string];
+    const metrics = [...step.matchAll(/^ {2}(\w+):/gm)].map(([, name]) => name as string);
+    expect(metrics.length).toBeGreaterThan(10);
+    const told = metrics.filter((name) => !['step', 'timing'].includes(name));
+    expect(told.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+    const steering = ['klWeight', 'missingEosPenalty', 'epochs', 'accumulate', 'approxKlStop', 'maxGradNorm', 'lr'];
+    expect(steering.filter((name) => !(name in ppoConfig.shape) || !page.includes(name))).toEqual([]);
+  });
+});
