@@ -142,7 +142,7 @@ export async function experienceRows(
   return tensorGroup(await run(tensorsOf(experience, EXPERIENCE), () => addon().rolloutRows(given, [...rows])));
 }
 
-/** The mean of all values where `mask` of the same shape is true, a scalar. */
+/** The mean of every row of values [B, T] where `mask` [B, T] is true, [B]; 0 for a row without a true entry. */
 export function maskedMean(values: Tensor, mask?: Mask): Promise<Tensor> {
   return reduce(values, mask, (handle, maskHandle) => addon().maskedMean(handle, maskHandle));
 }

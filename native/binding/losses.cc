@@ -1,5 +1,6 @@
 // Rows about losses and the reductions that users test theirs with.
 #include "base/masked.h"
+#include "base/shape.h"
 #include "binding/rows.h"
 #include "kernels/token-log-prob.h"
 #include "losses/ppo.h"
@@ -15,6 +16,11 @@ static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const Ppo
 }
 
 static Tensor masked_mean_of(const Tensor& values, const std::optional<Tensor>& mask) {
+  expect_shape(values, "values", {-1, -1});
+  if (mask) {
+    expect_bool(*mask, "mask");
+    expect_shape(*mask, "mask", values.sizes());
+  }
   return mask ? masked_mean_rows(values, *mask) : values.mean(1);
 }
 

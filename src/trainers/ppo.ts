@@ -51,7 +51,9 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   eosShare: number;
   gradNorm: number;
   learningRate: number;
-  /** Passes over the responses; fewer than configured where the policy moved too far. */
+  /** Updates whose gradient was not finite: nothing moved then. */
+  skipped: number;
+  /** Passes begun over the responses; fewer than configured where the policy moved too far. */
   epochs: number;
   /** Largest |log ratio| in the first minibatch, which no update has preceded: 0 but for rounding. */
   firstLogRatio: number;
@@ -88,7 +90,9 @@ export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): Async
     const tokensOf = (rows: number[]) => rows.reduce((sum, row) => sum + (answers[row]?.response.length ?? 0), 0);
     const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
     let firstLogRatio: number | undefined;
+    let skipped = 0;
     let epoch = 0;
+    // `moved` is what the last update found before it: how far the policy was then from the one that answered.
     for (let moved = 0; epoch < config.epochs && moved <= (config.approxKlStop ?? Infinity); epoch++) {
       const pieces = minibatches(answers.length, config.minibatchSize, config, step, epoch);
       for (const group of chunks(pieces, config.accumulate)) {
@@ -99,14 +103,16 @@ export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): Async
           using now = await actorCritic.evaluate(batch.sequence, { temperature: config.sampling.temperature });
           using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
           await loss.backward();
-          update.add(await loss.metrics());
+          const metrics = await loss.metrics();
+          firstLogRatio ??= metrics.maxLogRatio;
+          update.add(metrics);
         }
-        const { gradNorm } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+        const result = await optimizer.step({ maxGradNorm: config.maxGradNorm });
         optimizer.zeroGrad();
+        skipped += Number(result.skipped);
         // Every piece was divided by the count of the whole group: their sum is its mean.
         const metrics = update.sum();
-        firstLogRatio ??= metrics.maxLogRatio;
-        updates.add({ ...metrics, gradNorm });
+        updates.add({ ...metrics, gradNorm: result.gradNorm });
         moved = metrics.approxKl;
         if (moved > (config.approxKlStop ?? Infinity)) break;
       }
@@ -124,6 +130,7 @@ export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): Async
       eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
       ...learned,
       learningRate: optimizer.learningRate,
+      skipped,
       epochs: epoch,
       firstLogRatio: firstLogRatio ?? 0,
       timing: { seconds, rolloutSeconds, tokensPerSecond: tokensOf([...answers.keys()]) / rolloutSeconds },

@@ -8,6 +8,7 @@ import { AdamW } from '../optim.ts';
 import type { PaLM } from '../palm.ts';
 import { answersOf, type Reward, scoresOf } from './experience.ts';
 import { type PpoStep, ppo } from './ppo.ts';
+import { AdaptiveKl } from './schedule.ts';
 
 export interface RLHFTrainerOptions {
   /** The policy to train; with LoRA, the default, it stays as it is and gets scopes `actor` and `critic`. */
@@ -23,7 +24,7 @@ export interface RLHFTrainerOptions {
    * Everything else about PPO; `steps` follows from the episodes, `rolloutBatch` is at most the number of prompts, and the
    * learning rate stays, as nobody knows how often `train` will be called.
    */
-  config?: Omit<PpoConfigInput, 'steps' | 'decay'>;
+  config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'checkpoint'>;
 }
 
 /** A trainer that owns its actor, critic and optimizer. */
@@ -33,6 +34,7 @@ export class RLHFTrainer implements Disposable {
   readonly #config: PpoConfig;
   readonly #optimizer: AdamW;
   readonly #batches: Batches;
+  readonly #adaptiveKl: AdaptiveKl | undefined;
   #steps = 0;
 
   /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the palm has such scopes already. */
@@ -44,6 +46,7 @@ export class RLHFTrainer implements Disposable {
     this.#options = options;
     this.actorCritic = new ActorCritic(options.palm, { lora: config.lora, reference: config.klWeight > 0 });
     this.#optimizer = new AdamW(this.actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
+    this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(config.klWeight, config.adaptiveKl);
     this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
   }
 
@@ -53,15 +56,10 @@ export class RLHFTrainer implements Disposable {
     const { rolloutBatch, sampling } = this.#config;
     const end = this.#steps + Math.ceil(numEpisodes / (rolloutBatch * sampling.samplesPerPrompt));
     const { promptTokenIds: prompts, rewardModel: reward, eosToken, padToken } = this.#options;
-    const parts = {
-      actorCritic: this.actorCritic,
-      reward,
-      prompts,
-      batches: this.#batches,
-      optimizer: this.#optimizer,
-    };
+    const own = { actorCritic: this.actorCritic, batches: this.#batches, optimizer: this.#optimizer };
+    const parts = { ...own, reward, prompts, eosToken, padToken, adaptiveKl: this.#adaptiveKl };
     const done: PpoStep[] = [];
-    for await (const step of ppo({ ...parts, eosToken, padToken }, { ...this.#config, steps: end }, this.#steps)) {
+    for await (const step of ppo(parts, { ...this.#config, steps: end }, this.#steps)) {
       this.#steps = step.step;
       done.push(step);
     }
@@ -76,7 +74,7 @@ export class RLHFTrainer implements Disposable {
     length: number,
     { prompt, numSamples = 4, seed }: { prompt: readonly number[]; numSamples?: number; seed?: number },
   ): Promise<number[]> {
-    checkCount(length - prompt.length, 'length', `more than the ${prompt.length} tokens of the prompt`);
+    checkCount(length, 'length', prompt.length + 1);
     const { eosToken, padToken, rewardModel } = this.#options;
     const { temperature } = this.#config.sampling;
     using rollout = await this.actorCritic.rollout({
@@ -105,7 +103,8 @@ export class RLHFTrainer implements Disposable {
   }
 }
 
-function checkCount(value: number, argument: string, expected = 'a whole number of at least 1'): void {
-  if (Number.isSafeInteger(value) && value >= 1) return;
+function checkCount(value: number, argument: string, least = 1): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  const expected = `a whole number of at least ${least}`;
   throw new ArgumentError({ argument, received: printable(value), expected });
 }
