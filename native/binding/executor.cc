@@ -1,20 +1,11 @@
 #include "binding/executor.h"
 
-#include <ATen/Context.h>
-
 #include <algorithm>
 #include <thread>
 
-namespace palm::binding {
+#include "kernels/precision.h"
 
-// On CPUs that are not Intel's, MKL's float32 matrix product is half as fast as oneDNN's, which 'medium' selects;
-// without AMX both compute in float32. On Intel the word would mean bfloat16 arithmetic, so it stays out.
-static void route_matrix_products() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (!__builtin_cpu_is("intel")) at::globalContext().setFloat32MatmulPrecision("medium");
-#endif
-}
+namespace palm::binding {
 
 Executor& Executor::get() {
   static Executor* const executor = new Executor();

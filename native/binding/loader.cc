@@ -57,9 +57,9 @@ Napi::Value load(const Napi::CallbackInfo& call) {
   const std::string lib = call[0].As<Napi::String>().Utf8Value() + "/lib/";
   const Napi::Function create_error = call[1].As<Napi::Function>();
 
-  // Threads that wait for the next parallel region spin in libgomp by default: on a busy machine they take the cores from those
-  // that work (100 times slower was seen), on an idle one sleeping at once costs nothing measurable. It reads this when it is
-  // loaded; what the user has set stays.
+  // Threads that wait for the next parallel region spin in libgomp by default: on a busy machine they take the cores
+  // from those that work (100 times slower was seen), on an idle one sleeping at once costs nothing measurable. It
+  // reads this when it is loaded; what the user has set stays.
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);
 
   const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";

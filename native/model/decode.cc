@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/shape.h"
+#include "kernels/precision.h"
 #include "model/lora.h"
 
 namespace palm {
@@ -65,6 +66,7 @@ void Decoder::advance(int64_t count, const Cancel* cancel) {
   if (!cache_) prefill();
   // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough, the rest is padding.
   const size_t poll = model_->options().device().is_cpu() ? 1 : 16;
+  const FewRows routing;
   for (int64_t i = 0; i < count && !done_; ++i) {
     if (cancel && *cancel) return;
     step();
