@@ -219,11 +219,13 @@ export interface Native {
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
 
   // Feedback (native/binding/rlhf.cc)
+  /** numBins 0 is a scalar head; poolResponse leaves the prompt out of the mean. */
   rewardModelCreate(
     palm: PalmHandle,
     scope: ScopeHandle | undefined,
     numBins: number,
     dropout: number,
+    poolResponse: boolean,
   ): RewardModelHandle;
   rewardModelInitialise(rewardModel: RewardModelHandle, seed: number): Promise<void>;
   rewardModelParameters(rewardModel: RewardModelHandle): NativeParameter[];

@@ -17,6 +17,11 @@ export interface RewardModelOptions {
   numBins?: number;
   /** Rank of the adapters of the scope `reward`, 8 unless given; false trains a copy of the whole trunk. */
   lora?: number | false;
+  /**
+   * What the mean of the hidden states is over: `all` tokens, prompt and response, as in palm-rlhf-pytorch and unless given; or
+   * the `response` alone, wherever prompt positions are given, so that a long prompt does not drown it.
+   */
+  pooling?: 'all' | 'response';
   /** Share of attention probabilities and feed-forward units left out in training mode; 0 unless given. */
   dropout?: number;
   /** Of the head; the trunk's unless given. */
@@ -64,6 +69,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   readonly numBins: number | undefined;
   readonly #scope: string | undefined;
   readonly #dropout: number;
+  readonly #pooling: 'all' | 'response';
   readonly #seed: number;
   readonly #own: readonly Parameter[];
   readonly #ownsTrunk: boolean;
@@ -75,7 +81,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    * @throws ArgumentError when the trunk has a scope `reward` already.
    */
   constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
-    const { numBins, lora, dropout, seed } = checkRewardOptions(options, palm);
+    const { numBins, lora, dropout, pooling, seed } = checkRewardOptions(options, palm);
     const trunk = loaded || lora !== false ? palm : palm.clone();
     if (!loaded && lora !== false) {
       trunk.addScope(SCOPE, { rank: lora });
@@ -83,11 +89,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     }
     const scoped = loaded ? trunk.scopes.includes(SCOPE) : lora !== false;
     const scope = scoped ? trunk.scopeHandle(SCOPE) : undefined;
-    super(addon().rewardModelCreate(handleOf(trunk, 'palm'), scope, numBins ?? 0, dropout), 'RewardModel');
+    const pool = pooling === 'response';
+    super(addon().rewardModelCreate(handleOf(trunk, 'palm'), scope, numBins ?? 0, dropout, pool), 'RewardModel');
     this.palm = trunk;
     this.numBins = numBins;
     this.#scope = scoped ? SCOPE : undefined;
     this.#dropout = dropout;
+    this.#pooling = pooling;
     this.#seed = seed;
     this.#ownsTrunk = loaded || lora === false;
     const native = addon().rewardModelParameters(handleOf(this));
@@ -109,7 +117,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const found = findReward(file, numBins);
     const palm = await PaLM.read(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
     try {
-      const model = new RewardModel(palm, { numBins: found.numBins, dropout: dropout ?? found.dropout }, true);
+      const { numBins: bins, pooling } = found;
+      const model = new RewardModel(palm, { numBins: bins, pooling, dropout: dropout ?? found.dropout }, true);
       await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
       return model;
     } catch (error) {
@@ -216,7 +225,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const scopes = this.#scope === undefined ? [] : [this.#scope];
     const trunk = this.palm.contents(scopes).tensors.map(({ name, tensor }) => ({ name: TRUNK + name, tensor }));
     const palm = this.palm.description(scopes);
-    const metadata = writeMetadata('RewardModel', { palm, numBins: this.numBins, dropout: this.#dropout });
+    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout };
+    const metadata = writeMetadata('RewardModel', { palm, ...head });
     return { tensors: [...trunk, ...this.#named(false)], metadata };
   }
 
@@ -283,8 +293,12 @@ function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): Rew
 }
 
 function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
-  checkOptions(options, ['numBins', 'lora', 'dropout', 'seed'], 'RewardModel');
-  const { numBins, lora = 8, dropout = 0, seed = palm.config.seed } = options;
+  checkOptions(options, ['numBins', 'lora', 'dropout', 'pooling', 'seed'], 'RewardModel');
+  const { numBins, lora = 8, dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
+  if (pooling !== 'all' && pooling !== 'response') {
+    const expected = '"all" or "response"';
+    throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });
+  }
   if (numBins !== undefined) checkInteger(numBins, 2, 'RewardModel.numBins');
   if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
   checkInteger(seed, 0, 'RewardModel.seed');
@@ -292,7 +306,7 @@ function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
     const expected = 'a number >= 0 and < 1';
     throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
   }
-  return { numBins, lora, dropout, seed };
+  return { numBins, lora, dropout, pooling, seed };
 }
 
 /** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
@@ -308,5 +322,6 @@ function findReward(file: SafetensorsFile, numBins: number | undefined) {
       fix: 'Leave numBins out: the file knows.',
     });
   }
-  return { python, numBins: found, dropout: python ? 0 : (metadata.dropout as number) };
+  const { dropout, pooling } = python ? { dropout: 0, pooling: 'all' } : metadata;
+  return { python, numBins: found, dropout: dropout as number, pooling: pooling as 'all' | 'response' };
 }

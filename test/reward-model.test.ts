@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel, type RewardModelOptions } from '../src/reward-model.ts';
+import type { Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };
@@ -152,5 +153,47 @@ describe('files', () => {
     await model.save(path);
     using again = await RewardModel.load(path, { device });
     expect(again.palm.scopes).toEqual(['reward']);
+  });
+});
+
+describe('pooling over the response', () => {
+  it('is pooling over all with the prompt masked out', async () => {
+    using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
+    using whole = new RewardModel(palm, { lora: false, seed: 2 });
+    using response = new RewardModel(palm, { lora: false, seed: 2, pooling: 'response' });
+    const rows = [
+      [1, 2, 3, 4, 5],
+      [6, 7, 8, 9, 0],
+    ];
+    const promptLengths = [2, 3];
+    const real = [
+      [1, 1, 1, 1, 1],
+      [1, 1, 1, 1, 0],
+    ];
+    const answer = [
+      [0, 0, 1, 1, 1],
+      [0, 0, 0, 1, 0],
+    ];
+    const data = async (score: Promise<Tensor>) => {
+      using tensor = await score;
+      return Array.from(await tensor.data(), Number);
+    };
+    const expected = await data(whole.score(rows, { promptLengths, mask: answer }));
+    expect(await data(response.score(rows, { promptLengths, mask: real }))).toEqual(expected);
+    expect(await data(whole.score(rows, { promptLengths, mask: real }))).not.toEqual(expected);
+    expect(await data(response.score(rows, { mask: real }))).toEqual(await data(whole.score(rows, { mask: real })));
+  });
+
+  it('is remembered by files', async () => {
+    using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
+    using model = new RewardModel(palm, { pooling: 'response' });
+    const path = join(folder, 'pooling.safetensors');
+    await model.save(path);
+    using again = await RewardModel.load(path, { device });
+    const options = { promptLengths: [3] };
+    using before = await model.score([[1, 2, 3, 4]], options);
+    using after = await again.score([[1, 2, 3, 4]], options);
+    expect(await after.item()).toBe(await before.item());
+    expect(() => new RewardModel(palm, { pooling: 'mean' as 'all' })).toThrow(/"all" or "response"/);
   });
 });

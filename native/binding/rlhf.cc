@@ -27,7 +27,8 @@ static Experience rollout_rows(const Experience& all, const std::vector<int64_t>
 }
 
 void rlhf_rows(Table& table) {
-  table.now<&make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double>>(
+  table.now<
+      &make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double, bool>>(
       "rewardModelCreate");
   table.job<&RewardModel::initialise>("rewardModelInitialise");
   table.now<&parameters_of<RewardModel>>("rewardModelParameters");

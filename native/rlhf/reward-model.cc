@@ -26,11 +26,12 @@ static std::vector<ParameterBuffer::Entry> entries(int64_t dim, int64_t bins) {
 }
 
 RewardModel::RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins,
-                         double dropout)
+                         double dropout, bool pool_response)
     : trunk_(std::move(trunk)),
       scope_(std::move(scope)),
       bins_(bins),
       dropout_(dropout),
+      pool_response_(pool_response),
       buffer_(entries(trunk_->dim(), bins), trunk_->options().dtype().toScalarType(), trunk_->options().device()),
       prompt_embedding_(buffer_.parameters()[0]->tensor),
       response_embedding_(buffer_.parameters()[1]->tensor),
@@ -74,21 +75,29 @@ Tensor RewardModel::prompt_mask(const RewardInput& input, int64_t batch, int64_t
   return at::arange(time, lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
 }
 
-Tensor RewardModel::head_of(const RewardInput& input) {
-  const Tensor tokens = trunk_->accept(input.sequence, "sequence");
-  ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_};
-  if (input.prompt_lengths || input.prompt_mask)
-    reading.extra_embedding = at::where(prompt_mask(input, tokens.size(0), tokens.size(1)).unsqueeze(-1),
-                                        prompt_embedding_, response_embedding_);
-  const Tensor hidden = trunk_->hidden(tokens, reading);
-  Tensor pooled;
+Tensor RewardModel::pooled_mask(const RewardInput& input, const Tensor& tokens, const Tensor& prompt) const {
+  Tensor mask;
   if (input.mask) {
     expect_bool(*input.mask, "mask");
     expect_shape(*input.mask, "mask", tokens.sizes());
-    pooled = masked_mean_rows(hidden, input.mask->to(hidden.device()));
-  } else {
-    pooled = hidden.mean(1);
+    mask = input.mask->to(tokens.device());
   }
+  if (!pool_response_ || !prompt.defined()) return mask;
+  const Tensor response = prompt.logical_not();
+  return mask.defined() ? mask & response : response;
+}
+
+Tensor RewardModel::head_of(const RewardInput& input) {
+  const Tensor tokens = trunk_->accept(input.sequence, "sequence");
+  ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_};
+  Tensor prompt;  // [B, T]; undefined where the input does not tell
+  if (input.prompt_lengths || input.prompt_mask) {
+    prompt = prompt_mask(input, tokens.size(0), tokens.size(1));
+    reading.extra_embedding = at::where(prompt.unsqueeze(-1), prompt_embedding_, response_embedding_);
+  }
+  const Tensor hidden = trunk_->hidden(tokens, reading);
+  const Tensor mask = pooled_mask(input, tokens, prompt);
+  const Tensor pooled = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
   const Tensor out = at::linear(pooled, head_, bias_);
   return bins_ > 0 ? out : out.squeeze(-1);
 }

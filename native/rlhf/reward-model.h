@@ -16,8 +16,10 @@ struct RewardInput {
 
 class RewardModel {
  public:
-  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias.
-  RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins, double dropout);
+  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias. pool_response: the mean is over
+  // the response alone wherever the input says what that is, so that a long prompt does not drown it; else over both.
+  RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins, double dropout,
+              bool pool_response);
 
   void initialise(int64_t seed);
   ParameterList parameters() const { return buffer_.parameters(); }  // without the trunk's and the scope's
@@ -33,6 +35,8 @@ class RewardModel {
  private:
   Tensor head_of(const RewardInput& input);
   Tensor score_of(const Tensor& head) const;
+  // Where to pool [B, T]; undefined: everywhere.
+  Tensor pooled_mask(const RewardInput& input, const Tensor& tokens, const Tensor& prompt) const;
   Tensor prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const;
   void prepare(bool grad);
 
@@ -40,6 +44,7 @@ class RewardModel {
   std::shared_ptr<Scope> scope_;
   int64_t bins_;
   double dropout_;
+  bool pool_response_;
   std::optional<Dropout> training_dropout_;
   ParameterBuffer buffer_;
   Tensor prompt_embedding_, response_embedding_;  // [D]

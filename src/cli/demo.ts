@@ -112,7 +112,7 @@ export async function learnToJudge(
   seed: number,
   show: Show,
 ): Promise<RewardModel> {
-  const rewardModel = new RewardModel(palm, { lora: false, seed });
+  const rewardModel = new RewardModel(palm, { lora: false, pooling: 'response', seed });
   const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
   const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
   using optimizer = new AdamW(rewardModel.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });

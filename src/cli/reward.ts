@@ -35,12 +35,12 @@ export function rewardCommand(): Command {
 
 async function run(config: Config, resume: boolean): Promise<void> {
   checkFree(config.out, resume);
-  const { device, seed, lora, dropout, batchSize, lr, betas, weightDecay } = config;
+  const { device, seed, lora, dropout, pooling, batchSize, lr, betas, weightDecay } = config;
   const file = await findModelOf(config.model, ['PaLM']);
   const tokenizer = await tokenizerOf(file, config.tokenizer);
   const { pairs, validation } = await load(config, tokenizer);
   const palm = await PaLM.load(file.path, { device });
-  const rewardModel = new RewardModel(palm, { lora, dropout, seed });
+  const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();
   const optimizer = new AdamW(parameters, { lr, betas, weightDecay });
   const batches = new Batches({ size: pairs.length, batchSize, seed });

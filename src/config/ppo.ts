@@ -24,8 +24,8 @@ const loss = z.strictObject({
 
 export const ppoConfig = z.strictObject({
   steps: count.default(100).describe('iterations: roll out, judge, learn'),
-  rolloutBatch: count.default(32).describe('prompts in an iteration'),
-  maxPromptLength: count.default(256).describe('tokens of a prompt that are kept, from its end'),
+  rolloutBatch: count.default(64).describe('prompts in an iteration'),
+  maxPromptLength: count.default(96).describe('tokens of a prompt that are kept, from its end'),
   sampling: sampling.prefault({}).describe('how responses are drawn'),
   klWeight: z.number().min(0).default(0.05).describe('cost of KL to the reference policy, per nat'),
   adaptiveKl: adaptiveKl.optional().describe('steers klWeight, where given'),
@@ -34,9 +34,9 @@ export const ppoConfig = z.strictObject({
   lambda: z.number().min(0).max(1).default(0.95).describe('bias against variance in advantages: 1 has no bias'),
   whiten: z.boolean().default(true).describe('give advantages mean 0 and variance 1 over the iteration'),
   epochs: count.default(4).describe('passes over the responses of an iteration'),
-  minibatchSize: count.default(16).describe('responses in a minibatch'),
+  minibatchSize: count.default(32).describe('responses in a minibatch'),
   accumulate: count.default(1).describe('minibatches whose gradients make one optimizer step'),
-  lr: z.number().gt(0).default(3e-4).describe('learning rate of the first step'),
+  lr: z.number().gt(0).default(1e-3).describe('learning rate of the first step; a third of that suits --no-lora'),
   decay: z.enum(['linear', 'cosine', 'constant']).default('linear').describe('how it falls to 0 at the last step'),
   loss: loss.prefault({}).describe('the loss of policy and value'),
   approxKlStop: z

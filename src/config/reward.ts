@@ -15,6 +15,10 @@ export const rewardConfig = z.strictObject({
   weightDecay: z.number().min(0).default(0).describe('weight decay of AdamW'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
   lora,
+  pooling: z
+    .enum(['all', 'response'])
+    .default('response')
+    .describe('what the score is a mean over: the response, or the prompt too'),
   dropout: probability.default(0).describe('dropout before the head, while training'),
   validationFraction: z
     .number()
