@@ -1,4 +1,5 @@
 // The table of contents of the border: every function that JavaScript can call is a row of one of these chapters.
+#include "binding/executor.h"
 #include "binding/rows.h"
 
 namespace palm::binding {
@@ -8,6 +9,7 @@ void keep(Napi::Env, Environment*) {}
 
 static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
   env.SetInstanceData<Environment, keep>(new Environment(env, create_error));
+  Executor::get();  // starts with the first environment, and chooses who multiplies matrices
   auto exports = Napi::Object::New(env);
   Table table(exports);
   process_rows(table);

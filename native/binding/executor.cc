@@ -13,6 +13,7 @@ Executor& Executor::get() {
 }
 
 Executor::Executor() {
+  route_matrix_products();
   std::thread([this] { run(); }).detach();
 }
 
@@ -35,7 +36,6 @@ void Executor::drain(const void* owner) {
 }
 
 void Executor::run() {
-  route_matrix_products();
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return !waiting_.empty(); });
