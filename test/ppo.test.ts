@@ -9,6 +9,7 @@ import {
   ArgumentError,
   Batches,
   loadCheckpoint,
+  memory,
   PaLM,
   type PpoParts,
   type PpoStep,
@@ -113,6 +114,15 @@ describe('a step', () => {
       expect(step.samplerGap).toBeLessThan(1e-4);
       expect(step.eosShare).toBeGreaterThanOrEqual(0);
     }
+  });
+
+  it('holds nothing native while the caller looks at it', async () => {
+    using run = setUp({ klWeight: 0.1, steps: 3 });
+    const live: number[] = [];
+    for await (const _ of ppo(run.parts, run.config)) live.push(memory().liveTensors);
+    expect(new Set(live).size).toBe(1);
+    const before = memory().liveTensors;
+    expect(live[0]).toBe(before);
   });
 
   it('is the same in pieces of 2 as in pieces of 8', async () => {

@@ -2,7 +2,7 @@
  * Proximal policy optimisation of a language model (Schulman et al. 2017; Ziegler et al. 2019; Ouyang et al. 2022).
  * docs/ppo.md has every formula with its source.
  */
-import type { ActorCritic } from '../actor-critic.ts';
+import type { ActorCritic, Experience } from '../actor-critic.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
 import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
@@ -67,73 +67,91 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
  * steps already done. Nothing of a step stays in native memory while the caller looks at it.
  */
 export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
-  const { actorCritic, optimizer, eosToken } = parts;
-  for (let step = start; step < config.steps; step++) {
-    const klWeight = parts.adaptiveKl?.weight ?? config.klWeight;
-    const began = performance.now();
-    optimizer.learningRate = learningRate(step, { ...config, minLr: 0, warmupSteps: 0 });
+  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step);
+}
 
-    // Act: answer a batch of prompts with the current policy.
-    const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);
-    using rollout = await collect(actorCritic, prompts, { eosToken, padToken: parts.padToken }, config, step);
-    const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
-    const rolloutSeconds = (performance.now() - began) / 1000;
+async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promise<PpoStep> {
+  const { actorCritic, optimizer, eosToken, adaptiveKl } = parts;
+  const klWeight = adaptiveKl?.weight ?? config.klWeight;
+  optimizer.learningRate = learningRate(step, { ...config, minLr: 0, warmupSteps: 0 });
+  const began = performance.now();
 
-    // Judge: the score at the last token, a KL toll at every token, then advantages.
-    const scores = await scoresOf(parts.reward, rollout, answers);
-    using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
-    using judgement = await judge(rollout, verdict, { ...config, klWeight });
-    const { kl, ...judged } = await judgement.metrics();
-    const experience = { ...rollout, ...judgement };
+  // Act: answer a batch of prompts with the current policy.
+  const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);
+  using rollout = await collect(actorCritic, prompts, { eosToken, padToken: parts.padToken }, config, step);
+  const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
+  const lengths = answers.map(({ response }) => response.length);
+  const rolloutSeconds = (performance.now() - began) / 1000;
 
-    // Learn: a few passes over shuffled pieces of the same experience.
-    const tokensOf = (rows: number[]) => rows.reduce((sum, row) => sum + (answers[row]?.response.length ?? 0), 0);
-    const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
-    let firstLogRatio: number | undefined;
-    let skipped = 0;
-    let epoch = 0;
-    // `moved` is what the last update found before it: how far the policy was then from the one that answered.
-    for (let moved = 0; epoch < config.epochs && moved <= (config.approxKlStop ?? Infinity); epoch++) {
-      const pieces = minibatches(answers.length, config.minibatchSize, config, step, epoch);
-      for (const group of chunks(pieces, config.accumulate)) {
-        const denominator = tokensOf(group.flat());
-        const update = new Mean<keyof PpoMetrics>();
-        for (const rows of group) {
-          using batch = await experienceRows(experience, rows);
-          using now = await actorCritic.evaluate(batch.sequence, { temperature: config.sampling.temperature });
-          using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
-          await loss.backward();
-          const metrics = await loss.metrics();
-          firstLogRatio ??= metrics.maxLogRatio;
-          update.add(metrics);
-        }
-        const result = await optimizer.step({ maxGradNorm: config.maxGradNorm });
-        optimizer.zeroGrad();
-        skipped += Number(result.skipped);
-        // Every piece was divided by the count of the whole group: their sum is its mean.
-        const metrics = update.sum();
-        updates.add({ ...metrics, gradNorm: result.gradNorm });
-        moved = metrics.approxKl;
-        if (moved > (config.approxKlStop ?? Infinity)) break;
+  // Judge: the score at the last token, a KL toll at every token, then advantages.
+  const scores = await scoresOf(parts.reward, rollout, answers);
+  using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
+  using judgement = await judge(rollout, verdict, { ...config, klWeight });
+  const { kl, ...judged } = await judgement.metrics();
+  if (actorCritic.hasReference) adaptiveKl?.update(kl, answers.length);
+
+  // Learn: a few passes over shuffled pieces of the same experience.
+  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths);
+
+  return {
+    step: step + 1,
+    ...judged,
+    score: sum(scores) / scores.length, // before any penalty
+    kl: actorCritic.hasReference ? kl : undefined,
+    klWeight,
+    eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
+    ...learned,
+    learningRate: optimizer.learningRate,
+    timing: {
+      seconds: (performance.now() - began) / 1000,
+      rolloutSeconds,
+      tokensPerSecond: sum(lengths) / rolloutSeconds,
+    },
+  };
+}
+
+/** The updates of one iteration; `lengths` are the response tokens of every row. */
+async function learn(
+  { actorCritic, optimizer }: PpoParts,
+  config: PpoConfig,
+  step: number,
+  experience: Experience,
+  lengths: readonly number[],
+) {
+  const { approxKlStop = Number.POSITIVE_INFINITY, maxGradNorm } = config;
+  const { temperature } = config.sampling;
+  const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
+  let firstLogRatio: number | undefined;
+  let skipped = 0;
+  let epochs = 0;
+  // `moved` is what the last update found before it: how far the policy was then from the one that answered.
+  for (let moved = 0; epochs < config.epochs && moved <= approxKlStop; epochs++) {
+    const pieces = minibatches(lengths.length, config.minibatchSize, config, step, epochs);
+    for (const group of chunks(pieces, config.accumulate)) {
+      // Every piece is divided by the tokens of the whole group: their sum is its mean, so 2 × 4 ≡ 8 × 1.
+      const denominator = sum(group.flat().map((row) => lengths[row] as number));
+      const update = new Mean<keyof PpoMetrics>();
+      for (const rows of group) {
+        using batch = await experienceRows(experience, rows);
+        using now = await actorCritic.evaluate(batch.sequence, { temperature });
+        using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
+        await loss.backward();
+        const metrics = await loss.metrics();
+        firstLogRatio ??= metrics.maxLogRatio;
+        update.add(metrics);
       }
+      const result = await optimizer.step({ maxGradNorm });
+      optimizer.zeroGrad();
+      skipped += Number(result.skipped);
+      updates.add({ ...update.sum(), gradNorm: result.gradNorm });
+      moved = update.sum().approxKl;
+      if (moved > approxKlStop) break;
     }
-
-    if (actorCritic.hasReference) parts.adaptiveKl?.update(kl, answers.length);
-    const seconds = (performance.now() - began) / 1000;
-    const { maxLogRatio: _, ...learned } = updates.result();
-    yield {
-      step: step + 1,
-      ...judged,
-      score: scores.reduce((sum, score) => sum + score, 0) / scores.length,
-      kl: actorCritic.hasReference ? kl : undefined,
-      klWeight,
-      eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
-      ...learned,
-      learningRate: optimizer.learningRate,
-      skipped,
-      epochs: epoch,
-      firstLogRatio: firstLogRatio ?? 0,
-      timing: { seconds, rolloutSeconds, tokensPerSecond: tokensOf([...answers.keys()]) / rolloutSeconds },
-    };
   }
+  const { maxLogRatio: _, ...means } = updates.result();
+  return { ...means, skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
