@@ -123,6 +123,8 @@ export interface NativeLoss {
 /** Everything that the addon exports. */
 export interface Native {
   // Process (native/binding/process.cc)
+  /** Stops all jobs of this thread and waits for the running one; later calls are refused. */
+  close(): void;
   dispose(handle: Handle): void;
   memory(): { liveTensors: number; liveBytes: number };
   info(): {
@@ -132,7 +134,6 @@ export interface Native {
     float32Precision: string;
     cudaDevices: number;
   };
-  setThreads(threads: number): Promise<void>;
   cancelCreate(): CancelHandle;
   cancel(handle: CancelHandle): void;
 
@@ -154,7 +155,6 @@ export interface Native {
   tensorReadBytes(tensor: TensorHandle, begin: number, target: Uint8Array): Promise<void>;
   /** The opposite: `source` into the bytes from `begin` on. */
   tensorWriteBytes(tensor: TensorHandle, begin: number, source: Uint8Array): Promise<void>;
-  tensorRows(tensor: TensorHandle, rows: number[]): Promise<TensorHandle>;
   tensorBackward(tensor: TensorHandle): Promise<void>;
 
   // Parameters (native/binding/parameter.cc)
@@ -163,7 +163,6 @@ export interface Native {
   parameterGrad(parameter: ParameterHandle): Promise<TensorHandle | undefined>;
   parameterSetGrad(parameter: ParameterHandle, grad: TensorHandle): Promise<void>;
   parametersCopy(targets: ParameterHandle[], sources: ParameterHandle[]): Promise<void>;
-  parametersZeroGrad(parameters: ParameterHandle[]): Promise<void>;
   parametersRequireGrad(parameters: ParameterHandle[], on: boolean): Promise<void>;
 
   // The model (native/binding/palm.cc)
@@ -332,7 +331,10 @@ export function addon(): Native {
 
 function load(): Native {
   const loader = findLoader();
-  return loader.load(findLibtorch(loader.libtorch).path, errorFromNative);
+  const loaded = loader.load(findLibtorch(loader.libtorch).path, errorFromNative);
+  // process.exit() runs no cleanup hooks of addons: without this, a job in flight would outlive what it computes with.
+  process.once('exit', () => loaded.close());
+  return loaded;
 }
 
 function findLoader(): Loader {

@@ -43,9 +43,8 @@ Environment::Environment(Napi::Env env, Napi::Function create_error)
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-// Runs before the environment goes: after it, neither the executor nor a late completion touches it.
 void Environment::close() {
-  *closing_ = true;
+  if (closing_->exchange(true)) return;
   for (const auto& [key, gate] : gates_) gate->open();
   for (const auto& weak : cancels_)
     if (const auto cancel = weak.lock()) *cancel = true;
@@ -56,6 +55,7 @@ void Environment::close() {
 }
 
 Napi::Promise Environment::run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish) {
+  if (*closing_) throw Error(ErrorKind::disposed, "palm-rlhf", "a call while the process exits", "calls before that");
   auto* completion = new Completion{this, Napi::Promise::Deferred::New(env_), std::move(finish), nullptr};
   const Napi::Promise promise = completion->deferred.Promise();
   if (in_flight_++ == 0) napi_ref_threadsafe_function(env_, channel_->function);  // else Node exits under an await

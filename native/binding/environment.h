@@ -38,6 +38,9 @@ class Environment {
   void post(std::function<void()> work);
 
   Napi::Error error(std::exception_ptr exception) const;
+  // Stops this environment's jobs and waits for the running one. Called when the process exits or the environment is
+  // torn down, whichever comes first: a job that still ran would meet libtorch's statics half destroyed.
+  void close();
   // Jobs called from now on wait until `release`, because what `key` names is still being written.
   void hold(const void* key);
   void release(const void* key);
@@ -54,7 +57,6 @@ class Environment {
     napi_threadsafe_function function = nullptr;  // nullptr once closed
   };
   static void complete(napi_env env, napi_value callback, void* context, void* data);
-  void close();
 
   Napi::Env env_;
   Napi::FunctionReference create_error_;

@@ -18,10 +18,6 @@ static void parameters_copy(const ParameterList& targets, const ParameterList& s
   for (size_t i = 0; i < targets.size(); ++i) targets[i]->value().copy_(sources[i]->value());
 }
 
-static void parameters_zero_grad(const ParameterList& parameters) {
-  for (const auto& parameter : parameters) parameter->zero_grad();
-}
-
 static void parameters_require_grad(const ParameterList& parameters, bool on) {
   for (const auto& parameter : parameters) parameter->require_grad(on);
 }
@@ -32,7 +28,6 @@ void parameter_rows(Table& table) {
   table.job<&Parameter::grad>("parameterGrad");
   table.job<&Parameter::set_grad>("parameterSetGrad");
   table.job<&parameters_copy>("parametersCopy");
-  table.job<&parameters_zero_grad>("parametersZeroGrad");
   table.job<&parameters_require_grad>("parametersRequireGrad");
 }
 

@@ -29,8 +29,6 @@ static Info info() {
           at::detail::getCUDAHooks().deviceCount()};
 }
 
-static void set_threads(int64_t threads) { at::set_num_threads(static_cast<int>(threads)); }
-
 static Napi::Value dispose(const Napi::CallbackInfo& info) {
   if (HandleBase* const handle = HandleBase::unwrap(info[0])) handle->dispose(info.Env());
   return info.Env().Undefined();
@@ -42,11 +40,16 @@ static Napi::Value cancel_create(const Napi::CallbackInfo& info) {
 
 static void cancel(Cancel& flag) { flag = true; }
 
+static Napi::Value close(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env()).close();
+  return info.Env().Undefined();
+}
+
 void process_rows(Table& table) {
+  table.raw("close", close);
   table.raw("dispose", dispose);
   table.now<&memory>("memory");
   table.now<&info>("info");
-  table.job<&set_threads>("setThreads");
   table.raw("cancelCreate", cancel_create);
   table.now<&cancel>("cancel");
 }

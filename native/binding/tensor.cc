@@ -2,7 +2,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/tensor.h>
 
 #include <cstring>
 
@@ -130,10 +129,6 @@ static void tensor_write_bytes(const Tensor& tensor, int64_t begin, Bytes source
   if (source.length > 0) stretch(tensor, begin, source).copy_(lent(source));
 }
 
-static Tensor tensor_rows_at(const Tensor& tensor, const std::vector<int64_t>& rows) {
-  return tensor.index_select(0, at::tensor(rows, at::TensorOptions(at::kLong).device(tensor.device())));
-}
-
 static void tensor_backward(const Tensor& tensor) {
   if (tensor.numel() != 1)
     throw Error(ErrorKind::shape, "backward", std::to_string(tensor.numel()) + " elements", "one element",
@@ -156,7 +151,6 @@ void tensor_rows(Table& table) {
   table.job<&tensor_copy>("tensorCopy");
   table.job<&tensor_read_bytes>("tensorReadBytes");
   table.job<&tensor_write_bytes>("tensorWriteBytes");
-  table.job<&tensor_rows_at>("tensorRows");
   table.job<&tensor_backward>("tensorBackward");
 }
 
