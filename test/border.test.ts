@@ -424,6 +424,13 @@ describe('processes and threads', () => {
     expect(stderr).toBe('');
   });
 
+  it('an uncaught error in the middle of a job ends with its own code', async () => {
+    const crash = inProcess(`${TRAIN}
+      void palm.generate({ prompts: [[1]], maxNewTokens: 20000 });
+      setTimeout(() => { throw new Error('mine'); }, 50);`);
+    await expect(crash).rejects.toMatchObject({ code: 1, signal: null, stderr: expect.stringContaining('mine') });
+  });
+
   it('process.exit in the middle of a job is clean', async () => {
     const { stdout } = await inProcess(`${TRAIN}
       const long = palm.generate({ prompts: [[1]], maxNewTokens: 20000 });
