@@ -47,7 +47,7 @@ export { ppoConfig } from './config/ppo.ts';
 export type { PpoConfig, PpoConfigInput } from './config/ppo.ts';
 export { Batches } from './data/batches.ts';
 export type { BatchesState } from './data/batches.ts';
-export { holdOut, loadText, type Rows, Windows } from './data/text.ts';
+export { holdOut, loadText, Windows } from './data/text.ts';
 export type { Sequences } from './data/text.ts';
 export { loadDocuments } from './data/documents.ts';
 export { loadPreferences } from './data/preferences.ts';

@@ -58,7 +58,7 @@ Napi::Value load(const Napi::CallbackInfo& call) {
   const Napi::Function create_error = call[1].As<Napi::Function>();
 
   // Threads that wait for the next parallel region spin in libgomp by default: on a busy machine they take the cores
-  // from those that work (100 times slower was seen), on an idle one sleeping at once costs nothing measurable. It
+  // from those that work, on an idle one sleeping at once costs nothing measurable. It
   // reads this when it is loaded; what the user has set stays.
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);
 

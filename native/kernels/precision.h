@@ -1,4 +1,4 @@
-// Which library multiplies float32 matrices on the CPU. On CPUs that are not Intel's, oneDNN is twice as fast as MKL
+// Which library multiplies float32 matrices on the CPU. On CPUs that are not Intel's, oneDNN is faster than MKL
 // for many rows, and slower for the few of a decoding step, whose shapes it would compile anew as the cache grows.
 #pragma once
 #include <ATen/Context.h>

@@ -94,14 +94,6 @@ export interface Sequences {
   rows(numbers: readonly number[]): { tokens: Int32Array; shape: [rows: number, length: number] };
 }
 
-/** Sequences to learn from, whichever are asked for by their numbers. */
-export interface Rows {
-  /** How many there are. */
-  readonly size: number;
-  /** Tokens row by row, of the given shape. */
-  rows(numbers: readonly number[]): { tokens: Int32Array; shape: [rows: number, length: number] };
-}
-
 /**
  * A text cut into sequences to predict: each has `length` targets and before them the token that the first is told from, so
  * that every token but the very first is a target once. What is left at the end is not used.
