@@ -65,6 +65,7 @@ export interface PalmOptions {
   ignoreIndex: number;
   attnDropout: number;
   ffDropout: number;
+  recompute: 'none' | 'selective' | 'full';
   dtype: Dtype;
   device: Device;
 }
@@ -136,6 +137,8 @@ export interface Native {
   };
   cancelCreate(): CancelHandle;
   cancel(handle: CancelHandle): void;
+  /** Computes with the fused kernels, or with the ATen references beside them. For the whole process. */
+  useKernels(on: boolean): Promise<void>;
 
   // Tensors (native/binding/tensor.cc)
   tensorEmpty(shape: number[], dtype: Dtype, device: Device): TensorHandle;

@@ -3,10 +3,21 @@
 
 namespace palm::binding {
 
+template <>
+struct Js<Recompute> {
+  static Recompute from(const Napi::Value& value) {
+    const std::string wanted = Js<std::string>::from(value);
+    if (wanted == "none") return Recompute::none;
+    if (wanted == "selective") return Recompute::selective;
+    if (wanted == "full") return Recompute::full;
+    throw Error(ErrorKind::argument, "recompute", wanted, "none, selective or full");
+  }
+};
+
 PALM_FIELDS(PalmConfig, PALM_FIELD(num_tokens), PALM_FIELD(dim), PALM_FIELD(depth), PALM_FIELD(heads),
             PALM_FIELD(dim_head), PALM_FIELD(ff_mult), PALM_FIELD(causal), PALM_FIELD(qk_rmsnorm), PALM_FIELD(qk_scale),
             PALM_FIELD(rotary_xpos_scale_base), PALM_FIELD(ignore_index), PALM_FIELD(attn_dropout),
-            PALM_FIELD(ff_dropout), PALM_FIELD(dtype), PALM_FIELD(device));
+            PALM_FIELD(ff_dropout), PALM_FIELD(recompute), PALM_FIELD(dtype), PALM_FIELD(device));
 PALM_FIELDS(PaLM::Output, PALM_FIELD(logits), PALM_FIELD(embeddings));
 
 static std::shared_ptr<Scope> scope_create(PaLM& palm, int64_t rank) {

@@ -6,6 +6,7 @@
 #include <torch/headeronly/version.h>
 
 #include "binding/rows.h"
+#include "kernels/dispatch.h"
 
 namespace palm::binding {
 
@@ -52,6 +53,7 @@ void process_rows(Table& table) {
   table.now<&info>("info");
   table.raw("cancelCreate", cancel_create);
   table.now<&cancel>("cancel");
+  table.job<&use_kernels>("useKernels");
 }
 
 }  // namespace palm::binding

@@ -1,11 +1,51 @@
 #include "kernels/layer-norm.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/zeros.h>
+
+#include "kernels/dispatch.h"
 
 namespace palm {
 
 Tensor layer_norm(const Tensor& x, const Tensor& gamma) {
   return at::layer_norm(x, gamma.sizes(), gamma + 1, /*bias=*/{}, /*eps=*/1e-5);
+}
+
+LayerNormed layer_norm_forward(const Kernels& kernels, const Tensor& x, const Tensor& gamma) {
+  const auto statistic = x.options().dtype(at::kFloat);
+  const LayerNormed out{at::empty_like(x), at::empty({x.size(0)}, statistic), at::empty({x.size(0)}, statistic)};
+  const LayerNormArgs args{x.const_data_ptr(),
+                           gamma.const_data_ptr(),
+                           out.y.mutable_data_ptr(),
+                           out.mean.mutable_data_ptr<float>(),
+                           out.rstd.mutable_data_ptr<float>(),
+                           x.size(1)};
+  launch(kernels.layer_norm, args, x.size(0), grain_of(x.size(1)));
+  return out;
+}
+
+LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                  const Tensor& rstd, const Tensor& dy, const Tensor& residual) {
+  const int64_t rows = x.size(0), width = x.size(1);
+  const Tensor dx = at::empty_like(x);
+  const Tensor pieces = at::zeros({at::get_num_threads(), width}, x.options().dtype(at::kFloat));  // one each thread
+  const LayerNormGradArgs args{x.const_data_ptr(),
+                               gamma.const_data_ptr(),
+                               mean.const_data_ptr<float>(),
+                               rstd.const_data_ptr<float>(),
+                               dy.const_data_ptr(),
+                               residual.const_data_ptr(),
+                               dx.mutable_data_ptr(),
+                               pieces.mutable_data_ptr<float>(),
+                               width};
+  at::parallel_for(0, rows, grain_of(width), [&](int64_t begin, int64_t end) {
+    LayerNormGradArgs own = args;
+    own.dgamma += at::get_thread_num() * width;
+    kernels.layer_norm_grad(own, begin, end);
+  });
+  return {dx, pieces.sum(0).to(gamma.scalar_type())};
 }
 
 }  // namespace palm

@@ -2,10 +2,29 @@
 // gamma is stored around 0 so that weight decay pulls the scale towards 1.
 #pragma once
 #include "base/tensor.h"
+#include "kernels/kernels.h"
 
 namespace palm {
 
 Tensor layer_norm(const Tensor& x,       // [..., D]
                   const Tensor& gamma);  // [D]
+
+// The two directions of the fused kernel, for blocks that write their own backward.
+struct LayerNormed {
+  Tensor y;           // [M, D]
+  Tensor mean, rstd;  // [M] float32
+};
+LayerNormed layer_norm_forward(const Kernels& kernels,
+                               const Tensor& x,       // [M, D] contiguous
+                               const Tensor& gamma);  // [D]
+
+struct LayerNormGrad {
+  Tensor dx;      // [M, D], residual included
+  Tensor dgamma;  // [D]
+};
+LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                  const Tensor& rstd,
+                                  const Tensor& dy,         // [M, D] contiguous
+                                  const Tensor& residual);  // [M, D], the gradient that bypasses the norm
 
 }  // namespace palm

@@ -4,6 +4,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
 
+#include "kernels/dispatch.h"
+
 namespace palm {
 
 Rotary rotary_table(const Tensor& positions, int64_t dim_head, std::optional<double> scale_base, double centre) {
@@ -34,6 +36,30 @@ Tensor rotate_query(const Tensor& query, const Rotary& rotary) {
 Tensor rotate_key(const Tensor& key, const Rotary& rotary) {
   const Tensor turned = rotated(key, rotary);
   return (rotary.scale.defined() ? turned / rotary.scale : turned).to(key.scalar_type());
+}
+
+RotaryTables fold_scales(const Rotary& rotary, double query_scale) {
+  const int64_t half = rotary.cos.size(-1) / 2;
+  const auto front = [&](const Tensor& x) { return x.squeeze(-2).narrow(-1, 0, half); };
+  const Tensor cos = front(rotary.cos), sin = front(rotary.sin);
+  if (!rotary.scale.defined()) return {cos * query_scale, sin * query_scale, cos.contiguous(), sin.contiguous()};
+  const Tensor scale = front(rotary.scale), up = scale * query_scale;
+  return {cos * up, sin * up, cos / scale, sin / scale};
+}
+
+void rotate_rows(const Kernels& kernels, const Tensor& rows, const RotaryTables& tables, int64_t heads, bool inverse) {
+  const int64_t time = tables.key_cos.size(0), head = tables.key_cos.size(1) * 2;
+  const RotateArgs args{rows.mutable_data_ptr(),
+                        rows.stride(0),
+                        tables.query_cos.const_data_ptr<float>(),
+                        tables.query_sin.const_data_ptr<float>(),
+                        tables.key_cos.const_data_ptr<float>(),
+                        tables.key_sin.const_data_ptr<float>(),
+                        time,
+                        heads,
+                        head,
+                        inverse};
+  launch(kernels.rotate, args, rows.size(0), grain_of((heads + 1) * head));
 }
 
 }  // namespace palm

@@ -7,6 +7,7 @@
 // A score depends on s only through ζ^((i − j)/base): the centre cancels and just keeps the powers small.
 #pragma once
 #include "base/tensor.h"
+#include "kernels/kernels.h"
 
 #include <optional>
 
@@ -26,5 +27,16 @@ Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
                     const Rotary& rotary);
 Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
                   const Rotary& rotary);
+
+// The same turn as four tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied in.
+struct RotaryTables {
+  Tensor query_cos, query_sin, key_cos, key_sin;
+};
+RotaryTables fold_scales(const Rotary& rotary, double query_scale);
+
+// Turns the queries and the key at the front of every row in place; `inverse` applies the transpose, which turns their
+// gradients back.
+void rotate_rows(const Kernels& kernels, const Tensor& rows,  // [B·T, HK + K + …]
+                 const RotaryTables& tables, int64_t heads, bool inverse);
 
 }  // namespace palm

@@ -2,9 +2,18 @@
 // second.
 #pragma once
 #include "base/tensor.h"
+#include "kernels/kernels.h"
 
 namespace palm {
 
 Tensor swiglu(const Tensor& x);  // [..., 2F] → [..., F]
+
+// The fused kernel and its gradient. Rows may be apart: parts of wider matrices.
+void swiglu_forward(const Kernels& kernels,
+                    const Tensor& x,   // [M, 2F]
+                    const Tensor& y);  // [M, F], written
+void swiglu_backward(const Kernels& kernels, const Tensor& x,
+                     const Tensor& dy,   // [M, F]
+                     const Tensor& dx);  // [M, 2F], written
 
 }  // namespace palm

@@ -14,11 +14,13 @@
 
 #include "base/error.h"
 #include "base/shape.h"
+#include "kernels/dispatch.h"
 #include "kernels/layer-norm.h"
 #include "kernels/rotary.h"
 #include "kernels/swiglu.h"
 #include "losses/language.h"
 #include "model/attention.h"
+#include "model/fused-block.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
 
@@ -28,7 +30,6 @@ namespace palm {
 struct Reading {
   Rotary rotary;
   Tensor visible;  // [B or 1, T, 1, S] bool, or undefined
-  const Scope* scope;
   KvCache* cache;
   Dropout dropout;
 };
@@ -38,13 +39,12 @@ static Tensor rms_norm(const Tensor& x, const Tensor& scale) {
   return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true).clamp_min(1e-12) * scale;
 }
 
-static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const PalmConfig& config, int64_t layer,
-                             const Reading& reading) {
+static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const PalmConfig& config,
+                             const std::optional<LayerAdapters>& adapters, int64_t layer, const Reading& reading) {
   const int64_t head = config.dim_head, heads = config.heads * head;
   const Tensor h = layer_norm(x, block.norm);                   // [B, T, D]
   const Tensor projected = at::linear(h, block.input);          // [B, T, HK + 2K + 2F]
   Tensor attended = projected.narrow(-1, 0, heads + 2 * head);  // [B, T, HK + 2K]
-  const auto adapters = reading.scope ? std::optional(reading.scope->layer(layer)) : std::nullopt;
   if (adapters) attended = attended + adapters->input(h);
 
   Tensor query = attended.narrow(-1, 0, heads).unflatten(-1, {config.heads, head});  // [B, T, H, K]
@@ -76,6 +76,11 @@ static Tensor visible_without_cache(const PalmConfig& config, const Tensor& toke
   return time.unsqueeze(0).le(time.unsqueeze(1)).view({1, tokens.size(1), 1, tokens.size(1)});
 }
 
+// Whether the fused kernels know this way of reading; else the plain block does.
+bool PaLM::fusable(const Reading& reading) const {
+  return config_.causal && !config_.qk_rmsnorm && !reading.cache && !reading.dropout.generator;
+}
+
 Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   KvCache* const cache = options.cache;
   const int64_t time = tokens.size(1);
@@ -83,13 +88,17 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
   const Reading reading{
       rotary_table(positions, config_.dim_head, scale_base, cache ? cache->centre() : static_cast<double>(time / 2)),
-      cache ? cache->visible(time) : visible_without_cache(config_, tokens), options.scope, cache,
-      options.dropout.value_or(dropout_)};
+      cache ? cache->visible(time) : visible_without_cache(config_, tokens), cache, options.dropout.value_or(dropout_)};
 
   Tensor x = at::embedding(token_embedding_, tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
-  for (int64_t layer = 0; layer < config_.depth; ++layer)
-    x = parallel_block(x, blocks_[layer], config_, layer, reading);
+  const Kernels* const kernels = fusable(reading) ? kernels_for(x) : nullptr;
+  const auto tables = kernels ? std::optional(fold_scales(reading.rotary, config_.qk_scale)) : std::nullopt;
+  for (int64_t layer = 0; layer < config_.depth; ++layer) {
+    const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
+    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables}(x)
+                : parallel_block(x, blocks_[layer], config_, adapters, layer, reading);
+  }
   return layer_norm(x, norm_);
 }
 

@@ -9,6 +9,13 @@
 
 namespace palm {
 
+// How much of a block's activations is computed again in the backward pass instead of being kept.
+enum class Recompute {
+  none,       // all is kept
+  selective,  // layer norm and SwiGLU again: cheap, and half of the memory
+  full,       // only the block's input is kept: least memory, a forward pass more
+};
+
 struct PalmConfig {
   int64_t num_tokens;               // V
   int64_t dim;                      // D
@@ -22,6 +29,7 @@ struct PalmConfig {
   double rotary_xpos_scale_base;    // of xPos; used by causal models only
   int64_t ignore_index;             // target id that the loss leaves out
   double attn_dropout, ff_dropout;  // in training mode only
+  Recompute recompute;
   at::ScalarType dtype;
   at::Device device{at::kCPU};  // at::Device cannot be made from nothing; always set
 
@@ -73,6 +81,8 @@ class PaLM : public LanguageModel {
   std::vector<Tensor> storages() const;
 
  private:
+  bool fusable(const struct Reading& reading) const;
+
   PalmConfig config_;
   ParameterBuffer outer_;                                // token_embedding, norm
   std::vector<std::unique_ptr<ParameterBuffer>> inner_;  // one per layer

@@ -17,6 +17,10 @@ export const palmConfig = z.strictObject({
   ignoreIndex: z.int().default(-100).describe('target token that the loss leaves out'),
   attnDropout: probability.default(0).describe('dropout of attention probabilities'),
   ffDropout: probability.default(0).describe('dropout inside the feed-forward layer'),
+  recompute: z
+    .enum(['none', 'selective', 'full'])
+    .default('selective')
+    .describe('activations computed again in the backward pass instead of kept'),
   device,
   dtype,
   seed,

@@ -1,0 +1,71 @@
+#include "kernels/causal-attention.h"
+
+#include <ATen/ops/empty.h>
+
+#include <numeric>
+
+#include "kernels/dispatch.h"
+
+namespace palm {
+
+static AttentionArgs attention_args(const AttentionRows& rows, const Tensor& out, const Tensor& lse) {
+  const int64_t threads = at::get_num_threads();
+  return {rows.query.const_data_ptr(),
+          rows.key.const_data_ptr(),
+          rows.value.const_data_ptr(),
+          rows.query.stride(0),
+          out.mutable_data_ptr(),
+          out.stride(0),
+          lse.mutable_data_ptr<float>(),
+          rows.batch,
+          rows.query.size(0) / std::max<int64_t>(rows.batch, 1),
+          rows.heads,
+          rows.key.size(1),
+          threads / std::gcd(threads, std::max<int64_t>(rows.batch, 1)),
+          nullptr};
+}
+
+// kernel(begin, end, scratch of the thread) over all tasks.
+template <class Run>
+static void for_tasks(const Kernels& kernels, const AttentionArgs& args, const Tensor& like, const Run& run) {
+  const int64_t each = kernels.attention_scratch(args);
+  const Tensor scratch = at::empty({at::get_num_threads(), each}, like.options().dtype(at::kFloat));
+  at::parallel_for(0, args.batch * args.groups, 1, [&](int64_t begin, int64_t end) {
+    run(begin, end, scratch.mutable_data_ptr<float>() + at::get_thread_num() * each);
+  });
+}
+
+Tensor attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out) {
+  const Tensor lse = at::empty({rows.query.size(0), rows.heads}, out.options().dtype(at::kFloat));
+  const AttentionArgs args = attention_args(rows, out, lse);
+  for_tasks(kernels, args, out, [&](int64_t begin, int64_t end, float* scratch) {
+    AttentionArgs own = args;
+    own.scratch = scratch;
+    kernels.attention(own, begin, end);
+  });
+  return lse;
+}
+
+void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out, const Tensor& lse,
+                        const Tensor& dout, const AttentionRows& grad) {
+  const AttentionArgs args = attention_args(rows, out, lse);
+  const auto pieces = [&] {
+    return at::empty({args.batch, args.groups, args.time, args.head}, out.options().dtype(at::kFloat));
+  };
+  const Tensor dkey = pieces(), dvalue = pieces();
+  for_tasks(kernels, args, out, [&](int64_t begin, int64_t end, float* scratch) {
+    AttentionGradArgs own{args,
+                          dout.const_data_ptr(),
+                          dout.stride(0),
+                          grad.query.mutable_data_ptr(),
+                          grad.query.stride(0),
+                          dkey.mutable_data_ptr<float>(),
+                          dvalue.mutable_data_ptr<float>()};
+    own.forward.scratch = scratch;
+    kernels.attention_grad(own, begin, end);
+  });
+  grad.key.copy_(dkey.sum(1).flatten(0, 1));
+  grad.value.copy_(dvalue.sum(1).flatten(0, 1));
+}
+
+}  // namespace palm

@@ -1,0 +1,22 @@
+// The kernels of one instruction set, PALM_ISA.
+#include "kernels/cpu/table.h"
+
+#include "kernels/cpu/adam-w.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/layer-norm.h"
+#include "kernels/cpu/log-prob.h"
+#include "kernels/cpu/rotary.h"
+#include "kernels/cpu/swiglu.h"
+
+namespace palm::cpu::PALM_ISA {
+
+template <class T>
+static constexpr Kernels kTable = {
+    layer_norm<T>, layer_norm_grad<T>, rotate<T>,   swiglu<T>,        swiglu_grad<T>, attention_scratch,
+    attention<T>,  attention_grad<T>,  log_prob<T>, log_prob_grad<T>, adam_w<T>,
+};
+
+extern const Kernels float32, bfloat16;  // plain constants of a namespace would be invisible elsewhere
+const Kernels float32 = kTable<float>, bfloat16 = kTable<BFloat16>;
+
+}  // namespace palm::cpu::PALM_ISA

@@ -1,0 +1,42 @@
+#include "kernels/dispatch.h"
+
+#include <ATen/Version.h>
+
+#include <atomic>
+#include <string>
+
+#include "kernels/cpu/table.h"
+
+namespace palm {
+
+struct CpuTables {
+  const Kernels *float32, *bfloat16;
+};
+
+static CpuTables cpu_tables() {
+#ifdef PALM_X86
+  const std::string capability = at::get_cpu_capability();
+  __builtin_cpu_init();
+  if (capability == "AVX512" && __builtin_cpu_supports("avx512bf16"))
+    return {&cpu::avx512_bf16::float32, &cpu::avx512_bf16::bfloat16};
+  if (capability == "AVX512") return {&cpu::avx512::float32, &cpu::avx512::bfloat16};
+  if (capability == "AVX2") return {&cpu::avx2::float32, &cpu::avx2::bfloat16};
+#endif
+  return {&cpu::plain::float32, &cpu::plain::bfloat16};
+}
+
+// Jobs run one after the other, but the switch is also read where a worker asks what is in use.
+static std::atomic<bool> in_use = true;
+
+void use_kernels(bool on) { in_use = on; }
+bool kernels_in_use() { return in_use; }
+
+const Kernels* kernels_for(const Tensor& tensor) {
+  static const CpuTables cpu = cpu_tables();
+  if (!in_use || !tensor.is_cpu()) return nullptr;
+  if (tensor.scalar_type() == at::kFloat) return cpu.float32;
+  if (tensor.scalar_type() == at::kBFloat16) return cpu.bfloat16;
+  return nullptr;
+}
+
+}  // namespace palm

@@ -1,0 +1,27 @@
+// Which kernels compute: the table for a tensor's device and dtype, chosen by what this CPU can do (as libtorch sees
+// it, ATEN_CPU_CAPABILITY included), and how a range is spread over threads.
+#pragma once
+#include <ATen/Parallel.h>
+
+#include "base/tensor.h"
+#include "kernels/kernels.h"
+
+namespace palm {
+
+// nullptr: no kernels for such tensors, or they are switched off; use ATen.
+const Kernels* kernels_for(const Tensor& tensor);
+
+// Off: everything is computed by the ATen references. For comparisons; starts on.
+void use_kernels(bool on);
+bool kernels_in_use();
+
+// kernel(args, begin, end) over `count` rows, in pieces of at least `grain` on the CPU's threads.
+template <class Args>
+void launch(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t count, int64_t grain) {
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+}
+
+// Rows of `width` elements that are worth a thread of their own.
+inline int64_t grain_of(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)); }
+
+}  // namespace palm

@@ -1,0 +1,22 @@
+// The parallel block of palm.cc as one autograd node over fused kernels, with a backward written by hand: two products
+// each way for the matrices, nothing concatenated or split, and of the activations only what `Recompute` says is kept.
+// The plain block is its reference.
+#pragma once
+#include "kernels/rotary.h"
+#include "model/lora.h"
+#include "model/palm.h"
+
+namespace palm {
+
+struct FusedBlock {
+  const Kernels& kernels;
+  const PalmConfig& config;
+  const ParallelBlock& block;
+  std::optional<LayerAdapters> adapters;
+  RotaryTables rotary;
+
+  // x [B, T, D] → [B, T, D]
+  Tensor operator()(const Tensor& x) const;
+};
+
+}  // namespace palm
