@@ -15,6 +15,25 @@ const Kernels* kernels_for(const Tensor& tensor);
 void use_kernels(bool on);
 bool kernels_in_use();
 
+// body(begin, end, piece) over `count` rows: in pieces of at least `grain` on the CPU's threads, elsewhere all at once.
+template <class Body>
+void in_pieces(const Kernels& kernels, int64_t count, int64_t grain, const Body& body) {
+  if (count == 0) return;
+  if (kernels.partial_sums > 0) return body(0, count, 0);
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { body(begin, end, at::get_thread_num()); });
+}
+
+// Rows that the partial sums of a range take; piece p adds to the p-th and, where one launch takes all, to those after.
+inline int64_t partial_sums(const Kernels& kernels) {
+  return kernels.partial_sums > 0 ? kernels.partial_sums : at::get_num_threads();
+}
+
+template <class Args>
+void launch(const Kernels& kernels, void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t count,
+            int64_t grain) {
+  in_pieces(kernels, count, grain, [&](int64_t begin, int64_t end, int64_t) { kernel(args, begin, end); });
+}
+
 // kernel(args, begin, end) over `count` rows, in pieces of at least `grain` on the CPU's threads.
 template <class Args>
 void launch(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t count, int64_t grain) {

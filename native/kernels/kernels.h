@@ -27,7 +27,7 @@ struct LayerNormGradArgs {
   const void* dy;        // [rows, width]
   const void* residual;  // [rows, width], or null
   void* dx;              // [rows, width]; may be dy or residual
-  float* dgamma;         // [width], added to
+  float* dgamma;         // [width], or [partial_sums, width] (below); added to
   int64_t width;
 };
 
@@ -128,6 +128,9 @@ struct Kernels {
   void (*log_prob)(const LogProbArgs&, int64_t begin, int64_t end);
   void (*log_prob_grad)(const LogProbGradArgs&, int64_t begin, int64_t end);
   void (*adam_w)(const AdamWArgs&, int64_t begin, int64_t end);
+  // 0: ranges are computed piece by piece on the CPU's threads. Else one launch takes a whole range, and where it adds
+  // over rows it leaves this many partial sums.
+  int64_t partial_sums = 0;
 };
 
 }  // namespace palm

@@ -22,7 +22,7 @@ LayerNormed layer_norm_forward(const Kernels& kernels, const Tensor& x, const Te
                            out.mean.mutable_data_ptr<float>(),
                            out.rstd.mutable_data_ptr<float>(),
                            x.size(1)};
-  launch(kernels.layer_norm, args, x.size(0), grain_of(x.size(1)));
+  launch(kernels, kernels.layer_norm, args, x.size(0), grain_of(x.size(1)));
   return out;
 }
 
@@ -30,7 +30,7 @@ LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const
                                   const Tensor& rstd, const Tensor& dy, const Tensor& residual) {
   const int64_t rows = x.size(0), width = x.size(1);
   const Tensor dx = at::empty_like(x);
-  const Tensor pieces = at::zeros({at::get_num_threads(), width}, x.options().dtype(at::kFloat));  // one each thread
+  const Tensor sums = at::zeros({partial_sums(kernels), width}, x.options().dtype(at::kFloat));
   const LayerNormGradArgs args{x.const_data_ptr(),
                                gamma.const_data_ptr(),
                                mean.const_data_ptr<float>(),
@@ -38,14 +38,14 @@ LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const
                                dy.const_data_ptr(),
                                residual.const_data_ptr(),
                                dx.mutable_data_ptr(),
-                               pieces.mutable_data_ptr<float>(),
+                               sums.mutable_data_ptr<float>(),
                                width};
-  at::parallel_for(0, rows, grain_of(width), [&](int64_t begin, int64_t end) {
+  in_pieces(kernels, rows, grain_of(width), [&](int64_t begin, int64_t end, int64_t piece) {
     LayerNormGradArgs own = args;
-    own.dgamma += at::get_thread_num() * width;
+    own.dgamma += piece * width;
     kernels.layer_norm_grad(own, begin, end);
   });
-  return {dx, pieces.sum(0).to(gamma.scalar_type())};
+  return {dx, sums.sum(0).to(gamma.scalar_type())};
 }
 
 }  // namespace palm

@@ -59,7 +59,7 @@ void rotate_rows(const Kernels& kernels, const Tensor& rows, const RotaryTables&
                         heads,
                         head,
                         inverse};
-  launch(kernels.rotate, args, rows.size(0), grain_of((heads + 1) * head));
+  launch(kernels, kernels.rotate, args, rows.size(0), grain_of((heads + 1) * head));
 }
 
 }  // namespace palm
