@@ -1,0 +1,180 @@
+/** From runs to tables: medians, ratios, the JSON that is kept and the Markdown that is read. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { claims, units, workloads } from './workloads.mjs';
+
+/** The machine that measures. */
+export function describe(device) {
+  const gpu = device === 'cpu' ? undefined : gpuName();
+  return { cpu: cpus()[0]?.model, cores: availableParallelism(), memoryGiB: Math.round(totalmem() / 2 ** 30), gpu };
+}
+
+function gpuName() {
+  const query = ['--query-gpu=name,driver_version,clocks.sm,power.draw,temperature.gpu', '--format=csv,noheader'];
+  return execFileSync('nvidia-smi', query, { encoding: 'utf8' }).trim();
+}
+
+/** Merges what was just measured into results/<device>.json, then writes results/<device>.md from all of it. */
+export function writeReports(device, machine, measured) {
+  const path = (extension) => new URL(`results/${device}.${extension}`, import.meta.url);
+  const kept = existsSync(path('json')) ? JSON.parse(readFileSync(path('json'), 'utf8')) : { workloads: {} };
+  const report = { machine, workloads: { ...kept.workloads, ...measured } };
+  writeFileSync(path('json'), `${JSON.stringify(report, rounded, 1)}\n`);
+  writeFileSync(path('md'), markdown(device, report));
+}
+
+function rounded(_, value) {
+  return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
+}
+
+/** Prints what a workload gave, its first losses side by side. */
+export function showWorkload(name, workload, record) {
+  console.log(
+    `\n${name} (${units[workload.unit].unit}; load ${record.loadBefore.toFixed(1)} before, ${record.loadAfter.toFixed(1)} after)`,
+  );
+  console.log(aligned(rowsOf(workload, record)));
+  for (const { system, losses } of record.rows) {
+    if (losses) console.log(`  losses ${system.padEnd(20)} ${losses.map((loss) => loss.toFixed(6)).join('  ')}`);
+  }
+}
+
+/** A workload as a table of strings, ratios against each of our own rows: above 1 we are faster or smaller. */
+function rowsOf(workload, { rows }) {
+  const { less } = units[workload.unit];
+  const ours = rows.filter(({ system, values }) => system.startsWith('ours') && values.length > 0);
+  const header = [
+    'system',
+    'median',
+    '±',
+    'runs',
+    'CPU s / s',
+    'MiB',
+    ...ours.map(({ system }) => `${system} ×`),
+    'notes',
+  ];
+  const body = rows.map((row) => {
+    if (row.values.length === 0)
+      return [row.system, '–', '', '', '', '', ...ours.map(() => ''), `missing: ${short(row.error)}`];
+    const middle = median(row.values);
+    const ratios = ours.map(({ values }) => ratio(median(values), middle, less));
+    const spread = row.values.length > 1 ? number(deviation(row.values)) : '–';
+    return [
+      row.system,
+      number(middle),
+      spread,
+      String(row.values.length),
+      busy(row),
+      memory(row),
+      ...ratios,
+      notes(row),
+    ];
+  });
+  return [header, ...body];
+}
+
+function busy({ runs }) {
+  return runs[0]?.cpuSeconds === undefined ? '' : median(runs.map((run) => run.cpuSeconds / run.seconds)).toFixed(1);
+}
+
+function memory({ runs }) {
+  const peaks = runs.map(({ peakBytes }) => peakBytes).filter((bytes) => bytes !== undefined);
+  return peaks.length === 0 ? '' : Math.round(Math.max(...peaks) / 2 ** 20).toString();
+}
+
+function notes({ agrees, firstSeconds, threads, error }) {
+  const said = [];
+  if (agrees !== undefined) said.push(agrees ? 'agrees' : 'DISAGREES');
+  if (firstSeconds > 5) said.push(`compiled in ${firstSeconds.toFixed(0)} s`);
+  if (threads !== undefined) said.push(`${threads} ${threads === 1 ? 'thread' : 'threads'}`);
+  if (error !== undefined) said.push(`stopped: ${short(error)}`);
+  return said.join(', ');
+}
+
+function short(text) {
+  return text.split('\n')[0].slice(0, 80);
+}
+
+function ratio(mine, theirs, less) {
+  return number(less ? theirs / mine : mine / theirs);
+}
+
+function number(value) {
+  return value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+}
+
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
+
+/** Median absolute deviation from the median. */
+function deviation(values) {
+  const middle = median(values);
+  return median(values.map((value) => Math.abs(value - middle)));
+}
+
+function aligned(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function markdown(device, { machine, workloads: measured }) {
+  const kinds = workloads[device];
+  const names = Object.keys(kinds).filter((name) => name in measured);
+  const versions = Object.assign({}, ...names.flatMap((name) => measured[name].rows.map((row) => row.versions)));
+  return [
+    `# Measured on ${device === 'cpu' ? 'the CPU' : 'CUDA'}`,
+    `${Object.values(machine).join(' · ')}`,
+    Object.entries(versions)
+      .map((entry) => entry.join(' '))
+      .join(' · '),
+    'Written by `benchmarks/run`. Ratios above 1: we are faster, or need less. ± is the median absolute deviation.',
+    '## Claims',
+    grid(claimRows(device, measured)),
+    ...names.flatMap((name) => [
+      `## ${name}`,
+      caption(kinds[name], measured[name]),
+      grid(rowsOf(kinds[name], measured[name])),
+    ]),
+  ]
+    .join('\n\n')
+    .concat('\n');
+}
+
+function caption(workload, { date, threads, loadBefore, loadAfter }) {
+  const load = `load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} after`;
+  return `${units[workload.unit].unit}, ${threads} threads, ${date.slice(0, 10)}, ${load}.`;
+}
+
+/** Our best row against the best of the peers that a claim names. */
+function claimRows(device, measured) {
+  const rows = claims[device]
+    .filter(({ workload }) => workload in measured)
+    .map(({ workload, ours, peers, goal }) => {
+      const { less } = units[workloads[device][workload].unit];
+      const [mine, theirs] = [best(measured[workload].rows, ours, less), best(measured[workload].rows, peers, less)];
+      if (!mine || !theirs) return [workload, ours.join(', '), peers.join(', '), 'not measured', `≥ ${goal} ×`];
+      return [workload, mine.system, theirs.system, `${ratio(mine.value, theirs.value, less)} ×`, `≥ ${goal} ×`];
+    });
+  return [['workload', 'ours', 'the fastest of', 'ratio', 'goal'], ...rows];
+}
+
+function best(rows, ids, less) {
+  const candidates = rows
+    .filter(({ system, values, agrees }) => ids.includes(system) && values.length > 0 && agrees !== false)
+    .map(({ system, values }) => ({ system, value: median(values) }));
+  return candidates.sort((a, b) => (less ? a.value - b.value : b.value - a.value))[0];
+}
+
+function grid([header, ...rows]) {
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
+}

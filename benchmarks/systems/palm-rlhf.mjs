@@ -1,0 +1,145 @@
+/** This package, by its public interface. `mode` is the element type that it computes in. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  ActorCritic,
+  AdamW,
+  Batches,
+  PaLM,
+  parseConfig,
+  ppo as iterations,
+  ppoConfig,
+  saveTensors,
+  Tensor,
+} from '../../dist/index.js';
+import { readTokens, rowsOf, serve } from './worker.mjs';
+
+/** Writes random weights under the Python library's names, for every system that can read them. */
+async function weights({ model: { name: _, ...model }, weights: path, seed }) {
+  const palm = new PaLM({ ...model, seed });
+  const tensors = palm.parameters({ names: 'python' }).map((tensor) => ({ name: tensor.name, tensor }));
+  await saveTensors(path, { tensors, metadata: new Map() });
+  palm.dispose();
+  return { facts: {} };
+}
+
+function load({ weights: path, mode, device, model: { heads, dimHead } }) {
+  return PaLM.load(path, { options: { dtype: mode, heads, dimHead }, device });
+}
+
+/** Steps of next-token training; the facts are the losses of the first ones. */
+async function train({ steps, lossSteps, ...workload }) {
+  const step = await trainer(workload);
+  const began = performance.now();
+  const losses = [await step()];
+  const firstSeconds = (performance.now() - began) / 1000;
+  losses.push(...(await repeat(lossSteps - 1, step)));
+  return { facts: { losses, firstSeconds }, run: async () => ({ steps, losses: await repeat(steps, step) }) };
+}
+
+/** A function that does one step and gives its loss. */
+async function trainer({ batch, length, lr, optimizer: updates, device, ...workload }) {
+  const palm = await load({ ...workload, device });
+  const optimizer = new AdamW(palm.parameters(), { lr });
+  const batches = readTokens(workload, batch, length + 1)
+    .slice(0, 64)
+    .map((tokens) => Tensor.from(tokens, { shape: [batch, length + 1], device }));
+  let turn = 0;
+  return async () => {
+    const loss = await palm.loss(batches[turn++ % batches.length]);
+    await loss.backward();
+    if (updates) await optimizer.step({ maxGradNorm: 1 });
+    optimizer.zeroGrad();
+    const value = await loss.item();
+    loss.dispose();
+    return value;
+  };
+}
+
+async function repeat(times, work) {
+  const results = [];
+  for (let time = 0; time < times; time++) results.push(await work());
+  return results;
+}
+
+/** Tokens after a prompt. */
+async function decode({ batch, promptLength, newTokens, greedyTokens, ...workload }) {
+  const palm = await load(workload);
+  const prompts = rowsOf(readTokens(workload, batch, promptLength)[0], promptLength);
+  const answer = async (options) => {
+    const { sequences, ...others } = await palm.generate({ prompts, ...options });
+    const tokens = await sequences.data();
+    for (const tensor of [sequences, others.responseMask, others.logProbs]) tensor.dispose();
+    return tokens;
+  };
+  const greedy = await answer({ prompts: prompts.slice(0, 1), maxNewTokens: greedyTokens, temperature: 0 });
+  await answer({ maxNewTokens: 8 });
+  const run = async () => ({ tokens: (await answer({ maxNewTokens: newTokens })).length - batch * promptLength });
+  return { facts: { greedy: Array.from(greedy.slice(promptLength), Number) }, run };
+}
+
+/** From nothing to the first token; the harness takes the time. */
+async function start({ promptLength, ...workload }) {
+  const palm = await load(workload);
+  const [prompt] = rowsOf(readTokens(workload, 1, promptLength)[0], promptLength);
+  for await (const _ of palm.stream({ prompt, maxNewTokens: 1 }));
+  return { facts: {} };
+}
+
+/** Share of the lower half of the vocabulary, as in every system. */
+function score(answers) {
+  return answers.map(({ response }) => response.filter((token) => token < 128).length / response.length);
+}
+
+/** An iteration: answers to all prompts, the verdict, one epoch over them, with reference and critic. */
+async function ppo({ prompts: count, promptLength, newTokens, minibatch, device, ...workload }) {
+  const palm = await load({ ...workload, device });
+  const prompts = rowsOf(readTokens(workload, count, promptLength)[0], promptLength);
+  const sizes = { rolloutBatch: count, minibatchSize: minibatch, epochs: 1, sampling: { maxNewTokens: newTokens } };
+  const config = parseConfig(ppoConfig, { ...sizes, steps: 1_000_000, decay: 'constant', lr: 1e-4, device });
+  const actorCritic = new ActorCritic(palm, { lora: config.lora, reference: true });
+  const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
+  const batches = new Batches({ size: count, batchSize: count, seed: 0 });
+  const trainer = iterations({ actorCritic, optimizer, batches, prompts, reward: score }, config);
+  const run = async () => {
+    const { value } = await trainer.next();
+    return { samples: count, timing: value.timing };
+  };
+  await run();
+  return { facts: {}, run };
+}
+
+/** Processor time of the thread that JavaScript runs on, as the kernel counts it, for steps or tokens one by one. */
+async function share({ of, steps, promptLength, newTokens, ...workload }) {
+  const step = of === 'step' ? await trainer(workload) : undefined;
+  const palm = of === 'token' ? await load(workload) : undefined;
+  const prompt = rowsOf(readTokens(workload, 1, promptLength)[0], promptLength)[0];
+  const work = async () => {
+    if (step) await repeat(steps, step);
+    else for await (const _ of palm.stream({ prompt, maxNewTokens: newTokens }));
+  };
+  await work();
+  const run = async () => {
+    const [began, thread] = [performance.now(), threadSeconds()];
+    await work();
+    return { share: (1000 * (threadSeconds() - thread)) / (performance.now() - began), threads: readThreads() };
+  };
+  return { facts: {}, run };
+}
+
+function threadSeconds() {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9;
+}
+function readThreads() {
+  return readdirSync('/proc/self/task').map((id) => [
+    id,
+    readFileSync(join('/proc/self/task', id, 'comm'), 'utf8').trim(),
+    Number(readFileSync(join('/proc/self/task', id, 'schedstat'), 'utf8').split(' ')[0]) / 1e9,
+  ]);
+}
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+await serve({ weights, train, decode, start, ppo, share }, () => ({
+  'palm-rlhf': version,
+  node: process.versions.node,
+}));

@@ -1,0 +1,129 @@
+/** What is measured, in which systems, and what is claimed of it. */
+
+const shape = (name, numTokens, dim, depth, heads, dimHead = 64) => ({ name, numTokens, dim, depth, heads, dimHead });
+const tiny = shape('tiny', 256, 128, 4, 2);
+const small = shape('small', 256, 256, 4, 8, 32);
+const mid = shape('mid', 256, 512, 8, 8);
+
+/** Programs under systems/ with the mode that each is asked for. `peer` is the column it is compared in. */
+export const systems = {
+  'ours-fp32': { program: 'palm-rlhf.mjs', mode: 'float32', precision: 'float32' },
+  'ours-bf16': { program: 'palm-rlhf.mjs', mode: 'bfloat16', precision: 'bfloat16' },
+  'pytorch-default': { program: 'palm-rlhf-pytorch.py', mode: 'default', precision: 'float32' },
+  'pytorch-compile': { program: 'palm-rlhf-pytorch.py', mode: 'compile', precision: 'float32' },
+  'pytorch-tuned': { program: 'palm-rlhf-pytorch.py', mode: 'tuned', precision: 'bfloat16' },
+  'pytorch-tuned-math': { program: 'palm-rlhf-pytorch.py', mode: 'tuned-math', precision: 'bfloat16' },
+  'transformers-fp32': { program: 'hf-transformers.py', mode: 'float32' },
+  'transformers-bf16': { program: 'hf-transformers.py', mode: 'bfloat16' },
+  'trl-grpo-fp32': { program: 'trl-grpo.py', mode: 'float32' },
+  'trl-grpo-bf16': { program: 'trl-grpo.py', mode: 'bfloat16' },
+  'llama-cpp': { program: 'llama-cpp.mjs', mode: 'float16' },
+};
+
+const ours = ['ours-fp32', 'ours-bf16'];
+const trainers = [...ours, 'pytorch-default', 'pytorch-compile', 'pytorch-tuned', 'pytorch-tuned-math'];
+const cached = [...ours, 'transformers-fp32', 'transformers-bf16', 'llama-cpp'];
+
+/** How a workload's runs become one number each, and which way is better. */
+export const units = {
+  train: { unit: 'ms a step', value: ({ seconds, steps }) => (1000 * seconds) / steps, less: true },
+  decode: { unit: 'tokens/s', value: ({ tokens, seconds }) => tokens / seconds, less: false },
+  ppo: { unit: 'samples/s', value: ({ samples, seconds }) => samples / seconds, less: false },
+  start: { unit: 's', value: ({ seconds }) => seconds, less: true },
+  memory: { unit: 'MiB', value: ({ peakBytes }) => peakBytes / 2 ** 20, less: true },
+  share: { unit: '% of the time', value: ({ share }) => 100 * share, less: true },
+};
+
+function train(model, batch, length, steps, more = {}) {
+  const rest = { model, batch, length, steps, lossSteps: 5, lr: 1e-3, optimizer: true, systems: trainers };
+  return { kind: 'train', unit: 'train', ...rest, ...more };
+}
+
+/** 128 tokens after 32. The Python library computes all of a sequence for each token: it gets two sizes, and fewer runs. */
+function decode(model, batch, more = {}) {
+  const slow = batch === 1 || batch === 16 ? ['pytorch-default'] : [];
+  const lengths = { promptLength: 32, newTokens: 128, greedyTokens: 16 };
+  return { kind: 'decode', unit: 'decode', model, batch, ...lengths, systems: [...cached, ...slow], ...more };
+}
+
+const batches = [1, 8, 16, 64, 256];
+const decodes = (model, more) =>
+  Object.fromEntries(batches.map((batch) => [`decode-${model.name}-${batch}`, decode(model, batch, more)]));
+
+const cpu = {
+  'train-tiny': train(tiny, 4, 64, 40),
+  'train-small': train(small, 4, 256, 8),
+  'train-mid': train(mid, 2, 512, 2),
+  ...decodes(small),
+  ...decodes(mid, { runs: { 'pytorch-default': 1 } }),
+  'ppo-small': {
+    ...{ kind: 'ppo', unit: 'ppo', model: small, prompts: 64, fewPrompts: 8, promptLength: 32, newTokens: 128 },
+    ...{ minibatch: 16, systems: [...ours, 'pytorch-default', 'trl-grpo-fp32', 'trl-grpo-bf16'] },
+  },
+  'loss-head': train(shape('head', 32768, 512, 1, 8), 8, 512, 1, { optimizer: false, lossSteps: 2 }),
+  start: {
+    kind: 'start',
+    unit: 'start',
+    model: small,
+    promptLength: 32,
+    fresh: true,
+    systems: [...cached, 'pytorch-default'],
+  },
+  memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true }),
+  'share-step-small': { ...train(small, 4, 256, 8), kind: 'share', unit: 'share', of: 'step', systems: ours },
+  'share-token-small': { ...decode(small, 1), kind: 'share', unit: 'share', of: 'token', systems: ours },
+};
+
+const models = {
+  '30m': [shape('30m', 256, 512, 8, 8), 32, 1024],
+  '125m': [shape('125m', 32768, 768, 12, 12), 32, 1024],
+  '350m': [shape('350m', 32768, 1024, 22, 16), 16, 2048],
+  '1.3b': [shape('1.3b', 32768, 2048, 21, 32), 8, 2048],
+};
+
+// The systems take turns only where all of them fit on the device together.
+const cuda = Object.fromEntries(
+  Object.entries(models).flatMap(([name, [model, batch, length]]) => {
+    const alone = name === '350m' || name === '1.3b';
+    const slow = { systems: cached.slice(0, 4), alone };
+    return [
+      [`train-${name}`, train(model, batch, length, 10, { alone, lr: 3e-4 })],
+      ...Object.entries(decodes(model, slow)),
+    ];
+  }),
+);
+
+export const workloads = { cpu, cuda };
+
+/** What the README says, and what it is measured by: `ours` against the fastest of `peers`. */
+export const claims = {
+  cpu: [
+    ...['train-small', 'train-mid'].flatMap((workload) => [
+      { workload, ours: ['ours-bf16'], peers: ['pytorch-default'], goal: 3.5 },
+      { workload, ours: ['ours-bf16'], peers: ['pytorch-tuned', 'pytorch-tuned-math'], goal: 1.4 },
+      { workload, ours: ['ours-fp32'], peers: ['pytorch-default'], goal: 2 },
+      { workload, ours: ['ours-fp32'], peers: ['pytorch-compile'], goal: 2 },
+    ]),
+    ...decodeClaims('decode-small-1', [15, 8, 2]),
+    ...decodeClaims('decode-small-16', [100, 5, 8]),
+    ...decodeClaims('decode-mid-1', [30, 6, 1.4]),
+    ...decodeClaims('decode-mid-16', [100, 4, 5]),
+    { workload: 'ppo-small', ours, peers: ['pytorch-default'], goal: 50 },
+    { workload: 'ppo-small', ours, peers: ['trl-grpo-fp32', 'trl-grpo-bf16'], goal: 5 },
+    { workload: 'start', ours, peers: ['pytorch-default'], goal: 8 },
+    { workload: 'memory', ours: ['ours-bf16'], peers: ['pytorch-default'], goal: 2 },
+    { workload: 'memory', ours: ['ours-bf16'], peers: ['pytorch-tuned', 'pytorch-tuned-math'], goal: 1.25 },
+  ],
+  cuda: ['30m', '125m', '350m', '1.3b'].flatMap((name) => [
+    { workload: `train-${name}`, ours: ['ours-bf16'], peers: ['pytorch-default'], goal: 8 },
+    { workload: `train-${name}`, ours: ['ours-bf16'], peers: ['pytorch-tuned', 'pytorch-tuned-math'], goal: 1.3 },
+  ]),
+};
+
+function decodeClaims(workload, [python, transformers, llama]) {
+  return [
+    { workload, ours, peers: ['pytorch-default'], goal: python },
+    { workload, ours, peers: ['transformers-fp32', 'transformers-bf16'], goal: transformers },
+    { workload, ours, peers: ['llama-cpp'], goal: llama },
+  ];
+}
