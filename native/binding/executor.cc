@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/cpu-allocator.h"
 #include "kernels/precision.h"
 
 namespace palm::binding {
@@ -13,6 +14,7 @@ Executor& Executor::get() {
 }
 
 Executor::Executor() {
+  install_cpu_allocator();
   route_matrix_products();
   std::thread([this] { run(); }).detach();
 }

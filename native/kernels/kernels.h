@@ -6,6 +6,8 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/token-kernels.h"
+
 namespace palm {
 
 // y = layer_norm(x), rows of `width`.
@@ -116,6 +118,12 @@ struct AdamWArgs {
   float lr, beta1, beta2, eps, weight_decay;
 };
 
+// Adds Σ x² of a piece to *total.
+struct SquaresArgs {
+  const void* x;  // [n]
+  double* total;  // [1], of the thread that runs the piece
+};
+
 struct Kernels {
   void (*layer_norm)(const LayerNormArgs&, int64_t begin, int64_t end);
   void (*layer_norm_grad)(const LayerNormGradArgs&, int64_t begin, int64_t end);
@@ -128,9 +136,11 @@ struct Kernels {
   void (*log_prob)(const LogProbArgs&, int64_t begin, int64_t end);
   void (*log_prob_grad)(const LogProbGradArgs&, int64_t begin, int64_t end);
   void (*adam_w)(const AdamWArgs&, int64_t begin, int64_t end);
+  void (*squares)(const SquaresArgs&, int64_t begin, int64_t end);
   // 0: ranges are computed piece by piece on the CPU's threads. Else one launch takes a whole range, and where it adds
   // over rows it leaves this many partial sums.
   int64_t partial_sums = 0;
+  TokenKernels token = {};  // null where decoding has no kernels of its own
 };
 
 }  // namespace palm

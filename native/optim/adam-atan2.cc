@@ -10,12 +10,12 @@ namespace palm {
 AdamAtan2::AdamAtan2(ParameterList parameters, const Atan2Options& options)
     : Optimizer(std::move(parameters)), options_(options) {}
 
-void AdamAtan2::update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-                       double lr) {
+void AdamAtan2::update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) {
+  const std::vector<Tensor> wanted = gradients(slots);
   const Tensor broken = norm.broken.ne(0);
   for (size_t i = 0; i < slots.size(); ++i) {
     Slot& slot = *slots[i];
-    const Tensor gradient = gradients[i] / norm.divisor;
+    const Tensor gradient = wanted[i] / norm.divisor;
     const Tensor average = slot.exp_avg.lerp(gradient, 1 - options_.beta1);
     const Tensor square = slot.exp_avg_sq.lerp(gradient.square(), 1 - options_.beta2);
     const Tensor step = slot.step.to(at::kDouble) + 1;
@@ -29,6 +29,7 @@ void AdamAtan2::update(const std::vector<Slot*>& slots, const std::vector<Tensor
     slot.exp_avg_sq.copy_(at::where(broken, slot.exp_avg_sq, square));
     slot.step.add_(1 - norm.broken);
   }
+  publish(slots);
 }
 
 }  // namespace palm

@@ -12,8 +12,7 @@ class AdamAtan2 : public Optimizer {
   AdamAtan2(ParameterList parameters, const Atan2Options& options);
 
  private:
-  void update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-              double lr) override;
+  void update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) override;
   Atan2Options options_;
 };
 

@@ -3,13 +3,54 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_fused_adamw.h>
 
+#include "kernels/dispatch.h"
+
 namespace palm {
 
 AdamW::AdamW(ParameterList parameters, const AdamWOptions& options)
     : Optimizer(std::move(parameters)), options_(options) {}
 
-void AdamW::update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-                   double lr) {
+// One pass over a parameter: clip, moments, weight and the rounded copy that the model reads.
+static void fused_step(const Kernels& kernels, const Tensor& parameter, const Tensor& gradient, AdamWArgs args) {
+  args.parameter = parameter.mutable_data_ptr();
+  args.gradient = gradient.const_data_ptr();
+  launch(kernels.adam_w, args, parameter.numel(), grain_of(1));
+  parameter.unsafeGetTensorImpl()->bump_version();  // autograd sees no write through a pointer
+}
+
+void AdamW::update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) {
+  std::vector<Tensor> steps;
+  for (Slot* slot : slots) steps.push_back(slot->step);
+  at::_foreach_add_(steps, 1 - norm.broken);  // a step that moves nothing must not count
+  std::vector<Slot*> rest;
+  for (Slot* slot : slots) {
+    const Tensor& parameter = slot->parameter->tensor;
+    const Kernels* const kernels = parameter.is_contiguous() ? kernels_for(parameter) : nullptr;
+    if (!kernels) {
+      rest.push_back(slot);
+      continue;
+    }
+    const auto real = [](double value) { return static_cast<float>(value); };
+    const bool master = slot->weight.const_data_ptr() != parameter.const_data_ptr();
+    const AdamWArgs args{nullptr,
+                         nullptr,
+                         master ? slot->weight.mutable_data_ptr<float>() : nullptr,
+                         slot->exp_avg.mutable_data_ptr<float>(),
+                         slot->exp_avg_sq.mutable_data_ptr<float>(),
+                         slot->step.const_data_ptr<float>(),
+                         norm.divisor.const_data_ptr<float>(),
+                         norm.broken.const_data_ptr<float>(),
+                         real(lr),
+                         real(options_.beta1),
+                         real(options_.beta2),
+                         real(options_.eps),
+                         real(options_.weight_decay)};
+    fused_step(*kernels, parameter, parameter.grad().contiguous(), args);
+  }
+  if (!rest.empty()) reference_update(rest, norm, lr);
+}
+
+void AdamW::reference_update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) {
   std::vector<Tensor> weights, averages, squares, steps;
   for (Slot* slot : slots) {
     weights.push_back(slot->weight);
@@ -17,11 +58,10 @@ void AdamW::update(const std::vector<Slot*>& slots, const std::vector<Tensor>& g
     squares.push_back(slot->exp_avg_sq);
     steps.push_back(slot->step);
   }
-  // The fused kernel reads the step count but does not advance it; a step that moves nothing must not count.
-  at::_foreach_add_(steps, 1 - norm.broken);
-  at::_fused_adamw_(weights, gradients, averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
+  at::_fused_adamw_(weights, gradients(slots), averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
                     norm.divisor, norm.broken);
+  publish(slots);
 }
 
 }  // namespace palm

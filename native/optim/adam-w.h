@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019), as one fused kernel over all parameters.
+// AdamW (Loshchilov & Hutter 2019), as one fused pass over every parameter.
 //
 //   p ← p − lr · weight_decay · p
 //   m ← β1 m + (1 − β1) g,   v ← β2 v + (1 − β2) g²
@@ -17,8 +17,8 @@ class AdamW : public Optimizer {
   AdamW(ParameterList parameters, const AdamWOptions& options);
 
  private:
-  void update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-              double lr) override;
+  void update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) override;
+  void reference_update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr);
   AdamWOptions options_;
 };
 

@@ -9,12 +9,12 @@ namespace palm {
 AdoptAtan2::AdoptAtan2(ParameterList parameters, const Atan2Options& options)
     : Optimizer(std::move(parameters)), options_(options) {}
 
-void AdoptAtan2::update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-                        double lr) {
+void AdoptAtan2::update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) {
+  const std::vector<Tensor> wanted = gradients(slots);
   const Tensor broken = norm.broken.ne(0);
   for (size_t i = 0; i < slots.size(); ++i) {
     Slot& slot = *slots[i];
-    const Tensor gradient = gradients[i] / norm.divisor, square = gradient.square(), first = slot.step.eq(0);
+    const Tensor gradient = wanted[i] / norm.divisor, square = gradient.square(), first = slot.step.eq(0);
     const Tensor average = slot.exp_avg.lerp(at::atan2(gradient, slot.exp_avg_sq.sqrt()), 1 - options_.beta1);
     const Tensor decayed = slot.weight * (1 - options_.weight_decay * lr / options_.lr);
     const Tensor moved = decayed - lr * kAtan2Scale * average;
@@ -25,6 +25,7 @@ void AdoptAtan2::update(const std::vector<Slot*>& slots, const std::vector<Tenso
         at::where(broken, slot.exp_avg_sq, at::where(first, square, slot.exp_avg_sq.lerp(square, 1 - options_.beta2))));
     slot.step.add_(1 - norm.broken);
   }
+  publish(slots);
 }
 
 }  // namespace palm

@@ -1,14 +1,28 @@
 #include "optim/grad-norm.h"
 
-#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+
+#include "kernels/dispatch.h"
 
 namespace palm {
 
+// √Σ x² of one gradient, in float64.
+static Tensor norm_of(const Tensor& gradient) {
+  const Kernels* const kernels = gradient.is_cpu() && gradient.is_contiguous() ? kernels_for(gradient) : nullptr;
+  if (!kernels) return at::linalg_vector_norm(gradient, 2, {}, /*keepdim=*/false, at::kDouble);
+  const Tensor totals = at::zeros({at::get_num_threads()}, gradient.options().dtype(at::kDouble));
+  at::parallel_for(0, gradient.numel(), grain_of(1), [&](int64_t begin, int64_t end) {
+    kernels->squares({gradient.const_data_ptr(), totals.mutable_data_ptr<double>() + at::get_thread_num()}, begin, end);
+  });
+  return totals.sum().sqrt();
+}
+
 GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> max_norm) {
-  std::vector<Tensor> norms = at::_foreach_norm(gradients, 2, at::kDouble);
+  std::vector<Tensor> norms;
+  for (const Tensor& gradient : gradients) norms.push_back(norm_of(gradient));
   const Tensor norm = at::linalg_vector_norm(at::stack(norms)).to(at::kFloat);
   const Tensor divisor = max_norm ? ((norm + 1e-6) / *max_norm).clamp_min(1) : at::ones_like(norm);
   return {norm, divisor, norm.isfinite().logical_not().to(at::kFloat)};

@@ -37,17 +37,26 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
   for (auto& slot : slots_) {
     if (!*slot.parameter->seen || !slot.parameter->tensor.requires_grad()) continue;
     reached.push_back(&slot);
-    gradients.push_back(slot.parameter->tensor.grad().to(slot.weight.scalar_type()));
+    gradients.push_back(slot.parameter->tensor.grad());
   }
   if (reached.empty())
     throw Error(ErrorKind::argument, "optimizer.step", "no gradients", "at least one parameter with a gradient",
                 "Call backward() on a loss first, and check that its parameters are not frozen.");
   const GradNorm norm = grad_norm(gradients, max_grad_norm);
-  update(reached, gradients, norm, lr);
-  for (Slot* slot : reached)
-    if (needs_master(slot->parameter->tensor)) slot->parameter->tensor.detach().copy_(slot->weight);
+  update(reached, norm, lr);
   const double value = norm.norm.item<double>();
   return {value, !std::isfinite(value)};
+}
+
+std::vector<Tensor> Optimizer::gradients(const std::vector<Slot*>& slots) {
+  std::vector<Tensor> all;
+  for (const Slot* slot : slots) all.push_back(slot->parameter->tensor.grad().to(slot->weight.scalar_type()));
+  return all;
+}
+
+void Optimizer::publish(const std::vector<Slot*>& slots) {
+  for (const Slot* slot : slots)
+    if (needs_master(slot->parameter->tensor)) slot->parameter->tensor.detach().copy_(slot->weight);
 }
 
 void Optimizer::zero_grad() {

@@ -37,9 +37,12 @@ class Optimizer {
     Tensor step;                 // scalar float32: updates so far
     Tensor exp_avg, exp_avg_sq;  // like weight
   };
-  // Moves the weights of these slots; `gradients` are in their precision.
-  virtual void update(const std::vector<Slot*>& slots, const std::vector<Tensor>& gradients, const GradNorm& norm,
-                      double lr) = 0;
+  // Moves the weights of these slots by their gradients, and what the model reads with them (`publish`).
+  virtual void update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) = 0;
+  // Their gradients in the precision of their weights.
+  static std::vector<Tensor> gradients(const std::vector<Slot*>& slots);
+  // Rounds master weights to the bfloat16 parameters that they stand for.
+  static void publish(const std::vector<Slot*>& slots);
 
  private:
   std::vector<Slot> slots_;

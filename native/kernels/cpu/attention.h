@@ -11,7 +11,7 @@ constexpr float kHidden = -__builtin_inff();
 // scores are one product. They stay in the second-level cache for all keys at once; softmax needs no running maximum.
 struct AttentionTile {
   int64_t heads, head, width, keys;  // width: head rounded up;  keys: time rounded up
-  int64_t tokens, rows;              // of a tile
+  int64_t tokens, rows;              // of a tile;  rows: rounded up to an even number
 
   explicit AttentionTile(const AttentionArgs& args) : heads(args.heads), head(args.head) {
     width = rounded_up(head, kTileColumns);
@@ -20,39 +20,14 @@ struct AttentionTile {
     int64_t target = kScores / keys;
     target = target > 96 ? 96 : target < kTileRows ? kTileRows : target;
     tokens = target / heads > 0 ? target / heads : 1;
-    rows = tokens * heads;
+    rows = rounded_up(tokens * heads, 2);
   }
 
   int64_t count(int64_t time) const { return (time + tokens - 1) / tokens; }
-  int64_t scratch() const { return 6 * keys * width + 2 * rows * keys + 3 * rows * width + rows; }
+  int64_t scratch() const { return 6 * keys * width + 6 * rows * width + 3 * rows * keys + rows; }
 };
 
 static int64_t attention_scratch(const AttentionArgs& args) { return AttentionTile(args).scratch(); }
-
-// to [count, width] = from [count, head] in rows `stride` apart, padded with zeros.
-template <class T>
-static void pack_rows(float* to, int64_t width, const T* from, int64_t stride, int64_t count, int64_t head) {
-  for (int64_t r = 0; r < count; ++r) {
-    each(head, [&](int64_t i, int64_t n) { store(to + r * width + i, load(from + r * stride + i, n)); });
-    for (int64_t i = rounded_up(head, kLanes); i < width; i += kLanes) store(to + r * width + i, Vec{});
-  }
-}
-
-// to [head, keys] = the transpose of from [count, head], padded with zeros.
-template <class T>
-static void pack_columns(float* to, int64_t keys, const T* from, int64_t stride, int64_t count, int64_t head) {
-  for (int64_t r = 0; r < count; ++r)
-    each(head, [&](int64_t i, int64_t n) {
-      const Vec x = load(from + r * stride + i, n);
-      for (int64_t lane = 0; lane < n; ++lane) to[(i + lane) * keys + r] = x[lane];
-    });
-  for (int64_t i = 0; i < head; ++i)
-    for (int64_t r = count; r < keys; ++r) to[i * keys + r] = 0;
-}
-
-static void zero(float* to, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) store(to + i, Vec{});
-}
 
 // The first token of tile `index`, how many it has, and the columns of keys that its last token needs.
 struct TileSpan {
@@ -64,6 +39,138 @@ struct TileSpan {
     columns = rounded_up(first + tokens, kTileColumns);
   }
 };
+
+// Where the pieces of a thread's scratch begin; the forward pass leaves those of the gradients unused. `_along_head`
+// and the like tell what a right operand is multiplied along.
+template <class Word>
+struct AttentionScratch {
+  Word *keys_along_head, *values_along_head;  // [head words, keys]
+  Word *keys_along_key, *values_along_key;    // [keys words, width]
+  float *dkeys, *dvalues;                     // [keys, width]
+  Word *queries, *douts;                      // left operands [rows, width words]
+  Word *queries_along_row, *douts_along_row;  // [rows words, width]
+  float *outs, *dqueries;                     // [rows, width]
+  float *scores, *dscores;                    // [rows, keys]
+  Word* packed_scores;                        // [rows, keys]
+  float* per_row;                             // [rows]
+
+  AttentionScratch(const AttentionTile& tile, float* from) {
+    const int64_t matrix = tile.keys * tile.width, narrow = tile.rows * tile.width, wide = tile.rows * tile.keys;
+    const auto take = [&](auto*& place, int64_t count) {
+      place = reinterpret_cast<__typeof__(place + 0)>(from);
+      from += count;
+    };
+    take(keys_along_head, matrix), take(values_along_head, matrix);
+    take(keys_along_key, matrix), take(values_along_key, matrix);
+    take(dkeys, matrix), take(dvalues, matrix);
+    take(queries, narrow), take(douts, narrow);
+    take(queries_along_row, narrow), take(douts_along_row, narrow);
+    take(outs, narrow), take(dqueries, narrow);
+    take(scores, wide), take(dscores, wide), take(packed_scores, wide);
+    take(per_row, tile.rows);
+  }
+};
+
+template <class Word>
+static int64_t words(int64_t numbers) {
+  return (numbers + kDepth<Word> - 1) / kDepth<Word>;
+}
+
+template <class Word>
+static Left<Word> left(const Word* rows, const AttentionTile& tile) {
+  return {rows, tile.width / kDepth<Word>, 1};
+}
+
+static void zero(float* to, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store(to + i, Vec{});
+}
+
+// Word w of a row of `head` numbers.
+template <class T>
+static inline void read_word(float* to, const T* row, int64_t w, int64_t) {
+  *to = widened(row[w]);
+}
+static inline void read_word(Pair* to, const BFloat16* row, int64_t w, int64_t head) {
+  const uint32_t later = 2 * w + 1 < head ? row[2 * w + 1].bits : 0;
+  to->bits = row[2 * w].bits | later << 16;
+}
+
+// Keys or values of one sequence, to be multiplied along the head: the transpose, a word at a time.
+template <class T, class Word>
+static void pack_along_head(Word* to, const AttentionTile& tile, const T* from, int64_t stride, int64_t time) {
+  for (int64_t w = 0; w < words<Word>(tile.head); ++w) {
+    Word* const line = to + w * tile.keys;
+    for (int64_t key = 0; key < time; ++key) read_word(line + key, from + key * stride, w, tile.head);
+    for (int64_t key = time; key < tile.keys; ++key) line[key] = Word{};
+  }
+}
+
+// The same, to be multiplied along the keys.
+template <class T, class Word>
+static void pack_along_key(Word* to, const AttentionTile& tile, const T* from, int64_t stride, int64_t time) {
+  for (int64_t key = 0; key < tile.keys; key += kDepth<Word>) {
+    const T* const row = from + key * stride;
+    pack_right(to + key / kDepth<Word> * tile.width, tile.width, row, key + 1 < time ? row + stride : nullptr,
+               key < time ? tile.head : 0);
+  }
+}
+
+// Where head h of token t of a tile lies in rows `stride` apart, `row` being the first token of its sequence.
+template <class T>
+struct Heads {
+  T* data;
+  int64_t stride, heads, head;
+
+  T* operator[](int64_t r) const { return data + r / heads * stride + r % heads * head; }
+};
+
+template <class T>
+static Heads<T> heads_of(const AttentionTile& tile, T* data, int64_t stride, int64_t token) {
+  return {data + token * stride, stride, tile.heads, tile.head};
+}
+
+template <class T, class Word>
+static void pack_tile(Word* to, const AttentionTile& tile, const Heads<const T>& from, int64_t rows) {
+  const int64_t width = tile.width / kDepth<Word>;
+  for (int64_t r = 0; r < rows; ++r) pack_left(to + r * width, width, from[r], tile.head);
+}
+
+template <class T, class Word>
+static void pack_tile_along_row(Word* to, const AttentionTile& tile, const Heads<const T>& from, int64_t rows) {
+  for (int64_t r = 0; r < rows; r += kDepth<Word>)
+    pack_right(to + r / kDepth<Word> * tile.width, tile.width, from[r], r + 1 < rows ? from[r + 1] : nullptr,
+               tile.head);
+}
+
+template <class T>
+static void unpack_tile(const Heads<T>& to, const AttentionTile& tile, const float* from, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r)
+    each(tile.head, [&](int64_t i, int64_t n) { store(to[r] + i, load(from + r * tile.width + i), n); });
+}
+
+// Scores [rows, columns] as a left operand of a product along the keys.
+static inline Left<float> along_key(const AttentionTile& tile, const float* scores, float*, int64_t, int64_t) {
+  return {scores, tile.keys, 1};
+}
+static inline Left<Pair> along_key(const AttentionTile& tile, const float* scores, Pair* packed, int64_t rows,
+                                   int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+    pack_left(packed + r * tile.keys / 2, columns / 2, scores + r * tile.keys, columns);
+  return {packed, tile.keys / 2, 1};
+}
+
+// The transpose of scores as a left operand of a product along the rows.
+static inline Left<float> along_row(const AttentionTile& tile, const float* scores, float*, int64_t, int64_t) {
+  return {scores, 1, tile.keys};
+}
+static inline Left<Pair> along_row(const AttentionTile& tile, const float* scores, Pair* packed, int64_t rows,
+                                   int64_t columns) {
+  for (int64_t r = 0; r < rows; r += 2) {
+    const float* const row = scores + r * tile.keys;
+    pack_right(packed + r / 2 * tile.keys, columns, row, r + 1 < rows ? row + tile.keys : nullptr, columns);
+  }
+  return {packed, 1, tile.keys};
+}
 
 // Scores of one query row, hidden from key `visible` on.
 static void hide(float* score, int64_t visible, int64_t columns) {
@@ -85,72 +192,36 @@ static void exponentials(float* score, int64_t columns, float* largest, float* t
   *total = sum(mass);
 }
 
-// Where the pieces of a thread's scratch begin; the forward pass leaves the gradients' unused.
-struct AttentionScratch {
-  float *keys_t, *values_t;          // [head, keys]
-  float *keys, *values;              // [keys, width]
-  float *dkeys, *dvalues;            // [keys, width]
-  float *queries, *outs, *dqueries;  // [rows, width]
-  float *scores, *dscores;           // [rows, keys]
-  float* per_row;                    // [rows]
-
-  AttentionScratch(const AttentionTile& tile, float* from) {
-    float** const matrices[] = {&keys_t, &values_t, &keys, &values, &dkeys, &dvalues};
-    for (float** place : matrices) place[0] = from, from += tile.keys * tile.width;
-    float** const narrow[] = {&queries, &outs, &dqueries};
-    for (float** place : narrow) place[0] = from, from += tile.rows * tile.width;
-    float** const wide[] = {&scores, &dscores};
-    for (float** place : wide) place[0] = from, from += tile.rows * tile.keys;
-    per_row = from;
-  }
-};
-
-template <class T>
-static void pack_heads(float* to, const AttentionTile& tile, const TileSpan& span, const void* from, int64_t stride,
-                       int64_t row) {
-  for (int64_t t = 0; t < span.tokens; ++t)
-    pack_rows(to + t * tile.heads * tile.width, tile.width,
-              static_cast<const T*>(from) + (row + span.first + t) * stride, tile.head, tile.heads, tile.head);
-}
-
-template <class T>
-static void unpack_heads(void* to, int64_t stride, int64_t row, const AttentionTile& tile, const TileSpan& span,
-                         const float* from) {
-  for (int64_t r = 0; r < span.rows; ++r) {
-    T* const out = static_cast<T*>(to) + (row + span.first + r / tile.heads) * stride + r % tile.heads * tile.head;
-    each(tile.head, [&](int64_t i, int64_t n) { store(out + i, load(from + r * tile.width + i), n); });
-  }
-}
-
 template <class T>
 void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
+  using Word = typename WordOf<T>::Type;
   const AttentionTile tile(args);
-  const AttentionScratch at(tile, args.scratch);
+  const AttentionScratch<Word> at(tile, args.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / args.groups * args.time, stride = args.stride;
-    pack_columns(at.keys_t, tile.keys, static_cast<const T*>(args.key) + row * stride, stride, args.time, tile.head);
-    pack_rows(at.values, tile.width, static_cast<const T*>(args.value) + row * stride, stride, args.time, tile.head);
-    zero(at.values + args.time * tile.width, (tile.keys - args.time) * tile.width);
+    pack_along_head(at.keys_along_head, tile, static_cast<const T*>(args.key) + row * stride, stride, args.time);
+    pack_along_key(at.values_along_key, tile, static_cast<const T*>(args.value) + row * stride, stride, args.time);
     for (int64_t index = task % args.groups; index < tile.count(args.time); index += args.groups) {
       const TileSpan span(tile, index, args.time);
-      pack_heads<T>(at.queries, tile, span, args.query, stride, row);
-      tile_product<false>(span.rows, span.columns, tile.head, {at.queries, tile.width, 1}, at.keys_t, tile.keys,
-                          at.scores, tile.keys);
+      const int64_t token = row + span.first;
+      pack_tile(at.queries, tile, heads_of(tile, static_cast<const T*>(args.query), stride, token), span.rows);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile), at.keys_along_head,
+                          tile.keys, at.scores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
         float* const score = at.scores + r * tile.keys;
-        const int64_t token = span.first + r / tile.heads;
-        hide(score, token + 1, span.columns);
+        hide(score, span.first + r / tile.heads + 1, span.columns);
         float largest, total;
         exponentials(score, span.columns, &largest, &total);
         at.per_row[r] = 1.0f / total;
-        args.lse[(row + token) * tile.heads + r % tile.heads] = largest + __builtin_logf(total);
+        args.lse[token * tile.heads + r] = largest + __builtin_logf(total);
       }
-      tile_product<false>(span.rows, tile.width, span.columns, {at.scores, tile.keys, 1}, at.values, tile.width,
-                          at.outs, tile.width);
+      tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
+                          along_key(tile, at.scores, at.packed_scores, span.rows, span.columns), at.values_along_key,
+                          tile.width, at.outs, tile.width);
       for (int64_t r = 0; r < span.rows; ++r)
         for (int64_t i = r * tile.width; i < (r + 1) * tile.width; i += kLanes)
           store(at.outs + i, load(at.outs + i) * at.per_row[r]);
-      unpack_heads<T>(args.out, args.out_stride, row, tile, span, at.outs);
+      unpack_tile(heads_of(tile, static_cast<T*>(args.out), args.out_stride, token), tile, at.outs, span.rows);
     }
   }
 }
@@ -164,51 +235,59 @@ static void score_gradients(float* score, float* dscore, int64_t columns, float 
   }
 }
 
-// delta[r] = Σ dout · out of one query row.
+// delta = Σ dout · out of one query row.
 template <class T>
-static float delta_of(const float* dout, const T* out, int64_t head) {
+static float delta_of(const T* dout, const T* out, int64_t head) {
   Vec total{};
-  each(head, [&](int64_t i, int64_t n) { total += load(dout + i) * load(out + i, n); });
+  each(head, [&](int64_t i, int64_t n) { total += load(dout + i, n) * load(out + i, n); });
   return sum(total);
 }
 
 // dQ = dS K,  dK = dSᵀ Q,  dV = Pᵀ dout.
 template <class T>
 void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
+  using Word = typename WordOf<T>::Type;
   const AttentionArgs& of = args.forward;
   const AttentionTile tile(of);
-  const AttentionScratch at(tile, of.scratch);
+  const AttentionScratch<Word> at(tile, of.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / of.groups * of.time, stride = of.stride;
     const T* const key = static_cast<const T*>(of.key) + row * stride;
-    pack_columns(at.keys_t, tile.keys, key, stride, of.time, tile.head);
-    pack_columns(at.values_t, tile.keys, static_cast<const T*>(of.value) + row * stride, stride, of.time, tile.head);
-    pack_rows(at.keys, tile.width, key, stride, of.time, tile.head);
-    zero(at.keys + of.time * tile.width, (tile.keys - of.time) * tile.width);
+    pack_along_head(at.keys_along_head, tile, key, stride, of.time);
+    pack_along_head(at.values_along_head, tile, static_cast<const T*>(of.value) + row * stride, stride, of.time);
+    pack_along_key(at.keys_along_key, tile, key, stride, of.time);
     zero(at.dkeys, tile.keys * tile.width);
     zero(at.dvalues, tile.keys * tile.width);
     for (int64_t index = task % of.groups; index < tile.count(of.time); index += of.groups) {
       const TileSpan span(tile, index, of.time);
-      pack_heads<T>(at.queries, tile, span, of.query, stride, row);
-      pack_heads<T>(at.outs, tile, span, args.dout, args.dout_stride, row);
-      tile_product<false>(span.rows, span.columns, tile.head, {at.queries, tile.width, 1}, at.keys_t, tile.keys,
-                          at.scores, tile.keys);
-      tile_product<false>(span.rows, span.columns, tile.head, {at.outs, tile.width, 1}, at.values_t, tile.keys,
-                          at.dscores, tile.keys);
+      const int64_t token = row + span.first, row_words = words<Word>(span.rows);
+      const Heads<const T> query = heads_of(tile, static_cast<const T*>(of.query), stride, token);
+      const Heads<const T> dout = heads_of(tile, static_cast<const T*>(args.dout), args.dout_stride, token);
+      const Heads<const T> out = heads_of(tile, static_cast<const T*>(of.out), of.out_stride, token);
+      pack_tile(at.queries, tile, query, span.rows);
+      pack_tile(at.douts, tile, dout, span.rows);
+      pack_tile_along_row(at.queries_along_row, tile, query, span.rows);
+      pack_tile_along_row(at.douts_along_row, tile, dout, span.rows);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile), at.keys_along_head,
+                          tile.keys, at.scores, tile.keys);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.douts, tile), at.values_along_head,
+                          tile.keys, at.dscores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
-        const int64_t token = span.first + r / tile.heads, h = r % tile.heads;
-        const T* const out = static_cast<const T*>(of.out) + (row + token) * of.out_stride + h * tile.head;
-        hide(at.scores + r * tile.keys, token + 1, span.columns);
+        hide(at.scores + r * tile.keys, span.first + r / tile.heads + 1, span.columns);
         score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns,
-                        of.lse[(row + token) * tile.heads + h], delta_of(at.outs + r * tile.width, out, tile.head));
+                        of.lse[token * tile.heads + r], delta_of(dout[r], out[r], tile.head));
       }
-      tile_product<false>(span.rows, tile.width, span.columns, {at.dscores, tile.keys, 1}, at.keys, tile.width,
-                          at.dqueries, tile.width);
-      tile_product<true>(span.columns, tile.width, span.rows, {at.dscores, 1, tile.keys}, at.queries, tile.width,
-                         at.dkeys, tile.width);
-      tile_product<true>(span.columns, tile.width, span.rows, {at.scores, 1, tile.keys}, at.outs, tile.width,
-                         at.dvalues, tile.width);
-      unpack_heads<T>(args.dquery, args.dquery_stride, row, tile, span, at.dqueries);
+      tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
+                          along_key(tile, at.dscores, at.packed_scores, span.rows, span.columns), at.keys_along_key,
+                          tile.width, at.dqueries, tile.width);
+      tile_product<true>(span.columns, tile.width, row_words,
+                         along_row(tile, at.dscores, at.packed_scores, span.rows, span.columns), at.queries_along_row,
+                         tile.width, at.dkeys, tile.width);
+      tile_product<true>(span.columns, tile.width, row_words,
+                         along_row(tile, at.scores, at.packed_scores, span.rows, span.columns), at.douts_along_row,
+                         tile.width, at.dvalues, tile.width);
+      unpack_tile(heads_of(tile, static_cast<T*>(args.dquery), args.dquery_stride, token), tile, at.dqueries,
+                  span.rows);
     }
     for (int64_t t = 0; t < of.time; ++t) {
       const int64_t to = (task * of.time + t) * tile.head;

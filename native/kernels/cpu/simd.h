@@ -77,6 +77,14 @@ static inline void each(int64_t n, Body body) {
   if (i < n) body(i, n - i);
 }
 
+static inline float widened(float x) { return x; }
+static inline float widened(BFloat16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 static inline float sum(Vec x) {
   float total = 0;
   for (int64_t i = 0; i < kLanes; ++i) total += x[i];

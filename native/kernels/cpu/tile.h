@@ -1,4 +1,8 @@
 // A small matrix product for operands that are in the cache already:  C[M, N] (+)= A[M, K] · B[K, N].
+//
+// Operands are made of words: floats, or pairs of bfloat16 that neighbour along K, which AVX512-BF16 multiplies and
+// adds in one instruction. A right operand is [K / depth][N] words (`depth` numbers a word); a left operand may lie in
+// any order, transposed ones too, since it is read a word at a time.
 #pragma once
 #include "kernels/cpu/simd.h"
 
@@ -11,23 +15,49 @@ constexpr int kTileRows = 12;  // 24 of 32 registers accumulate
 constexpr int kTileRows = 6;  // 12 of 16
 #endif
 
-// A is read one float at a time at a[m · row + k · column]: any layout, transposed ones too. B and C are contiguous
-// rows.
-struct TileA {
-  const float* data;
-  int64_t row, column;
+struct Pair {
+  uint32_t bits;  // the lower half is the earlier number
 };
 
-template <int kRows, bool kAdd>
-static inline void tile(TileA a, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t depth) {
+template <class T>
+struct WordOf {
+  using Type = float;
+};
+#ifdef __AVX512BF16__
+template <>
+struct WordOf<BFloat16> {
+  using Type = Pair;
+};
+#endif
+
+template <class Word>
+constexpr int64_t kDepth = 1;
+template <>
+inline constexpr int64_t kDepth<Pair> = 2;
+
+static inline Vec multiply_add(Vec sum, float a, const float* b) { return sum + a * load(b); }
+#ifdef __AVX512BF16__
+static inline Vec multiply_add(Vec sum, Pair a, const Pair* b) {
+  const auto left = reinterpret_cast<__m512bh>(Bits{} + a.bits);
+  return _mm512_dpbf16_ps(sum, left, reinterpret_cast<__m512bh>(_mm512_loadu_si512(b)));
+}
+#endif
+
+template <class Word>
+struct Left {
+  const Word* data;
+  int64_t row, column;  // words between neighbours
+};
+
+template <int kRows, bool kAdd, class Word>
+static inline void tile(Left<Word> a, const Word* b, int64_t ldb, float* c, int64_t ldc, int64_t words) {
   Vec sums[kRows][2] = {};
-  for (int64_t k = 0; k < depth; ++k) {
-    const Vec left = load(b + k * ldb), right = load(b + k * ldb + kLanes);
+  for (int64_t k = 0; k < words; ++k) {
 #pragma GCC unroll 16
     for (int m = 0; m < kRows; ++m) {
-      const Vec x = all(a.data[m * a.row + k * a.column]);
-      sums[m][0] += x * left;
-      sums[m][1] += x * right;
+      const Word x = a.data[m * a.row + k * a.column];
+      sums[m][0] = multiply_add(sums[m][0], x, b + k * ldb);
+      sums[m][1] = multiply_add(sums[m][1], x, b + k * ldb + kLanes);
     }
   }
 #pragma GCC unroll 16
@@ -38,21 +68,22 @@ static inline void tile(TileA a, const float* b, int64_t ldb, float* c, int64_t 
   }
 }
 
-template <bool kAdd>
-static inline void tile_rows(int64_t rows, TileA a, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t depth) {
+template <bool kAdd, class Word>
+static inline void tile_rows(int64_t rows, Left<Word> a, const Word* b, int64_t ldb, float* c, int64_t ldc,
+                             int64_t words) {
   while (rows > 0) {
     int64_t done = 1;
     if (rows >= kTileRows) {
-      tile<kTileRows, kAdd>(a, b, ldb, c, ldc, depth);
+      tile<kTileRows, kAdd>(a, b, ldb, c, ldc, words);
       done = kTileRows;
     } else if (kTileRows > 8 && rows >= 8) {
-      tile<8, kAdd>(a, b, ldb, c, ldc, depth);
+      tile<8, kAdd>(a, b, ldb, c, ldc, words);
       done = 8;
     } else if (rows >= 4) {
-      tile<4, kAdd>(a, b, ldb, c, ldc, depth);
+      tile<4, kAdd>(a, b, ldb, c, ldc, words);
       done = 4;
     } else {
-      tile<1, kAdd>(a, b, ldb, c, ldc, depth);
+      tile<1, kAdd>(a, b, ldb, c, ldc, words);
     }
     rows -= done;
     a.data += done * a.row;
@@ -60,11 +91,51 @@ static inline void tile_rows(int64_t rows, TileA a, const float* b, int64_t ldb,
   }
 }
 
-// columns: a multiple of kTileColumns.
-template <bool kAdd>
-static void tile_product(int64_t rows, int64_t columns, int64_t depth, TileA a, const float* b, int64_t ldb, float* c,
-                         int64_t ldc) {
-  for (int64_t n = 0; n < columns; n += kTileColumns) tile_rows<kAdd>(rows, a, b + n, ldb, c + n, ldc, depth);
+// columns: a multiple of kTileColumns. K is `words` words.
+template <bool kAdd, class Word>
+static void tile_product(int64_t rows, int64_t columns, int64_t words, Left<Word> a, const Word* b, int64_t ldb,
+                         float* c, int64_t ldc) {
+  for (int64_t n = 0; n < columns; n += kTileColumns) tile_rows<kAdd>(rows, a, b + n, ldb, c + n, ldc, words);
+}
+
+// --- packing
+
+// to [width] words: a row of numbers in the order they come, zeros behind them up to `width` words.
+template <class T>
+static void pack_left(float* to, int64_t width, const T* from, int64_t n) {
+  each(n, [&](int64_t i, int64_t count) { store(to + i, load(from + i, count)); });
+  for (int64_t i = rounded_up(n, kLanes); i < width; i += kLanes) store(to + i, Vec{});
+}
+
+template <class T>
+static void pack_left(Pair* to, int64_t width, const T* from, int64_t n) {
+  BFloat16* const halves = reinterpret_cast<BFloat16*>(to);
+  each(n, [&](int64_t i, int64_t count) { store(halves + i, load(from + i, count)); });
+  for (int64_t i = rounded_up(n, kLanes); i < 2 * width; i += kLanes) store(halves + i, Vec{});
+}
+
+// to [width] words, of rows that neighbour along K: one row of floats, or two rows interleaved (the second may be
+// null).
+template <class T>
+static void pack_right(float* to, int64_t width, const T* from, const T*, int64_t n) {
+  pack_left(to, width, from, n);
+}
+
+static inline Bits interleaved(Vec earlier, Vec later) {
+  Halves low, high;
+  store(reinterpret_cast<BFloat16*>(&low), earlier);
+  store(reinterpret_cast<BFloat16*>(&high), later);
+  return __builtin_convertvector(low, Bits) | __builtin_convertvector(high, Bits) << 16;
+}
+
+template <class T>
+static void pack_right(Pair* to, int64_t width, const T* from, const T* next, int64_t n) {
+  float* const words = reinterpret_cast<float*>(to);
+  each(n, [&](int64_t i, int64_t count) {
+    const Vec later = next ? load(next + i, count) : Vec{};
+    store(words + i, reinterpret_cast<Vec>(interleaved(load(from + i, count), later)));
+  });
+  for (int64_t i = rounded_up(n, kLanes); i < width; i += kLanes) store(words + i, Vec{});
 }
 
 }  // namespace palm::cpu::PALM_ISA

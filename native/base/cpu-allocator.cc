@@ -1,0 +1,131 @@
+#include "base/cpu-allocator.h"
+
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/alloc_cpu.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+namespace palm {
+
+constexpr size_t kLarge = 256 * 1024;  // smaller blocks go to the system's allocator, which handles them well
+constexpr int64_t kSlack = 64 * 1024 * 1024;
+
+// Sizes are rounded up to steps of an eighth of their power of two, so that blocks fit again though shapes vary a
+// little.
+static size_t rounded(size_t bytes) {
+  size_t step = kLarge / 8;
+  while (step * 16 < bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+class Cache {
+ public:
+  void* take(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    void* block = nullptr;
+    if (const auto free = free_.find(bytes); free != free_.end()) {
+      block = free->second;
+      free_.erase(free);
+      memory_.cached -= static_cast<int64_t>(bytes);
+    } else {
+      make_room(static_cast<int64_t>(bytes));
+      block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (block == MAP_FAILED) {
+        release(0);
+        block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      }
+      if (block == MAP_FAILED) return nullptr;
+    }
+    sizes_[block] = bytes;
+    memory_.live += static_cast<int64_t>(bytes);
+    memory_.peak = std::max(memory_.peak, memory_.live);
+    recent_peak_ = std::max(recent_peak_, memory_.live);
+    return block;
+  }
+
+  // False for a block that is not one of these.
+  bool give(void* block) {
+    const std::lock_guard lock(mutex_);
+    const auto found = sizes_.find(block);
+    if (found == sizes_.end()) return false;
+    const size_t bytes = found->second;
+    sizes_.erase(found);
+    memory_.live -= static_cast<int64_t>(bytes);
+    free_.emplace(bytes, block);
+    memory_.cached += static_cast<int64_t>(bytes);
+    if (++frees_ % kWindow == 0) {
+      earlier_peak_ = recent_peak_;
+      recent_peak_ = memory_.live;
+    }
+    make_room(0);
+    return true;
+  }
+
+  CpuMemory memory() {
+    const std::lock_guard lock(mutex_);
+    return memory_;
+  }
+
+  void reset_peak() {
+    const std::lock_guard lock(mutex_);
+    memory_.peak = memory_.live;
+  }
+
+ private:
+  static constexpr int64_t kWindow = 4096;
+
+  // Blocks in use and kept together stay within what was lately in use at once, and a little slack.
+  void make_room(int64_t wanted) {
+    const int64_t bound = std::max({recent_peak_, earlier_peak_, memory_.live + wanted}) + kSlack;
+    release(std::max<int64_t>(bound - memory_.live - wanted, 0));
+  }
+
+  // Unmaps kept blocks, largest first, until no more than `allowed` bytes of them are left.
+  void release(int64_t allowed) {
+    while (memory_.cached > allowed) {
+      const auto last = std::prev(free_.end());
+      munmap(last->second, last->first);
+      memory_.cached -= static_cast<int64_t>(last->first);
+      free_.erase(last);
+    }
+  }
+
+  std::mutex mutex_;
+  std::multimap<size_t, void*> free_;
+  std::unordered_map<void*, size_t> sizes_;
+  CpuMemory memory_{};
+  int64_t recent_peak_ = 0, earlier_peak_ = 0, frees_ = 0;
+};
+
+// Never destroyed: tensors may outlive every static.
+static Cache& cache() {
+  static Cache* const only = new Cache;
+  return *only;
+}
+
+// oneDNN frees through one function whatever the size was. Blocks of the cache start a page, few others do.
+static void give_back(void* block) {
+  const bool page = reinterpret_cast<uintptr_t>(block) % 4096 == 0;
+  if (!page || !cache().give(block)) c10::free_cpu(block);
+}
+
+class CpuAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    void* block = bytes >= kLarge ? cache().take(rounded(bytes)) : nullptr;
+    if (block == nullptr) block = c10::alloc_cpu(bytes);  // throws when there is none
+    return {block, block, give_back, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return give_back; }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+
+void install_cpu_allocator() { c10::SetCPUAllocator(new CpuAllocator, /*priority=*/1); }
+CpuMemory cpu_memory() { return cache().memory(); }
+void reset_cpu_memory_peak() { cache().reset_peak(); }
+
+}  // namespace palm
