@@ -1,30 +1,206 @@
 #include "kernels/token-log-prob.h"
 
+#include <ATen/core/Reduction.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>
 
+#include "kernels/dispatch.h"
+
 namespace palm {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kPiece = int64_t{1} << 25;  // logits at a time: 64 MiB of bfloat16
+
+// each(first row, rows) over all rows, in pieces.
+template <class Each>
+static void for_pieces(int64_t rows, int64_t width, const Each& each) {
+  const int64_t step = std::max<int64_t>(1, kPiece / std::max<int64_t>(width, 1));
+  for (int64_t first = 0; first < rows; first += step) each(first, std::min(step, rows - first));
+}
+
+// Rows of the head's answers, and what the kernels say of them.
+struct LogitRows {
+  Tensor target;             // [M]
+  Tensor log_prob, entropy;  // [M] float32
+  Tensor lse;                // [M] float32
+  float inverse_temperature;
+
+  LogitRows(const Tensor& hidden, const Tensor& wanted, double temperature)
+      : target(wanted.contiguous()),
+        log_prob(at::empty({hidden.size(0)}, hidden.options().dtype(at::kFloat))),
+        entropy(at::empty_like(log_prob)),
+        lse(at::empty_like(log_prob)),
+        inverse_temperature(static_cast<float>(1 / temperature)) {}
+
+  void read(const Kernels& kernels, const Tensor& logits, int64_t first) const {
+    const LogProbArgs args{logits.const_data_ptr(),
+                           target.const_data_ptr<int64_t>() + first,
+                           log_prob.mutable_data_ptr<float>() + first,
+                           entropy.mutable_data_ptr<float>() + first,
+                           lse.mutable_data_ptr<float>() + first,
+                           logits.size(1),
+                           inverse_temperature};
+    launch(kernels, kernels.log_prob, args, logits.size(0), grain_of(logits.size(1)));
+  }
+
+  // logits ← their gradient.
+  void differentiate(const Kernels& kernels, const Tensor& logits, int64_t first, const float* dlog_prob,
+                     const float* dentropy) const {
+    const LogProbGradArgs args{logits.mutable_data_ptr(),
+                               target.const_data_ptr<int64_t>() + first,
+                               lse.const_data_ptr<float>() + first,
+                               entropy.const_data_ptr<float>() + first,
+                               dlog_prob + first,
+                               dentropy ? dentropy + first : nullptr,
+                               logits.size(1),
+                               inverse_temperature};
+    launch(kernels, kernels.log_prob_grad, args, logits.size(0), grain_of(logits.size(1)));
+  }
+};
+
+// Gradients of hidden and embedding, gathered piece by piece from those of the logits.
+class HeadGrad {
+ public:
+  HeadGrad(const Tensor& hidden, const Tensor& embedding, bool wants_hidden, bool wants_embedding)
+      : hidden_(hidden), embedding_(embedding) {
+    if (wants_hidden) dhidden = at::empty_like(hidden);
+    if (wants_embedding) dembedding_ = at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
+  }
+
+  void add(const Tensor& dlogits, int64_t first) {
+    const int64_t rows = dlogits.size(0);
+    if (dhidden.defined()) {
+      Tensor place = dhidden.narrow(0, first, rows);
+      at::mm_out(place, dlogits, embedding_);
+    }
+    if (!dembedding_.defined()) return;
+    const Tensor read = hidden_.narrow(0, first, rows);
+    if (read.scalar_type() == at::kFloat)
+      dembedding_.addmm_(dlogits.t(), read);
+    else
+      dembedding_.add_(at::mm(dlogits.t(), read));  // pieces are summed in float32
+  }
+
+  Tensor dembedding() const { return dembedding_.defined() ? dembedding_.to(embedding_.scalar_type()) : Tensor(); }
+  Tensor dhidden;
+
+ private:
+  const Tensor hidden_, embedding_;
+  Tensor dembedding_;
+};
+
+// --- log-probabilities
+// ------------------------------------------------------------------------------------------------------
+
+struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding,
+                               const Tensor& target, double temperature, const Kernels* kernels) {
+    const LogitRows rows(hidden, target, temperature);
+    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+      rows.read(*kernels, at::mm(hidden.narrow(0, first, count), embedding.t()), first);
+    });
+    ctx->save_for_backward({hidden, embedding, rows.target, rows.lse});
+    ctx->saved_data["entropy"] = rows.entropy;
+    ctx->saved_data["temperature"] = temperature;
+    ctx->saved_data["kernels"] = reinterpret_cast<int64_t>(kernels);
+    return {rows.log_prob, rows.entropy};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &embedding = saved[1];
+    const Kernels& kernels = *reinterpret_cast<const Kernels*>(ctx->saved_data["kernels"].toInt());
+    LogitRows rows(hidden, saved[2], ctx->saved_data["temperature"].toDouble());
+    rows.lse = saved[3];
+    rows.entropy = ctx->saved_data["entropy"].toTensor();
+    const Tensor dlog_prob = grads[0].contiguous(), dentropy = grads[1].contiguous();
+    HeadGrad grad(hidden, embedding, ctx->needs_input_grad(0), ctx->needs_input_grad(1));
+    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+      const Tensor logits = at::mm(hidden.narrow(0, first, count), embedding.t());
+      rows.differentiate(kernels, logits, first, dlog_prob.const_data_ptr<float>(), dentropy.const_data_ptr<float>());
+      grad.add(logits, first);
+    });
+    return {grad.dhidden, grad.dembedding(), Tensor(), Tensor(), Tensor()};
+  }
+};
 
 static Tensor entropy_of(const Tensor& log_softmax) { return -(log_softmax.exp() * log_softmax).sum(-1); }
 
 // log p is −inf where a logit is: p log p is 0 there, not NaN.
 Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30)); }
 
-TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
-  constexpr int64_t kPiece = 4096;
+static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target,
+                              double temperature) {
   std::vector<Tensor> log_probs, entropies;
-  for (int64_t start = 0; start < hidden.size(0); start += kPiece) {
-    const int64_t rows = std::min(kPiece, hidden.size(0) - start);
-    Tensor logits = at::linear(hidden.narrow(0, start, rows), embedding);
+  for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+    Tensor logits = at::linear(hidden.narrow(0, first, count), embedding);
     if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
     const Tensor log_softmax = at::log_softmax(logits / temperature, -1);
-    log_probs.push_back(log_softmax.gather(1, target.narrow(0, start, rows).unsqueeze(1)).squeeze(1));
+    log_probs.push_back(log_softmax.gather(1, target.narrow(0, first, count).unsqueeze(1)).squeeze(1));
     entropies.push_back(entropy_of(log_softmax));
-  }
+  });
+  if (log_probs.empty()) return {hidden.sum(-1), hidden.sum(-1)};  // no rows
   return {at::cat(log_probs), at::cat(entropies)};
+}
+
+TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
+  const Kernels* const kernels = kernels_for(hidden);
+  if (!kernels) return reference(hidden, embedding, target, temperature);
+  const variable_list out = TokenLogProbNode::apply(hidden.contiguous(), embedding, target, temperature, kernels);
+  return {out[0], out[1]};
+}
+
+// --- cross entropy
+// ----------------------------------------------------------------------------------------------------------
+
+struct CrossEntropyNode : torch::autograd::Function<CrossEntropyNode> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding, const Tensor& target,
+                        const Kernels* kernels, bool record) {
+    const LogitRows rows(hidden, target, /*temperature=*/1);
+    HeadGrad grad(hidden, embedding, record && hidden.requires_grad(), record && embedding.requires_grad());
+    const Tensor down = at::full({hidden.size(0)}, -1.0, rows.log_prob.options());  // ∂ loss / ∂ log_prob
+    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+      const Tensor logits = at::mm(hidden.narrow(0, first, count), embedding.t());
+      rows.read(*kernels, logits, first);
+      if (!record) return;
+      rows.differentiate(*kernels, logits, first, down.const_data_ptr<float>(), nullptr);
+      grad.add(logits, first);
+    });
+    if (record) ctx->save_for_backward({grad.dhidden, grad.dembedding()});
+    return -rows.log_prob.sum();
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list ready = ctx->get_saved_variables();
+    const auto scaled = [&](const Tensor& grad) {
+      return grad.defined() ? grad * grads[0].to(grad.scalar_type()) : grad;
+    };
+    return {scaled(ready[0]), scaled(ready[1]), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& embedding, const Tensor& target) {
+  if (const Kernels* const kernels = kernels_for(hidden)) {
+    const bool record = at::GradMode::is_enabled() && (hidden.requires_grad() || embedding.requires_grad());
+    return CrossEntropyNode::apply(hidden.contiguous(), embedding, target, kernels, record);
+  }
+  Tensor logits = at::linear(hidden, embedding);
+  if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
+  constexpr int64_t kIgnored = -1;
+  return at::cross_entropy_loss(logits, target.clamp_min(kIgnored), {}, at::Reduction::Sum, kIgnored);
 }
 
 }  // namespace palm
