@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the addon against several releases of libtorch: `scripts/compile-matrix.sh FOLDER [VERSION...]`. The wheels are
 # fetched with pip into FOLDER, of which only the headers and the libraries that are linked are unpacked; nothing is loaded.
+# They are CUDA builds: where there is nvcc, the CUDA kernels are compiled too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "${1:?folder for wheels and builds}")
@@ -14,7 +15,7 @@ for version in "$@"; do
     python3 - "$folder"/wheels/torch-"$version"-*.whl "$torch" << 'PYTHON'
 import sys, zipfile
 wheel = zipfile.ZipFile(sys.argv[1])
-libraries = {"torch/version.py"} | {f"torch/lib/lib{name}.so" for name in ("c10", "torch_cpu", "torch_cuda")}
+libraries = {"torch/version.py"} | {f"torch/lib/lib{name}.so" for name in ("c10", "c10_cuda", "torch_cpu", "torch_cuda")}
 wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith("torch/include/") or name in libraries])
 PYTHON
     rm "$folder"/wheels/torch-"$version"-*.whl
@@ -22,6 +23,7 @@ PYTHON
   start=$SECONDS
   node_modules/.bin/cmake-js build --log-level error --out "$folder/build-$version" --parallel "$(nproc)" \
     "--CDLIBTORCH=$torch/torch" > "$folder/$version.log" 2>&1 || { grep -E 'error|warning' "$folder/$version.log"; exit 1; }
+  kernels=$([ -e "$folder/build-$version/Release/libpalm-cuda.so" ] && echo with || echo without)
   echo "$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/torch/version.py"): compiled and linked in $((SECONDS - start)) s," \
-    "$(grep -c 'warning:' "$folder/$version.log" || true) warnings"
+    "$kernels CUDA kernels, $(grep -c 'warning:' "$folder/$version.log" || true) warnings"
 done

@@ -23,6 +23,7 @@ try {
   await prebuildify({ cwd: root, napi: true, nodeGyp: join(root, 'scripts/cmake-js-shim.mjs') });
   // It moves the addon out of the build folder, where this clone loads it from.
   copyFileSync(join(folder, 'palm-rlhf.node'), join(root, 'build/Release/palm.node'));
+  rmSync(join(folder, 'libpalm-cuda.so'), { force: true }); // CUDA kernels come from clones that have nvcc
   // Its own option would strip libpalm.so in the build folder, under the feet of whoever has it loaded.
   const files = readdirSync(folder);
   execFileSync('strip', ['--strip-all', ...files], { cwd: folder });

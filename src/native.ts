@@ -135,6 +135,8 @@ export interface Native {
     float32Precision: string;
     cudaDevices: number;
   };
+  /** Of a machine with a GPU: whether our own kernels run there, and which attention libtorch chooses for a dtype. */
+  cudaInfo(): Promise<{ ownKernels: boolean; float32Attention: string; bfloat16Attention: string }>;
   cancelCreate(): CancelHandle;
   cancel(handle: CancelHandle): void;
   /** Computes with the fused kernels, or with the ATen references beside them. For the whole process. */

@@ -47,6 +47,8 @@ describe('palm doctor', () => {
     expect(report.cpu.threads).toBeGreaterThan(0);
     expect(report.memory.total).toBeGreaterThan(report.memory.free);
     expect(report.gpu.cudaDevices).toBeGreaterThanOrEqual(0);
+    const fused = report.gpu.cudaDevices ? expect.stringMatching(/^(cudnn|flash|efficient)$/) : undefined;
+    expect(report.gpu.attention?.bfloat16).toEqual(fused);
     expect(process.exitCode).toBeUndefined();
   });
 
@@ -55,6 +57,20 @@ describe('palm doctor', () => {
     const column = (name: string) => lines.find((line) => line.startsWith(name))?.match(/^\S+ {2,}/)?.[0].length;
     expect(column('palm-rlhf')).toBeGreaterThan(0);
     expect(column('libtorch')).toBe(column('palm-rlhf'));
+  });
+
+  it('warns of a GPU that is slower than it could be', async () => {
+    const { examine, format } = await import('../src/cli/doctor.ts');
+    const report = await examine();
+    const on = (gpu: Partial<DoctorReport['gpu']>) => format({ ...report, gpu: { ...report.gpu, ...gpu } });
+    const attention = { float32: 'efficient', bfloat16: 'cudnn' };
+    expect(on({ ownKernels: true, attention })).toMatch(
+      /own kernels +yes\n +attention +cudnn in bfloat16, efficient in .*$/,
+    );
+    expect(on({ ownKernels: false, attention })).toMatch(
+      /\n\nThe addon has no CUDA kernels .*`npm run build:native`\.$/,
+    );
+    expect(on({ ownKernels: true, attention: { ...attention, bfloat16: 'math' } })).toContain('no fused attention');
   });
 
   it('says what to do, with exit code 1, where there is no libtorch', async () => {

@@ -1,7 +1,8 @@
-// palm.node: opens libtorch by absolute path, then libpalm.so beside itself, and returns what that exports.
+// palm.node: opens libtorch by absolute path, then libpalm.so beside itself, and returns what that exports. Where the
+// libtorch is a CUDA build and own CUDA kernels were compiled, libpalm-cuda.so follows.
 //
-// It links neither, so that Node can load it where no libtorch is found, to say so in a sentence. libpalm.so needs
-// libtorch_cpu.so and libc10.so by name only; they are satisfied because both are already in the process.
+// It links none of them, so that Node can load it where no libtorch is found, to say so in a sentence. What they need
+// of each other they name without a path; it is satisfied because it is already in the process.
 #include <dlfcn.h>
 #include <napi.h>
 #include <unistd.h>
@@ -37,12 +38,14 @@ void* open_or_fail(const Napi::Function& create_error, const std::string& path, 
   return library;
 }
 
-// A part that only a CUDA build has. The CPU works without it, so a failure is a warning.
-void open_if_present(Napi::Env env, const std::string& path) {
-  if (access(path.c_str(), R_OK) != 0 || dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return;
-  const std::string warning = "palm-rlhf goes on without CUDA: " + last_dl_error("");
+// A part that only a CUDA build has: whether it is there now. Much works without it, so a failure is a warning.
+bool open_if_present(Napi::Env env, const std::string& path, const char* without) {
+  if (access(path.c_str(), R_OK) != 0) return false;
+  if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
+  const std::string warning = std::string("palm-rlhf goes on without ") + without + ": " + last_dl_error("");
   Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   process.Get("emitWarning").As<Napi::Function>().Call(process, {Napi::String::New(env, warning)});
+  return false;
 }
 
 std::string own_folder() {
@@ -65,13 +68,14 @@ Napi::Value load(const Napi::CallbackInfo& call) {
   const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";
   open_or_fail(create_error, lib + "libc10.so", other_libtorch);
   open_or_fail(create_error, lib + "libtorch_cpu.so", other_libtorch);
-  open_if_present(call.Env(), lib + "libtorch_cuda.so");
-  open_if_present(call.Env(), lib + "libtorch.so");
+  const bool cuda = open_if_present(call.Env(), lib + "libtorch_cuda.so", "CUDA");
+  open_if_present(call.Env(), lib + "libtorch.so", "libtorch.so");
 
   const char* rebuild = "It was compiled for libtorch " LIBTORCH_VERSION
                         "; reinstall palm-rlhf, or in a clone run `npm run build:native`.";
   const std::string palm = own_folder() + "/libpalm.so";
   void* library = open_or_fail(create_error, palm, rebuild);
+  if (cuda) open_if_present(call.Env(), own_folder() + "/libpalm-cuda.so", "its own CUDA kernels");
   auto palm_register = reinterpret_cast<Register>(dlsym(library, "palm_register"));
   if (palm_register == nullptr) fail(create_error, palm, last_dl_error(palm), rebuild);
   return Napi::Value(call.Env(), palm_register(call.Env(), create_error));

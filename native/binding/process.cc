@@ -7,6 +7,7 @@
 
 #include "binding/rows.h"
 #include "kernels/dispatch.h"
+#include "kernels/library-attention.h"
 
 namespace palm::binding {
 
@@ -30,6 +31,19 @@ static Info info() {
           at::detail::getCUDAHooks().deviceCount()};
 }
 
+struct CudaInfo {
+  bool own_kernels;
+  std::string float32_attention, bfloat16_attention;
+};
+PALM_FIELDS(CudaInfo, PALM_FIELD(own_kernels), PALM_FIELD(float32_attention), PALM_FIELD(bfloat16_attention));
+
+static CudaInfo cuda_info() {
+  const auto attention = [](at::ScalarType dtype) {
+    return attention_backend_name(at::TensorOptions(dtype).device(at::kCUDA));
+  };
+  return {cuda_kernels_loaded(), attention(at::kFloat), attention(at::kBFloat16)};
+}
+
 static Napi::Value dispose(const Napi::CallbackInfo& info) {
   if (HandleBase* const handle = HandleBase::unwrap(info[0])) handle->dispose(info.Env());
   return info.Env().Undefined();
@@ -51,6 +65,7 @@ void process_rows(Table& table) {
   table.raw("dispose", dispose);
   table.now<&memory>("memory");
   table.now<&info>("info");
+  table.job<&cuda_info>("cudaInfo");
   table.raw("cancelCreate", cancel_create);
   table.now<&cancel>("cancel");
   table.job<&use_kernels>("useKernels");

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/dispatch.h"
+#include "kernels/library-attention.h"
 
 namespace palm {
 
@@ -35,7 +36,8 @@ static void for_tasks(const Kernels& kernels, const AttentionArgs& args, const T
   });
 }
 
-Tensor attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out) {
+AttentionState attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out) {
+  if (!kernels.attention) return library_attention_forward(rows, out);
   const Tensor lse = at::empty({rows.query.size(0), rows.heads}, out.options().dtype(at::kFloat));
   const AttentionArgs args = attention_args(rows, out, lse);
   for_tasks(kernels, args, out, [&](int64_t begin, int64_t end, float* scratch) {
@@ -43,12 +45,15 @@ Tensor attention_forward(const Kernels& kernels, const AttentionRows& rows, cons
     own.scratch = scratch;
     kernels.attention(own, begin, end);
   });
-  return lse;
+  AttentionState state;
+  state.lse = lse;
+  return state;
 }
 
-void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out, const Tensor& lse,
-                        const Tensor& dout, const AttentionRows& grad) {
-  const AttentionArgs args = attention_args(rows, out, lse);
+void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out,
+                        const AttentionState& state, const Tensor& dout, const AttentionRows& grad) {
+  if (!kernels.attention) return library_attention_backward(rows, out, state, dout, grad);
+  const AttentionArgs args = attention_args(rows, out, state.lse);
   const auto pieces = [&] {
     return at::empty({args.batch, args.groups, args.time, args.head}, out.options().dtype(at::kFloat));
   };

@@ -1,6 +1,8 @@
 // Fused causal multi-query attention with its gradient; model/attention.h is the reference, which also serves masks,
 // caches and dropout.
 #pragma once
+#include <ATen/SDPBackend.h>
+
 #include "base/tensor.h"
 #include "kernels/kernels.h"
 
@@ -14,11 +16,20 @@ struct AttentionRows {
   int64_t batch, heads;
 };
 
-// Writes out [B·T, HK]; gives the logsumexp of every query's scores [B·T, H] float32.
-Tensor attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out);
+// What the backward pass needs besides the rows and the output.
+struct AttentionState {
+  Tensor lse;  // float32 logsumexp of every query's scores: [B·T, H] of our kernel, [B, H, T] or longer of libtorch's
+  // Of libtorch's kernels only: which one it was, its random state, and whether it read one head of keys or H copies.
+  at::SDPBackend backend = at::SDPBackend::error;
+  Tensor seed, offset;
+  bool shared_keys = true;
+};
+
+// Writes out [B·T, HK].
+AttentionState attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out);
 
 // Writes the gradients of query, key and value into `grad`, which is laid out like `rows`.
-void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out, const Tensor& lse,
-                        const Tensor& dout, const AttentionRows& grad);
+void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out,
+                        const AttentionState& state, const Tensor& dout, const AttentionRows& grad);
 
 }  // namespace palm

@@ -9,11 +9,11 @@
 
 namespace palm {
 
-struct CpuTables {
-  const Kernels *float32, *bfloat16;
+struct Tables {
+  const Kernels *float32 = nullptr, *bfloat16 = nullptr;
 };
 
-static CpuTables cpu_tables() {
+static Tables cpu_tables() {
 #ifdef PALM_X86
   const std::string capability = at::get_cpu_capability();
   __builtin_cpu_init();
@@ -25,6 +25,11 @@ static CpuTables cpu_tables() {
   return {&cpu::plain::float32, &cpu::plain::bfloat16};
 }
 
+static Tables cuda_tables;  // written while the addon is being loaded, before the first job
+
+void register_cuda_kernels(const Kernels& float32, const Kernels& bfloat16) { cuda_tables = {&float32, &bfloat16}; }
+bool cuda_kernels_loaded() { return cuda_tables.float32 != nullptr; }
+
 // Jobs run one after the other, but the switch is also read where a worker asks what is in use.
 static std::atomic<bool> in_use = true;
 
@@ -32,10 +37,11 @@ void use_kernels(bool on) { in_use = on; }
 bool kernels_in_use() { return in_use; }
 
 const Kernels* kernels_for(const Tensor& tensor) {
-  static const CpuTables cpu = cpu_tables();
-  if (!in_use || !tensor.is_cpu()) return nullptr;
-  if (tensor.scalar_type() == at::kFloat) return cpu.float32;
-  if (tensor.scalar_type() == at::kBFloat16) return cpu.bfloat16;
+  static const Tables cpu = cpu_tables();
+  if (!in_use || !(tensor.is_cpu() || tensor.is_cuda())) return nullptr;
+  const Tables& tables = tensor.is_cpu() ? cpu : cuda_tables;
+  if (tensor.scalar_type() == at::kFloat) return tables.float32;
+  if (tensor.scalar_type() == at::kBFloat16) return tables.bfloat16;
   return nullptr;
 }
 

@@ -34,7 +34,7 @@ struct Activations {
   LayerNormed norm;  // y [M, D]
   Tensor projected;  // [M, HK + 2K + 2F], queries and keys turned
   Tensor mixed;      // [M, HK + F]
-  Tensor lse;        // [M, H]
+  AttentionState attention;
 };
 
 static Tensor ff_of(const BlockShape& shape, const Tensor& mixed) { return mixed.narrow(1, shape.queries(), shape.ff); }
@@ -46,7 +46,8 @@ static Activations activations(const FusedBlock& self, const BlockShape& shape, 
   if (self.adapters) now.projected.narrow(1, 0, shape.attended()).add_(self.adapters->input(now.norm.y));
   rotate_rows(self.kernels, now.projected, self.rotary, shape.heads, /*inverse=*/false);
   now.mixed = at::empty({x.size(0), shape.queries() + shape.ff}, x.options());
-  now.lse = attention_forward(self.kernels, shape.attention(now.projected), now.mixed.narrow(1, 0, shape.queries()));
+  now.attention =
+      attention_forward(self.kernels, shape.attention(now.projected), now.mixed.narrow(1, 0, shape.queries()));
   swiglu_forward(self.kernels, shape.gates(now.projected), ff_of(shape, now.mixed));
   return now;
 }
@@ -148,7 +149,7 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
 
   const Tensor dprojected = at::empty_like(now.projected);
   swiglu_backward(self.kernels, shape.gates(now.projected), ff_of(shape, dmixed), shape.gates(dprojected));
-  attention_backward(self.kernels, shape.attention(now.projected), attended, now.lse, dattended,
+  attention_backward(self.kernels, shape.attention(now.projected), attended, now.attention, dattended,
                      shape.attention(dprojected));
   rotate_rows(self.kernels, dprojected, self.rotary, shape.heads, /*inverse=*/true);
 

@@ -14,7 +14,7 @@ AdamW::AdamW(ParameterList parameters, const AdamWOptions& options)
 static void fused_step(const Kernels& kernels, const Tensor& parameter, const Tensor& gradient, AdamWArgs args) {
   args.parameter = parameter.mutable_data_ptr();
   args.gradient = gradient.const_data_ptr();
-  launch(kernels.adam_w, args, parameter.numel(), grain_of(1));
+  launch(kernels, kernels.adam_w, args, parameter.numel(), grain_of(1));
   parameter.unsafeGetTensorImpl()->bump_version();  // autograd sees no write through a pointer
 }
 

@@ -8,6 +8,17 @@ import { addon } from '../native.ts';
 import { libtorchInUse } from './libtorch.ts';
 import { type Row, table } from './table.ts';
 
+/** `cudaDevices` is what libtorch can use, `devices` what the driver reports. */
+interface Gpu {
+  cudaDevices?: number;
+  devices: string[];
+  driver: string | undefined;
+  /** Whether the addon was compiled with CUDA kernels of its own. */
+  ownKernels?: boolean;
+  /** What libtorch computes attention with: `cudnn`, `flash`, `efficient`, or `math`, which is slow. */
+  attention?: { float32: string; bfloat16: string };
+}
+
 /** Everything that `palm doctor --json` prints. Sizes are in bytes. */
 export interface DoctorReport {
   ok: boolean;
@@ -24,8 +35,7 @@ export interface DoctorReport {
     float32Precision?: string;
   };
   memory: { total: number; free: number; limit: number | undefined };
-  /** `cudaDevices` is what libtorch can use, `devices` what the driver reports. */
-  gpu: { cudaDevices?: number; devices: string[]; driver: string | undefined };
+  gpu: Gpu;
 }
 
 /** The `doctor` command. It sets exit code 1 when the addon or libtorch cannot be loaded. */
@@ -33,15 +43,15 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('print versions, hardware and where libtorch was looked for')
     .option('--json', 'print JSON')
-    .action(({ json = false }: { json?: boolean }) => {
-      const report = examine();
+    .action(async ({ json = false }: { json?: boolean }) => {
+      const report = await examine();
       console.log(json ? JSON.stringify(report, null, 2) : format(report));
       if (!report.ok) process.exitCode = 1;
     });
 }
 
 /** Looks at everything; never throws for something that is missing. */
-export function examine(): DoctorReport {
+export async function examine(): Promise<DoctorReport> {
   const report: DoctorReport = {
     ok: false,
     versions: {
@@ -59,6 +69,10 @@ export function examine(): DoctorReport {
     const { threads, cpuCapability, float32Precision, cudaDevices } = addon().info();
     Object.assign(report.cpu, { threads, capability: cpuCapability, float32Precision });
     report.gpu.cudaDevices = cudaDevices;
+    if (cudaDevices > 0) {
+      const { ownKernels, float32Attention, bfloat16Attention } = await addon().cudaInfo();
+      Object.assign(report.gpu, { ownKernels, attention: { float32: float32Attention, bfloat16: bfloat16Attention } });
+    }
     report.ok = true;
   } catch (error) {
     report.problem = error instanceof Error ? error.message : String(error);
@@ -95,7 +109,7 @@ function memoryLimit(): number | undefined {
 }
 
 /** What the NVIDIA driver says, through nvidia-smi or else /proc. */
-function gpus(): { devices: string[]; driver: string | undefined } {
+function gpus(): Gpu {
   const driver = read('/proc/driver/nvidia/version').match(/Kernel Module.*?(\d+\.[\d.]+)/)?.[1];
   const query = ['--query-gpu=name,memory.total', '--format=csv,noheader'];
   const { status, stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8', timeout: 10_000 });
@@ -110,8 +124,8 @@ function read(path: string): string {
   }
 }
 
-/** The report as aligned lines in sections. */
-function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport): string {
+/** The report as aligned lines in sections, then what to do. */
+export function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport): string {
   const gigabytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const rows: Row[] = [
     ['palm-rlhf', versions.palm],
@@ -133,6 +147,25 @@ function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport)
     ['gpu', gpu.devices.join('; ') || 'none'],
     ['  driver', gpu.driver],
     ['  usable by libtorch', gpu.cudaDevices],
+    ['  own kernels', gpu.ownKernels === undefined ? undefined : gpu.ownKernels ? 'yes' : 'no'],
+    ['  attention', gpu.attention && `${gpu.attention.bfloat16} in bfloat16, ${gpu.attention.float32} in float32`],
   ];
-  return problem === undefined ? table(rows) : `${table(rows)}\n\n${problem}`;
+  return [table(rows), ...(problem === undefined ? advice(gpu) : [problem])].join('\n\n');
+}
+
+/** What makes the GPU slower than it could be. */
+function advice({ ownKernels, attention }: Gpu): string[] {
+  const found: string[] = [];
+  if (ownKernels === false) {
+    found.push(
+      'The addon has no CUDA kernels of its own. In a clone, install nvcc, delete build/ and run `npm run build:native`.',
+    );
+  }
+  if (attention?.bfloat16 === 'math') {
+    found.push(
+      'libtorch has no fused attention for this GPU in bfloat16, so that training and scoring are slow. It needs compute\n' +
+        'capability 8.0 or later, and its own cuDNN: check that no other one comes first on LD_LIBRARY_PATH.',
+    );
+  }
+  return found;
 }

@@ -1,0 +1,22 @@
+#include "kernels/cuda/table.h"
+
+#include "kernels/dispatch.h"
+
+namespace palm::cuda {
+
+template <class T>
+static constexpr Kernels kTable = {.layer_norm = layer_norm<T>,
+                                   .layer_norm_grad = layer_norm_grad<T>,
+                                   .rotate = rotate<T>,
+                                   .swiglu = swiglu<T>,
+                                   .swiglu_grad = swiglu_grad<T>,
+                                   .log_prob = log_prob<T>,
+                                   .log_prob_grad = log_prob_grad<T>,
+                                   .adam_w = adam_w<T>,
+                                   .partial_sums = kPartialSums};
+
+static const struct Register {
+  Register() { register_cuda_kernels(kTable<float>, kTable<BFloat16>); }
+} at_load;
+
+}  // namespace palm::cuda

@@ -1,0 +1,36 @@
+// The kernels of CUDA, each in a .cu file beside its reference, instantiated there for both dtypes. Attention has none
+// of its own here: libtorch's fused kernels compute it (kernels/library-attention.h).
+#pragma once
+#include <cuda_bf16.h>
+
+#include "kernels/kernels.h"
+
+namespace palm::cuda {
+
+using BFloat16 = __nv_bfloat16;
+
+template <class T>
+void layer_norm(const LayerNormArgs& args, int64_t begin, int64_t end);
+template <class T>
+void layer_norm_grad(const LayerNormGradArgs& args, int64_t begin, int64_t end);
+template <class T>
+void rotate(const RotateArgs& args, int64_t begin, int64_t end);
+template <class T>
+void swiglu(const SwigluArgs& args, int64_t begin, int64_t end);
+template <class T>
+void swiglu_grad(const SwigluGradArgs& args, int64_t begin, int64_t end);
+template <class T>
+void log_prob(const LogProbArgs& args, int64_t begin, int64_t end);
+template <class T>
+void log_prob_grad(const LogProbGradArgs& args, int64_t begin, int64_t end);
+template <class T>
+void adam_w(const AdamWArgs& args, int64_t begin, int64_t end);
+
+#define PALM_CUDA_KERNEL(name, Args)                        \
+  template void name<float>(const Args&, int64_t, int64_t); \
+  template void name<BFloat16>(const Args&, int64_t, int64_t)
+
+// Blocks over which a reduction over rows is spread: a fixed number, so that sums are the same on every GPU.
+constexpr int64_t kPartialSums = 512;
+
+}  // namespace palm::cuda

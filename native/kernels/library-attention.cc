@@ -1,0 +1,183 @@
+#include "kernels/library-attention.h"
+
+#include <ATen/ops/_fused_sdp_choice.h>
+#include <ATen/ops/_scaled_dot_product_cudnn_attention.h>
+#include <ATen/ops/_scaled_dot_product_cudnn_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+
+#include <limits>
+#include <tuple>
+#include <utility>
+
+namespace palm {
+
+using at::SDPBackend;
+
+// As libtorch wants them: [B, H, T, K] views of the rows. Keys and values have one head, or where a backend knows no
+// multi-query attention, the same one H times.
+struct Heads {
+  Tensor query, key, value;
+};
+
+static Tensor heads_of(const Tensor& rows, int64_t batch, int64_t heads) {
+  return rows.view({batch, rows.size(0) / batch, heads, rows.size(1) / heads}).transpose(1, 2);
+}
+
+static Heads heads_of(const AttentionRows& rows) {
+  return {heads_of(rows.query, rows.batch, rows.heads), heads_of(rows.key, rows.batch, 1),
+          heads_of(rows.value, rows.batch, 1)};
+}
+
+static Heads repeated(const Heads& heads) {
+  const auto each = [&](const Tensor& x) { return x.expand({-1, heads.query.size(1), -1, -1}); };
+  return {heads.query, each(heads.key), each(heads.value)};
+}
+
+// Queries come scaled, so the scale here is 1; dropout is never asked for.
+static SDPBackend choice(const Heads& heads) {
+  const bool shared = heads.query.size(1) != heads.key.size(1);
+  return static_cast<SDPBackend>(at::_fused_sdp_choice(heads.query, heads.key, heads.value, /*attn_mask=*/{},
+                                                       /*dropout_p=*/0.0, /*is_causal=*/true, /*scale=*/1.0,
+                                                       /*enable_gqa=*/shared));
+}
+
+// Fused kernels move 16 bytes at a time.
+static bool aligned(const Tensor& x) {
+  const int64_t pack = 16 / static_cast<int64_t>(x.element_size());
+  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && x.stride(2) % pack == 0 && x.size(3) % 8 == 0;
+}
+
+static SDPBackend choose(Heads& heads) {
+  if (!aligned(heads.query) || !aligned(heads.key) || !aligned(heads.value)) return SDPBackend::math;
+  const SDPBackend first = choice(heads);
+  if (first == SDPBackend::cudnn_attention || first == SDPBackend::flash_attention) return first;
+  const Heads other = repeated(heads);
+  const SDPBackend second = choice(other);
+  if (second != SDPBackend::math) heads = other;
+  return second;
+}
+
+// --- plain products, in float32
+// ---------------------------------------------------------------------------------------
+
+static Tensor scores(const Heads& heads) {
+  const Tensor all = at::matmul(heads.query.to(at::kFloat), heads.key.to(at::kFloat).transpose(-2, -1));
+  const Tensor hidden = at::ones({all.size(2), all.size(3)}, all.options().dtype(at::kBool)).triu(1);
+  return all.masked_fill(hidden, -std::numeric_limits<double>::infinity());
+}
+
+static std::pair<Tensor, Tensor> math_forward(const Heads& heads) {
+  const Tensor score = scores(heads), lse = score.logsumexp(-1);
+  return {at::matmul((score - lse.unsqueeze(-1)).exp(), heads.value.to(at::kFloat)), lse};
+}
+
+// dV = Pᵀ dO,  dS = P (dO Vᵀ − Σ dO · O),  dQ = dS K,  dK = dSᵀ Q.
+static Heads math_backward(const Heads& heads, const Tensor& out, const Tensor& lse, const Tensor& dout) {
+  const Tensor p = (scores(heads) - lse.unsqueeze(-1)).exp(), d = dout.to(at::kFloat);
+  const Tensor delta = (d * out.to(at::kFloat)).sum(-1, /*keepdim=*/true);
+  const Tensor dscore = p * (at::matmul(d, heads.value.to(at::kFloat).transpose(-2, -1)) - delta);
+  return {at::matmul(dscore, heads.key.to(at::kFloat)),
+          at::matmul(dscore.transpose(-2, -1), heads.query.to(at::kFloat)), at::matmul(p.transpose(-2, -1), d)};
+}
+
+// --- every backend
+// ----------------------------------------------------------------------------------------------------
+
+AttentionState library_attention_forward(const AttentionRows& rows, const Tensor& out) {
+  if (rows.query.size(0) == 0) return {};
+  Heads heads = heads_of(rows);
+  AttentionState state;
+  state.backend = choose(heads);
+  Tensor result;
+  switch (state.backend) {
+    case SDPBackend::cudnn_attention: {
+      const auto all = at::_scaled_dot_product_cudnn_attention(heads.query, heads.key, heads.value, /*attn_bias=*/{},
+                                                               /*compute_log_sumexp=*/true, 0.0, /*is_causal=*/true,
+                                                               /*return_debug_mask=*/false, /*scale=*/1.0);
+      result = std::get<0>(all);
+      state.lse = std::get<1>(all);
+      state.seed = std::get<6>(all);
+      state.offset = std::get<7>(all);
+      break;
+    }
+    case SDPBackend::flash_attention: {
+      const auto all = at::_scaled_dot_product_flash_attention(heads.query, heads.key, heads.value, 0.0,
+                                                               /*is_causal=*/true, /*return_debug_mask=*/false, 1.0);
+      result = std::get<0>(all);
+      state.lse = std::get<1>(all);
+      state.seed = std::get<6>(all);
+      state.offset = std::get<7>(all);
+      break;
+    }
+    case SDPBackend::efficient_attention:
+      std::tie(result, state.lse, state.seed, state.offset) =
+          at::_scaled_dot_product_efficient_attention(heads.query, heads.key, heads.value, /*attn_bias=*/{},
+                                                      /*compute_log_sumexp=*/true, 0.0, /*is_causal=*/true, 1.0);
+      break;
+    default:
+      std::tie(result, state.lse) = math_forward(heads);
+      state.backend = SDPBackend::math;
+  }
+  state.shared_keys = heads.key.size(1) == 1;
+  heads_of(out, rows.batch, rows.heads).copy_(result);
+  return state;
+}
+
+void library_attention_backward(const AttentionRows& rows, const Tensor& out, const AttentionState& state,
+                                const Tensor& dout, const AttentionRows& grad) {
+  if (rows.query.size(0) == 0) return;
+  const Heads one = heads_of(rows), heads = state.shared_keys ? one : repeated(one);
+  const Tensor o = heads_of(out, rows.batch, rows.heads), d = heads_of(dout, rows.batch, rows.heads);
+  const int64_t time = heads.query.size(2);
+  Heads found;
+  switch (state.backend) {
+    case SDPBackend::cudnn_attention:
+      std::tie(found.query, found.key, found.value) = at::_scaled_dot_product_cudnn_attention_backward(
+          d, heads.query, heads.key, heads.value, o, state.lse, state.seed, state.offset, /*attn_bias=*/{},
+          /*cum_seq_q=*/{}, /*cum_seq_k=*/{}, time, time, 0.0, /*is_causal=*/true, 1.0);
+      break;
+    case SDPBackend::flash_attention:
+      std::tie(found.query, found.key, found.value) = at::_scaled_dot_product_flash_attention_backward(
+          d, heads.query, heads.key, heads.value, o, state.lse, /*cum_seq_q=*/{}, /*cum_seq_k=*/{}, time, time, 0.0,
+          /*is_causal=*/true, state.seed, state.offset, 1.0);
+      break;
+    case SDPBackend::efficient_attention: {
+      const auto all = at::_scaled_dot_product_efficient_attention_backward(
+          d, heads.query, heads.key, heads.value, /*attn_bias=*/{}, o, state.lse, state.seed, state.offset, 0.0,
+          {true, true, true, false}, /*is_causal=*/true, 1.0);
+      std::tie(found.query, found.key, found.value) = std::tie(std::get<0>(all), std::get<1>(all), std::get<2>(all));
+      break;
+    }
+    default:
+      found = math_backward(heads, o, state.lse, d);
+  }
+  const auto summed = [](const Tensor& x) { return x.size(1) == 1 ? x : x.sum(1, /*keepdim=*/true); };
+  heads_of(grad.query, rows.batch, rows.heads).copy_(found.query);
+  heads_of(grad.key, rows.batch, 1).copy_(summed(found.key));
+  heads_of(grad.value, rows.batch, 1).copy_(summed(found.value));
+}
+
+std::string attention_backend_name(const at::TensorOptions& options) {
+  constexpr int64_t kTime = 256, kHeads = 8, kHead = 64;
+  const Tensor rows = at::empty({kTime, (kHeads + 2) * kHead}, options);
+  Heads heads = heads_of(AttentionRows{rows.narrow(1, 0, kHeads * kHead), rows.narrow(1, kHeads * kHead, kHead),
+                                       rows.narrow(1, (kHeads + 1) * kHead, kHead), /*batch=*/1, kHeads});
+  switch (choose(heads)) {
+    case SDPBackend::cudnn_attention:
+      return "cudnn";
+    case SDPBackend::flash_attention:
+      return "flash";
+    case SDPBackend::efficient_attention:
+      return "efficient";
+    default:
+      return "math";
+  }
+}
+
+}  // namespace palm

@@ -1,0 +1,17 @@
+// Causal multi-query attention through libtorch's own fused kernels, for devices without one of ours (CUDA): cuDNN,
+// FlashAttention or memory-efficient attention, whichever libtorch prefers here; else plain products.
+#pragma once
+#include <string>
+
+#include "kernels/causal-attention.h"
+
+namespace palm {
+
+AttentionState library_attention_forward(const AttentionRows& rows, const Tensor& out);
+void library_attention_backward(const AttentionRows& rows, const Tensor& out, const AttentionState& state,
+                                const Tensor& dout, const AttentionRows& grad);
+
+// What would compute attention for such tensors: cudnn, flash, efficient or math. A training shape is made up for it.
+std::string attention_backend_name(const at::TensorOptions& options);
+
+}  // namespace palm
