@@ -58,14 +58,14 @@ async function attempt(row, work) {
   try {
     await work();
   } catch (error) {
-    row.error = error.message;
     console.error(`${row.system}: ${error.message}`);
+    row.error = error.message.split('\n')[0];
   }
 }
 
 async function begin(row, workload, running) {
   const { program, mode } = systems[row.system];
-  const system = new System(program, { threads });
+  const system = new System(program, { threads, folder: workload.folder });
   running.set(row.system, system);
   const began = performance.now();
   const facts = await system.ask({ prepare: { ...workload, mode } });
@@ -95,7 +95,7 @@ async function prepareFiles(workload, folder) {
     gguf: join(folder, 'model.gguf'),
   });
   writeFileSync(workload.tokens, randomTokens(2 ** 20, model.numTokens));
-  const system = new System('palm-rlhf.mjs', { threads });
+  const system = new System('palm-rlhf.mjs', { threads, folder });
   await system.ask({ prepare: { ...workload, kind: 'weights' } });
   await system.end();
   const python = process.env.PALM_PEERS && join(process.env.PALM_PEERS, 'venv/bin/python');
@@ -113,7 +113,7 @@ function randomTokens(count, numTokens) {
   });
 }
 
-/** Marks rows whose first losses, or likeliest tokens in float32, are not the Python library's. */
+/** Gives rows their values, and marks those whose first losses, or likeliest tokens in float32, are not the Python library's. */
 function compare(rows, workload) {
   const reference = rows.find(({ system, losses, greedy }) => system === 'pytorch-default' && (losses ?? greedy));
   for (const row of reference ? rows : []) {
@@ -125,7 +125,10 @@ function compare(rows, workload) {
       row.agrees = row.greedy.join() === reference.greedy.join();
     }
   }
-  for (const row of rows) row.values = row.runs.map(units[workload.unit].value);
+  for (const row of rows) {
+    row.values = row.runs.map(units[workload.unit].value);
+    row.runs = row.runs.map(({ losses: _, ...run }) => run); // those of the first steps are kept
+  }
 }
 
 const names = positionals.length > 0 ? positionals : Object.keys(table ?? {});
@@ -138,6 +141,7 @@ if (unknown.length > 0 || table === undefined || !(pairs >= 1) || !(threads >= 1
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-benchmark-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // the systems end with their input
 for (const name of names) {
   const record = await measure(name, folder);
   showWorkload(name, table[name], record);

@@ -1,13 +1,23 @@
 /** From runs to tables: medians, ratios, the JSON that is kept and the Markdown that is read. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { claims, units, workloads } from './workloads.mjs';
 
-/** The machine that measures. */
+/** The machine that measures, as `palm doctor` sees it. */
 export function describe(device) {
-  const gpu = device === 'cpu' ? undefined : gpuName();
-  return { cpu: cpus()[0]?.model, cores: availableParallelism(), memoryGiB: Math.round(totalmem() / 2 ** 30), gpu };
+  const doctor = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+  const { cpu, libtorch } = JSON.parse(
+    execFileSync(process.execPath, [doctor, 'doctor', '--json'], { encoding: 'utf8' }),
+  );
+  return {
+    cpu: `${cpu.model} (${cpu.features.join(' ')})`,
+    cores: `${cpu.cores} cores`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    ...(device !== 'cpu' && { gpu: gpuName() }),
+    libtorch: `libtorch ${libtorch.version}+${libtorch.variant}`,
+  };
 }
 
 function gpuName() {
@@ -39,38 +49,31 @@ export function showWorkload(name, workload, record) {
   }
 }
 
-/** A workload as a table of strings, ratios against each of our own rows: above 1 we are faster or smaller. */
+/** A workload as a table of strings, ratios against each of our own rows: above 1 we are faster, or need less. */
 function rowsOf(workload, { rows }) {
-  const { less } = units[workload.unit];
+  const columns = columnsOf(workload, rows);
+  const missing = (row) => [row.system, '–', ...columns.slice(2, -1).map(() => ''), `missing: ${short(row.error)}`];
+  const cells = (row) => columns.map(([, cell]) => cell(row));
+  return [columns.map(([header]) => header), ...rows.map((row) => (row.values.length > 0 ? cells(row) : missing(row)))];
+}
+
+/** Headers, each with the cell that a row has under it. */
+function columnsOf({ unit, batch, length }, rows) {
+  const { less } = units[unit];
   const ours = rows.filter(({ system, values }) => system.startsWith('ours') && values.length > 0);
-  const header = [
-    'system',
-    'median',
-    '±',
-    'runs',
-    'CPU s / s',
-    'MiB',
-    ...ours.map(({ system }) => `${system} ×`),
-    'notes',
+  const compared = ours.length < rows.length ? ours : [];
+  const throughput = ({ values }) => number((1000 * batch * length) / median(values));
+  return [
+    ['system', ({ system }) => system],
+    ['median', ({ values }) => number(median(values))],
+    ['±', ({ values }) => (values.length > 1 ? number(deviation(values)) : '–')],
+    ...(unit === 'train' ? [['tokens/s', throughput]] : []),
+    ...compared.map((mine) => [`${mine.system} ×`, (row) => ratio(median(mine.values), median(row.values), less)]),
+    ['runs', ({ values }) => String(values.length)],
+    ['CPU s / s', busy],
+    ['MiB', memory],
+    ['notes', notes],
   ];
-  const body = rows.map((row) => {
-    if (row.values.length === 0)
-      return [row.system, '–', '', '', '', '', ...ours.map(() => ''), `missing: ${short(row.error)}`];
-    const middle = median(row.values);
-    const ratios = ours.map(({ values }) => ratio(median(values), middle, less));
-    const spread = row.values.length > 1 ? number(deviation(row.values)) : '–';
-    return [
-      row.system,
-      number(middle),
-      spread,
-      String(row.values.length),
-      busy(row),
-      memory(row),
-      ...ratios,
-      notes(row),
-    ];
-  });
-  return [header, ...body];
 }
 
 function busy({ runs }) {
@@ -82,10 +85,11 @@ function memory({ runs }) {
   return peaks.length === 0 ? '' : Math.round(Math.max(...peaks) / 2 ** 20).toString();
 }
 
-function notes({ agrees, firstSeconds, threads, error }) {
+function notes({ agrees, firstSeconds, threads, error, runs }) {
   const said = [];
+  const compiling = firstSeconds - median(runs.map(({ seconds, steps }) => seconds / steps));
   if (agrees !== undefined) said.push(agrees ? 'agrees' : 'DISAGREES');
-  if (firstSeconds > 5) said.push(`compiled in ${firstSeconds.toFixed(0)} s`);
+  if (compiling > 5) said.push(`compiled in ${compiling.toFixed(0)} s`);
   if (threads !== undefined) said.push(`${threads} ${threads === 1 ? 'thread' : 'threads'}`);
   if (error !== undefined) said.push(`stopped: ${short(error)}`);
   return said.join(', ');
@@ -132,7 +136,7 @@ function markdown(device, { machine, workloads: measured }) {
   const versions = Object.assign({}, ...names.flatMap((name) => measured[name].rows.map((row) => row.versions)));
   return [
     `# Measured on ${device === 'cpu' ? 'the CPU' : 'CUDA'}`,
-    `${Object.values(machine).join(' · ')}`,
+    Object.values(machine).join(' · '),
     Object.entries(versions)
       .map((entry) => entry.join(' '))
       .join(' · '),

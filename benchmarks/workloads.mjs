@@ -5,7 +5,7 @@ const tiny = shape('tiny', 256, 128, 4, 2);
 const small = shape('small', 256, 256, 4, 8, 32);
 const mid = shape('mid', 256, 512, 8, 8);
 
-/** Programs under systems/ with the mode that each is asked for. `peer` is the column it is compared in. */
+/** Programs under systems/ with the mode that each is asked for. `precision` says how closely its losses must agree. */
 export const systems = {
   'ours-fp32': { program: 'palm-rlhf.mjs', mode: 'float32', precision: 'float32' },
   'ours-bf16': { program: 'palm-rlhf.mjs', mode: 'bfloat16', precision: 'bfloat16' },
@@ -22,6 +22,8 @@ export const systems = {
 
 const ours = ['ours-fp32', 'ours-bf16'];
 const trainers = [...ours, 'pytorch-default', 'pytorch-compile', 'pytorch-tuned', 'pytorch-tuned-math'];
+/** Where every run is a process of its own, and compiles anew. */
+const compiledOnce = { 'pytorch-compile': 1, 'pytorch-tuned': 1, 'pytorch-tuned-math': 1 };
 const cached = [...ours, 'transformers-fp32', 'transformers-bf16', 'llama-cpp'];
 
 /** How a workload's runs become one number each, and which way is better. */
@@ -46,6 +48,10 @@ function decode(model, batch, more = {}) {
   return { kind: 'decode', unit: 'decode', model, batch, ...lengths, systems: [...cached, ...slow], ...more };
 }
 
+function share(of) {
+  return { kind: 'share', unit: 'share', of, steps: 16, systems: ours };
+}
+
 const batches = [1, 8, 16, 64, 256];
 const decodes = (model, more) =>
   Object.fromEntries(batches.map((batch) => [`decode-${model.name}-${batch}`, decode(model, batch, more)]));
@@ -60,7 +66,9 @@ const cpu = {
     ...{ kind: 'ppo', unit: 'ppo', model: small, prompts: 64, fewPrompts: 8, promptLength: 32, newTokens: 128 },
     ...{ minibatch: 16, systems: [...ours, 'pytorch-default', 'trl-grpo-fp32', 'trl-grpo-bf16'] },
   },
-  'loss-head': train(shape('head', 32768, 512, 1, 8), 8, 512, 1, { optimizer: false, lossSteps: 2 }),
+  'loss-head': train(shape('head', 32768, 512, 1, 8), 8, 512, 1, {
+    ...{ optimizer: false, lossSteps: 2, systems: [...ours, 'pytorch-default', 'pytorch-tuned'] },
+  }),
   start: {
     kind: 'start',
     unit: 'start',
@@ -69,9 +77,10 @@ const cpu = {
     fresh: true,
     systems: [...cached, 'pytorch-default'],
   },
-  memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true }),
-  'share-step-small': { ...train(small, 4, 256, 8), kind: 'share', unit: 'share', of: 'step', systems: ours },
-  'share-token-small': { ...decode(small, 1), kind: 'share', unit: 'share', of: 'token', systems: ours },
+  memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true, runs: compiledOnce }),
+  'share-step': { ...train(small, 4, 256, 16), ...share('step') },
+  'share-token': { ...decode(small, 1), ...share('token') },
+  'share-streamed-token': { ...decode(small, 1), ...share('streamed token') },
 };
 
 const models = {
@@ -85,10 +94,13 @@ const models = {
 const cuda = Object.fromEntries(
   Object.entries(models).flatMap(([name, [model, batch, length]]) => {
     const alone = name === '350m' || name === '1.3b';
-    const slow = { systems: cached.slice(0, 4), alone };
+    const longer = { promptLength: 128, newTokens: 512, alone, runs: { 'pytorch-default': 1 } };
     return [
       [`train-${name}`, train(model, batch, length, 10, { alone, lr: 3e-4 })],
-      ...Object.entries(decodes(model, slow)),
+      ...batches.map((rows) => {
+        const systems = [...cached.slice(0, -1), ...(rows === 1 ? ['pytorch-default'] : [])];
+        return [`decode-${name}-${rows}`, decode(model, rows, { ...longer, systems })];
+      }),
     ];
   }),
 );

@@ -1,6 +1,5 @@
 /** This package, by its public interface. `mode` is the element type that it computes in. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import {
   ActorCritic,
   AdamW,
@@ -66,16 +65,21 @@ async function repeat(times, work) {
 async function decode({ batch, promptLength, newTokens, greedyTokens, ...workload }) {
   const palm = await load(workload);
   const prompts = rowsOf(readTokens(workload, batch, promptLength)[0], promptLength);
-  const answer = async (options) => {
-    const { sequences, ...others } = await palm.generate({ prompts, ...options });
-    const tokens = await sequences.data();
-    for (const tensor of [sequences, others.responseMask, others.logProbs]) tensor.dispose();
-    return tokens;
+  const greedy = await answer(palm, { prompts: prompts.slice(0, 1), maxNewTokens: greedyTokens, temperature: 0 });
+  await answer(palm, { prompts, maxNewTokens: 8 });
+  const run = async () => {
+    const tokens = await answer(palm, { prompts, maxNewTokens: newTokens });
+    return { tokens: tokens.length - batch * promptLength };
   };
-  const greedy = await answer({ prompts: prompts.slice(0, 1), maxNewTokens: greedyTokens, temperature: 0 });
-  await answer({ maxNewTokens: 8 });
-  const run = async () => ({ tokens: (await answer({ maxNewTokens: newTokens })).length - batch * promptLength });
   return { facts: { greedy: Array.from(greedy.slice(promptLength), Number) }, run };
+}
+
+/** Prompts and answers, row by row. */
+async function answer(palm, options) {
+  const { sequences, responseMask, logProbs } = await palm.generate(options);
+  const tokens = await sequences.data();
+  for (const tensor of [sequences, responseMask, logProbs]) tensor.dispose();
+  return tokens;
 }
 
 /** From nothing to the first token; the harness takes the time. */
@@ -109,33 +113,34 @@ async function ppo({ prompts: count, promptLength, newTokens, minibatch, device,
   return { facts: {}, run };
 }
 
-/** Processor time of the thread that JavaScript runs on, as the kernel counts it, for steps or tokens one by one. */
-async function share({ of, steps, promptLength, newTokens, ...workload }) {
-  const step = of === 'step' ? await trainer(workload) : undefined;
-  const palm = of === 'token' ? await load(workload) : undefined;
-  const prompt = rowsOf(readTokens(workload, 1, promptLength)[0], promptLength)[0];
-  const work = async () => {
-    if (step) await repeat(steps, step);
-    else for await (const _ of palm.stream({ prompt, maxNewTokens: newTokens }));
-  };
-  await work();
+/** The share of the time in which JavaScript's thread was running, as the kernel counts it, while it makes steps or tokens. */
+async function share({ of, steps, ...workload }) {
+  const work = await { step: trainer, token: generating, 'streamed token': streaming }[of](workload);
+  await repeat(steps, work);
   const run = async () => {
     const [began, thread] = [performance.now(), threadSeconds()];
-    await work();
-    return { share: (1000 * (threadSeconds() - thread)) / (performance.now() - began), threads: readThreads() };
+    await repeat(steps, work);
+    return { share: (1000 * (threadSeconds() - thread)) / (performance.now() - began) };
   };
   return { facts: {}, run };
 }
 
+async function generating({ promptLength, newTokens, ...workload }) {
+  const palm = await load(workload);
+  const prompts = rowsOf(readTokens(workload, 1, promptLength)[0], promptLength);
+  return () => answer(palm, { prompts, maxNewTokens: newTokens });
+}
+
+async function streaming({ promptLength, newTokens, ...workload }) {
+  const palm = await load(workload);
+  const [prompt] = rowsOf(readTokens(workload, 1, promptLength)[0], promptLength);
+  return async () => {
+    for await (const _ of palm.stream({ prompt, maxNewTokens: newTokens }));
+  };
+}
+
 function threadSeconds() {
   return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9;
-}
-function readThreads() {
-  return readdirSync('/proc/self/task').map((id) => [
-    id,
-    readFileSync(join('/proc/self/task', id, 'comm'), 'utf8').trim(),
-    Number(readFileSync(join('/proc/self/task', id, 'schedstat'), 'utf8').split(' ')[0]) / 1e9,
-  ]);
 }
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));

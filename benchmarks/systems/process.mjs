@@ -14,14 +14,16 @@ export class System {
   #errors = '';
 
   /** @throws Error saying what is missing where the program cannot be started. */
-  constructor(program, { threads }) {
+  constructor(program, { threads, folder }) {
     const peers = process.env.PALM_PEERS;
     if (program !== 'palm-rlhf.mjs' && peers === undefined) throw new Error('PALM_PEERS names no folder of peers');
     const command = program.endsWith('.py') ? join(peers, 'venv/bin/python') : process.execPath;
     if (!existsSync(command)) throw new Error(`no ${program.endsWith('.py') ? 'venv' : 'node'} in the folder of peers`);
     const path = fileURLToPath(new URL(program, import.meta.url));
     // Warnings and progress bars of the peers go unseen unless they fail.
-    this.#child = spawn(command, [path], { env: { ...process.env, OMP_NUM_THREADS: String(threads) } });
+    // What torch.compile kept from earlier would hide how long it takes.
+    const env = { OMP_NUM_THREADS: String(threads), TORCHINDUCTOR_CACHE_DIR: join(folder, 'inductor') };
+    this.#child = spawn(command, [path], { env: { ...process.env, ...env } });
     this.#child.stdin.on('error', () => {}); // it died: `ask` says so
     this.#child.stderr.setEncoding('utf8').on('data', (text) => {
       this.#errors = (this.#errors + text).slice(-4000);

@@ -1,5 +1,6 @@
 """TRL's GRPO with generation by transformers, a function as the reward, and a reference model."""
 
+import os
 import time
 
 import torch
@@ -53,6 +54,7 @@ def ppo(workload):
         max_steps=workload['prompts'] // workload['minibatch'],
         bf16=workload['mode'] == 'bfloat16',
         gradient_checkpointing=False,
+        model_init_kwargs={'dtype': 'float32'},
         use_cpu=workload['device'] == 'cpu',
         report_to=[],
         save_strategy='no',
@@ -60,8 +62,10 @@ def ppo(workload):
         disable_tqdm=True,
     )
     clock = Clock()
+    path = os.path.join(workload['folder'], 'llama')  # the trainer reads its reference model from there
+    build(workload, 'float32').save_pretrained(path)
     trainer = trl.GRPOTrainer(
-        build(workload, 'float32'),
+        path,
         reward_funcs=score,
         args=args,
         train_dataset=Dataset.from_dict({'prompt': [' '.join(map(str, prompt)) for prompt in prompts]}),

@@ -8,14 +8,16 @@ import { createInterface } from 'node:readline';
  */
 export async function serve(workloads, versions) {
   let run;
+  let onCpu;
   for await (const line of createInterface({ input: process.stdin })) {
     const { prepare } = JSON.parse(line);
     try {
       let reply;
-      if (prepare === undefined) reply = await measured(run);
+      if (prepare === undefined) reply = await measured(run, onCpu);
       else {
         const prepared = await workloads[prepare.kind](prepare);
         run = prepared.run;
+        onCpu = prepare.device === 'cpu';
         reply = { ...prepared.facts, versions: versions() };
         // The peak counts anew: that of the runs alone, as compiling and loading need more, once.
         writeFileSync('/proc/self/clear_refs', '5');
@@ -27,14 +29,15 @@ export async function serve(workloads, versions) {
   }
 }
 
-/** Wall and processor time of one run beside what it gave. */
-async function measured(run) {
+/** Wall and processor time of one run, and the memory that it had on the CPU, beside what it gave. */
+async function measured(run, onCpu) {
   const cpu = process.cpuUsage();
   const began = performance.now();
   const outcome = await run();
   const seconds = (performance.now() - began) / 1000;
   const { user, system } = process.cpuUsage(cpu);
-  return { seconds, cpuSeconds: (user + system) / 1e6, peakBytes: residentPeak(), ...outcome };
+  const peakBytes = onCpu ? residentPeak() : undefined;
+  return { seconds, cpuSeconds: (user + system) / 1e6, peakBytes, ...outcome };
 }
 
 /** Most bytes of memory that this process has held at once. */
