@@ -48,13 +48,16 @@ static SDPBackend choice(const Heads& heads) {
 }
 
 // Fused kernels move 16 bytes at a time.
-static bool aligned(const Tensor& x) {
-  const int64_t pack = 16 / static_cast<int64_t>(x.element_size());
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && x.stride(2) % pack == 0 && x.size(3) % 8 == 0;
+static bool aligned(const AttentionRows& rows) {
+  const int64_t pack = 16 / static_cast<int64_t>(rows.query.element_size());
+  const auto fits = [&](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; };
+  return fits(rows.query) && fits(rows.key) && fits(rows.value) && rows.query.stride(0) % pack == 0 &&
+         rows.key.size(1) % 8 == 0;
 }
 
-static SDPBackend choose(Heads& heads) {
-  if (!aligned(heads.query) || !aligned(heads.key) || !aligned(heads.value)) return SDPBackend::math;
+// One head of keys and values where that is accepted, else copies of it without memory of their own.
+static SDPBackend choose(const AttentionRows& rows, Heads& heads) {
+  if (!aligned(rows)) return SDPBackend::math;
   const SDPBackend first = choice(heads);
   if (first == SDPBackend::cudnn_attention || first == SDPBackend::flash_attention) return first;
   const Heads other = repeated(heads);
@@ -93,7 +96,7 @@ AttentionState library_attention_forward(const AttentionRows& rows, const Tensor
   if (rows.query.size(0) == 0) return {};
   Heads heads = heads_of(rows);
   AttentionState state;
-  state.backend = choose(heads);
+  state.backend = choose(rows, heads);
   Tensor result;
   switch (state.backend) {
     case SDPBackend::cudnn_attention: {
@@ -165,10 +168,11 @@ void library_attention_backward(const AttentionRows& rows, const Tensor& out, co
 
 std::string attention_backend_name(const at::TensorOptions& options) {
   constexpr int64_t kTime = 256, kHeads = 8, kHead = 64;
-  const Tensor rows = at::empty({kTime, (kHeads + 2) * kHead}, options);
-  Heads heads = heads_of(AttentionRows{rows.narrow(1, 0, kHeads * kHead), rows.narrow(1, kHeads * kHead, kHead),
-                                       rows.narrow(1, (kHeads + 1) * kHead, kHead), /*batch=*/1, kHeads});
-  switch (choose(heads)) {
+  const Tensor all = at::empty({kTime, (kHeads + 2) * kHead}, options);
+  const AttentionRows rows{all.narrow(1, 0, kHeads * kHead), all.narrow(1, kHeads * kHead, kHead),
+                           all.narrow(1, (kHeads + 1) * kHead, kHead), /*batch=*/1, kHeads};
+  Heads heads = heads_of(rows);
+  switch (choose(rows, heads)) {
     case SDPBackend::cudnn_attention:
       return "cudnn";
     case SDPBackend::flash_attention:
