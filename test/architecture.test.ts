@@ -101,7 +101,7 @@ const FOLDERS: Record<string, string[]> = {
   losses: ['base', 'kernels'],
   optim: ['base', 'kernels'],
   distributed: ['base', 'kernels'],
-  sampling: ['base'],
+  sampling: ['base', 'kernels'],
   model: ['base', 'kernels', 'losses', 'sampling'],
   rlhf: ['base', 'kernels', 'losses', 'sampling', 'model'],
   binding: ['base', 'kernels', 'losses', 'optim', 'distributed', 'sampling', 'model', 'rlhf'],
