@@ -1,7 +1,7 @@
 /** Measures workloads in all systems, turn by turn, in one run, and writes the results: see README.md. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -75,33 +75,45 @@ async function begin(row, workload, running) {
 
 /** One run of one system, in a process of its own where the workload says `fresh`. */
 async function turn(row, workload, running) {
-  if (!workload.fresh) return await running.get(row.system).ask({ run: true });
+  if (!workload.fresh) return await watched(running.get(row.system));
   const began = performance.now();
   const system = await begin(row, workload, running);
   const seconds = (performance.now() - began) / 1000;
-  const outcome = workload.kind === 'start' ? { seconds } : await system.ask({ run: true });
+  const outcome = workload.kind === 'start' ? { seconds } : await watched(system);
   await system.end();
   running.delete(row.system);
   return outcome;
 }
 
-/** Weights and tokens that all systems share. */
+/** A run, with the number of cores that all other processes together kept busy meanwhile. */
+async function watched(system) {
+  const [began, busy] = [performance.now(), busySeconds()];
+  const outcome = await system.ask({ run: true });
+  const others = (busySeconds() - busy - outcome.cpuSeconds) / ((performance.now() - began) / 1000);
+  return { ...outcome, otherCores: Math.max(0, others) };
+}
+
+function busySeconds() {
+  return cpus().reduce((sum, { times: { user, nice, sys } }) => sum + (user + nice + sys) / 1000, 0);
+}
+
+/** Weights and tokens that all systems share; workloads of one model share them too. */
 async function prepareFiles(workload, folder) {
   const { model } = workload;
-  Object.assign(workload, {
-    folder,
-    weights: join(folder, 'weights.safetensors'),
-    tokens: join(folder, 'tokens.i32'),
-    gguf: join(folder, 'model.gguf'),
-  });
-  writeFileSync(workload.tokens, randomTokens(2 ** 20, model.numTokens));
-  const system = new System('palm-rlhf.mjs', { threads, folder });
-  await system.ask({ prepare: { ...workload, kind: 'weights' } });
-  await system.end();
+  const file = (extension) => join(folder, `${model.name}.${extension}`);
+  Object.assign(workload, { folder, weights: file('safetensors'), tokens: file('i32'), gguf: file('gguf') });
+  if (!existsSync(workload.tokens)) writeFileSync(workload.tokens, randomTokens(2 ** 20, model.numTokens));
+  if (!existsSync(workload.weights)) await writeWeights(workload);
   const python = process.env.PALM_PEERS && join(process.env.PALM_PEERS, 'venv/bin/python');
-  if (!python || !workload.systems.includes('llama-cpp')) return;
+  if (!python || !workload.systems.includes('llama-cpp') || existsSync(workload.gguf)) return;
   const writer = fileURLToPath(new URL('systems/gguf-model.py', import.meta.url));
   execFileSync(python, [writer, workload.gguf, JSON.stringify(model)]);
+}
+
+async function writeWeights(workload) {
+  const system = new System('palm-rlhf.mjs', { threads, folder: workload.folder });
+  await system.ask({ prepare: { ...workload, kind: 'weights' } });
+  await system.end();
 }
 
 /** Seeded tokens from 1: the Python library's default loss leaves 0 out. */

@@ -91,8 +91,14 @@ function notes({ agrees, firstSeconds, threads, error, runs }) {
   if (agrees !== undefined) said.push(agrees ? 'agrees' : 'DISAGREES');
   if (compiling > 5) said.push(`compiled in ${compiling.toFixed(0)} s`);
   if (threads !== undefined) said.push(`${threads} ${threads === 1 ? 'thread' : 'threads'}`);
+  if (disturbance({ runs }) > 0.2) said.push(`others kept ${disturbance({ runs }).toFixed(1)} cores busy`);
   if (error !== undefined) said.push(`stopped: ${short(error)}`);
   return said.join(', ');
+}
+
+/** Cores that other processes kept busy in the middle one of a row's runs. */
+function disturbance({ runs }) {
+  return median(runs.map(({ otherCores = 0 }) => otherCores));
 }
 
 function short(text) {
@@ -166,7 +172,8 @@ function claimRows(device, measured) {
       const { less } = units[workloads[device][workload].unit];
       const [mine, theirs] = [best(measured[workload].rows, ours, less), best(measured[workload].rows, peers, less)];
       if (!mine || !theirs) return [workload, ours.join(', '), peers.join(', '), 'not measured', `≥ ${goal} ×`];
-      return [workload, mine.system, theirs.system, `${ratio(mine.value, theirs.value, less)} ×`, `≥ ${goal} ×`];
+      const busy = mine.busy || theirs.busy ? ', on a busy machine' : '';
+      return [workload, mine.system, theirs.system, `${ratio(mine.value, theirs.value, less)} ×${busy}`, `≥ ${goal} ×`];
     });
   return [['workload', 'ours', 'the fastest of', 'ratio', 'goal'], ...rows];
 }
@@ -174,7 +181,7 @@ function claimRows(device, measured) {
 function best(rows, ids, less) {
   const candidates = rows
     .filter(({ system, values, agrees }) => ids.includes(system) && values.length > 0 && agrees !== false)
-    .map(({ system, values }) => ({ system, value: median(values) }));
+    .map((row) => ({ system: row.system, value: median(row.values), busy: disturbance(row) > 0.2 }));
   return candidates.sort((a, b) => (less ? a.value - b.value : b.value - a.value))[0];
 }
 

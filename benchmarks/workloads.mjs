@@ -9,6 +9,7 @@ const mid = shape('mid', 256, 512, 8, 8);
 export const systems = {
   'ours-fp32': { program: 'palm-rlhf.mjs', mode: 'float32', precision: 'float32' },
   'ours-bf16': { program: 'palm-rlhf.mjs', mode: 'bfloat16', precision: 'bfloat16' },
+  'ours-int8': { program: 'palm-rlhf.mjs', mode: 'int8', precision: 'int8' },
   'pytorch-default': { program: 'palm-rlhf-pytorch.py', mode: 'default', precision: 'float32' },
   'pytorch-compile': { program: 'palm-rlhf-pytorch.py', mode: 'compile', precision: 'float32' },
   'pytorch-tuned': { program: 'palm-rlhf-pytorch.py', mode: 'tuned', precision: 'bfloat16' },
@@ -24,7 +25,7 @@ const ours = ['ours-fp32', 'ours-bf16'];
 const trainers = [...ours, 'pytorch-default', 'pytorch-compile', 'pytorch-tuned', 'pytorch-tuned-math'];
 /** Where every run is a process of its own, and compiles anew. */
 const compiledOnce = { 'pytorch-compile': 1, 'pytorch-tuned': 1, 'pytorch-tuned-math': 1 };
-const cached = [...ours, 'transformers-fp32', 'transformers-bf16', 'llama-cpp'];
+const starters = [...ours, 'transformers-fp32', 'transformers-bf16', 'llama-cpp'];
 
 /** How a workload's runs become one number each, and which way is better. */
 export const units = {
@@ -41,11 +42,19 @@ function train(model, batch, length, steps, more = {}) {
   return { kind: 'train', unit: 'train', ...rest, ...more };
 }
 
-/** 128 tokens after 32. The Python library computes all of a sequence for each token: it gets two sizes, and fewer runs. */
+/** 128 tokens after 32. The Python library computes all of a sequence for each token: it gets two sizes. */
 function decode(model, batch, more = {}) {
   const slow = batch === 1 || batch === 16 ? ['pytorch-default'] : [];
   const lengths = { promptLength: 32, newTokens: 128, greedyTokens: 16 };
-  return { kind: 'decode', unit: 'decode', model, batch, ...lengths, systems: [...cached, ...slow], ...more };
+  return {
+    kind: 'decode',
+    unit: 'decode',
+    model,
+    batch,
+    ...lengths,
+    systems: ['ours-int8', ...starters, ...slow],
+    ...more,
+  };
 }
 
 function share(of) {
@@ -61,7 +70,10 @@ const cpu = {
   'train-small': train(small, 4, 256, 8),
   'train-mid': train(mid, 2, 512, 2),
   ...decodes(small),
-  ...decodes(mid, { runs: { 'pytorch-default': 1 } }),
+  ...decodes(mid),
+  // These take minutes each.
+  'decode-mid-16': decode(mid, 16, { runs: { 'pytorch-default': 2 } }),
+  'decode-mid-256': decode(mid, 256, { runs: { 'llama-cpp': 2 } }),
   'ppo-small': {
     ...{ kind: 'ppo', unit: 'ppo', model: small, prompts: 64, fewPrompts: 8, promptLength: 32, newTokens: 128 },
     ...{ minibatch: 16, systems: [...ours, 'pytorch-default', 'trl-grpo-fp32', 'trl-grpo-bf16'] },
@@ -75,7 +87,7 @@ const cpu = {
     model: small,
     promptLength: 32,
     fresh: true,
-    systems: [...cached, 'pytorch-default'],
+    systems: [...starters, 'pytorch-default'],
   },
   memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true, runs: compiledOnce }),
   'share-step': { ...train(small, 4, 256, 16), ...share('step') },
@@ -98,7 +110,7 @@ const cuda = Object.fromEntries(
     return [
       [`train-${name}`, train(model, batch, length, 10, { alone, lr: 3e-4 })],
       ...batches.map((rows) => {
-        const systems = [...cached.slice(0, -1), ...(rows === 1 ? ['pytorch-default'] : [])];
+        const systems = [...starters.slice(0, -1), ...(rows === 1 ? ['pytorch-default'] : [])];
         return [`decode-${name}-${rows}`, decode(model, rows, { ...longer, systems })];
       }),
     ];

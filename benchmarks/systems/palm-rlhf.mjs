@@ -1,4 +1,4 @@
-/** This package, by its public interface. `mode` is the element type that it computes in. */
+/** This package, by its public interface. `mode` is the element type that it computes in, or int8: float32, decoding in int8. */
 import { readFileSync } from 'node:fs';
 import {
   ActorCritic,
@@ -23,7 +23,7 @@ async function weights({ model: { name: _, ...model }, weights: path, seed }) {
 }
 
 function load({ weights: path, mode, device, model: { heads, dimHead } }) {
-  return PaLM.load(path, { options: { dtype: mode, heads, dimHead }, device });
+  return PaLM.load(path, { options: { dtype: mode === 'int8' ? 'float32' : mode, heads, dimHead }, device });
 }
 
 /** Steps of next-token training; the facts are the losses of the first ones. */
@@ -65,10 +65,12 @@ async function repeat(times, work) {
 async function decode({ batch, promptLength, newTokens, greedyTokens, ...workload }) {
   const palm = await load(workload);
   const prompts = rowsOf(readTokens(workload, batch, promptLength)[0], promptLength);
-  const greedy = await answer(palm, { prompts: prompts.slice(0, 1), maxNewTokens: greedyTokens, temperature: 0 });
-  await answer(palm, { prompts, maxNewTokens: 8 });
+  const rounding = workload.mode === 'int8' ? { weights: 'int8' } : {};
+  const likeliest = { maxNewTokens: greedyTokens, temperature: 0, ...rounding };
+  const greedy = await answer(palm, { prompts: prompts.slice(0, 1), ...likeliest });
+  await answer(palm, { prompts, maxNewTokens: 8, ...rounding });
   const run = async () => {
-    const tokens = await answer(palm, { prompts, maxNewTokens: newTokens });
+    const tokens = await answer(palm, { prompts, maxNewTokens: newTokens, ...rounding });
     return { tokens: tokens.length - batch * promptLength };
   };
   return { facts: { greedy: Array.from(greedy.slice(promptLength), Number) }, run };
