@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/decode-attention.h"
 #include "kernels/token-kernels.h"
 
 namespace palm {
@@ -141,6 +142,7 @@ struct Kernels {
   // over rows it leaves this many partial sums.
   int64_t partial_sums = 0;
   TokenKernels token = {};  // null where decoding has no kernels of its own
+  void (*decode_attention)(const DecodeAttentionArgs&, int64_t begin, int64_t end) = nullptr;  // CUDA's only
 };
 
 }  // namespace palm

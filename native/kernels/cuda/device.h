@@ -47,26 +47,29 @@ __device__ void each_pack(int64_t width, const Body& body) {
   for (int64_t i = static_cast<int64_t>(threadIdx.x) * kCount; i < width; i += blockDim.x * kCount) body(i);
 }
 
-// Reduces values[0 … kCount − 1] with `join(values, of_another_thread)`; every thread of the block gets the result.
+// Reduces values[0 … kCount − 1] with `join(values, of_another_thread)`; every thread of the warp gets the result.
+template <int kCount, class Join>
+__device__ void warp_reduce(float (&values)[kCount], const Join& join) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    float other[kCount];
+    for (int k = 0; k < kCount; ++k) other[k] = __shfl_xor_sync(0xffffffff, values[k], distance);
+    join(values, other);
+  }
+}
+
+// The same over the block.
 template <int kCount, class Join>
 __device__ void block_reduce(float (&values)[kCount], const float (&neutral)[kCount], const Join& join) {
-  const auto warp_reduce = [&] {
-    for (int distance = 16; distance > 0; distance /= 2) {
-      float other[kCount];
-      for (int k = 0; k < kCount; ++k) other[k] = __shfl_xor_sync(0xffffffff, values[k], distance);
-      join(values, other);
-    }
-  };
   __shared__ float of_warps[kCount][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  warp_reduce();
+  warp_reduce(values, join);
   if (warps == 1) return;
   for (int k = 0; k < kCount; ++k)
     if (lane == 0) of_warps[k][warp] = values[k];
   __syncthreads();
   for (int k = 0; k < kCount; ++k) values[k] = lane < warps ? of_warps[k][lane] : neutral[k];
   __syncthreads();  // of_warps may be written again
-  warp_reduce();
+  warp_reduce(values, join);
 }
 
 template <int kCount>

@@ -13,7 +13,8 @@ static constexpr Kernels kTable = {.layer_norm = layer_norm<T>,
                                    .log_prob = log_prob<T>,
                                    .log_prob_grad = log_prob_grad<T>,
                                    .adam_w = adam_w<T>,
-                                   .partial_sums = kPartialSums};
+                                   .partial_sums = kPartialSums,
+                                   .decode_attention = decode_attention<T>};
 
 static const struct Register {
   Register() { register_cuda_kernels(kTable<float>, kTable<BFloat16>); }

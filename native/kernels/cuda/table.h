@@ -3,6 +3,7 @@
 #pragma once
 #include <cuda_bf16.h>
 
+#include "kernels/decode-attention.h"
 #include "kernels/kernels.h"
 
 namespace palm::cuda {
@@ -25,6 +26,8 @@ template <class T>
 void log_prob_grad(const LogProbGradArgs& args, int64_t begin, int64_t end);
 template <class T>
 void adam_w(const AdamWArgs& args, int64_t begin, int64_t end);
+template <class T>
+void decode_attention(const DecodeAttentionArgs& args, int64_t begin, int64_t end);
 
 #define PALM_CUDA_KERNEL(name, Args)                        \
   template void name<float>(const Args&, int64_t, int64_t); \

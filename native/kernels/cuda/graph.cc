@@ -1,0 +1,46 @@
+#include "kernels/graph.h"
+
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+namespace palm::cuda {
+
+class CudaGraph : public Graph {
+ public:
+  CudaGraph(at::Device device, const std::function<void()>& work) {
+    // Recording takes a stream of its own. Other threads may go on as they like meanwhile.
+    const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()));
+    graph_.capture_begin(/*pool=*/{0, 0}, cudaStreamCaptureModeThreadLocal);
+    try {
+      work();
+    } catch (...) {
+      end_after_failure();
+      throw;
+    }
+    graph_.capture_end();
+  }
+
+  void replay() override { graph_.replay(); }
+
+ private:
+  // The stream must not stay in the state of being recorded; that its recording failed is known.
+  void end_after_failure() {
+    try {
+      graph_.capture_end();
+    } catch (const c10::Error&) {
+    }
+  }
+
+  at::cuda::CUDAGraph graph_;
+};
+
+static std::unique_ptr<Graph> capture(at::Device device, const std::function<void()>& work) {
+  return std::make_unique<CudaGraph>(device, work);
+}
+
+static const struct Register {
+  Register() { register_capture(&capture); }
+} at_load;
+
+}  // namespace palm::cuda
