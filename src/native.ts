@@ -80,6 +80,7 @@ export interface GenerateOptions {
   eosToken: number | undefined;
   padToken: number;
   samplesPerPrompt: number;
+  int8: boolean;
   seed: number;
 }
 export interface NativeGeneration {

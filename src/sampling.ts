@@ -26,6 +26,7 @@ export function nativeSampling(input: SamplingConfigInput, argument: string): Ge
     eosToken: config.eosToken,
     padToken: config.padToken ?? config.eosToken ?? 0,
     samplesPerPrompt: config.samplesPerPrompt,
+    int8: config.weights === 'int8',
     seed: config.seed ?? randomSeed(),
   };
 }

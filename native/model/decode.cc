@@ -2,10 +2,10 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -41,43 +41,87 @@ void Decoder::prefill() {
   logits_ = at::linear(hidden.gather(1, last).squeeze(1), model_->head());
 
   const int64_t samples = options_.samples_per_prompt;
-  cache_->repeat_rows(samples);
+  reader_ = model_->token_reader(scope_.get(), *cache_, samples, options_.int8);
+  if (options_.int8 && !reader_)
+    throw Error(ErrorKind::argument, "weights", "int8 for a model that its kernels cannot read", "a model on the CPU",
+                "int8 takes a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
+  if (reader_)
+    cache_.reset();
+  else
+    cache_->repeat_rows(samples);
   logits_ = logits_.repeat_interleave(samples, 0);
   prompts_ = prompts_.repeat_interleave(samples, 0);
   lengths_ = lengths_.repeat_interleave(samples, 0);
-  alive_ = at::ones({batch * samples}, prompts_.options().dtype(at::kBool));
+  alive_ = at::ones({rows()}, prompts_.options().dtype(at::kBool));
+  tokens_ = at::full({options_.max_new_tokens, rows()}, options_.pad_token, prompts_.options());
+  was_alive_ = at::zeros(tokens_.sizes(), alive_.options());
+}
+
+void Decoder::read_on() {
+  if (reader_) {
+    logits_ = reader_->read(next_);
+    return;
+  }
+  const Tensor hidden = model_->hidden(next_.unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
+  cache_->advance(at::ones({1}, lengths_.options()), 1);
+  logits_ = at::linear(hidden.squeeze(1), model_->head());
+}
+
+void Decoder::keep(const Draw& draw) {
+  const int64_t step = static_cast<int64_t>(steps_++);
+  const Tensor ended = alive_.logical_not();
+  next_ = draw.token.masked_fill_(ended, options_.pad_token);
+  const Tensor log_prob = draw.log_prob.masked_fill_(ended, 0);
+  if (!log_probs_.defined()) log_probs_ = at::zeros(tokens_.sizes(), log_prob.options());
+  const auto put = [&](const Tensor& all, const Tensor& values) {
+    left_.defined() ? all.select(0, step).index_copy_(0, left_, values) : all.select(0, step).copy_(values);
+  };
+  put(tokens_, next_);
+  put(log_probs_, log_prob);
+  put(was_alive_, alive_);
+  if (options_.eos_token) alive_ = alive_ & next_.ne(*options_.eos_token);
 }
 
 void Decoder::step() {
-  if (!tokens_.empty()) {
-    const Tensor hidden = model_->hidden(tokens_.back().unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
-    cache_->advance(at::ones({1}, lengths_.options()), 1);
-    logits_ = at::linear(hidden.squeeze(1), model_->head());
+  if (steps_ > 0) read_on();
+  Tensor uniform;
+  if (options_.temperature > 0) {
+    uniform = at::empty({rows()}, lengths_.options().dtype(at::kDouble)).uniform_(0, 1, generator_);
+    if (left_.defined()) uniform = uniform.index_select(0, left_);
   }
-  const Draw draw = sample(logits_, {options_.temperature, options_.top_k, options_.top_p, options_.min_p}, generator_);
-  tokens_.push_back(draw.token.masked_fill(alive_.logical_not(), options_.pad_token));
-  log_probs_.push_back(draw.log_prob.masked_fill(alive_.logical_not(), 0));
-  was_alive_.push_back(alive_);
-  if (options_.eos_token) alive_ = alive_ & draw.token.ne(*options_.eos_token);
+  keep(sample(logits_, {options_.temperature, options_.top_k, options_.top_p, options_.min_p}, uniform));
+}
+
+void Decoder::drop_ended(int64_t living) {
+  if (living == 0 || 2 * living > alive_.size(0)) return;
+  const Tensor index = alive_.nonzero().squeeze(1);
+  left_ = left_.defined() ? left_.index_select(0, index) : index;
+  next_ = next_.index_select(0, index);
+  alive_ = alive_.index_select(0, index);
+  reader_ ? reader_->keep_rows(index) : cache_->keep_rows(index);
 }
 
 void Decoder::advance(int64_t count, const Cancel* cancel) {
   at::NoGradGuard no_grad;
-  if (!cache_) prefill();
+  if (!logits_.defined()) prefill();
+  if (reader_) reader_->refresh();
   // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough, the rest is padding.
   const size_t poll = model_->options().device().is_cpu() ? 1 : 16;
   const FewRows routing;
   for (int64_t i = 0; i < count && !done_; ++i) {
     if (cancel && *cancel) return;
     step();
-    const bool all_ended = options_.eos_token && tokens_.size() % poll == 0 && !alive_.any().item<bool>();
-    done_ = all_ended || static_cast<int64_t>(tokens_.size()) == options_.max_new_tokens;
+    done_ = static_cast<int64_t>(steps_) == options_.max_new_tokens;
+    if (!options_.eos_token || steps_ % poll != 0) continue;
+    const int64_t living = alive_.sum().item<int64_t>();
+    done_ = done_ || living == 0;
+    drop_ended(living);
   }
 }
 
 Generation Decoder::result() const {
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
-  const int64_t steps = static_cast<int64_t>(tokens_.size()), width = longest + steps;
+  const int64_t steps = static_cast<int64_t>(steps_), width = longest + steps;
   const Tensor time = at::arange(width, lengths_.options());
   Tensor sequences = at::full({batch, width}, options_.pad_token, prompts_.options());
   sequences.narrow(1, 0, longest)
@@ -87,11 +131,11 @@ Generation Decoder::result() const {
   if (steps == 0) return {sequences, mask, at::zeros({batch, width}, logits_.options())};
 
   const Tensor place = lengths_.unsqueeze(1) + at::arange(steps, lengths_.options());  // [B, steps]
-  const Tensor log_prob = at::stack(log_probs_, 1);
-  Tensor log_probs = at::zeros({batch, width}, log_prob.options());
-  sequences.scatter_(1, place, at::stack(tokens_, 1));
-  mask.scatter_(1, place, at::stack(was_alive_, 1));
-  log_probs.scatter_(1, place, log_prob);
+  const auto drawn = [&](const Tensor& all) { return all.narrow(0, 0, steps).t(); };
+  Tensor log_probs = at::zeros({batch, width}, log_probs_.options());
+  sequences.scatter_(1, place, drawn(tokens_));
+  mask.scatter_(1, place, drawn(was_alive_));
+  log_probs.scatter_(1, place, drawn(log_probs_));
   const int64_t used = at::where(mask, time + 1, lengths_.unsqueeze(1)).max().item<int64_t>();
   return {sequences.narrow(1, 0, used).contiguous(), mask.narrow(1, 0, used).contiguous(),
           log_probs.narrow(1, 0, used).contiguous()};
@@ -99,13 +143,13 @@ Generation Decoder::result() const {
 
 std::vector<int64_t> Decoder::tokens_since(size_t first) const {
   std::vector<int64_t> values;
-  for (size_t i = first; i < tokens_.size(); ++i) values.push_back(tokens_[i].item<int64_t>());
+  for (size_t i = first; i < steps_; ++i) values.push_back(tokens_[static_cast<int64_t>(i)][0].item<int64_t>());
   return values;
 }
 
 std::vector<double> Decoder::log_probs_since(size_t first) const {
   std::vector<double> values;
-  for (size_t i = first; i < log_probs_.size(); ++i) values.push_back(log_probs_[i].item<double>());
+  for (size_t i = first; i < steps_; ++i) values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
   return values;
 }
 

@@ -1,4 +1,6 @@
 // Generation: one prefill of the prompts, then a token per row and step through the cache until every row has ended.
+// Once at most half of the rows are left, the others are no longer computed. That changes no row: a step draws one
+// number for every row of the call, ended or not.
 #pragma once
 #include <ATen/core/Generator.h>
 
@@ -9,6 +11,7 @@
 
 #include "model/kv-cache.h"
 #include "model/language-model.h"
+#include "model/token-reader.h"
 #include "sampling/sampler.h"
 
 namespace palm {
@@ -21,6 +24,7 @@ struct GenerateOptions {
   std::optional<int64_t> eos_token;  // nothing: rows end at max_new_tokens only
   int64_t pad_token;
   int64_t samples_per_prompt;
+  bool int8;  // decode through weights rounded to 8 bits; prompts are read with the model's own
   int64_t seed;
 };
 
@@ -47,21 +51,30 @@ class Decoder {
   // The steps from `first` on of a decoder with a single row.
   std::vector<int64_t> tokens_since(size_t first) const;
   std::vector<double> log_probs_since(size_t first) const;
-  size_t steps() const { return tokens_.size(); }
+  size_t steps() const { return steps_; }
 
  private:
   void prefill();
+  void read_on();
   void step();
+  void keep(const Draw& draw);
+  void drop_ended(int64_t living);
+  int64_t rows() const { return prompts_.size(0); }
 
   std::shared_ptr<LanguageModel> model_;
   std::shared_ptr<Scope> scope_;
   Tensor prompts_, lengths_;  // [B, P], [B]; a row per sample after prefill
   GenerateOptions options_;
   at::Generator generator_;
-  std::optional<KvCache> cache_;
-  Tensor logits_;                                       // [B, V], of the next token
-  Tensor alive_;                                        // [B] bool
-  std::vector<Tensor> tokens_, log_probs_, was_alive_;  // a [B] each step
+  std::unique_ptr<TokenReader> reader_;
+  std::optional<KvCache> cache_;           // where there is no reader
+  Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which `steps_` are drawn
+  size_t steps_ = 0;
+  // Of the rows that are still computed, n of B:
+  Tensor left_;    // [n] int64, where they stand among all; undefined while all are
+  Tensor logits_;  // [n, V], of the next token
+  Tensor next_;    // [n], the last token drawn
+  Tensor alive_;   // [n] bool
   bool done_ = false;
 };
 

@@ -42,4 +42,10 @@ void KvCache::repeat_rows(int64_t n) {
   lengths_ = lengths_.repeat_interleave(n, 0);
 }
 
+void KvCache::keep_rows(const Tensor& rows) {
+  key_ = key_.index_select(1, rows);
+  value_ = value_.index_select(1, rows);
+  lengths_ = lengths_.index_select(0, rows);
+}
+
 }  // namespace palm

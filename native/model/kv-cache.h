@@ -23,6 +23,12 @@ class KvCache {
   void advance(const Tensor& lengths, int64_t longest);
   // Row i becomes rows i·n … i·n + n − 1.
   void repeat_rows(int64_t n);
+  // Only these rows, in this order.
+  void keep_rows(const Tensor& rows);  // [n] int64
+  const Tensor& keys() const { return key_; }
+  const Tensor& values() const { return value_; }
+  const Tensor& lengths() const { return lengths_; }  // [B] int64
+  int64_t capacity() const { return capacity_; }
   double centre() const { return static_cast<double>(capacity_ / 2); }
 
  private:

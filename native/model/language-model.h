@@ -12,10 +12,12 @@ namespace palm {
 
 class Scope;
 class KvCache;
+class TokenReader;
 
 struct ReadOptions {
   const Scope* scope = nullptr;         // adapters to read through; none is the reference policy
   Tensor extra_embedding = {};          // [B, T, D], added to the token embeddings; may be undefined
+  Tensor segments = {};                 // [B, T] int64, sequences that share a row (segments.h); undefined: one a row
   KvCache* cache = nullptr;             // read on from here; the caller advances it
   std::optional<Dropout> dropout = {};  // instead of the model's own
 };
@@ -29,6 +31,10 @@ class LanguageModel {
   // The tied head [V, D]: logits = hidden · headᵀ.
   virtual Tensor head() const = 0;
   virtual KvCache make_cache(int64_t batch, int64_t capacity) const = 0;
+  // A faster way to read on from `cache` a token at a time, row i of it `samples` times; nothing where there is none.
+  // int8: through weights rounded to 8 bits.
+  virtual std::unique_ptr<TokenReader> token_reader(const Scope* scope, const KvCache& cache, int64_t samples,
+                                                    bool int8) = 0;
   // Checks ids and brings them to the device. Negative ids are padding where a model allows them.
   virtual Tensor accept(const Tensor& tokens, const char* argument) const = 0;
   virtual int64_t dim() const = 0;

@@ -23,6 +23,7 @@
 #include "model/fused-block.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
+#include "model/token-reader.h"
 
 namespace palm {
 
@@ -260,6 +261,23 @@ void PaLM::set_generator_state(const Tensor& state) {
   if (dropout_.generator && state.numel() > 0) dropout_.generator->set_state(state);
 }
 
+// --- decoding
+// -----------------------------------------------------------------------------------------------------------
+
 KvCache PaLM::make_cache(int64_t batch, int64_t capacity) const { return KvCache(config_, batch, capacity); }
+
+std::shared_ptr<const PackedWeights> PaLM::packed(bool int8) {
+  if (!packed_ || packed_->int8 != int8 || packed_->version != version_of(parameters())) {
+    packed_.reset();  // never two of them at once
+    packed_ = std::make_shared<const PackedWeights>(*this, int8);
+  }
+  return packed_;
+}
+
+std::unique_ptr<TokenReader> PaLM::token_reader(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
+  const Kernels* const kernels = config_.causal && !config_.qk_rmsnorm ? kernels_for(token_embedding_) : nullptr;
+  if (!kernels || !kernels->token.project || training()) return nullptr;
+  return std::make_unique<PalmTokenReader>(*kernels, *this, scope, cache, samples, int8);
+}
 
 }  // namespace palm

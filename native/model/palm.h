@@ -44,6 +44,8 @@ struct ParallelBlock {
   Tensor query_scale, key_scale;  // [K]; qk_rmsnorm only
 };
 
+struct PackedWeights;
+
 class PaLM : public LanguageModel {
  public:
   explicit PaLM(const PalmConfig& config);  // allocates; `initialise` draws the weights
@@ -70,6 +72,8 @@ class PaLM : public LanguageModel {
   Tensor hidden(const Tensor& tokens, const ReadOptions& options) override;
   Tensor head() const override { return token_embedding_; }
   KvCache make_cache(int64_t batch, int64_t capacity) const override;
+  std::unique_ptr<TokenReader> token_reader(const Scope* scope, const KvCache& cache, int64_t samples,
+                                            bool int8) override;
   Tensor accept(const Tensor& tokens, const char* argument) const override;
   int64_t dim() const override { return config_.dim; }
   int64_t num_tokens() const override { return config_.num_tokens; }
@@ -77,6 +81,10 @@ class PaLM : public LanguageModel {
   bool training() const override { return dropout_.generator.has_value(); }
 
   const PalmConfig& config() const { return config_; }
+  const std::vector<ParallelBlock>& blocks() const { return blocks_; }
+  const Tensor& norm() const { return norm_; }
+  // The weights as decoding reads them; kept until they change or are asked for in another form.
+  std::shared_ptr<const PackedWeights> packed(bool int8);
   void prepare_gradients() override;
   std::vector<Tensor> storages() const;
 
@@ -90,6 +98,7 @@ class PaLM : public LanguageModel {
   Tensor norm_;                                          // [D]
   std::vector<ParallelBlock> blocks_;
   Dropout dropout_;
+  std::shared_ptr<const PackedWeights> packed_;
 };
 
 // Draws on the CPU in float32 whatever the parameter's device and dtype, so that a seed means the same model

@@ -1,31 +1,47 @@
 #include "sampling/sampler.h"
 
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/searchsorted.h>
 #include <ATen/ops/zeros.h>
 
-#include <limits>
-
+#include "kernels/dispatch.h"
 #include "sampling/filters.h"
 
 namespace palm {
 
-Draw sample(const Tensor& logits, const SamplerOptions& options, at::Generator& generator) {
+static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_temperature, const Tensor& uniform) {
+  const int64_t rows = logits.size(0), width = logits.size(1);
+  const Draw draw{at::empty({rows}, logits.options().dtype(at::kLong)),
+                  at::empty({rows}, logits.options().dtype(at::kFloat))};
+  const SampleArgs args{logits.const_data_ptr(),
+                        width,
+                        static_cast<float>(inverse_temperature),
+                        uniform.defined() ? uniform.const_data_ptr<double>() : nullptr,
+                        draw.token.mutable_data_ptr<int64_t>(),
+                        draw.log_prob.mutable_data_ptr<float>()};
+  launch(kernels.token.sample, args, rows, grain_of(width));
+  return draw;
+}
+
+Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& uniform) {
+  const bool greedy = options.temperature == 0;
+  const bool filters = !greedy && (options.top_k || options.top_p || options.min_p);
+  const Kernels* const kernels = filters ? nullptr : kernels_for(logits);
+  if (kernels && kernels->token.sample && logits.is_contiguous())
+    return fused(*kernels, logits, greedy ? 0 : 1 / options.temperature, uniform);
+
   Tensor filtered = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
-  if (options.temperature == 0) {
-    return {filtered.argmax(-1), at::zeros({logits.size(0)}, filtered.options())};
-  }
+  if (greedy) return {filtered.argmax(-1), at::zeros({logits.size(0)}, filtered.options())};
   filtered = filtered / options.temperature;
   if (options.top_k) filtered = top_k(filtered, *options.top_k);
   if (options.top_p) filtered = top_p(filtered, *options.top_p);
   if (options.min_p) filtered = min_p(filtered, *options.min_p);
   const Tensor log_prob = at::log_softmax(filtered, -1);
-
-  // argmax(log p − log e) with e ~ Exp(1) is a draw from p (the Gumbel trick), without a cumulative sum.
-  const Tensor noise = at::empty_like(log_prob).exponential_(1, generator).log_();
-  const Tensor contest = (log_prob - noise).masked_fill_(log_prob.isneginf(), -std::numeric_limits<double>::infinity());
-  const Tensor token = contest.argmax(-1);
-  return {token, log_prob.gather(-1, token.unsqueeze(-1)).squeeze(-1)};
+  const Tensor cumulative = log_prob.to(at::kDouble).exp().cumsum(-1);
+  const Tensor wanted = uniform.unsqueeze(-1) * cumulative.narrow(-1, -1, 1);
+  const Tensor token = at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true);
+  return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1)};
 }
 
 }  // namespace palm

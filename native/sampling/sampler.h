@@ -1,6 +1,6 @@
-// Draws the next token: temperature, then top-k, top-p and min-p, renormalised; one draw with a generator of its own.
+// Draws the next token: temperature, then top-k, top-p and min-p, renormalised; then the first token whose cumulative
+// probability exceeds a number drawn from [0, 1). One number a row: what a row draws depends on nothing else.
 #pragma once
-#include <ATen/core/Generator.h>
 #include "base/tensor.h"
 
 #include <optional>
@@ -19,6 +19,7 @@ struct Draw {
 };
 
 Draw sample(const Tensor& logits,  // [B, V]
-            const SamplerOptions& options, at::Generator& generator);
+            const SamplerOptions& options,
+            const Tensor& uniform);  // [B] float64 in [0, 1); undefined for a greedy choice
 
 }  // namespace palm

@@ -11,6 +11,10 @@ export const samplingConfig = z.strictObject({
   eosToken: z.int().min(0).optional().describe('token that ends a response; none unless given'),
   padToken: z.int().min(0).optional().describe('token behind a response; eosToken, else 0, unless given'),
   samplesPerPrompt: count.default(1).describe('responses drawn for each prompt'),
+  weights: z
+    .enum(['int8'])
+    .optional()
+    .describe('decode on the CPU through weights rounded to 8 bits; as they are unless given'),
   seed: seed.unwrap().optional().describe('seed of the draws; a new one each time unless given'),
 });
 
