@@ -128,7 +128,8 @@ export interface Native {
   /** Stops all jobs of this thread and waits for the running one; later calls are refused. */
   close(): void;
   dispose(handle: Handle): void;
-  memory(): { liveTensors: number; liveBytes: number };
+  memory(): { liveTensors: number; liveBytes: number; usedBytes: number; cachedBytes: number; peakBytes: number };
+  memoryResetPeak(): void;
   info(): {
     libtorch: string;
     threads: number;
@@ -184,6 +185,7 @@ export interface Native {
     palm: PalmHandle,
     tokens: TensorHandle,
     scope: ScopeHandle | undefined,
+    segments: TensorHandle | undefined,
     grad: boolean,
   ): Promise<{ logits: TensorHandle; embeddings: TensorHandle }>;
   palmLoss(
@@ -191,6 +193,7 @@ export interface Native {
     tokens: TensorHandle,
     scope: ScopeHandle | undefined,
     mask: TensorHandle | undefined,
+    segments: TensorHandle | undefined,
     denominator: number | undefined,
     grad: boolean,
   ): Promise<TensorHandle>;

@@ -119,35 +119,37 @@ export class PaLM extends Resource<PalmHandle> {
 
   /**
    * Logits and hidden states of `tokens` [B, T], read through the adapters of `scope` if given. Only with `grad` can
-   * something be differentiated later.
+   * something be differentiated later. `segments` [B, T]: several sequences share a row, see `loss`.
    */
-  async forward(tokens: Ids, options: { scope?: string; grad?: boolean } = {}): Promise<PalmOutput> {
-    checkOptions(options, ['scope', 'grad'], 'forward');
+  async forward(tokens: Ids, options: { scope?: string; segments?: Ids; grad?: boolean } = {}): Promise<PalmOutput> {
+    checkOptions(options, ['scope', 'segments', 'grad'], 'forward');
     using inputs = new Inputs(this.config.device);
     const ids = inputs.ids(tokens, 'tokens');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    return tensorGroup(
-      await run([this, ...inputs.used], () => addon().palmForward(handleOf(this), ids, scope, options.grad ?? false)),
-    );
+    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, options.grad ?? false);
+    return tensorGroup(await run([this, ...inputs.used], forward));
   }
 
   /**
    * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
    * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
+   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
+   * sequence and change from one to the next. No token sees another sequence, and none is foretold from one.
    */
   async loss(
     tokens: Ids,
-    options: { scope?: string; mask?: Mask; denominator?: number; grad?: boolean } = {},
+    options: { scope?: string; mask?: Mask; segments?: Ids; denominator?: number; grad?: boolean } = {},
   ): Promise<Tensor> {
-    checkOptions(options, ['scope', 'mask', 'denominator', 'grad'], 'loss');
+    checkOptions(options, ['scope', 'mask', 'segments', 'denominator', 'grad'], 'loss');
     const { denominator, grad = true } = options;
     using inputs = new Inputs(this.config.device);
     const ids = inputs.ids(tokens, 'tokens');
     const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    return new Tensor(
-      await run([this, ...inputs.used], () => addon().palmLoss(handleOf(this), ids, scope, mask, denominator, grad)),
-    );
+    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, grad);
+    return new Tensor(await run([this, ...inputs.used], loss));
   }
 
   /**

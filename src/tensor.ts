@@ -9,6 +9,7 @@ import {
   type ParameterHandle,
   type TensorHandle,
 } from './native.ts';
+import { checkOptions } from './options.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { type TensorData, type TensorOptions, upload } from './upload.ts';
 
@@ -194,7 +195,23 @@ export function tensorGroup<Handles extends object>(handles: Handles): TensorGro
   return Object.assign(Object.create(groupPrototype), Object.fromEntries(fields));
 }
 
-/** Tensors that are alive in this process, and the bytes of their memory, shared memory counted once. */
-export function memory(): { liveTensors: number; liveBytes: number } {
-  return addon().memory();
+/** What this process holds, in bytes but for `liveTensors`. */
+export interface MemoryUse {
+  /** Tensors and models that JavaScript holds; shared memory is counted once. */
+  liveTensors: number;
+  liveBytes: number;
+  /** On the CPU, in blocks of at least 256 KiB: all tensors, those in graphs and in the middle of a computation too. */
+  usedBytes: number;
+  /** The most that `usedBytes` has been since the peak was reset. */
+  peakBytes: number;
+  /** Freed, but kept for what comes next. */
+  cachedBytes: number;
+}
+
+/** What this process holds. With `resetPeak` the peak starts anew once it has been told. */
+export function memory(options: { resetPeak?: boolean } = {}): MemoryUse {
+  checkOptions(options, ['resetPeak'], 'memory');
+  const use = addon().memory();
+  if (options.resetPeak) addon().memoryResetPeak();
+  return use;
 }

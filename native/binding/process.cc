@@ -5,13 +5,25 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/headeronly/version.h>
 
+#include "base/cpu-allocator.h"
 #include "binding/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/library-attention.h"
 
 namespace palm::binding {
 
-PALM_FIELDS(Memory, PALM_FIELD(live_tensors), PALM_FIELD(live_bytes));
+struct MemoryUse {
+  int64_t live_tensors, live_bytes;              // of handles
+  int64_t used_bytes, cached_bytes, peak_bytes;  // of the CPU allocator
+};
+PALM_FIELDS(MemoryUse, PALM_FIELD(live_tensors), PALM_FIELD(live_bytes), PALM_FIELD(used_bytes),
+            PALM_FIELD(cached_bytes), PALM_FIELD(peak_bytes));
+
+static MemoryUse memory_use() {
+  const Memory handles = memory();
+  const CpuMemory cpu = cpu_memory();
+  return {handles.live_tensors, handles.live_bytes, cpu.live, cpu.cached, cpu.peak};
+}
 
 struct Info {
   std::string libtorch;
@@ -63,7 +75,8 @@ static Napi::Value close(const Napi::CallbackInfo& info) {
 void process_rows(Table& table) {
   table.raw("close", close);
   table.raw("dispose", dispose);
-  table.now<&memory>("memory");
+  table.now<&memory_use>("memory");
+  table.now<&reset_cpu_memory_peak>("memoryResetPeak");
   table.now<&info>("info");
   table.job<&cuda_info>("cudaInfo");
   table.raw("cancelCreate", cancel_create);

@@ -18,6 +18,7 @@ static AttentionArgs attention_args(const AttentionRows& rows, const Tensor& out
           out.mutable_data_ptr(),
           out.stride(0),
           lse.mutable_data_ptr<float>(),
+          rows.first.defined() ? rows.first.const_data_ptr<int64_t>() : nullptr,
           rows.batch,
           rows.query.size(0) / std::max<int64_t>(rows.batch, 1),
           rows.heads,

@@ -14,6 +14,7 @@ struct AttentionRows {
   Tensor key;    // [B·T, K]
   Tensor value;  // [B·T, K]
   int64_t batch, heads;
+  Tensor first = {};  // [B, T] int64: the first key that a token sees, growing along T; undefined: its row's first
 };
 
 // What the backward pass needs besides the rows and the output.

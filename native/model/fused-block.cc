@@ -19,13 +19,14 @@ using torch::autograd::variable_list;
 // one of `mixed` is [HK attention | F feed-forward].
 struct BlockShape {
   int64_t batch, heads, head, ff;
+  Tensor first;  // of FusedBlock
 
   int64_t queries() const { return heads * head; }
   int64_t attended() const { return queries() + 2 * head; }
   Tensor gates(const Tensor& projected) const { return projected.narrow(1, attended(), 2 * ff); }
   AttentionRows attention(const Tensor& projected) const {
     return {projected.narrow(1, 0, queries()), projected.narrow(1, queries(), head),
-            projected.narrow(1, queries() + head, head), batch, heads};
+            projected.narrow(1, queries() + head, head), batch, heads, first};
   }
 };
 
@@ -75,6 +76,7 @@ struct Saved : torch::CustomClassHolder {
       : kernels(self.kernels),
         config(self.config),
         rotary(self.rotary),
+        first(self.first),
         batch(rows_of_batch),
         now(std::move(activations)) {
     if (config.recompute == Recompute::full) now = {};
@@ -99,6 +101,7 @@ struct Saved : torch::CustomClassHolder {
   const Kernels& kernels;
   const PalmConfig config;
   const RotaryTables rotary;
+  const Tensor first;
   const int64_t batch;
   Activations now;
 };
@@ -112,7 +115,7 @@ struct FusedBlockNode : torch::autograd::Function<FusedBlockNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm, const Tensor& input,
                         const Tensor& output, Maybe query_a, Maybe query_b, Maybe key_a, Maybe key_b, Maybe value_a,
                         Maybe value_b, Maybe output_a, Maybe output_b, const FusedBlock* self) {
-    const BlockShape shape{x.size(0), self->config.heads, self->config.dim_head, self->config.ff()};
+    const BlockShape shape{x.size(0), self->config.heads, self->config.dim_head, self->config.ff(), self->first};
     const Tensor rows = x.flatten(0, 1).contiguous();
     Activations now = activations(*self, shape, rows);
     const Tensor y = leave(*self, shape, rows, now.mixed).view(x.sizes());
@@ -133,11 +136,11 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   ctx->saved_data.erase("now");  // activations go with this node, not with the loss that holds the graph
   const Saved& saved = static_cast<const Saved&>(*holder);
   const ParallelBlock block{in[kNorm], in[kIn], in[kOut], {}, {}};
-  FusedBlock self{saved.kernels, saved.config, block, {}, saved.rotary};
+  FusedBlock self{saved.kernels, saved.config, block, {}, saved.rotary, saved.first};
   if (in[kQueryA].defined())
     self.adapters = LayerAdapters{
         {in[kQueryA], in[kQueryB]}, {in[kKeyA], in[kKeyB]}, {in[kValueA], in[kValueB]}, {in[kOutputA], in[kOutputB]}};
-  const BlockShape shape{saved.batch, self.config.heads, self.config.dim_head, self.config.ff()};
+  const BlockShape shape{saved.batch, self.config.heads, self.config.dim_head, self.config.ff(), saved.first};
   const Tensor x = in[kX].flatten(0, 1).contiguous(), dy = grads[0].flatten(0, 1).contiguous();
   const Activations now = saved.restored(self, shape, x);
   variable_list out(kInputs + 1);  // and the pointer, which has no gradient

@@ -14,6 +14,7 @@ struct FusedBlock {
   const ParallelBlock& block;
   std::optional<LayerAdapters> adapters;
   RotaryTables rotary;
+  Tensor first = {};  // [B, T] int64: where a token's sequence begins in its row; undefined: at 0
 
   // x [B, T, D] → [B, T, D]
   Tensor operator()(const Tensor& x) const;

@@ -24,13 +24,15 @@
 #include "model/kv-cache.h"
 #include "model/lora.h"
 #include "model/token-reader.h"
+#include "model/segments.h"
 
 namespace palm {
 
 // What every layer of one call shares.
 struct Reading {
   Rotary rotary;
-  Tensor visible;  // [B or 1, T, 1, S] bool, or undefined
+  Tensor visible;   // [B or 1, T, 1, S] bool, or undefined
+  Tensor segments;  // [B, T], or undefined
   KvCache* cache;
   Dropout dropout;
 };
@@ -70,16 +72,23 @@ static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const 
   return y;
 }
 
-// Without a cache: [1, T, 1, T] lower triangle, or [B, 1, 1, T] real tokens where every token sees every other.
-static Tensor visible_without_cache(const PalmConfig& config, const Tensor& tokens) {
+// [1, T, 1, T] lower triangle, or [B, 1, 1, T] real tokens where every token sees every other.
+static Tensor visible_in_row(const PalmConfig& config, const Tensor& tokens) {
   if (!config.causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
   const Tensor time = at::arange(tokens.size(1), tokens.options());
   return time.unsqueeze(0).le(time.unsqueeze(1)).view({1, tokens.size(1), 1, tokens.size(1)});
 }
 
-// Whether the fused kernels know this way of reading; else the plain block does.
-bool PaLM::fusable(const Reading& reading) const {
-  return config_.causal && !config_.qk_rmsnorm && !reading.cache && !reading.dropout.generator;
+static Tensor visible_without_cache(const PalmConfig& config, const Tensor& tokens, const Tensor& segments) {
+  const Tensor visible = visible_in_row(config, tokens);
+  return segments.defined() ? within_sequence(visible, segments) : visible;
+}
+
+// The fused kernels where they know this way of reading; else the plain block does.
+const Kernels* PaLM::kernels_to_read(const Reading& reading, const Tensor& x) const {
+  if (!config_.causal || config_.qk_rmsnorm || reading.cache || reading.dropout.generator) return nullptr;
+  const Kernels* const kernels = kernels_for(x);
+  return kernels && reading.segments.defined() && !kernels->attention ? nullptr : kernels;
 }
 
 Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
@@ -89,15 +98,17 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
   const Reading reading{
       rotary_table(positions, config_.dim_head, scale_base, cache ? cache->centre() : static_cast<double>(time / 2)),
-      cache ? cache->visible(time) : visible_without_cache(config_, tokens), cache, options.dropout.value_or(dropout_)};
+      cache ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments, cache,
+      options.dropout.value_or(dropout_)};
 
   Tensor x = at::embedding(token_embedding_, tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
-  const Kernels* const kernels = fusable(reading) ? kernels_for(x) : nullptr;
+  const Kernels* const kernels = kernels_to_read(reading, x);
   const auto tables = kernels ? std::optional(fold_scales(reading.rotary, config_.qk_scale)) : std::nullopt;
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
+  const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
     const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
-    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables}(x)
+    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables, first}(x)
                 : parallel_block(x, blocks_[layer], config_, adapters, layer, reading);
   }
   return layer_norm(x, norm_);
@@ -110,15 +121,22 @@ Tensor PaLM::accept(const Tensor& tokens, const char* argument) const {
   return to_ids(tokens, argument, config_.device);
 }
 
-PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, bool grad) {
+Tensor PaLM::accept_segments(const std::optional<Tensor>& segments, const Tensor& tokens) const {
+  if (!segments) return {};
+  expect_shape(*segments, "segments", tokens.sizes());
+  return to_ids(*segments, "segments", config_.device);
+}
+
+PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, bool grad) {
   at::AutoGradMode mode(grad);
   if (grad) prepare_gradients();
-  const Tensor embeddings = hidden(accept(tokens, "tokens"), {.scope = scope});
+  const Tensor ids = accept(tokens, "tokens");
+  const Tensor embeddings = hidden(ids, {.scope = scope, .segments = accept_segments(segments, ids)});
   return {at::linear(embeddings, token_embedding_), embeddings};
 }
 
 Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
-                  std::optional<double> denominator, bool grad) {
+                  const std::optional<Tensor>& segments, std::optional<double> denominator, bool grad) {
   at::AutoGradMode mode(grad);
   if (grad) prepare_gradients();
   const Tensor ids = accept(tokens, "tokens");
@@ -129,8 +147,15 @@ Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<
     expect_shape(*mask, "mask", ids.sizes());
   }
   const int64_t time = ids.size(1) - 1;
-  const Tensor read = hidden(ids.narrow(1, 0, time), {.scope = scope});
-  const Tensor targets = mask ? mask->to(config_.device).narrow(1, 1, time) : Tensor();
+  const Tensor sequences = accept_segments(segments, ids);
+  Tensor targets = mask ? mask->to(config_.device).narrow(1, 1, time) : Tensor();
+  ReadOptions reading{.scope = scope};
+  if (sequences.defined()) {
+    reading.segments = sequences.narrow(1, 0, time);
+    const Tensor foretold = starts_sequence(sequences).narrow(1, 1, time).logical_not();
+    targets = targets.defined() ? targets & foretold : foretold;
+  }
+  const Tensor read = hidden(ids.narrow(1, 0, time), reading);
   return language_loss(read, token_embedding_, ids.narrow(1, 1, time), targets, config_.ignore_index, denominator);
 }
 

@@ -58,10 +58,11 @@ class PaLM : public LanguageModel {
     Tensor logits;      // [B, T, V]
     Tensor embeddings;  // [B, T, D], after the final norm
   };
-  Output forward(const Tensor& tokens, const Scope* scope, bool grad);
-  // Mean next-token cross entropy (losses/language.h) of tokens [B, T].
+  // segments [B, T]: several sequences share a row (segments.h).
+  Output forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, bool grad);
+  // Mean next-token cross entropy (losses/language.h) of tokens [B, T], within each sequence.
   Tensor loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
-              std::optional<double> denominator, bool grad);
+              const std::optional<Tensor>& segments, std::optional<double> denominator, bool grad);
   // Folds a scope's adapters into the weights.
   void merge_scope(const Scope& scope);
   // Turns dropout on (drawing from `seed`) or off.
@@ -89,7 +90,8 @@ class PaLM : public LanguageModel {
   std::vector<Tensor> storages() const;
 
  private:
-  bool fusable(const struct Reading& reading) const;
+  const struct Kernels* kernels_to_read(const struct Reading& reading, const Tensor& x) const;
+  Tensor accept_segments(const std::optional<Tensor>& segments, const Tensor& tokens) const;
 
   PalmConfig config_;
   ParameterBuffer outer_;                                // token_embedding, norm

@@ -29,14 +29,17 @@ struct AttentionTile {
 
 static int64_t attention_scratch(const AttentionArgs& args) { return AttentionTile(args).scratch(); }
 
-// The first token of tile `index`, how many it has, and the columns of keys that its last token needs.
+// The first token of tile `index`, how many it has, and the columns of keys that its tokens need: `columns` from
+// `begin` on. `visible` is where the sequence's first visible keys stand, or null.
 struct TileSpan {
-  int64_t first, tokens, rows, columns;
+  int64_t first, tokens, rows, begin = 0, columns;
 
-  TileSpan(const AttentionTile& tile, int64_t index, int64_t time) : first(index * tile.tokens) {
+  TileSpan(const AttentionTile& tile, int64_t index, int64_t time, const int64_t* visible)
+      : first(index * tile.tokens) {
     tokens = time - first < tile.tokens ? time - first : tile.tokens;
     rows = tokens * tile.heads;
-    columns = rounded_up(first + tokens, kTileColumns);
+    if (visible) begin = visible[first] / kTileColumns * kTileColumns;
+    columns = rounded_up(first + tokens, kTileColumns) - begin;
   }
 };
 
@@ -178,6 +181,19 @@ static void hide(float* score, int64_t visible, int64_t columns) {
   for (int64_t s = rounded_up(visible, kLanes); s < columns; s += kLanes) store(score + s, all(kHidden));
 }
 
+// What row r of a tile does not see: other sequences before its own, and what comes later. `visible` as in TileSpan.
+static void hide_row(float* score, const AttentionTile& tile, const TileSpan& span, int64_t r, const int64_t* visible) {
+  const int64_t token = span.first + r / tile.heads;
+  for (int64_t s = 0; visible && s < visible[token] - span.begin; ++s) score[s] = kHidden;
+  hide(score, token + 1 - span.begin, span.columns);
+}
+
+// Where the keys of a span begin in a right operand that is multiplied along the keys.
+template <class Word>
+static int64_t key_rows(const AttentionTile& tile, const TileSpan& span) {
+  return span.begin / kDepth<Word> * tile.width;
+}
+
 // score ← exp(score − largest) in place; gives the largest and the sum.
 static void exponentials(float* score, int64_t columns, float* largest, float* total) {
   Vec top = load(score);
@@ -199,25 +215,26 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
   const AttentionScratch<Word> at(tile, args.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / args.groups * args.time, stride = args.stride;
+    const int64_t* const visible = args.first ? args.first + row : nullptr;
     pack_along_head(at.keys_along_head, tile, static_cast<const T*>(args.key) + row * stride, stride, args.time);
     pack_along_key(at.values_along_key, tile, static_cast<const T*>(args.value) + row * stride, stride, args.time);
     for (int64_t index = task % args.groups; index < tile.count(args.time); index += args.groups) {
-      const TileSpan span(tile, index, args.time);
+      const TileSpan span(tile, index, args.time, visible);
       const int64_t token = row + span.first;
       pack_tile(at.queries, tile, heads_of(tile, static_cast<const T*>(args.query), stride, token), span.rows);
-      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile), at.keys_along_head,
-                          tile.keys, at.scores, tile.keys);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile),
+                          at.keys_along_head + span.begin, tile.keys, at.scores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
         float* const score = at.scores + r * tile.keys;
-        hide(score, span.first + r / tile.heads + 1, span.columns);
+        hide_row(score, tile, span, r, visible);
         float largest, total;
         exponentials(score, span.columns, &largest, &total);
         at.per_row[r] = 1.0f / total;
         args.lse[token * tile.heads + r] = largest + __builtin_logf(total);
       }
       tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
-                          along_key(tile, at.scores, at.packed_scores, span.rows, span.columns), at.values_along_key,
-                          tile.width, at.outs, tile.width);
+                          along_key(tile, at.scores, at.packed_scores, span.rows, span.columns),
+                          at.values_along_key + key_rows<Word>(tile, span), tile.width, at.outs, tile.width);
       for (int64_t r = 0; r < span.rows; ++r)
         for (int64_t i = r * tile.width; i < (r + 1) * tile.width; i += kLanes)
           store(at.outs + i, load(at.outs + i) * at.per_row[r]);
@@ -252,6 +269,7 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
   const AttentionScratch<Word> at(tile, of.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / of.groups * of.time, stride = of.stride;
+    const int64_t* const visible = of.first ? of.first + row : nullptr;
     const T* const key = static_cast<const T*>(of.key) + row * stride;
     pack_along_head(at.keys_along_head, tile, key, stride, of.time);
     pack_along_head(at.values_along_head, tile, static_cast<const T*>(of.value) + row * stride, stride, of.time);
@@ -259,7 +277,7 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
     zero(at.dkeys, tile.keys * tile.width);
     zero(at.dvalues, tile.keys * tile.width);
     for (int64_t index = task % of.groups; index < tile.count(of.time); index += of.groups) {
-      const TileSpan span(tile, index, of.time);
+      const TileSpan span(tile, index, of.time, visible);
       const int64_t token = row + span.first, row_words = words<Word>(span.rows);
       const Heads<const T> query = heads_of(tile, static_cast<const T*>(of.query), stride, token);
       const Heads<const T> dout = heads_of(tile, static_cast<const T*>(args.dout), args.dout_stride, token);
@@ -268,24 +286,24 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
       pack_tile(at.douts, tile, dout, span.rows);
       pack_tile_along_row(at.queries_along_row, tile, query, span.rows);
       pack_tile_along_row(at.douts_along_row, tile, dout, span.rows);
-      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile), at.keys_along_head,
-                          tile.keys, at.scores, tile.keys);
-      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.douts, tile), at.values_along_head,
-                          tile.keys, at.dscores, tile.keys);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile),
+                          at.keys_along_head + span.begin, tile.keys, at.scores, tile.keys);
+      tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.douts, tile),
+                          at.values_along_head + span.begin, tile.keys, at.dscores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
-        hide(at.scores + r * tile.keys, span.first + r / tile.heads + 1, span.columns);
+        hide_row(at.scores + r * tile.keys, tile, span, r, visible);
         score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns,
                         of.lse[token * tile.heads + r], delta_of(dout[r], out[r], tile.head));
       }
       tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
-                          along_key(tile, at.dscores, at.packed_scores, span.rows, span.columns), at.keys_along_key,
-                          tile.width, at.dqueries, tile.width);
+                          along_key(tile, at.dscores, at.packed_scores, span.rows, span.columns),
+                          at.keys_along_key + key_rows<Word>(tile, span), tile.width, at.dqueries, tile.width);
       tile_product<true>(span.columns, tile.width, row_words,
                          along_row(tile, at.dscores, at.packed_scores, span.rows, span.columns), at.queries_along_row,
-                         tile.width, at.dkeys, tile.width);
+                         tile.width, at.dkeys + span.begin * tile.width, tile.width);
       tile_product<true>(span.columns, tile.width, row_words,
                          along_row(tile, at.scores, at.packed_scores, span.rows, span.columns), at.douts_along_row,
-                         tile.width, at.dvalues, tile.width);
+                         tile.width, at.dvalues + span.begin * tile.width, tile.width);
       unpack_tile(heads_of(tile, static_cast<T*>(args.dquery), args.dquery_stride, token), tile, at.dqueries,
                   span.rows);
     }

@@ -1,0 +1,83 @@
+import { ShapeError } from '../errors.ts';
+import { checkLimit } from './preferences.ts';
+
+/** Several sequences to a row, row by row: arrays of `shape` [B, T] for `palm.loss`, made tensors with that shape. */
+export interface PackedRows {
+  tokens: Int32Array;
+  /** Which sequence of its row a token belongs to, from 1 on; 0 is padding. */
+  segments: Int32Array;
+  /** 1 where a token is real, 0 where it is padding. */
+  mask: Uint8Array;
+  shape: [rows: number, length: number];
+  /** The row that each sequence went into. */
+  row: Int32Array;
+}
+
+/**
+ * Packs `sequences` into as few rows of `length` tokens as first-fit finds: each goes into the first row with room for it,
+ * in the order given. The rows are filled up with `padToken`.
+ * @throws ShapeError when there is no sequence, an empty one, or one longer than a row
+ */
+export function packSequences(
+  sequences: readonly (readonly number[])[],
+  length: number,
+  { padToken = 0 }: { padToken?: number } = {},
+): PackedRows {
+  checkLimit('length', length, 1);
+  const rows = firstFit(sequences, length);
+  const size = rows.length * length;
+  const packed: PackedRows = {
+    tokens: new Int32Array(size).fill(padToken),
+    segments: new Int32Array(size),
+    mask: new Uint8Array(size),
+    shape: [rows.length, length],
+    row: new Int32Array(sequences.length),
+  };
+  for (const [row, { members }] of rows.entries()) {
+    let at = row * length;
+    for (const [i, index] of members.entries()) {
+      const sequence = sequences[index] as readonly number[];
+      packed.tokens.set(sequence, at);
+      packed.segments.fill(i + 1, at, at + sequence.length);
+      packed.mask.fill(1, at, at + sequence.length);
+      packed.row[index] = row;
+      at += sequence.length;
+    }
+  }
+  return packed;
+}
+
+interface OpenRow {
+  room: number;
+  members: number[];
+}
+
+function firstFit(sequences: readonly (readonly number[])[], length: number): OpenRow[] {
+  if (sequences.length === 0) {
+    throw new ShapeError({ argument: 'sequences', received: 'none', expected: 'at least one' });
+  }
+  const rows: OpenRow[] = [];
+  // Rows before this one have room for nothing.
+  let begin = 0;
+  for (const [index, { length: size }] of sequences.entries()) {
+    checkSize(index, size, length);
+    let at = begin;
+    while (at < rows.length && (rows[at] as OpenRow).room < size) at++;
+    const row = rows[at] ?? { room: length, members: [] };
+    if (at === rows.length) rows.push(row);
+    row.room -= size;
+    row.members.push(index);
+    while (rows[begin]?.room === 0) begin++;
+  }
+  return rows;
+}
+
+function checkSize(index: number, size: number, length: number): void {
+  if (size >= 1 && size <= length) return;
+  throw new ShapeError({
+    argument: `sequences[${index}]`,
+    received: `${size} tokens`,
+    expected: `1 to ${length}`,
+    fix: 'Cut it, or use longer rows.',
+  });
+}
