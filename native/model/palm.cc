@@ -21,10 +21,11 @@
 #include "losses/language.h"
 #include "model/attention.h"
 #include "model/fused-block.h"
+#include "model/graph-token-reader.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
-#include "model/token-reader.h"
 #include "model/segments.h"
+#include "model/token-reader.h"
 
 namespace palm {
 
@@ -105,8 +106,8 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
   const Kernels* const kernels = kernels_to_read(reading, x);
   const auto tables = kernels ? std::optional(fold_scales(reading.rotary, config_.qk_scale)) : std::nullopt;
-  for (int64_t layer = 0; layer < config_.depth; ++layer) {
   const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
+  for (int64_t layer = 0; layer < config_.depth; ++layer) {
     const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
     x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables, first}(x)
                 : parallel_block(x, blocks_[layer], config_, adapters, layer, reading);
@@ -301,7 +302,10 @@ std::shared_ptr<const PackedWeights> PaLM::packed(bool int8) {
 
 std::unique_ptr<TokenReader> PaLM::token_reader(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = config_.causal && !config_.qk_rmsnorm ? kernels_for(token_embedding_) : nullptr;
-  if (!kernels || !kernels->token.project || training()) return nullptr;
+  if (!kernels || training()) return nullptr;
+  if (GraphTokenReader::reads(*kernels, *this) && !int8)
+    return std::make_unique<GraphTokenReader>(*kernels, *this, scope, cache, samples);
+  if (!kernels->token.project) return nullptr;
   return std::make_unique<PalmTokenReader>(*kernels, *this, scope, cache, samples, int8);
 }
 

@@ -10,9 +10,13 @@ static constexpr Kernels kTable = {.layer_norm = layer_norm<T>,
                                    .rotate = rotate<T>,
                                    .swiglu = swiglu<T>,
                                    .swiglu_grad = swiglu_grad<T>,
+                                   .attention_scratch = nullptr,
+                                   .attention = nullptr,  // libtorch's (kernels/library-attention.h)
+                                   .attention_grad = nullptr,
                                    .log_prob = log_prob<T>,
                                    .log_prob_grad = log_prob_grad<T>,
                                    .adam_w = adam_w<T>,
+                                   .squares = nullptr,
                                    .partial_sums = kPartialSums,
                                    .decode_attention = decode_attention<T>};
 
