@@ -32,16 +32,11 @@ inline int64_t partial_sums(const Kernels& kernels) {
   return kernels.partial_sums > 0 ? kernels.partial_sums : at::get_num_threads();
 }
 
+// kernel(args, begin, end) over `count` rows, in the same pieces.
 template <class Args>
 void launch(const Kernels& kernels, void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t count,
             int64_t grain) {
   in_pieces(kernels, count, grain, [&](int64_t begin, int64_t end, int64_t) { kernel(args, begin, end); });
-}
-
-// kernel(args, begin, end) over `count` rows, in pieces of at least `grain` on the CPU's threads.
-template <class Args>
-void launch(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t count, int64_t grain) {
-  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
 // Rows of `width` elements that are worth a thread of their own.

@@ -20,7 +20,7 @@ static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_t
                         uniform.defined() ? uniform.const_data_ptr<double>() : nullptr,
                         draw.token.mutable_data_ptr<int64_t>(),
                         draw.log_prob.mutable_data_ptr<float>()};
-  launch(kernels.token.sample, args, rows, grain_of(width));
+  launch(kernels, kernels.token.sample, args, rows, grain_of(width));
   return draw;
 }
 
