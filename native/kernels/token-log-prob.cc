@@ -112,8 +112,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
     for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
       rows.read(*kernels, at::mm(hidden.narrow(0, first, count), embedding.t()), first);
     });
-    ctx->save_for_backward({hidden, embedding, rows.target, rows.lse});
-    ctx->saved_data["entropy"] = rows.entropy;
+    ctx->save_for_backward({hidden, embedding, rows.target, rows.lse, rows.entropy});
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["kernels"] = reinterpret_cast<int64_t>(kernels);
     return {rows.log_prob, rows.entropy};
@@ -125,7 +124,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
     const Kernels& kernels = *reinterpret_cast<const Kernels*>(ctx->saved_data["kernels"].toInt());
     LogitRows rows(hidden, saved[2], ctx->saved_data["temperature"].toDouble());
     rows.lse = saved[3];
-    rows.entropy = ctx->saved_data["entropy"].toTensor();
+    rows.entropy = saved[4];
     const Tensor dlog_prob = grads[0].contiguous(), dentropy = grads[1].contiguous();
     HeadGrad grad(hidden, embedding, ctx->needs_input_grad(0), ctx->needs_input_grad(1));
     for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
