@@ -27,7 +27,7 @@ export interface Rollout {
   responseMask: Tensor;
   /** Log-probabilities as the sampler saw them. */
   samplerLogProb: Tensor;
-  /** The same, recomputed by the forward pass that training uses. */
+  /** The same, recomputed by the forward pass that training uses; samplerLogProb with `recompute: false`. */
   rolloutLogProb: Tensor;
   /** Those of the reference policy; equal to rolloutLogProb where none was asked for. */
   referenceLogProb: Tensor;
@@ -54,6 +54,8 @@ export type RolloutInput = PromptInput &
     pieces?: readonly (readonly number[])[];
     /** Whether to read with the reference policy too; false unless given. */
     reference?: boolean;
+    /** Whether to read with the actor again for rolloutLogProb; true unless given, else the sampler's are taken for it. */
+    recompute?: boolean;
     signal?: AbortSignal;
   };
 
@@ -130,11 +132,12 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
    * @throws the signal's reason once it is aborted.
    */
   async rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
-    const { prompts, lengths, pieces, reference = false, signal, ...sampling } = input;
+    const { prompts, lengths, pieces, reference = false, recompute = true, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'rollout');
     checkTemperature(options.temperature);
-    for (const filter of ['topK', 'topP', 'minP'] as const) {
-      if (options[filter] !== undefined) throw filterRefused(filter, options[filter]);
+    const { topK, topP, minP, weights } = sampling as SamplingConfigInput;
+    for (const [filter, value] of Object.entries({ topK, topP, minP, weights })) {
+      if (value !== undefined) throw filterRefused(filter, value);
     }
     using inputs = new Inputs(this.palm.config.device);
     const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
@@ -143,7 +146,16 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     const read = (pieces ?? [all]).map((piece) => [...piece]);
     return await cancellable(signal, async (cancel) => {
       const roll = () =>
-        addon().actorCriticRollout(handleOf(this), rows.prompts, rows.lengths, options, read, reference, cancel);
+        addon().actorCriticRollout(
+          handleOf(this),
+          rows.prompts,
+          rows.lengths,
+          options,
+          read,
+          reference,
+          recompute,
+          cancel,
+        );
       return tensorGroup(await run([this, this.palm, ...inputs.used], roll));
     });
   }
@@ -181,7 +193,7 @@ function filterRefused(filter: string, value: unknown): ArgumentError {
   return new ArgumentError({
     argument: `rollout.${filter}`,
     received: printable(value),
-    expected: 'no filter',
-    fix: 'PPO trains the distribution that it samples from: change the temperature instead.',
+    expected: 'none',
+    fix: 'PPO trains the distribution that it samples from: change the temperature instead of filters or weights.',
   });
 }

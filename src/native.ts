@@ -102,7 +102,7 @@ export interface NativeRollout {
   sequence: TensorHandle; // [B, T] int64
   responseMask: TensorHandle; // [B, T] bool
   samplerLogProb: TensorHandle; // [B, T], as the sampler saw it
-  rolloutLogProb: TensorHandle; // [B, T], recomputed by the forward pass that training uses
+  rolloutLogProb: TensorHandle; // [B, T], recomputed by the forward pass that training uses, or samplerLogProb
   referenceLogProb: TensorHandle; // [B, T], equal to rolloutLogProb where no reference is asked for
   rolloutValue: TensorHandle; // [B, T]
 }
@@ -269,7 +269,10 @@ export interface Native {
     temperature: number,
     grad: boolean,
   ): Promise<NativeEvaluation>;
-  /** Samples, then reads what was sampled with actor, critic and (if asked) reference, `pieces` of rows at a time. */
+  /**
+   * Samples, then reads what was sampled with actor (to recompute log-probs), critic and (if asked) reference, `pieces` of
+   * rows at a time.
+   */
   actorCriticRollout(
     actorCritic: ActorCriticHandle,
     prompts: TensorHandle,
@@ -277,6 +280,7 @@ export interface Native {
     options: GenerateOptions,
     pieces: number[][],
     withReference: boolean,
+    recompute: boolean,
     cancel: CancelHandle | undefined,
   ): Promise<NativeRollout>;
   rolloutRows(experience: NativeExperience, rows: number[]): Promise<NativeExperience>;

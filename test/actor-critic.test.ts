@@ -134,11 +134,11 @@ describe.each([
 });
 
 describe('what is refused', () => {
-  it.each([{ topK: 3 }, { topP: 0.9 }, { minP: 0.1 }])('the filter %o', async (filter) => {
+  it.each([{ topK: 3 }, { topP: 0.9 }, { minP: 0.1 }, { weights: 'int8' }])('%o', async (filter) => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm);
     const rollout = actorCritic.rollout({ ...SAMPLING, ...filter } as RolloutInput);
-    await expect(rollout).rejects.toMatchObject({ code: 'ERR_ARGUMENT', expected: 'no filter' });
+    await expect(rollout).rejects.toMatchObject({ code: 'ERR_ARGUMENT', expected: 'none' });
   });
 
   it('temperature 0', async () => {

@@ -15,8 +15,8 @@ PALM_FIELDS(Judgement, PALM_FIELD(reward), PALM_FIELD(advantage), PALM_FIELD(ret
 
 static Rollout rollout_all(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
                            const GenerateOptions& options, const std::vector<std::vector<int64_t>>& pieces,
-                           bool with_reference, const std::shared_ptr<Cancel>& cancel) {
-  return rollout(actor_critic, prompts, lengths, options, pieces, with_reference, cancel.get());
+                           bool with_reference, bool recompute, const std::shared_ptr<Cancel>& cancel) {
+  return rollout(actor_critic, prompts, lengths, options, pieces, with_reference, recompute, cancel.get());
 }
 
 static Experience rollout_rows(const Experience& all, const std::vector<int64_t>& rows) {

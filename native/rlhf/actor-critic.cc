@@ -39,10 +39,21 @@ static TokenLogProb read_log_prob(LanguageModel& model, const Tensor& hidden, co
                         sequence.narrow(1, 1, before).flatten(), temperature);
 }
 
-Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, bool grad) {
+Tensor ActorCritic::accept(const Tensor& sequence) const {
   if (trunk_->training())
     throw Error(ErrorKind::argument, "palm", "a model in training mode", "one in evaluation mode",
                 "Call palm.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
+  return trunk_->accept(sequence, "sequence");
+}
+
+Tensor ActorCritic::value_of(const Tensor& judged) const {
+  Tensor value = at::linear(judged.narrow(1, 0, judged.size(1) - 1), value_weight_, value_bias_);
+  if (value.scalar_type() == at::kBFloat16) value = value.to(at::kFloat);
+  return aligned(value.reshape({-1}), judged.size(0));
+}
+
+Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, bool grad) {
+  const Tensor tokens = accept(sequence);
   at::AutoGradMode mode(grad);
   if (grad) {
     buffer_.prepare_gradients();
@@ -50,14 +61,16 @@ Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, boo
     if (actor_) actor_->prepare_gradients();
     if (critic_) critic_->prepare_gradients();
   }
-  const Tensor tokens = trunk_->accept(sequence, "sequence");
   const int64_t batch = tokens.size(0);
   const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get()});
   const TokenLogProb token = read_log_prob(*trunk_, acted, tokens, temperature);
   const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get()}) : acted;
-  Tensor value = at::linear(judged.narrow(1, 0, tokens.size(1) - 1), value_weight_, value_bias_);
-  if (value.scalar_type() == at::kBFloat16) value = value.to(at::kFloat);
-  return {aligned(token.log_prob, batch), aligned(token.entropy, batch), aligned(value.reshape({-1}), batch)};
+  return {aligned(token.log_prob, batch), aligned(token.entropy, batch), value_of(judged)};
+}
+
+Tensor ActorCritic::value(const Tensor& sequence) {
+  at::NoGradGuard no_grad;
+  return value_of(trunk_->hidden(accept(sequence), {.scope = (critic_ ? critic_ : actor_).get()}));
 }
 
 Tensor ActorCritic::reference_log_prob(const Tensor& sequence, double temperature) {

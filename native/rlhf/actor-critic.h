@@ -22,6 +22,7 @@ class ActorCritic {
 
   // Reads sequence [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at.
   Evaluation evaluate(const Tensor& sequence, double temperature, bool grad);
+  Tensor value(const Tensor& sequence);                                   // [B, T], the critic alone, without a graph
   Tensor reference_log_prob(const Tensor& sequence, double temperature);  // [B, T]
 
   const std::shared_ptr<LanguageModel>& trunk() const { return trunk_; }
@@ -29,6 +30,9 @@ class ActorCritic {
   const Tensor& storage() const { return buffer_.storage(); }
 
  private:
+  Tensor accept(const Tensor& sequence) const;
+  Tensor value_of(const Tensor& judged) const;
+
   std::shared_ptr<LanguageModel> trunk_;
   std::shared_ptr<Scope> actor_, critic_;
   std::shared_ptr<LanguageModel> reference_;

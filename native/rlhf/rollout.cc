@@ -16,22 +16,28 @@ namespace palm {
 static Tensor within(const Tensor& values, const Tensor& mask) { return values.masked_fill(mask.logical_not(), 0); }
 
 Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, const Cancel* cancel) {
+                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, bool recompute,
+                const Cancel* cancel) {
   at::NoGradGuard no_grad;
   const Generation drawn = generate(actor_critic.trunk(), actor_critic.actor(), prompts, lengths, options, cancel);
   Rollout all{drawn.sequences, drawn.response_mask, drawn.log_probs, {}, {}, {}};
-  all.rollout_log_prob = at::zeros_like(all.sampler_log_prob);
-  all.reference_log_prob = at::zeros_like(all.sampler_log_prob);
+  all.rollout_log_prob = all.sampler_log_prob.clone();
+  all.reference_log_prob = all.sampler_log_prob.clone();
   all.rollout_value = at::zeros_like(all.sampler_log_prob);
   for (const auto& piece : pieces) {
     if (cancel && *cancel) break;
     const Tensor rows = at::tensor(piece, all.sequence.options());
     const Tensor sequence = all.sequence.index_select(0, rows);
-    const Evaluation now = actor_critic.evaluate(sequence, options.temperature, /*grad=*/false);
-    all.rollout_log_prob.index_copy_(0, rows, now.log_prob);
-    all.rollout_value.index_copy_(0, rows, now.value);
-    all.reference_log_prob.index_copy_(
-        0, rows, with_reference ? actor_critic.reference_log_prob(sequence, options.temperature) : now.log_prob);
+    const auto put = [&](const Tensor& values, const Tensor& some) { values.index_copy_(0, rows, some); };
+    if (recompute) {
+      const Evaluation now = actor_critic.evaluate(sequence, options.temperature, /*grad=*/false);
+      put(all.rollout_log_prob, now.log_prob);
+      put(all.reference_log_prob, now.log_prob);
+      put(all.rollout_value, now.value);
+    } else {
+      put(all.rollout_value, actor_critic.value(sequence));
+    }
+    if (with_reference) put(all.reference_log_prob, actor_critic.reference_log_prob(sequence, options.temperature));
   }
   for (Tensor* values : {&all.rollout_log_prob, &all.reference_log_prob, &all.rollout_value})
     *values = within(*values, all.response_mask);

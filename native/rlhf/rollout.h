@@ -11,15 +11,17 @@ struct Rollout {
   Tensor sequence;            // [B, T] int64: prompt, response, padding
   Tensor response_mask;       // [B, T] bool, eos included
   Tensor sampler_log_prob;    // [B, T] as drawn through the cache
-  Tensor rollout_log_prob;    // [B, T] of the same weights, recomputed by the forward pass that training uses
+  Tensor rollout_log_prob;    // [B, T] of the same weights, recomputed by the forward pass that training uses, or as drawn
   Tensor reference_log_prob;  // [B, T]; equal to rollout_log_prob where no reference was asked for
   Tensor rollout_value;       // [B, T]
 };
 
 // Samples from the actor, then reads what was sampled, `pieces` of rows at a time. Reading the pieces that the first
 // epoch trains on gives bit for bit the log-probs which that epoch computes: its ratios are exactly 1.
+// Without `recompute` the sampler's log-probs are taken for them, and the actor is not read again.
 Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, const Cancel* cancel);
+                const std::vector<std::vector<int64_t>>& pieces, bool with_reference, bool recompute,
+                const Cancel* cancel);
 
 struct JudgeOptions {
   double kl_weight;  // nats of reward per nat of log-ratio to the reference

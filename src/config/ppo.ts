@@ -27,6 +27,10 @@ export const ppoConfig = z.strictObject({
   rolloutBatch: count.default(64).describe('prompts in an iteration'),
   maxPromptLength: count.default(96).describe('tokens of a prompt that are kept, from its end'),
   sampling: sampling.prefault({}).describe('how responses are drawn'),
+  rolloutLogProb: z
+    .enum(['recomputed', 'sampled'])
+    .default('recomputed')
+    .describe('log-probabilities of the rollout: by the forward pass that training uses, or as they were drawn'),
   klWeight: z.number().min(0).default(0.05).describe('cost of KL to the reference policy, per nat'),
   adaptiveKl: adaptiveKl.optional().describe('steers klWeight, where given'),
   missingEosPenalty: z.number().min(0).default(0).describe('taken from the score of a response that did not end'),

@@ -41,7 +41,7 @@ export function chunks<T>(items: readonly T[], size: number): T[][] {
 
 /**
  * Answers `prompts` with the current policy and reads the answers back in the pieces that the first epoch learns from, so
- * that its probability ratios start at exactly 1.
+ * that its probability ratios start at exactly 1, or within rounding where the sampler's log-probabilities are taken.
  */
 export function collect(
   actorCritic: ActorCritic,
@@ -59,6 +59,7 @@ export function collect(
     seed: deriveSeed(config.seed, step),
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
     reference: actorCritic.hasReference,
+    recompute: config.rolloutLogProb === 'recomputed',
   });
 }
 

@@ -1,0 +1,277 @@
+/**
+ * Decoding by the fused kernels: against the ATen path, against the forward pass, against itself in other batches, and after
+ * every way in which weights change.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, it } from 'vitest';
+import { ActorCritic } from '../src/actor-critic.ts';
+import { addon } from '../src/native.ts';
+import { AdamW } from '../src/optim.ts';
+import type { Generation, PaLM } from '../src/palm.ts';
+import { handleOf } from '../src/resource.ts';
+import { Tensor } from '../src/tensor.ts';
+import { device } from './device.ts';
+import { distance } from './parity/numbers.ts';
+import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';
+
+const ODD: Size = { numTokens: 19, dim: 24, depth: 2, heads: 3, dimHead: 6, ffMult: 3 };
+// Heads wider than a panel, more panels than one thread takes at once, and a depth that pairs do not divide.
+const WIDE: Size = { numTokens: 300, dim: 35, depth: 2, heads: 2, dimHead: 70, ffMult: 5 };
+const SIZES = { odd: ODD, wide: WIDE };
+const BATCHES = [1, 5, 13, 33];
+
+/** Prompts of 1 to 9 tokens. */
+function promptsOf(batch: number, numTokens: number): number[][] {
+  return Array.from({ length: batch }, (_, row) => ids(1 + ((row * 5) % 9), numTokens, 70 + row));
+}
+
+function modelOf(size: Size, dtype: 'float32' | 'bfloat16' = 'float32', seed = 1): Promise<PaLM> {
+  return palmOf(drawn(palmShapes(size, { actor: 3 }), seed), { ...size, dtype });
+}
+
+async function withKernels<T>(on: boolean, work: () => Promise<T>): Promise<T> {
+  await addon().useKernels(on);
+  try {
+    return await work();
+  } finally {
+    await addon().useKernels(true);
+  }
+}
+
+interface Drawn {
+  width: number;
+  tokens: number[];
+  mask: number[];
+  logProbs: number[];
+}
+
+async function take(generation: Generation): Promise<Drawn> {
+  using out = generation;
+  return {
+    width: out.sequences.shape[1] as number,
+    tokens: Array.from(await out.sequences.data(), Number),
+    mask: Array.from(await out.responseMask.data(), Number),
+    logProbs: Array.from(await out.logProbs.data(), Number),
+  };
+}
+
+/** The responses of every row, with their log-probabilities. */
+function responses({ width, tokens, mask, logProbs }: Drawn): { token: number; logProb: number }[][] {
+  const rows = Array.from({ length: tokens.length / width }, (_, row) => row * width);
+  return rows.map((start) =>
+    tokens
+      .slice(start, start + width)
+      .map((token, t) => ({ token, logProb: logProbs[start + t] as number, real: mask[start + t] === 1 }))
+      .filter(({ real }) => real)
+      .map(({ token, logProb }) => ({ token, logProb })),
+  );
+}
+
+/** The largest difference between log-probabilities as they were drawn and as evaluating the sequences gives them. */
+async function gapToForward(palm: PaLM, sampling: Parameters<PaLM['generate']>[0]): Promise<number> {
+  const temperature = sampling.temperature ?? 1;
+  using out = await palm.generate(sampling);
+  using read = await palm.forward(out.sequences, sampling.scope === undefined ? {} : { scope: sampling.scope });
+  const [tokens, mask, drawnLogProbs, logits] = await Promise.all(
+    [out.sequences, out.responseMask, out.logProbs, read.logits].map(async (tensor) =>
+      Array.from(await tensor.data(), Number),
+    ),
+  );
+  const vocabulary = read.logits.shape[2] as number;
+  let largest = 0;
+  for (const [i, real] of (mask as number[]).entries()) {
+    if (real === 0) continue;
+    const row = (logits as number[]).slice((i - 1) * vocabulary, i * vocabulary).map((logit) => logit / temperature);
+    const top = Math.max(...row);
+    const mass = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - top), 0)) + top;
+    const expected = (row[(tokens as number[])[i] as number] as number) - mass;
+    largest = Math.max(largest, Math.abs(expected - ((drawnLogProbs as number[])[i] as number)));
+  }
+  return largest;
+}
+
+describe.each(Object.entries(SIZES))('%s', (_, size) => {
+  it.each(BATCHES)('draws in float32 what the ATen path draws, %i rows', async (batch) => {
+    using palm = await modelOf(size);
+    const prompts = promptsOf(batch, size.numTokens);
+    for (const more of [{}, { scope: 'actor', temperature: 0.7, samplesPerPrompt: 2 }, { topK: 5, eosToken: 3 }]) {
+      const draw = async () => take(await palm.generate({ prompts, maxNewTokens: 12, seed: 4, ...more }));
+      const fused = await draw();
+      const reference = await withKernels(false, draw);
+      expect(fused.tokens).toEqual(reference.tokens);
+      expect(distance(fused.logProbs, reference.logProbs)).toBeLessThan(1e-5);
+    }
+  });
+
+  it('chooses greedily the same tokens whatever stands beside a row, and without a cache', async () => {
+    using palm = await modelOf(size);
+    const sampling = { maxNewTokens: 24, temperature: 0, scope: 'actor' };
+    const all = promptsOf(33, size.numTokens);
+    const together = responses(await take(await palm.generate({ ...sampling, prompts: all })));
+    for (const count of [1, 2, 7, 13]) {
+      const some = responses(await take(await palm.generate({ ...sampling, prompts: all.slice(0, count) })));
+      expect(some).toEqual(together.slice(0, count));
+    }
+    const row = [...(all[0] as number[])];
+    for (let step = 0; step < sampling.maxNewTokens; step++) {
+      using read = await palm.forward([row], { scope: 'actor' });
+      const last = Array.from(await read.logits.data(), Number).slice(-size.numTokens);
+      row.push(last.indexOf(Math.max(...last)));
+    }
+    expect(row.slice((all[0] as number[]).length)).toEqual((together[0] ?? []).map(({ token }) => token));
+  });
+
+  it('gives the log-probabilities of the forward pass', async () => {
+    const sampling = { prompts: promptsOf(5, size.numTokens), maxNewTokens: 40, samplesPerPrompt: 2, seed: 2 };
+    using exact = await modelOf(size);
+    using rounded = await modelOf(size, 'bfloat16');
+    for (const more of [{}, { temperature: 0.7 }, { scope: 'actor' }, { scope: 'actor', temperature: 0.7 }]) {
+      expect(await gapToForward(exact, { ...sampling, ...more })).toBeLessThan(1e-5);
+      expect(await gapToForward(rounded, { ...sampling, ...more })).toBeLessThan(0.1);
+    }
+  });
+});
+
+it('computes a row to the same bit in every batch, though others end and are dropped', async () => {
+  using palm = await modelOf(ODD);
+  const sampling = { prompts: promptsOf(13, ODD.numTokens), maxNewTokens: 40, samplesPerPrompt: 2, seed: 6 };
+  const whole = responses(await take(await palm.generate(sampling)));
+  const ended = responses(await take(await palm.generate({ ...sampling, eosToken: 5 })));
+  for (const [row, response] of ended.entries()) {
+    expect(response).toEqual(whole[row]?.slice(0, response.length));
+    const end = response.findIndex(({ token }) => token === 5);
+    expect(end === -1 ? 40 : end + 1).toBe(response.length);
+  }
+  expect(new Set(ended.map((response) => response.length)).size).toBeGreaterThan(5);
+});
+
+it('streams what it draws at once', async () => {
+  using palm = await modelOf(WIDE, 'bfloat16');
+  const [prompt] = promptsOf(1, WIDE.numTokens) as [number[]];
+  const [row] = responses(await take(await palm.generate({ prompts: [prompt], maxNewTokens: 40, seed: 3 })));
+  const streamed: { token: number; logProb: number }[] = [];
+  for await (const next of palm.stream({ prompt, maxNewTokens: 40, seed: 3 })) streamed.push(next);
+  expect(streamed).toEqual(row);
+});
+
+describe('weights that have changed are read anew', () => {
+  const sampling = { prompts: promptsOf(3, ODD.numTokens), maxNewTokens: 8, seed: 1, scope: 'actor' };
+
+  async function step(palm: PaLM, scope?: string): Promise<void> {
+    const parameters = palm.parameters(scope === undefined ? {} : { scope });
+    using optimizer = new AdamW(parameters, { lr: 0.05 });
+    using loss = await palm.loss(
+      promptsOf(1, ODD.numTokens)
+        .concat(promptsOf(1, ODD.numTokens))
+        .map((row) => [...row, 1, 2]),
+      {
+        scope: 'actor',
+      },
+    );
+    await loss.backward();
+    await optimizer.step();
+  }
+
+  async function overwrite(palm: PaLM, write: (value: Tensor, zeros: Tensor) => Promise<void>): Promise<void> {
+    for (const parameter of palm.parameters().filter(({ name }) => name.endsWith('output'))) {
+      using value = await parameter.value();
+      using zeros = Tensor.from(
+        Array<number>(parameter.shape[0] as number)
+          .fill(0)
+          .map(() => Array<number>(parameter.shape[1] as number).fill(0)),
+        { device },
+      );
+      await write(value, zeros);
+    }
+  }
+
+  it.each<[string, (palm: PaLM) => Promise<void>]>([
+    ['an optimizer step', (palm) => step(palm)],
+    ['an optimizer step on the scope alone', (palm) => step(palm, 'actor')],
+    ['values copied', (palm) => overwrite(palm, (to, from) => addon().tensorCopy(handleOf(to), handleOf(from)))],
+    [
+      'bytes written',
+      (palm) =>
+        overwrite(palm, (to, from) =>
+          addon().tensorWriteBytes(handleOf(to), 0, new Uint8Array(from.shape.reduce((a, b) => a * b, 4))),
+        ),
+    ],
+  ])('%s', async (_, change) => {
+    using palm = await modelOf(ODD);
+    const before = await take(await palm.generate(sampling));
+    await change(palm);
+    const after = await take(await palm.generate(sampling));
+    const reference = await withKernels(false, async () => take(await palm.generate(sampling)));
+    expect(distance(after.logProbs, before.logProbs)).toBeGreaterThan(1e-3);
+    expect(after.tokens).toEqual(reference.tokens);
+    expect(distance(after.logProbs, reference.logProbs)).toBeLessThan(1e-5);
+  });
+
+  it('a merged scope', async () => {
+    using palm = await modelOf(ODD);
+    const { scope: _, ...plain } = sampling;
+    const trunk = await take(await palm.generate(plain));
+    const scoped = await take(await palm.generate(sampling));
+    await palm.mergeScope('actor');
+    const merged = await take(await palm.generate(plain));
+    expect(merged.tokens).toEqual(scoped.tokens);
+    expect(distance(merged.logProbs, scoped.logProbs)).toBeLessThan(1e-5);
+    expect(distance(merged.logProbs, trunk.logProbs)).toBeGreaterThan(1e-3);
+  });
+});
+
+describe('rollouts that keep the log-probabilities of the sampler', () => {
+  it.each([4, false] as const)('lora %s: differ from recomputed ones by rounding', async (lora) => {
+    using palm = await modelOf({ ...ODD });
+    await palm.mergeScope('actor');
+    using actorCritic = new ActorCritic(palm, { lora, reference: true });
+    const rolling = { prompts: promptsOf(5, ODD.numTokens), maxNewTokens: 12, eosToken: 3, seed: 8, reference: true };
+    using recomputed = await actorCritic.rollout(rolling);
+    using sampled = await actorCritic.rollout({ ...rolling, recompute: false });
+    expect(await sampled.rolloutLogProb.data()).toEqual(await sampled.samplerLogProb.data());
+    for (const name of ['sequence', 'responseMask', 'samplerLogProb', 'rolloutValue', 'referenceLogProb'] as const)
+      expect(distance(await sampled[name].data(), await recomputed[name].data())).toBeLessThan(1e-6);
+    expect(distance(await sampled.rolloutLogProb.data(), await recomputed.rolloutLogProb.data())).toBeLessThan(1e-5);
+  });
+});
+
+if (device === 'cpu') {
+  describe('int8 weights', () => {
+    it.each(['float32', 'bfloat16'] as const)('stay near the distribution of a %s model', async (dtype) => {
+      using palm = await modelOf({ ...ODD, dim: 64, dimHead: 16 }, dtype);
+      const sampling = { prompts: promptsOf(5, ODD.numTokens), maxNewTokens: 40, seed: 2, scope: 'actor' };
+      const exact = await gapToForward(palm, sampling);
+      const rounded = await gapToForward(palm, { ...sampling, weights: 'int8' });
+      expect(rounded).toBeGreaterThan(exact);
+      expect(rounded).toBeLessThan(0.2);
+      const again = await take(await palm.generate({ ...sampling, weights: 'int8' }));
+      expect(again).toEqual(await take(await palm.generate({ ...sampling, weights: 'int8' })));
+    });
+
+    it.each([{ qkRmsnorm: true }, { dtype: 'float64' }] as const)('are refused for %o', async (options) => {
+      const shapes = palmShapes({ ...ODD, ...('qkRmsnorm' in options ? options : {}) });
+      using palm = await palmOf(drawn(shapes, 1), { ...ODD, ...options });
+      const generation = palm.generate({ prompts: [[1]], maxNewTokens: 2, weights: 'int8' });
+      await expect(generation).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'weights' });
+    });
+  });
+}
+
+if (process.env.PALM_TEST_DECODE_ONCE === undefined && device === 'cpu') {
+  const run = promisify(execFile);
+  it.each([
+    { capability: 'default', threads: 1 },
+    { capability: 'avx2', threads: 3 },
+  ])('all of this holds with $capability instructions and $threads threads', async ({ capability, threads }) => {
+    const env = {
+      ...process.env,
+      PALM_TEST_DECODE_ONCE: '1',
+      ATEN_CPU_CAPABILITY: capability,
+      OMP_NUM_THREADS: `${threads}`,
+    };
+    await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', 'test/decode.test.ts'], { env });
+  });
+}
+
+afterAll(() => addon().useKernels(true));
