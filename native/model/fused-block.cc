@@ -1,5 +1,6 @@
 #include "model/fused-block.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -9,6 +10,7 @@
 #include "kernels/causal-attention.h"
 #include "kernels/layer-norm.h"
 #include "kernels/swiglu.h"
+#include "model/kv-cache.h"
 
 namespace palm {
 
@@ -46,6 +48,11 @@ static Activations activations(const FusedBlock& self, const BlockShape& shape, 
   now.projected = at::mm(now.norm.y, self.block.input.t());
   if (self.adapters) now.projected.narrow(1, 0, shape.attended()).add_(self.adapters->input(now.norm.y));
   rotate_rows(self.kernels, now.projected, self.rotary, shape.heads, /*inverse=*/false);
+  if (self.cache) {
+    const AttentionRows rows = shape.attention(now.projected);
+    self.cache->append(self.layer, rows.key.unflatten(0, {shape.batch, -1}),
+                       rows.value.unflatten(0, {shape.batch, -1}));
+  }
   now.mixed = at::empty({x.size(0), shape.queries() + shape.ff}, x.options());
   now.attention =
       attention_forward(self.kernels, shape.attention(now.projected), now.mixed.narrow(1, 0, shape.queries()));
@@ -56,6 +63,15 @@ static Activations activations(const FusedBlock& self, const BlockShape& shape, 
 static Tensor leave(const FusedBlock& self, const BlockShape& shape, const Tensor& x, const Tensor& mixed) {
   Tensor y = at::addmm(x, mixed, self.block.output.t());
   if (self.adapters) y.add_(self.adapters->output(mixed.narrow(1, 0, shape.queries())));
+  return y;
+}
+
+Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
+  const BlockShape shape{x.size(0), config.heads, config.dim_head, config.ff(), first};
+  const Tensor rows = x.flatten(0, 1).contiguous();
+  Activations now = activations(*this, shape, rows);
+  const Tensor y = leave(*this, shape, rows, now.mixed).view(x.sizes());
+  if (kept) *kept = std::move(now);
   return y;
 }
 
@@ -115,10 +131,8 @@ struct FusedBlockNode : torch::autograd::Function<FusedBlockNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm, const Tensor& input,
                         const Tensor& output, Maybe query_a, Maybe query_b, Maybe key_a, Maybe key_b, Maybe value_a,
                         Maybe value_b, Maybe output_a, Maybe output_b, const FusedBlock* self) {
-    const BlockShape shape{x.size(0), self->config.heads, self->config.dim_head, self->config.ff(), self->first};
-    const Tensor rows = x.flatten(0, 1).contiguous();
-    Activations now = activations(*self, shape, rows);
-    const Tensor y = leave(*self, shape, rows, now.mixed).view(x.sizes());
+    Activations now;
+    const Tensor y = self->forward(x, &now);
     variable_list inputs = {x, norm, input, output};
     for (Maybe adapter : {query_a, query_b, key_a, key_b, value_a, value_b, output_a, output_b})
       inputs.push_back(adapter.value_or(Tensor()));
@@ -172,6 +186,7 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
 }
 
 Tensor FusedBlock::operator()(const Tensor& x) const {
+  if (!at::GradMode::is_enabled()) return forward(x);
   const auto part = [&](Adapter LayerAdapters::*place, Tensor Adapter::*matrix) {
     return adapters ? std::optional((*adapters).*place.*matrix) : std::nullopt;
   };

@@ -8,16 +8,22 @@
 
 namespace palm {
 
+class KvCache;
+
 struct FusedBlock {
   const Kernels& kernels;
   const PalmConfig& config;
   const ParallelBlock& block;
   std::optional<LayerAdapters> adapters;
   RotaryTables rotary;
-  Tensor first = {};  // [B, T] int64: where a token's sequence begins in its row; undefined: at 0
+  Tensor first = {};         // [B, T] int64: where a token's sequence begins in its row; undefined: at 0
+  KvCache* cache = nullptr;  // an empty one, where keys and values are left for decoding
+  int64_t layer = 0;         // of the cache
 
   // x [B, T, D] → [B, T, D]
   Tensor operator()(const Tensor& x) const;
+  // The same without a graph; `kept`: where to put what a backward pass needs.
+  Tensor forward(const Tensor& x, struct Activations* kept = nullptr) const;
 };
 
 }  // namespace palm
