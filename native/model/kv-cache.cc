@@ -24,6 +24,11 @@ Tensor KvCache::visible(int64_t count) const {
 
 KvCache::Read KvCache::append(int64_t layer, const Tensor& key, const Tensor& value) {
   const int64_t count = key.size(1), used = longest_ + count;
+  if (empty()) {
+    key_.select(0, layer).narrow(1, 0, used).copy_(key);
+    value_.select(0, layer).narrow(1, 0, used).copy_(value);
+    return {key, value};
+  }
   const Tensor place = positions(count).unsqueeze(-1).expand_as(key);
   key_.select(0, layer).scatter_(1, place, key);
   value_.select(0, layer).scatter_(1, place, value);

@@ -23,6 +23,7 @@ class KvCache {
   void advance(const Tensor& lengths, int64_t longest);
   // Row i becomes rows i·n … i·n + n − 1.
   void repeat_rows(int64_t n);
+  bool empty() const { return longest_ == 0; }
   // Only these rows, in this order.
   void keep_rows(const Tensor& rows);  // [n] int64
   const Tensor& keys() const { return key_; }

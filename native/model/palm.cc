@@ -87,20 +87,22 @@ static Tensor visible_without_cache(const PalmConfig& config, const Tensor& toke
 
 // The fused kernels where they know this way of reading; else the plain block does.
 const Kernels* PaLM::kernels_to_read(const Reading& reading, const Tensor& x) const {
-  if (!config_.causal || config_.qk_rmsnorm || reading.cache || reading.dropout.generator) return nullptr;
+  if (!config_.causal || config_.qk_rmsnorm || reading.dropout.generator) return nullptr;
+  if (reading.cache && !reading.cache->empty()) return nullptr;
   const Kernels* const kernels = kernels_for(x);
   return kernels && reading.segments.defined() && !kernels->attention ? nullptr : kernels;
 }
 
 Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   KvCache* const cache = options.cache;
+  const bool reads_on = cache && !(config_.causal && cache->empty());
   const int64_t time = tokens.size(1);
-  const Tensor positions = cache ? cache->positions(time) : at::arange(time, tokens.options());
+  const Tensor positions = reads_on ? cache->positions(time) : at::arange(time, tokens.options());
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
   const Reading reading{
       rotary_table(positions, config_.dim_head, scale_base, cache ? cache->centre() : static_cast<double>(time / 2)),
-      cache ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments, cache,
-      options.dropout.value_or(dropout_)};
+      reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments,
+      cache, options.dropout.value_or(dropout_)};
 
   Tensor x = at::embedding(token_embedding_, tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
@@ -109,7 +111,7 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
     const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
-    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables, first}(x)
+    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables, first, cache, layer}(x)
                 : parallel_block(x, blocks_[layer], config_, adapters, layer, reading);
   }
   return layer_norm(x, norm_);
