@@ -1,5 +1,6 @@
 #include "model/fused-block.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -65,6 +66,15 @@ static Tensor leave(const FusedBlock& self, const BlockShape& shape, const Tenso
   return y;
 }
 
+Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
+  const BlockShape shape{x.size(0), config.heads, config.dim_head, config.ff(), first};
+  const Tensor rows = x.flatten(0, 1).contiguous();
+  Activations now = activations(*this, shape, rows);
+  const Tensor y = leave(*this, shape, rows, now.mixed).view(x.sizes());
+  if (kept) *kept = std::move(now);
+  return y;
+}
+
 // --- backward
 // ------------------------------------------------------------------------------------------------------------
 
@@ -121,10 +131,8 @@ struct FusedBlockNode : torch::autograd::Function<FusedBlockNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm, const Tensor& input,
                         const Tensor& output, Maybe query_a, Maybe query_b, Maybe key_a, Maybe key_b, Maybe value_a,
                         Maybe value_b, Maybe output_a, Maybe output_b, const FusedBlock* self) {
-    const BlockShape shape{x.size(0), self->config.heads, self->config.dim_head, self->config.ff(), self->first};
-    const Tensor rows = x.flatten(0, 1).contiguous();
-    Activations now = activations(*self, shape, rows);
-    const Tensor y = leave(*self, shape, rows, now.mixed).view(x.sizes());
+    Activations now;
+    const Tensor y = self->forward(x, &now);
     variable_list inputs = {x, norm, input, output};
     for (Maybe adapter : {query_a, query_b, key_a, key_b, value_a, value_b, output_a, output_b})
       inputs.push_back(adapter.value_or(Tensor()));
@@ -178,6 +186,7 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
 }
 
 Tensor FusedBlock::operator()(const Tensor& x) const {
+  if (!at::GradMode::is_enabled()) return forward(x);
   const auto part = [&](Adapter LayerAdapters::*place, Tensor Adapter::*matrix) {
     return adapters ? std::optional((*adapters).*place.*matrix) : std::nullopt;
   };

@@ -22,6 +22,8 @@ struct FusedBlock {
 
   // x [B, T, D] → [B, T, D]
   Tensor operator()(const Tensor& x) const;
+  // The same without a graph; `kept`: where to put what a backward pass needs.
+  Tensor forward(const Tensor& x, struct Activations* kept = nullptr) const;
 };
 
 }  // namespace palm
