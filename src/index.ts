@@ -2,6 +2,7 @@
 export * from './errors.ts';
 export { memory, Parameter, Tensor } from './tensor.ts';
 export type {
+  MemoryUse,
   Device,
   Dtype,
   NestedArray,
@@ -53,6 +54,8 @@ export { loadDocuments } from './data/documents.ts';
 export { loadPreferences } from './data/preferences.ts';
 export type { Preference } from './data/preferences.ts';
 export { loadPrompts } from './data/prompts.ts';
+export { packSequences } from './data/packing.ts';
+export type { PackedRows } from './data/packing.ts';
 export { loadTokenizer } from './tokenizer/load.ts';
 export { decodeStream } from './tokenizer/tokenizer.ts';
 export type { Tokenizer } from './tokenizer/tokenizer.ts';
@@ -63,6 +66,8 @@ export type { RewardParts, RewardStep } from './trainers/reward.ts';
 export { ppo } from './trainers/ppo.ts';
 export type { PpoParts, PpoStep } from './trainers/ppo.ts';
 export type { Answer, Reward, RewardFunction } from './trainers/experience.ts';
+export { planPpo, planPretraining, planReward } from './memory-plan.ts';
+export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './memory-plan.ts';
 export { RLHFTrainer } from './trainers/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './trainers/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';

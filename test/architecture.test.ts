@@ -28,6 +28,7 @@ const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['libtorch', /^src\/libtorch\.ts$/, ['errors']],
   ['native', /^src\/native\.ts$/, ['errors', 'libtorch']],
   ['config', /^src\/config\//, ['errors']],
+  ['plan', /^src\/memory-plan\.ts$/, ['errors', 'config']],
   ['tokenizer', /^src\/tokenizer\//, ['errors']],
   ['metrics', /^src\/metrics\//, ['errors']],
   ['format', /^src\/checkpoint\/(safetensors|safetensors-header|python-names|pickle)\.ts$/, ['errors']],
@@ -49,7 +50,7 @@ const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
     /^src\/cli\//,
     [
       ...['errors', 'small', 'libtorch', 'native', 'config', 'tokenizer', 'metrics', 'format', 'tensor', 'data'],
-      ...['checkpoint', 'models', 'trainers'],
+      ...['checkpoint', 'models', 'trainers', 'plan'],
     ],
   ],
 ];

@@ -8,6 +8,7 @@ import type { Command } from 'commander';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
+import { ppoCommand } from '../src/cli/ppo.ts';
 import { pretrainCommand } from '../src/cli/pretrain.ts';
 import { rewardCommand } from '../src/cli/reward.ts';
 import { PaLM } from '../src/palm.ts';
@@ -209,6 +210,34 @@ describe('palm reward', () => {
     await expect(reward('wrong', '--model', join(folder, 'judge'))).rejects.toThrow('got a RewardModel');
     await expect(reward('wrong', '--model', folder)).rejects.toThrow('got a folder without a model');
     await expect(reward('wrong', '--model', join(folder, 'nowhere'))).rejects.toThrow('nowhere');
+  });
+});
+
+describe('--dry-run', () => {
+  const model = () => join(folder, 'base');
+  const data = ['--data', dialogues, '--out', join(folder, 'planned')];
+
+  it.each([
+    ['pretrain', () => pretrain('planned', '--steps', '3', '--dry-run'), /while differentiating, when it holds/],
+    ['reward', () => palm(rewardCommand(), '--model', model(), ...data, '--dry-run'), /adapters .* numbers × 4 bytes/],
+    [
+      'ppo',
+      () => palm(ppoCommand(), '--model', model(), '--reward', join(folder, 'judge'), ...data, '--dry-run'),
+      /while sampling\n.*cache of prompts/,
+    ],
+  ])('palm %s tells how much memory the run would take, and trains nothing', async (_, run, part) => {
+    await run();
+    expect(stdout).toMatch(part);
+    expect(stdout).toMatch(/^in all +\d+\.\d MiB {2}tensors/m);
+    expect(existsSync(join(folder, 'planned'))).toBe(false);
+  });
+
+  it('finds what is wrong with configuration and data', async () => {
+    await expect(pretrain('planned', '--dry-run', '--data', join(folder, 'nowhere.txt'))).rejects.toThrow(
+      'nowhere.txt',
+    );
+    await expect(pretrain('planned', '--dry-run', '--batchSize', '0')).rejects.toThrow('batchSize');
+    await expect(pretrain('run', '--dry-run')).rejects.toThrow('the folder of an earlier run');
   });
 });
 

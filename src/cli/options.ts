@@ -35,19 +35,20 @@ export function configuredCommand<S extends ConfigSchema>(
 
 /**
  * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
- * from the configuration that was saved there, below file and flags.
+ * from the configuration that was saved there, below file and flags; and `--dry-run`, which shall change nothing.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
-  run: (config: z.output<S>, resume: boolean) => Promise<void>,
+  run: (config: z.output<S>, resume: boolean, dryRun: boolean) => Promise<void>,
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
     .option('--resume', 'go on with the run in --out, from its last checkpoint and with its configuration')
-    .action(async ({ config: file, resume = false, ...given }: Record<string, unknown>) => {
+    .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
+    .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
       const saved = resume === true ? savedConfig(given.out) : {};
-      await run(parseConfig(schema, layered(file, given, saved), name), resume === true);
+      await run(parseConfig(schema, layered(file, given, saved), name), resume === true, dryRun === true);
     });
 }
 

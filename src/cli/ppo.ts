@@ -6,11 +6,13 @@ import { ppoConfig } from '../config/ppo.ts';
 import { Batches, type BatchesState } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
+import { planPpo } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl } from '../trainers/schedule.ts';
+import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, runTraining } from './run.ts';
@@ -30,7 +32,7 @@ export function ppoCommand(): Command {
   return runCommand('ppo', schema, run).description('train a policy by feedback from a reward model');
 }
 
-async function run(config: Config, resume: boolean): Promise<void> {
+async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume);
   const { device, seed, lora, lr, klWeight } = config;
   const policy = await findModelOf(config.model, ['PaLM']);
@@ -41,10 +43,15 @@ async function run(config: Config, resume: boolean): Promise<void> {
   const { prompts, skipped } = await loadPrompts(config.data, tokenizer, config);
   noteSkipped(skipped);
 
+  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
+  if (dryRun) {
+    const promptLength = prompts.reduce((most, { length }) => Math.max(most, length), 0);
+    const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
+    return printPlan(planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') }));
+  }
   const reward = await RewardModel.load(judge.path, { device });
   const actorCritic = new ActorCritic(await PaLM.load(policy.path, { device }), { lora, reference: klWeight > 0 });
   const optimizer = new AdamW(actorCritic.parameters(), { lr, weightDecay: 0 });
-  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed });
   const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });

@@ -1,15 +1,18 @@
 /** `palm pretrain`: a PaLM from text. */
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { resolvePalmConfig } from '../config/palm.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
 import { Batches, type BatchesState } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
+import { planPretraining } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pretrain } from '../trainers/pretrain.ts';
+import { printPlan } from './dry-run.ts';
 import { withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, runTraining } from './run.ts';
@@ -27,7 +30,7 @@ export function pretrainCommand(): Command {
   return runCommand('pretrain', schema, run).description('train a PaLM on text');
 }
 
-async function run(config: Config, resume: boolean): Promise<void> {
+async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume);
   const { sequenceLength, batchSize, seed, device, dtype } = config;
   const tokenizer = await loadTokenizer(config.tokenizer);
@@ -36,7 +39,9 @@ async function run(config: Config, resume: boolean): Promise<void> {
   const text = new Windows(train, sequenceLength, config.data);
   // A short text holds out less than a window: then that is the window.
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
-  const palm = new PaLM({ ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed });
+  const model = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
+  if (dryRun) return printPlan(planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength }));
+  const palm = new PaLM(model);
   const { lr, betas, weightDecay } = config;
   const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });
   const batches = new Batches({ size: text.size, batchSize, seed });

@@ -4,11 +4,13 @@ import { z } from 'zod';
 import { rewardConfig } from '../config/reward.ts';
 import { Batches, type BatchesState } from '../data/batches.ts';
 import { loadPreferences, type Preference } from '../data/preferences.ts';
+import { planReward } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
+import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, runTraining } from './run.ts';
@@ -33,12 +35,16 @@ export function rewardCommand(): Command {
   return runCommand('reward', schema, run).description('train a reward model on preferences');
 }
 
-async function run(config: Config, resume: boolean): Promise<void> {
+async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume);
   const { device, seed, lora, dropout, pooling, batchSize, lr, betas, weightDecay } = config;
   const file = await findModelOf(config.model, ['PaLM']);
   const tokenizer = await tokenizerOf(file, config.tokenizer);
   const { pairs, validation } = await load(config, tokenizer);
+  if (dryRun) {
+    const length = longest([...pairs, ...validation]);
+    return printPlan(planReward(await modelIn(file.path), { batchSize, length, lora, dropout }));
+  }
   const palm = await PaLM.load(file.path, { device });
   const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();
@@ -58,6 +64,13 @@ async function run(config: Config, resume: boolean): Promise<void> {
     config,
     resume,
   );
+}
+
+/** The tokens of the longest prompt with a response. */
+function longest(pairs: readonly Preference[]): number {
+  return pairs.reduce((most, { prompt, chosen, rejected }) => {
+    return Math.max(most, prompt.length + Math.max(chosen.length, rejected.length));
+  }, 0);
 }
 
 async function load(config: Config, tokenizer: Tokenizer): Promise<{ pairs: Preference[]; validation: Preference[] }> {

@@ -1,6 +1,7 @@
 /** From prompts to what PPO learns from: sampled responses, their scores, and the order in which they are learned. */
 import type { ActorCritic, Rollout } from '../actor-critic.ts';
 import type { PpoConfig } from '../config/ppo.ts';
+import { padRight } from '../data/prompts.ts';
 import { deriveSeed, Random } from '../data/random.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { RewardModel } from '../reward-model.ts';
@@ -83,18 +84,14 @@ export async function answersOf(
 }
 
 /**
- * Scores the rows of a rollout: with a reward model in one batch, else by the function.
+ * Scores answers: with a reward model `size` at a time, else by the function.
  * @throws ArgumentError when a function does not give one finite number for each answer.
  */
-export async function scoresOf(reward: Reward, rollout: Rollout, answers: Answer[]): Promise<number[]> {
+export async function scoresOf(reward: Reward, answers: Answer[], size: number): Promise<number[]> {
   if (reward instanceof RewardModel) {
-    const width = rollout.sequence.shape[1] as number;
-    const mask = answers.map(({ prompt, response }) =>
-      Array.from({ length: width }, (_, t) => t < prompt.length + response.length),
-    );
-    const promptLengths = answers.map(({ prompt }) => prompt.length);
-    using score = await reward.score(rollout.sequence, { promptLengths, mask });
-    return Array.from(await score.data(), Number);
+    const scores: number[] = [];
+    for (const piece of chunks(answers, size)) scores.push(...(await readScores(reward, piece)));
+    return scores;
   }
   const scores: unknown = await reward(answers);
   const fits = Array.isArray(scores) && scores.length === answers.length && scores.every(Number.isFinite);
@@ -105,6 +102,18 @@ export async function scoresOf(reward: Reward, rollout: Rollout, answers: Answer
     expected: `${answers.length} finite numbers, one for each answer`,
     fix: 'Return an array, or a promise of one, in the order of the answers.',
   });
+}
+
+async function readScores(reward: RewardModel, answers: Answer[]): Promise<number[]> {
+  const rows = padRight(
+    answers.map(({ prompt, response }) => [...prompt, ...response]),
+    0,
+  );
+  const mask = Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length));
+  const promptLengths = answers.map(({ prompt }) => prompt.length);
+  using sequence = Tensor.from(rows.tokens, { shape: rows.shape, device: reward.palm.config.device });
+  using score = await reward.score(sequence, { promptLengths, mask });
+  return Array.from(await score.data(), Number);
 }
 
 /** The scores that count: a response that did not end loses `penalty`. */

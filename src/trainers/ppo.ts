@@ -84,7 +84,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promis
   const rolloutSeconds = (performance.now() - began) / 1000;
 
   // Judge: the score at the last token, a KL toll at every token, then advantages.
-  const scores = await scoresOf(parts.reward, rollout, answers);
+  const scores = await scoresOf(parts.reward, answers, config.minibatchSize);
   using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
   using judgement = await judge(rollout, verdict, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();

@@ -87,7 +87,7 @@ export class RLHFTrainer implements Disposable {
       seed,
     });
     const answers = await answersOf(rollout, [prompt], numSamples);
-    const scores = await scoresOf(rewardModel, rollout, answers);
+    const scores = await scoresOf(rewardModel, answers, this.#config.minibatchSize);
     const best = scores.indexOf(Math.max(...scores));
     return [...prompt, ...(answers[best]?.response ?? [])];
   }

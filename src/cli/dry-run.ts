@@ -1,0 +1,38 @@
+/** What a run would hold in memory, told instead of training. */
+import { openSafetensors } from '../checkpoint/safetensors.ts';
+import type { PalmConfig } from '../config/palm.ts';
+import { type MemoryItem, type MemoryPlan, sum } from '../memory-plan.ts';
+import { findPalm } from '../palm-file.ts';
+
+/** Prints `plan` as a table: what, how much, and how it is computed. */
+export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {
+  const most = Math.max(...moments.map(({ items }) => sum(items)));
+  const parts = moments.map(({ name, items }) => {
+    return section(`while ${name}${sum(items) === most ? ', when it holds the most' : ''}`, items);
+  });
+  const total = {
+    what: 'in all',
+    bytes: totalBytes,
+    how: 'tensors; what Node.js, libtorch and the data take is extra',
+  };
+  console.log([section('all the time', always), ...parts, line(total)].join('\n'));
+}
+
+function section(title: string, items: readonly MemoryItem[]): string {
+  return `${title}\n${items.map((item) => `  ${line(item, 24)}\n`).join('')}`;
+}
+
+function line({ what, bytes, how }: MemoryItem, width = 26): string {
+  return `${what.padEnd(width)}${readable(bytes).padStart(10)}  ${how}`;
+}
+
+function readable(bytes: number): string {
+  const mebibytes = bytes / 2 ** 20;
+  return mebibytes < 1024 ? `${mebibytes.toFixed(1)} MiB` : `${(mebibytes / 1024).toFixed(1)} GiB`;
+}
+
+/** The hyperparameters of the PaLM in a file, whose names begin with `prefix`; its weights are not read. */
+export async function modelIn(path: string, prefix = ''): Promise<PalmConfig> {
+  await using file = await openSafetensors(path);
+  return (await findPalm(file, {}, prefix)).config;
+}

@@ -1,0 +1,207 @@
+/** What a plan says is what the allocator measured, within 15 %. */
+import { afterAll, describe, expect, it } from 'vitest';
+import { ActorCritic } from '../src/actor-critic.ts';
+import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
+import { pretrainConfig } from '../src/config/pretrain.ts';
+import { rewardConfig } from '../src/config/reward.ts';
+import { parseConfig } from '../src/config/schema.ts';
+import { Batches } from '../src/data/batches.ts';
+import { Windows } from '../src/data/text.ts';
+import { type MemoryPlan, planPpo, planPretraining, planReward } from '../src/memory-plan.ts';
+import { addon } from '../src/native.ts';
+import { AdamW } from '../src/optim.ts';
+import { PaLM, type PalmConfigInput } from '../src/palm.ts';
+import { RewardModel } from '../src/reward-model.ts';
+import { memory, Tensor } from '../src/tensor.ts';
+import { ppo } from '../src/trainers/ppo.ts';
+import { pretrain } from '../src/trainers/pretrain.ts';
+import { reward } from '../src/trainers/reward.ts';
+
+// The allocator that is asked is the CPU's; blocks below 256 KiB are not counted, so sizes are such that most are larger.
+const SIZE = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3 };
+const PRECISIONS = ['float32', 'bfloat16'] as const;
+const LEVELS = ['none', 'selective', 'full'] as const;
+const EVERY = PRECISIONS.flatMap((dtype) => LEVELS.map((recompute) => ({ dtype, recompute })));
+
+/** Waits until what was disposed of is freed. */
+async function settled(): Promise<void> {
+  using one = Tensor.from([1]);
+  await one.data();
+}
+
+/** The most that `work` held at once, of what was allocated during it. */
+async function peakOf(work: () => Promise<void>): Promise<number> {
+  await settled();
+  const { usedBytes } = memory({ resetPeak: true });
+  await work();
+  await settled();
+  const after = memory();
+  expect(after.usedBytes).toBe(usedBytes); // nothing stays behind
+  return after.peakBytes - usedBytes;
+}
+
+function expectNear(plan: MemoryPlan, measured: number): void {
+  expect(measured).toBeGreaterThan(15e6);
+  const off = plan.totalBytes / measured - 1;
+  expect(Math.abs(off), `planned ${plan.totalBytes}, measured ${measured}`).toBeLessThan(0.15);
+}
+
+async function drain(steps: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of steps);
+}
+
+async function measurePretraining(options: Partial<PalmConfigInput>, run: { batchSize: number; length: number }) {
+  return await peakOf(async () => {
+    using palm = new PaLM({ ...SIZE, ...options });
+    using optimizer = new AdamW(palm.parameters());
+    const tokens = Int32Array.from({ length: run.length * run.batchSize * 2 + 1 }, (_, i) => (i * i) % SIZE.numTokens);
+    const text = new Windows(tokens, run.length);
+    const batches = new Batches({ size: text.size, batchSize: run.batchSize, seed: 0 });
+    const config = parseConfig(pretrainConfig, { steps: 1, batchSize: run.batchSize }, 'test');
+    await drain(pretrain({ palm, optimizer, text, batches }, config));
+  });
+}
+
+describe('pretraining', () => {
+  const run = { batchSize: 4, length: 256 };
+
+  it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
+    using palm = new PaLM({ ...SIZE, ...options });
+    expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+  });
+
+  it('with a large vocabulary, where the head takes most', async () => {
+    const options = { numTokens: 20000, depth: 1 };
+    using palm = new PaLM({ ...SIZE, ...options });
+    expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+  });
+
+  it.each([{ attnDropout: 0.1, ffDropout: 0.1 }, { qkRmsnorm: true }, { dtype: 'float64' }] as const)(
+    'without fused kernels: %o',
+    async (options) => {
+      using palm = new PaLM({ ...SIZE, ...options });
+      expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+    },
+  );
+});
+
+describe('a reward model', () => {
+  const pair = (i: number) => ({ prompt: Array(96).fill(i), chosen: Array(160).fill(1), rejected: Array(130).fill(2) });
+  const pairs = Array.from({ length: 3 }, (_, i) => pair(i));
+
+  async function measure(options: Partial<PalmConfigInput>, lora: number | false, dropout: number): Promise<number> {
+    return await peakOf(async () => {
+      using palm = new PaLM({ ...SIZE, ...options });
+      using rewardModel = new RewardModel(palm, { lora, dropout });
+      if (lora === false) palm.dispose();
+      using optimizer = new AdamW(rewardModel.parameters());
+      const batches = new Batches({ size: pairs.length, batchSize: 3, seed: 0 });
+      const config = parseConfig(rewardConfig, { batchSize: 3, epochs: 1, lora, dropout }, 'test');
+      await drain(reward({ rewardModel, optimizer, pairs, batches }, config));
+    });
+  }
+
+  it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
+    using palm = new PaLM({ ...SIZE, ...options });
+    const run = { batchSize: 3, length: 256, lora: 8, dropout: 0 };
+    expectNear(planReward(palm.config, run), await measure(options, 8, 0));
+  });
+
+  it.each([
+    [false, 0],
+    [8, 0.1],
+  ] as const)('with lora %s and dropout %s', async (lora, dropout) => {
+    using palm = new PaLM(SIZE);
+    const run = { batchSize: 3, length: 256, lora, dropout };
+    expectNear(planReward(palm.config, run), await measure({}, lora, dropout));
+  });
+});
+
+describe('ppo', () => {
+  const prompts = Array.from({ length: 8 }, (_, i) => Array(32).fill(i));
+
+  async function measure(options: Partial<PalmConfigInput>, config: PpoConfigInput, judged: boolean): Promise<number> {
+    const parsed = parseConfig(ppoConfig, config, 'test');
+    const { lora, klWeight, rolloutBatch } = parsed;
+    const rows = rolloutBatch * parsed.sampling.samplesPerPrompt;
+    return await peakOf(async () => {
+      using palm = new PaLM({ ...SIZE, ...options });
+      using trunk = judged ? new PaLM({ ...SIZE, ...options }) : undefined;
+      using judge = trunk && new RewardModel(trunk);
+      using actorCritic = new ActorCritic(palm, { lora, reference: klWeight > 0 });
+      using optimizer = new AdamW(actorCritic.parameters());
+      const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed: 0 });
+      const parts = { actorCritic, optimizer, prompts, batches, reward: judge ?? (() => Array(rows).fill(1)) };
+      await drain(ppo(parts, parsed));
+    });
+  }
+
+  const shape = { rolloutBatch: 8, minibatchSize: 8 };
+  const sampling = { samplesPerPrompt: 2, maxNewTokens: 96 };
+  const planned = { ...shape, ...sampling, promptLength: 32 };
+  const run = (lora: number | false) => ({ ...shape, sampling, steps: 1, epochs: 1, klWeight: 0.1, lora });
+
+  it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
+    using palm = new PaLM({ ...SIZE, ...options });
+    const plan = planPpo(palm.config, { ...planned, lora: 8, reference: true, reward: palm.config });
+    expectNear(plan, await measure(options, run(8), true));
+  });
+
+  it('all weights, a reference policy and a function that rewards', async () => {
+    using palm = new PaLM(SIZE);
+    const plan = planPpo(palm.config, { ...planned, lora: false, reference: true });
+    expectNear(plan, await measure({}, run(false), false));
+  });
+});
+
+describe('sampling', () => {
+  it.each([
+    { name: 'reading prompts', rolloutBatch: 16, samplesPerPrompt: 1, promptLength: 200, maxNewTokens: 2 },
+    { name: 'sampling', rolloutBatch: 16, samplesPerPrompt: 16, promptLength: 64, maxNewTokens: 8 },
+  ])('$name', async ({ name, ...sizes }) => {
+    using palm = new PaLM(SIZE);
+    const { always, moments } = planPpo(palm.config, { ...sizes, minibatchSize: 1, lora: 8, reference: true });
+    // The weights for decoding are packed once the prompts are read.
+    const needed = name === 'sampling' ? ['model', 'weights for decoding'] : ['model'];
+    const held = always.filter(({ what }) => needed.includes(what));
+    const during = moments.filter((moment) => moment.name === name).flatMap(({ items }) => items);
+    const totalBytes = [...held, ...during].reduce((total, { bytes }) => total + bytes, 0);
+
+    const { rolloutBatch, promptLength, ...drawn } = sizes;
+    const measured = await peakOf(async () => {
+      using own = new PaLM(SIZE);
+      const prompts = Array.from({ length: rolloutBatch }, () => Array<number>(promptLength).fill(1));
+      using _ = await own.generate({ prompts, ...drawn, seed: 1 });
+    });
+    expectNear({ always, moments, totalBytes }, measured);
+  });
+});
+
+describe('a plan', () => {
+  it('is all that is always there and the largest moment', () => {
+    using palm = new PaLM(SIZE);
+    const { always, moments, totalBytes } = planPretraining(palm.config, { batchSize: 2, length: 64 });
+    const bytes = (items: { bytes: number }[]) => items.reduce((total, item) => total + item.bytes, 0);
+    expect(totalBytes).toBe(bytes(always) + Math.max(...moments.map(({ items }) => bytes(items))));
+    for (const item of [...always, ...moments.flatMap(({ items }) => items)]) {
+      expect(item.bytes).toBeGreaterThan(0);
+      expect(item.how).not.toBe('');
+    }
+  });
+});
+
+describe('without kernels', () => {
+  afterAll(() => addon().useKernels(true));
+
+  it('a graph that is never differentiated goes with what it was for', async () => {
+    for (const kernels of [true, false]) {
+      await addon().useKernels(kernels);
+      await peakOf(async () => {
+        using palm = new PaLM(SIZE);
+        using actorCritic = new ActorCritic(palm);
+        using _evaluation = await actorCritic.evaluate([Array(128).fill(1)]);
+        using _loss = await palm.loss([Array(128).fill(1)]);
+      });
+    }
+  });
+});
