@@ -103,7 +103,7 @@ async function ppo({ prompts: count, promptLength, newTokens, minibatch, device,
   const prompts = rowsOf(readTokens(workload, count, promptLength)[0], promptLength);
   const sizes = { rolloutBatch: count, minibatchSize: minibatch, epochs: 1, sampling: { maxNewTokens: newTokens } };
   const config = parseConfig(ppoConfig, { ...sizes, steps: 1_000_000, decay: 'constant', lr: 1e-4, device });
-  const actorCritic = new ActorCritic(palm, { lora: config.lora, reference: true });
+  const actorCritic = new ActorCritic(palm, { lora: false, reference: true });
   const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
   const batches = new Batches({ size: count, batchSize: count, seed: 0 });
   const trainer = iterations({ actorCritic, optimizer, batches, prompts, reward: score }, config);
