@@ -235,77 +235,69 @@ float* PalmTokenReader::scratch_of(const Member& member) const {
   return scratch_.mutable_data_ptr<float>() + member.index() * scratch_.size(1);
 }
 
-void PalmTokenReader::embed(const int64_t* tokens, const Member& member) const {
+void PalmTokenReader::embed(const int64_t* tokens, int64_t begin, int64_t end) const {
   const size_t bytes = x_.size(1) * x_.element_size();
   const char* const table = static_cast<const char*>(palm_.head().const_data_ptr());
   char* const x = static_cast<char*>(x_.mutable_data_ptr());
-  for (int64_t row = member.begin(x_.size(0)); row < member.end(x_.size(0)); ++row) {
+  for (int64_t row = begin; row < end; ++row) {
     const int64_t token = tokens[row] >= 0 && tokens[row] < palm_.num_tokens() ? tokens[row] : 0;
     std::memcpy(x + row * bytes, table + token * bytes, bytes);
   }
 }
 
-void PalmTokenReader::normalise(const LayerNormArgs& args, const Member& member) const {
-  kernels_.layer_norm(args, member.begin(x_.size(0)), member.end(x_.size(0)));
-}
+// Panels that a thread takes at once: as many as the tiles of the product are wide.
+static int64_t panels_at_once(int64_t rows) { return rows <= 2 ? 4 : 2; }
 
-// This member's panels of a product.
-void PalmTokenReader::multiply(PackedProductArgs args, const Member& member) const {
+void PalmTokenReader::multiply(PackedProductArgs args, Member& member) const {
   args.scratch = scratch_of(member);
-  kernels_.token.product(args, member.begin(args.weight.count), member.end(args.weight.count));
+  member.share(args.weight.count, panels_at_once(args.rows),
+               [&](int64_t begin, int64_t end) { kernels_.token.product(args, begin, end); });
 }
 
-// This member's rows of a product with few columns.
-void PalmTokenReader::multiply_rows(PackedProductArgs args, const Member& member) const {
-  const int64_t first = member.begin(args.rows), size = x_.element_size();
-  args.rows = member.end(args.rows) - first;
-  args.x = static_cast<const char*>(args.x) + first * args.x_stride * size;
-  args.y = static_cast<char*>(args.y) + first * args.y_stride * size;
+// Some rows of a product with few columns.
+void PalmTokenReader::multiply_rows(PackedProductArgs args, int64_t begin, int64_t end, const Member& member) const {
+  const int64_t size = x_.element_size();
+  args.rows = end - begin;
+  args.x = static_cast<const char*>(args.x) + begin * args.x_stride * size;
+  args.y = static_cast<char*>(args.y) + begin * args.y_stride * size;
   args.scratch = scratch_of(member);
   kernels_.token.product(args, 0, args.weight.count);
 }
 
-// Units as even in panels as they come.
-void PalmTokenReader::project(TokenProjectArgs args, const Member& member) const {
-  const int64_t head_units = args.heads + 2, head_panels = panels_of(args.head), heads = head_units * head_panels;
-  const auto unit_at = [&](int64_t panel) {
-    return panel <= heads ? (panel + head_panels - 1) / head_panels : head_units + (panel - heads + 1) / 2;
-  };
+void PalmTokenReader::project(TokenProjectArgs args, Member& member) const {
+  const int64_t units = args.heads + 2 + panels_of(args.ff);
   args.scratch = scratch_of(member);
-  kernels_.token.project(args, unit_at(member.begin(args.weight.count)), unit_at(member.end(args.weight.count)));
+  member.share(units, panels_at_once(args.rows) / 2,
+               [&](int64_t begin, int64_t end) { kernels_.token.project(args, begin, end); });
 }
 
-// Whole rows where they divide evenly among the members, else parts of their heads.
-void PalmTokenReader::attend(TokenAttendArgs args, const Member& member) const {
+// Whole rows where they divide evenly among the threads, else parts of their heads.
+void PalmTokenReader::attend(TokenAttendArgs args, Member& member) const {
   const int64_t rows = x_.size(0);
   args.groups = std::min(args.heads, member.size() / std::gcd(member.size(), rows));
   args.scratch = scratch_of(member);
-  kernels_.token.attend(args, member.begin(rows * args.groups), member.end(rows * args.groups));
-}
-
-void PalmTokenReader::layer(const Layer& layer, Member& member) const {
-  const bool adapted = layer.project.down != nullptr;
-  normalise(layer.norm, member);
-  if (adapted) multiply_rows(layer.down, member);
-  member.wait();
-  project(layer.project, member);
-  member.wait();
-  attend(layer.attend, member);
-  member.wait();
-  if (adapted) {
-    multiply_rows(layer.output_down, member);
-    member.wait();
-  }
-  multiply(layer.leave, member);
-  if (adapted) multiply(layer.output_up, member);
-  member.wait();
+  member.share(rows * args.groups, 4, [&](int64_t begin, int64_t end) { kernels_.token.attend(args, begin, end); });
 }
 
 void PalmTokenReader::step(const int64_t* tokens, Member& member) const {
-  embed(tokens, member);
-  for (const Layer& each : layers_) layer(each, member);
-  normalise(last_norm_, member);
-  member.wait();
+  const int64_t rows = x_.size(0);
+  constexpr int64_t kRows = 16;  // that a thread normalises at once
+  for (const Layer& layer : layers_) {
+    const bool adapted = layer.project.down != nullptr;
+    member.share(rows, kRows, [&](int64_t begin, int64_t end) {
+      if (&layer == &layers_.front()) embed(tokens, begin, end);
+      kernels_.layer_norm(layer.norm, begin, end);
+      if (adapted) multiply_rows(layer.down, begin, end, member);
+    });
+    project(layer.project, member);
+    attend(layer.attend, member);
+    if (adapted)
+      member.share(rows, kRows,
+                   [&](int64_t begin, int64_t end) { multiply_rows(layer.output_down, begin, end, member); });
+    multiply(layer.leave, member);
+    if (adapted) multiply(layer.output_up, member);
+  }
+  member.share(rows, kRows, [&](int64_t begin, int64_t end) { kernels_.layer_norm(last_norm_, begin, end); });
   multiply(head_, member);
 }
 

@@ -76,14 +76,13 @@ class PalmTokenReader : public TokenReader {
   Layer plan_layer(int64_t index);
   LayerNormArgs plan_norm(const Tensor& gamma);
 
+  // The steps of reading a token, one after the other. Each returns when all its rows are done.
   void step(const int64_t* tokens, Member& member) const;
-  void layer(const Layer& layer, Member& member) const;
-  void embed(const int64_t* tokens, const Member& member) const;
-  void normalise(const LayerNormArgs& args, const Member& member) const;
-  void multiply(PackedProductArgs args, const Member& member) const;
-  void multiply_rows(PackedProductArgs args, const Member& member) const;
-  void project(TokenProjectArgs args, const Member& member) const;
-  void attend(TokenAttendArgs args, const Member& member) const;
+  void embed(const int64_t* tokens, int64_t begin, int64_t end) const;
+  void project(TokenProjectArgs args, Member& member) const;
+  void attend(TokenAttendArgs args, Member& member) const;
+  void multiply(PackedProductArgs args, Member& member) const;
+  void multiply_rows(PackedProductArgs args, int64_t begin, int64_t end, const Member& member) const;
   float* scratch_of(const Member& member) const;
 
   const Kernels& kernels_;

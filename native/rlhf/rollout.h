@@ -8,10 +8,11 @@
 namespace palm {
 
 struct Rollout {
-  Tensor sequence;            // [B, T] int64: prompt, response, padding
-  Tensor response_mask;       // [B, T] bool, eos included
-  Tensor sampler_log_prob;    // [B, T] as drawn through the cache
-  Tensor rollout_log_prob;    // [B, T] of the same weights, recomputed by the forward pass that training uses, or as drawn
+  Tensor sequence;          // [B, T] int64: prompt, response, padding
+  Tensor response_mask;     // [B, T] bool, eos included
+  Tensor sampler_log_prob;  // [B, T] as drawn through the cache
+  Tensor
+      rollout_log_prob;  // [B, T] of the same weights, recomputed by the forward pass that training uses, or as drawn
   Tensor reference_log_prob;  // [B, T]; equal to rollout_log_prob where no reference was asked for
   Tensor rollout_value;       // [B, T]
 };

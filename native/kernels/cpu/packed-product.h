@@ -32,7 +32,8 @@ typedef uint32_t UnalignedBits __attribute__((vector_size(kLanes * 4), aligned(4
 // By hand: GCC 12 converts vectors of bytes element by element.
 static inline Vec load(const int8_t* from) {
 #if defined(__AVX512F__)
-  return _mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  return _mm512_maskz_cvtepi32_ps(
+      0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 #elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 #else
