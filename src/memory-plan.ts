@@ -34,7 +34,7 @@ export function planPretraining(model: PlannedModel, run: { batchSize: number; l
   return planOf(
     [weightsItem('model', model), ...trunkTrainingItems(model)],
     [
-      { name: 'computing the loss', items: [...reading.kept(), ...reading.crossEntropy()] },
+      { name: 'computing the loss', items: [...reading.kept(), ...reading.head()] },
       { name: 'differentiating', items: [...reading.kept(), ...reading.backward()] },
     ],
   );
@@ -71,36 +71,35 @@ export interface PlannedPpo {
 
 /** `ppo`: an actor-critic of `model`. */
 export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
-  const { lora, reward } = run;
+  const items = [weightsItem('model', model), ...adapterItems(model, run.lora, 2)];
+  if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
+  if (run.reward) items.push(weightsItem('reward model', run.reward));
+  if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
+  return planOf(items, ppoMoments(model, run));
+}
+
+function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
   const rows = run.rolloutBatch * run.samplesPerPrompt;
   const length = run.promptLength + run.maxNewTokens;
-  const still = { attnDropout: 0, ffDropout: 0 }; // PPO refuses dropout
-  const reading = new Reading({ ...model, ...still }, run.minibatchSize, length, { trains: lora === false });
-  const readings = lora === false ? 1 : 2; // actor and critic read for themselves
-  const items = [weightsItem('model', model), ...adapterItems(model, lora, 2)];
-  if (lora === false && run.reference) items.push(weightsItem('reference policy', model));
-  if (reward) items.push(weightsItem('reward model', reward));
-  if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
-  const rollout: MemoryItem = {
-    what: 'rollout',
-    bytes: rows * length * 37,
-    how: `${count(rows)} rows × ${count(length)} tokens × 37 bytes`,
-  };
-  const plain = { trains: false, plain: true }; // no fused block fills a cache
-  const prompts = new Reading(model, run.rolloutBatch, run.promptLength, plain);
+  const trains = run.lora === false;
+  const readings = trains ? 1 : 2; // actor and critic read for themselves
+  const read = (of: PlannedModel, batch: number, tokens: number) =>
+    new Reading({ ...of, attnDropout: 0, ffDropout: 0 }, batch, tokens, { trains }); // PPO refuses dropout
+  const prompts = read(model, run.rolloutBatch, run.promptLength);
+  const answers = read(model, run.minibatchSize, length);
   const promptCache = cacheItem('cache of prompts', model, run.rolloutBatch, length);
   const cache = cacheItem('cache of answers', model, rows, 32 * Math.ceil(length / 32)); // it lies in panels
-  const moments = [
+  const rollout = rolloutItem(rows, length);
+  return [
     { name: 'reading prompts', items: [promptCache, ...prompts.forward()] },
     { name: 'sampling', items: [promptCache, cache, nextTokenItem(model, rows)] },
-    { name: 'reading answers', items: [rollout, ...reading.forward()] },
-    { name: 'learning', items: [rollout, ...reading.kept(readings), ...reading.backward()] },
+    { name: 'reading answers', items: [rollout, ...answers.forward()] },
+    ...(run.reward
+      ? [{ name: 'scoring', items: [rollout, ...read(run.reward, run.minibatchSize, length).forward()] }]
+      : []),
+    { name: 'differentiating the head', items: [rollout, ...answers.kept(readings), ...answers.head()] },
+    { name: 'differentiating layers', items: [rollout, ...answers.kept(readings), ...answers.backward()] },
   ];
-  if (reward) {
-    const scoring = new Reading({ ...reward, ...still }, run.minibatchSize, length, { trains: false });
-    moments.push({ name: 'scoring', items: [rollout, ...scoring.forward()] });
-  }
-  return planOf(items, moments);
 }
 
 function planOf(always: MemoryItem[], moments: MemoryMoment[]): MemoryPlan {
@@ -172,6 +171,15 @@ function adapterItems(model: PlannedModel, lora: number | false, scopes: number)
   ];
 }
 
+/** An id, seven numbers and a flag for every token. */
+function rolloutItem(rows: number, length: number): MemoryItem {
+  return {
+    what: 'rollout',
+    bytes: rows * length * 37,
+    how: `${count(rows)} rows × ${count(length)} tokens × 37 bytes`,
+  };
+}
+
 /** Keys and values of every layer for `rows` of up to `length` tokens. */
 function cacheItem(what: string, model: PlannedModel, rows: number, length: number): MemoryItem {
   const { depth, dimHead, dtype } = model;
@@ -211,12 +219,12 @@ class Reading {
   readonly #trains: boolean;
   readonly #fused: boolean;
 
-  constructor(model: PlannedModel, batch: number, length: number, how: { trains: boolean; plain?: boolean }) {
+  constructor(model: PlannedModel, batch: number, length: number, { trains }: { trains: boolean }) {
     this.#model = model;
     this.#rows = batch * length;
     this.#length = length;
-    this.#trains = how.trains;
-    this.#fused = isFused(model) && model.attnDropout === 0 && model.ffDropout === 0 && !how.plain;
+    this.#trains = trains;
+    this.#fused = isFused(model) && model.attnDropout === 0 && model.ffDropout === 0;
   }
 
   /** What a graph keeps of every layer until its backward pass, of `readings` such graphs. */
@@ -253,15 +261,17 @@ class Reading {
     return items;
   }
 
-  /** The loss over the vocabulary: logits in pieces, and the gradients that are ready before the backward pass. */
-  crossEntropy(): MemoryItem[] {
+  /** What is said of the vocabulary: logits in pieces, and the gradients that are ready before those of the layers. */
+  head(): MemoryItem[] {
     const { dim, numTokens, dtype } = this.#model;
     const piece = Math.min(this.#rows, Math.floor(2 ** 25 / numTokens));
-    const sums = block(numTokens * dim * 4) + (dtype === 'bfloat16' ? this.#bytes(numTokens * dim) : 0);
+    const rounded = dtype === 'bfloat16' ? this.#bytes(numTokens * dim) : 0;
+    const embedding = this.#trains ? block(numTokens * dim * 4) + rounded : 0;
     const how = `${count(piece)} of ${count(this.#rows)} tokens × ${count(numTokens)}`;
+    const ends = embedding + this.#matrices([dim, dim, dim]);
     return [
       { what: 'logits', bytes: this.#bytes(piece * numTokens), how },
-      { what: 'gradients of the head', bytes: sums + this.#matrices([dim, dim, dim]), how: 'hidden states, embedding' },
+      { what: 'gradients', bytes: ends, how: `of hidden states${this.#trains ? ' and embedding' : ''}` },
     ];
   }
 

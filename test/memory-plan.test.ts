@@ -147,6 +147,13 @@ describe('ppo', () => {
     expectNear(plan, await measure(options, run(8), true));
   });
 
+  it.each([8, false] as const)('with a large vocabulary and lora %s', async (lora) => {
+    const options = { numTokens: 20000, depth: 1 };
+    using palm = new PaLM({ ...SIZE, ...options });
+    const plan = planPpo(palm.config, { ...planned, lora, reference: true });
+    expectNear(plan, await measure(options, run(lora), false));
+  });
+
   it('all weights, a reference policy and a function that rewards', async () => {
     using palm = new PaLM(SIZE);
     const plan = planPpo(palm.config, { ...planned, lora: false, reference: true });

@@ -141,8 +141,7 @@ static Tensor entropy_of(const Tensor& log_softmax) { return -(log_softmax.exp()
 // log p is −inf where a logit is: p log p is 0 there, not NaN.
 Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30)); }
 
-static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target,
-                              double temperature) {
+static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
   std::vector<Tensor> log_probs, entropies;
   for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
     Tensor logits = at::linear(hidden.narrow(0, first, count), embedding);
