@@ -27,8 +27,12 @@ struct BlockShape {
   int64_t attended() const { return queries() + 2 * head; }
   Tensor gates(const Tensor& projected) const { return projected.narrow(1, attended(), 2 * ff); }
   AttentionRows attention(const Tensor& projected) const {
-    return {projected.narrow(1, 0, queries()), projected.narrow(1, queries(), head),
-            projected.narrow(1, queries() + head, head), batch, heads, first};
+    return {projected.narrow(1, 0, queries()),
+            projected.narrow(1, queries(), head),
+            projected.narrow(1, queries() + head, head),
+            batch,
+            heads,
+            first};
   }
 };
 
