@@ -116,6 +116,18 @@ describe('a step', () => {
     }
   });
 
+  it('may take the log-probabilities of the sampler: the same run within rounding', async () => {
+    using recomputed = setUp({ klWeight: 0.1, steps: 1, epochs: 1 });
+    using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, rolloutLogProb: 'sampled' });
+    const [expected] = await stepsOf(ppo(recomputed.parts, recomputed.config));
+    const [step] = await stepsOf(ppo(sampled.parts, sampled.config));
+    expect(step?.samplerGap).toBe(0);
+    expect(step?.firstLogRatio).toBeLessThan(1e-5);
+    expect(step?.responseLength).toBe(expected?.responseLength);
+    expect(step?.kl).toBeCloseTo(expected?.kl as number, 4);
+    expect(step?.policyLoss).toBeCloseTo(expected?.policyLoss as number, 4);
+  });
+
   it('holds nothing native while the caller looks at it', async () => {
     using run = setUp({ klWeight: 0.1, steps: 3 });
     const live: number[] = [];
