@@ -73,6 +73,7 @@ describe('resolvePalmConfig', () => {
       ignoreIndex: -100,
       attnDropout: 0,
       ffDropout: 0,
+      recompute: 'selective',
       device: 'cpu',
       dtype: 'float32',
       seed: 0,
