@@ -2,8 +2,6 @@
  * Decoding by the fused kernels: against the ATen path, against the forward pass, against itself in other batches, and after
  * every way in which weights change.
  */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/actor-critic.ts';
 import { addon } from '../src/native.ts';
@@ -12,6 +10,7 @@ import type { Generation, PaLM } from '../src/palm.ts';
 import { handleOf } from '../src/resource.ts';
 import { Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
+import { againWithOtherInstructions } from './instruction-sets.ts';
 import { distance } from './parity/numbers.ts';
 import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';
 
@@ -258,20 +257,6 @@ if (device === 'cpu') {
   });
 }
 
-if (process.env.PALM_TEST_DECODE_ONCE === undefined && device === 'cpu') {
-  const run = promisify(execFile);
-  it.each([
-    { capability: 'default', threads: 1 },
-    { capability: 'avx2', threads: 3 },
-  ])('all of this holds with $capability instructions and $threads threads', async ({ capability, threads }) => {
-    const env = {
-      ...process.env,
-      PALM_TEST_DECODE_ONCE: '1',
-      ATEN_CPU_CAPABILITY: capability,
-      OMP_NUM_THREADS: `${threads}`,
-    };
-    await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', 'test/decode.test.ts'], { env });
-  });
-}
+againWithOtherInstructions('test/decode.test.ts');
 
 afterAll(() => addon().useKernels(true));

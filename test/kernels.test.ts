@@ -2,8 +2,6 @@
  * The fused kernels against their ATen references, forward and backward. Float32 is compared with float64; bfloat16, whose
  * rounding errors are not small, must be about as near to float64 as the reference is.
  */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/actor-critic.ts';
 import { ppoLoss } from '../src/losses.ts';
@@ -12,6 +10,7 @@ import { AdamW } from '../src/optim.ts';
 import type { PaLM } from '../src/palm.ts';
 import { Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
+import { againWithOtherInstructions } from './instruction-sets.ts';
 import { drawn, ids, normals, palmOf, palmShapes, type Size } from './parity/weights.ts';
 
 // Heads and widths that no vector divides, one head, one pair, and tiles of queries that end in the middle of a batch.
@@ -193,20 +192,6 @@ describe('AdamW', () => {
   });
 });
 
-if (process.env.PALM_TEST_KERNELS_ONCE === undefined && device === 'cpu') {
-  const run = promisify(execFile);
-  it.each([
-    { capability: 'default', threads: 1 },
-    { capability: 'avx2', threads: 3 },
-  ])('all of this holds with $capability instructions and $threads threads', async ({ capability, threads }) => {
-    const env = {
-      ...process.env,
-      PALM_TEST_KERNELS_ONCE: '1',
-      ATEN_CPU_CAPABILITY: capability,
-      OMP_NUM_THREADS: `${threads}`,
-    };
-    await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', 'test/kernels.test.ts'], { env });
-  });
-}
+againWithOtherInstructions('test/kernels.test.ts');
 
 afterAll(() => addon().useKernels(true));

@@ -34,7 +34,6 @@ bool cuda_kernels_loaded() { return cuda_tables.float32 != nullptr; }
 static std::atomic<bool> in_use = true;
 
 void use_kernels(bool on) { in_use = on; }
-bool kernels_in_use() { return in_use; }
 
 const Kernels* kernels_for(const Tensor& tensor) {
   static const Tables cpu = cpu_tables();

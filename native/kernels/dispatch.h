@@ -17,7 +17,6 @@ bool cuda_kernels_loaded();
 
 // Off: everything is computed by the ATen references. For comparisons; starts on.
 void use_kernels(bool on);
-bool kernels_in_use();
 
 // body(begin, end, piece) over `count` rows: in pieces of at least `grain` on the CPU's threads, elsewhere all at once.
 template <class Body>

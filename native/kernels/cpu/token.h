@@ -18,7 +18,6 @@ struct TokenUnits {
   const TokenProjectArgs& args;
   int64_t head_panels = panels_of(args.head);
   int64_t ld;  // of the sums
-  float* sums;
 
   int64_t heads_end() const { return args.heads + 2; }
   int64_t panels(int64_t unit) const { return unit < heads_end() ? head_panels : 2; }
@@ -94,7 +93,7 @@ void token_project(const TokenProjectArgs& args, int64_t begin, int64_t end) {
   float* const sums = args.scratch;
   float* const converted = sums + kTokenRows * ld;
   float* const spare = converted + kTokenRows * args.dim;
-  const TokenUnits<T> units{.args = args, .ld = ld, .sums = sums};
+  const TokenUnits<T> units{.args = args, .ld = ld};
   const T* const h = static_cast<const T*>(args.h);
   for (int64_t unit = begin, next; unit < end; unit = next) {
     const int64_t panel = units.first_panel(unit);
