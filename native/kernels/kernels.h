@@ -60,6 +60,8 @@ struct SwigluGradArgs {
   int64_t dy_stride;
   void* dx;  // rows like x
   int64_t dx_stride;
+  void* y;  // the forward pass's output once more, or null; may be dy
+  int64_t y_stride;
   int64_t width;
 };
 

@@ -38,14 +38,16 @@ __global__ void swiglu_grad_rows(SwigluGradArgs args, int64_t begin, int64_t end
     T* const to = static_cast<T*>(args.dx) + row * args.dx_stride + i;
     const auto value = load<kPack>(from), gate = load<kPack>(from + args.width);
     const auto d = load<kPack>(static_cast<const T*>(args.dy) + row * args.dy_stride + i);
-    Floats<kPack> dvalue, dgate;
+    Floats<kPack> dvalue, dgate, y;
     for (int k = 0; k < kPack; ++k) {
       const float s = sigmoid(gate[k]);
+      y[k] = value[k] * gate[k] * s;
       dvalue[k] = d[k] * gate[k] * s;
       dgate[k] = d[k] * value[k] * s * (1.0f + gate[k] * (1.0f - s));
     }
     store(to, dvalue);
     store(to + args.width, dgate);
+    if (args.y) store(static_cast<T*>(args.y) + row * args.y_stride + i, y);
   });
 }
 
@@ -62,7 +64,8 @@ template <class T>
 void swiglu_grad(const SwigluGradArgs& args, int64_t begin, int64_t end) {
   const bool fits = fits_packs<T>(args.x, args.x_stride, args.width) &&
                     fits_packs<T>(args.dy, args.dy_stride, args.width) &&
-                    fits_packs<T>(args.dx, args.dx_stride, args.width);
+                    fits_packs<T>(args.dx, args.dx_stride, args.width) &&
+                    (!args.y || fits_packs<T>(args.y, args.y_stride, args.width));
   by_pack<T>(fits, [&](auto pack) {
     start(args.x, jobs(end - begin, args.width, pack), swiglu_grad_rows<T, pack>, args, begin, end);
   });

@@ -13,7 +13,8 @@ void swiglu_forward(const Kernels& kernels,
                     const Tensor& x,   // [M, 2F]
                     const Tensor& y);  // [M, F], written
 void swiglu_backward(const Kernels& kernels, const Tensor& x,
-                     const Tensor& dy,   // [M, F]
-                     const Tensor& dx);  // [M, 2F], written
+                     const Tensor& dy,                      // [M, F]
+                     const Tensor& dx,                      // [M, 2F], written
+                     const std::optional<Tensor>& y = {});  // [M, F], written like swiglu_forward's; may be dy
 
 }  // namespace palm

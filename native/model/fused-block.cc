@@ -102,7 +102,7 @@ struct Saved : torch::CustomClassHolder {
     if (config.recompute == Recompute::full) now = {};
     if (config.recompute == Recompute::selective) {
       now.norm.y.reset();
-      // The feed-forward's half is cheap to compute again from `projected`, and most of `mixed`.
+      // Most of `mixed` is the feed-forward's half, which its own gradient's kernel writes again from `projected`.
       now.mixed = now.mixed.narrow(1, 0, config.heads * config.dim_head).contiguous();
     }
   }
@@ -112,9 +112,6 @@ struct Saved : torch::CustomClassHolder {
     if (config.recompute == Recompute::none) return now;
     Activations all = now;
     all.norm.y = layer_norm_forward(kernels, x, self.block.norm).y;
-    all.mixed = at::empty({x.size(0), shape.queries() + shape.ff}, x.options());
-    all.mixed.narrow(1, 0, shape.queries()).copy_(now.mixed);
-    swiglu_forward(kernels, shape.gates(all.projected), ff_of(shape, all.mixed));
     return all;
   }
 
@@ -166,12 +163,18 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const Tensor dmixed = at::mm(dy, block.output);
   const Tensor attended = now.mixed.narrow(1, 0, shape.queries()), dattended = dmixed.narrow(1, 0, shape.queries());
   if (self.adapters) adapter_grad(attended, dy, self.adapters->output, dattended, out[kOutputA], out[kOutputB]);
-  if (ctx->needs_input_grad(kOut)) out[kOut] = at::mm(dy.t(), now.mixed);
 
   const Tensor dprojected = at::empty_like(now.projected);
-  swiglu_backward(self.kernels, shape.gates(now.projected), ff_of(shape, dmixed), shape.gates(dprojected));
   attention_backward(self.kernels, shape.attention(now.projected), attended, now.attention, dattended,
                      shape.attention(dprojected));
+  // Where only attention's part of `mixed` was kept, the whole takes the place of its gradient, once that is read.
+  const bool kept = now.mixed.sizes() == dmixed.sizes();
+  const auto ff = kept ? std::nullopt : std::optional(ff_of(shape, dmixed));
+  swiglu_backward(self.kernels, shape.gates(now.projected), ff_of(shape, dmixed), shape.gates(dprojected), ff);
+  if (ctx->needs_input_grad(kOut)) {
+    if (!kept) dattended.copy_(attended);
+    out[kOut] = at::mm(dy.t(), kept ? now.mixed : dmixed);
+  }
   rotate_rows(self.kernels, dprojected, self.rotary, shape.heads, /*inverse=*/true);
 
   const Tensor dnormed = at::mm(dprojected, block.input);

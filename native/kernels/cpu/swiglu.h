@@ -25,10 +25,12 @@ void swiglu_grad(const SwigluGradArgs& args, int64_t begin, int64_t end) {
     const T* value = static_cast<const T*>(args.x) + row * args.x_stride;
     const T* dy = static_cast<const T*>(args.dy) + row * args.dy_stride;
     T* dvalue = static_cast<T*>(args.dx) + row * args.dx_stride;
+    T* y = args.y ? static_cast<T*>(args.y) + row * args.y_stride : nullptr;
     each(width, [&](int64_t i, int64_t n) {
       const Vec v = load(value + i, n), g = load(value + width + i, n), d = load(dy + i, n), s = sigmoid(g);
       store(dvalue + i, d * g * s, n);
       store(dvalue + width + i, d * v * s * (1.0f + g * (1.0f - s)), n);
+      if (y) store(y + i, v * g * s, n);
     });
   }
 }
