@@ -1,5 +1,5 @@
 /** Actor and critic over one trunk: what PPO samples from, evaluates and trains. */
-import type { Contents, NamedTensor, Saveable } from './checkpoint/checkpoint.ts';
+import type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.ts';
 import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, printable } from './errors.ts';
 import { type Ids, Inputs } from './inputs.ts';

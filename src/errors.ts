@@ -73,6 +73,22 @@ export class FileError extends PalmError {
 export class DataError extends FileError {
   override readonly code = 'ERR_DATA';
 }
+/** A checkpoint of which a part is missing or changed; `argument` names the file. */
+export class CheckpointError extends FileError {
+  override readonly code = 'ERR_CHECKPOINT';
+}
+/** A folder that another process writes to. */
+export class LockedError extends PalmError {
+  override readonly code = 'ERR_LOCKED';
+}
+/** A reward function that gave no score for an answer. The step has changed no weights then. */
+export class RewardError extends PalmError {
+  override readonly code = 'ERR_REWARD';
+}
+/** Training that goes nowhere: its numbers are not finite, again and again. */
+export class NumericsError extends PalmError {
+  override readonly code = 'ERR_NUMERICS';
+}
 /** An allocation that the machine or the device could not serve. */
 export class OutOfMemoryError extends PalmError {
   override readonly code = 'ERR_OUT_OF_MEMORY';

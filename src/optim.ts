@@ -1,6 +1,6 @@
 /** Optimizers: what moves parameters along their gradients. docs say which papers; native/optim has the formulas. */
 import { setImmediate } from 'node:timers/promises';
-import type { Contents, NamedTensor, Saveable } from './checkpoint/checkpoint.ts';
+import type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.ts';
 import {
   type AdamWConfigInput,
   type Atan2Config,

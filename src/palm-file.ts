@@ -1,5 +1,5 @@
 /** What a file says of the PaLM in it: ours by its metadata, those of palm-rlhf-pytorch by their shapes. */
-import { dtypeOf, readNamed } from './checkpoint/checkpoint.ts';
+import { dtypeOf, readNamed } from './checkpoint/tensor-files.ts';
 import { inferPythonPalm, isNormBias, isPythonFile } from './checkpoint/python-names.ts';
 import type { SafetensorsFile } from './checkpoint/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './config/palm.ts';

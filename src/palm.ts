@@ -1,5 +1,5 @@
 /** PaLM: a causal language model with named sets of adapters (scopes), its weights, and generation. */
-import { type Contents, readTensors, saveTensors } from './checkpoint/checkpoint.ts';
+import { type Contents, readTensors, saveTensors } from './checkpoint/tensor-files.ts';
 import { isDerived } from './checkpoint/python-names.ts';
 import { openSafetensors, type SafetensorsFile } from './checkpoint/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './config/palm.ts';

@@ -1,5 +1,5 @@
 /** A reward model: how good the response to a prompt is, as a number or as one of N ratings. */
-import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from './checkpoint/checkpoint.ts';
+import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from './checkpoint/tensor-files.ts';
 import { openSafetensors, type SafetensorsFile } from './checkpoint/safetensors.ts';
 import { ArgumentError, FileError, printable } from './errors.ts';
 import { type Ids, Inputs, type Mask, type Values } from './inputs.ts';

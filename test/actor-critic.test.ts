@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic, type RolloutInput } from '../src/actor-critic.ts';
-import { loadTensors, saveTensors } from '../src/checkpoint/checkpoint.ts';
+import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
 import { experienceRows, judge, ppoLoss } from '../src/losses.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';

@@ -195,7 +195,7 @@ describe('files', () => {
     expect(await failure(() => PaLM.load(path('damaged')))).toBeInstanceOf(FileError);
     using palm = new PaLM(SIZE);
     using optimizer = new AdamW(palm.parameters());
-    const { saveTensors } = await import('../src/checkpoint/checkpoint.ts');
+    const { saveTensors } = await import('../src/checkpoint/tensor-files.ts');
     await saveTensors(path('optimizer'), optimizer.contents());
     const error = await failure(() => PaLM.load(path('optimizer')));
     expect(error).toBeInstanceOf(FileError);

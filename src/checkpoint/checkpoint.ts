@@ -1,311 +1,128 @@
-/** Tensors in files, one at a time through one buffer, and the checkpoints of a run: whole or not there at all. */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+/**
+ * A checkpoint: the folder step-000123 with a file of tensors for each part of a run, state.json and a manifest. It is there
+ * whole and on the disk, or it is not there.
+ */
+import { mkdir, readdir, rename, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { FileError, printable } from '../errors.ts';
+import { z } from 'zod';
+import { FileError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
-import { addon, type Dtype } from '../native.ts';
-import { handleOf, run } from '../resource.ts';
-import { Parameter, Tensor } from '../tensor.ts';
+import { asideName, discard, removeFolder, syncFolder } from './aside.ts';
 import {
-  createSafetensors,
-  openSafetensors,
-  planSafetensors,
-  type SafetensorsDtype,
-  type SafetensorsEntry,
-  type SafetensorsFile,
-} from './safetensors.ts';
+  damaged,
+  MANIFEST_FILE,
+  type Manifest,
+  manifestText,
+  readJson,
+  readManifest,
+  writeSealed,
+} from './manifest.ts';
+import type { StagedFile } from './staging.ts';
 
-/** A tensor by the name that it has in a file. */
-export interface NamedTensor {
-  name: string;
-  tensor: Tensor | Parameter;
-}
-/** What one file holds. */
-export interface Contents {
-  tensors: readonly NamedTensor[];
-  metadata: ReadonlyMap<string, string>;
-}
-/** Anything whose tensors can be written to a file and read back into it: models and optimizers. */
-export interface Saveable {
-  contents(): Contents;
-}
-
-/** The most bytes of a file that are in memory at once. */
-const BUFFER_BYTES = 64 * 1024 * 1024;
-
-const FILE_DTYPES: Record<Dtype, SafetensorsDtype> = {
-  float32: 'F32',
-  float64: 'F64',
-  bfloat16: 'BF16',
-  int64: 'I64',
-  int32: 'I32',
-  uint8: 'U8',
-  bool: 'BOOL',
-};
-
-/**
- * Writes `contents` to `path` as safetensors, beside it first: `path` holds the old file or all of the new one. Training
- * must pause until the promise has resolved.
- * @throws FileError when the disk refuses; `path` is then as it was.
- */
-export async function saveTensors(path: string, contents: Contents): Promise<void> {
-  const aside = asideName(path);
-  try {
-    await writeTensors(aside, contents);
-    await rename(aside, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await discard(aside);
-    throw asFileError(error, path, 'a file to write to');
-  }
-}
-
-/**
- * Reads the file at `path` into tensors that exist, converting element type and device.
- * @throws FileError for a missing or damaged file, and for one with other names or shapes than `targets` have.
- */
-export async function loadTensors(path: string, targets: readonly NamedTensor[]): Promise<void> {
-  await using file = await openSafetensors(path);
-  await readTensors(file, targets);
-}
-
-/**
- * Reads an open file into `targets`, each from the tensor of its name. `ignored` says which others the file may have.
- * @throws FileError naming tensors that are missing, unknown or of another shape; nothing has been changed then.
- */
-export async function readTensors(
-  file: SafetensorsFile,
-  targets: readonly NamedTensor[],
-  ignored: (name: string) => boolean = () => false,
-): Promise<void> {
-  checkNames(file, targets, ignored);
-  for (const target of targets) checkEntry(file, target);
-  const buffer = transferBuffer(targets.map(({ name }) => byteLength(file.entry(name))));
-  for (const target of targets) await readTensor(file, target, buffer);
-}
-
-/** The elements of one tensor of an open file, as a new tensor on the CPU. */
-export async function readNamed(file: SafetensorsFile, name: string): Promise<Tensor> {
-  const entry = file.entry(name);
-  return await stage(file, name, entry.shape, transferBuffer([byteLength(entry)]));
-}
-
-/** The element type of a tensor in a file. @throws FileError for those that tensors cannot have. */
-export function dtypeOf(file: SafetensorsFile, name: string): Dtype {
-  const { dtype } = file.entry(name);
-  const found = (Object.keys(FILE_DTYPES) as Dtype[]).find((key) => FILE_DTYPES[key] === dtype);
-  if (found !== undefined) return found;
-  throw new FileError({
-    argument: `${file.path}, tensor ${printable(name)}`,
-    received: `element type ${dtype}`,
-    expected: `one of ${Object.values(FILE_DTYPES).join(', ')}`,
-    fix: 'Convert the file to float32 first.',
-  });
-}
-
-async function writeTensors(path: string, { tensors, metadata }: Contents): Promise<void> {
-  const planned = tensors.map(({ name, tensor }) => ({ name, dtype: FILE_DTYPES[tensor.dtype], shape: tensor.shape }));
-  const plan = planSafetensors(planned, metadata);
-  await using writer = await createSafetensors(path, plan);
-  const buffer = transferBuffer([...plan.entries.values()].map(byteLength));
-  for (const { name, tensor } of tensors) {
-    const bytes = byteLength(plan.entries.get(name) as SafetensorsEntry);
-    using source = await onCpu(tensor);
-    for (let begin = 0; begin < bytes; begin += buffer.length) {
-      const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
-      await run([source], () => addon().tensorReadBytes(handleOf(source), begin, piece));
-      await writer.write(name, begin, piece);
-    }
-  }
-  await writer.finish();
-}
-
-/** A contiguous copy, so that disposing of it leaves the original alone. */
-async function onCpu(tensor: Tensor | Parameter): Promise<Tensor> {
-  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
-  const source = value ?? (tensor as Tensor);
-  const copy = new Tensor(addon().tensorEmpty(source.shape, source.dtype, 'cpu'));
-  await run([source], () => addon().tensorCopy(handleOf(copy), handleOf(source)));
-  return copy;
-}
-
-async function readTensor(file: SafetensorsFile, { name, tensor }: NamedTensor, buffer: Uint8Array): Promise<void> {
-  using staged = await stage(file, name, tensor.shape, buffer);
-  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
-  const target = value ?? (tensor as Tensor);
-  await run([target], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
-}
-
-async function stage(
-  file: SafetensorsFile,
-  name: string,
-  shape: readonly number[],
-  buffer: Uint8Array,
-): Promise<Tensor> {
-  const staged = new Tensor(addon().tensorEmpty([...shape], dtypeOf(file, name), 'cpu'));
-  const entry = file.entry(name);
-  const bytes = byteLength(entry);
-  for (let begin = 0; begin < bytes; begin += buffer.length) {
-    const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
-    await file.read(entry.begin + begin, piece);
-    await run([staged], () => addon().tensorWriteBytes(handleOf(staged), begin, piece));
-  }
-  return staged;
-}
-
-function checkNames(file: SafetensorsFile, targets: readonly NamedTensor[], ignored: (name: string) => boolean): void {
-  const wanted = new Set(targets.map(({ name }) => name));
-  const missing = [...wanted].filter((name) => !file.entries.has(name));
-  const unknown = [...file.entries.keys()].filter((name) => !wanted.has(name) && !ignored(name));
-  if (missing.length === 0 && unknown.length === 0) return;
-  throw new FileError({
-    argument: file.path,
-    received: [list('without', missing), list('with the unknown', unknown)].filter(Boolean).join(' and '),
-    expected: `exactly the ${wanted.size} tensors of this model`,
-    fix: 'Check that the file and the options belong together.',
-  });
-}
-
-function list(word: string, names: string[]): string {
-  if (names.length === 0) return '';
-  const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
-  return `a file ${word} ${names.slice(0, 3).map(printable).join(', ')}${more}`;
-}
-
-// Leading dimensions of 1, as [1, 1, D] for [D], are no difference.
-function checkEntry(file: SafetensorsFile, { name, tensor }: NamedTensor): void {
-  const { shape } = file.entry(name);
-  dtypeOf(file, name);
-  const significant = (sizes: readonly number[]) => sizes.slice(sizes.findIndex((size) => size !== 1)).join();
-  if (significant(shape) === significant(tensor.shape)) return;
-  throw new FileError({
-    argument: `${file.path}, tensor ${printable(name)}`,
-    received: `shape ${printable(shape)}`,
-    expected: `shape ${printable(tensor.shape)}`,
-    fix: 'Check that the file and the options belong together.',
-  });
-}
-
-function byteLength({ begin, end }: SafetensorsEntry): number {
-  return end - begin;
-}
-
-function transferBuffer(sizes: number[]): Uint8Array {
-  return new Uint8Array(Math.min(BUFFER_BYTES, Math.max(1, ...sizes)));
-}
-
-/** A run as it was after a step: a folder of weights.safetensors, optimizer.safetensors and state.json. */
-export interface RunCheckpoint {
-  step: number;
-  weights: Saveable;
-  optimizer: Saveable;
-  /** Everything else that continues the run, as JSON: positions, random generators, schedules. */
-  state: unknown;
-}
-
+const STATE_FILE = 'state.json';
+/** Names the newest checkpoint, for people and scripts; nothing here reads it. */
+const LATEST_FILE = 'latest';
 const STEP_FOLDER = /^step-(\d{6,})$/;
-const ASIDE = '.tmp-';
+
+/** What a checkpoint keeps of the parts of a run besides tensors, by their names; all of it is JSON. */
+export type States = Readonly<Record<string, unknown>>;
+const state = z.strictObject({ step: z.int().min(0), parts: z.record(z.string(), z.unknown()) });
+
+/** A run after a step, in memory. */
+export interface StagedCheckpoint {
+  manifest: Omit<Manifest, 'format' | 'files'>;
+  files: readonly StagedFile[];
+  states: States;
+}
 
 /**
- * Saves a run to `directory/step-000123`, written aside, synced and renamed; then deletes all but the `keep` newest.
- * Returns the path. One process writes to a directory at a time.
- * @throws FileError when the disk refuses; earlier checkpoints are as they were.
+ * Writes `directory/step-000123`: aside, synced, renamed. One process writes to a directory at a time.
+ * @throws FileError when the disk refuses or has not the room; earlier checkpoints are as they were.
  */
-export async function saveCheckpoint(directory: string, checkpoint: RunCheckpoint, keep: number): Promise<string> {
-  const path = join(directory, `step-${String(checkpoint.step).padStart(6, '0')}`);
+export async function writeCheckpoint(directory: string, checkpoint: StagedCheckpoint): Promise<void> {
+  const path = join(directory, `step-${String(checkpoint.manifest.step).padStart(6, '0')}`);
   const aside = asideName(path);
   try {
-    await mkdir(directory, { recursive: true });
-    await removeLeftovers(directory);
+    await checkSpace(directory, checkpoint.files);
     await mkdir(aside);
-    await writeRun(aside, checkpoint);
-    await rm(path, { recursive: true, force: true });
+    await fill(aside, checkpoint);
+    if ((await readdir(directory)).includes(basename(path))) await removeFolder(path);
     await rename(aside, path);
     await syncFolder(directory);
-    await removeOld(directory, keep);
+    await pointTo(path);
   } catch (error) {
     await discard(aside);
     throw asFileError(error, path, 'a checkpoint to write');
   }
-  return path;
 }
 
-/**
- * Reads the checkpoint at `path` into `weights` and `optimizer` and gives its step and state.
- * @throws FileError for missing or damaged files, and for those of another model or optimizer.
- */
-export async function loadCheckpoint(
-  path: string,
-  { weights, optimizer }: { weights: Saveable; optimizer: Saveable },
-): Promise<{ step: number; state: unknown }> {
-  const { step, state } = await readState(join(path, 'state.json'));
-  await loadTensors(join(path, 'weights.safetensors'), weights.contents().tensors);
-  await loadTensors(join(path, 'optimizer.safetensors'), optimizer.contents().tensors);
-  return { step, state };
-}
-
-/** The path of the newest checkpoint in `directory`; undefined where there is none. */
-export async function latestCheckpoint(directory: string): Promise<string | undefined> {
-  const newest = (await stepFolders(directory)).at(-1);
-  return newest === undefined ? undefined : join(directory, newest);
-}
-
-async function writeRun(folder: string, { step, weights, optimizer, state }: RunCheckpoint): Promise<void> {
-  await writeTensors(join(folder, 'weights.safetensors'), weights.contents());
-  await writeTensors(join(folder, 'optimizer.safetensors'), optimizer.contents());
-  await writeFile(join(folder, 'state.json'), `${JSON.stringify({ format: 1, step, state }, null, 2)}\n`, {
-    flush: true,
+/** @throws FileError when the disk of `directory` cannot take `files` and a tenth more. */
+async function checkSpace(directory: string, files: readonly StagedFile[]): Promise<void> {
+  const pieces = files.flatMap((file) => file.pieces);
+  const wanted = Math.ceil(1.1 * pieces.reduce((sum, { length }) => sum + length, 0));
+  const { bavail, bsize } = await statfs(directory);
+  if (bavail * bsize >= wanted) return;
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  throw new FileError({
+    argument: directory,
+    received: `a disk with ${megabytes(bavail * bsize)} free`,
+    expected: `${megabytes(wanted)} for a checkpoint`,
+    fix: 'Free some space, or choose another disk.',
   });
+}
+
+async function fill(folder: string, { manifest, files, states }: StagedCheckpoint): Promise<void> {
+  const text = JSON.stringify({ step: manifest.step, parts: states } satisfies z.input<typeof state>, null, 2);
+  const sealed: Manifest['files'] = {};
+  for (const { name, pieces } of [...files, { name: STATE_FILE, pieces: [Buffer.from(`${text}\n`)] }]) {
+    sealed[name] = await writeSealed(join(folder, name), pieces);
+  }
+  const { run, step, environment } = manifest;
+  const sealedManifest = manifestText({ format: 1, run, step, environment, files: sealed });
+  await writeFile(join(folder, MANIFEST_FILE), sealedManifest, { flush: true });
   await syncFolder(folder);
 }
 
-async function readState(path: string): Promise<{ step: number; state: unknown }> {
-  try {
-    const { format, step, state } = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
-    if (format === 1 && Number.isSafeInteger(step)) return { step: step as number, state };
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw asFileError(error, path, 'the state of a run');
-  }
-  throw new FileError({ argument: path, received: 'something else', expected: 'the state of a run that palm saved' });
+async function pointTo(path: string): Promise<void> {
+  const pointer = join(dirname(path), LATEST_FILE);
+  const aside = asideName(pointer);
+  await writeFile(aside, `${basename(path)}\n`);
+  await rename(aside, pointer);
 }
 
-/** Names of the checkpoints in `directory`, by rising step. */
-async function stepFolders(directory: string): Promise<string[]> {
+/** Deletes all but the `keep` newest checkpoints; with them those that are damaged and older. */
+export async function removeOld(directory: string, keep: number): Promise<void> {
+  for (const path of (await checkpointsIn(directory)).slice(keep)) await removeFolder(path);
+}
+
+/** The paths of the checkpoints in `directory`, the newest first; whether they are whole has not been looked at. */
+export async function checkpointsIn(directory: string): Promise<string[]> {
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw asFileError(error, directory, 'a folder of checkpoints');
   });
   const step = (name: string) => Number(STEP_FOLDER.exec(name)?.[1]);
-  return names.filter((name) => STEP_FOLDER.test(name)).sort((a, b) => step(a) - step(b));
+  const found = names.filter((name) => STEP_FOLDER.test(name)).sort((a, b) => step(b) - step(a));
+  return found.map((name) => join(directory, name));
 }
 
-async function removeOld(directory: string, keep: number): Promise<void> {
-  const folders = await stepFolders(directory);
-  for (const name of folders.slice(0, -keep)) await rm(join(directory, name), { recursive: true, force: true });
-}
-
-// What a killed process left behind.
-async function removeLeftovers(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (name.startsWith(ASIDE)) await rm(join(directory, name), { recursive: true, force: true });
+/** The path of the newest checkpoint in `directory` whose files are there in full length; undefined without one. */
+export async function latestCheckpoint(directory: string): Promise<string | undefined> {
+  for (const path of await checkpointsIn(directory)) {
+    const whole = await readManifest(path, { hashes: false }).catch(() => undefined);
+    if (whole !== undefined) return path;
   }
+  return undefined;
 }
 
-function asideName(path: string): string {
-  return join(dirname(path), `${ASIDE}${process.pid}-${randomBytes(4).toString('hex')}-${basename(path)}`);
-}
-
-// After a failure: what failed first is what to report.
-async function discard(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch(() => undefined);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+/**
+ * Checks every byte of the checkpoint at `path` against what was written, and gives its manifest and states.
+ * @throws CheckpointError naming the file that is missing or damaged.
+ */
+export async function verifyCheckpoint(path: string): Promise<{ manifest: Manifest; states: States }> {
+  const manifest = await readManifest(path, { hashes: true });
+  const file = join(path, STATE_FILE);
+  const { data } = state.safeParse(await readJson(file));
+  if (data === undefined || data.step !== manifest.step) throw damaged(file, 'something else', 'the state of a run');
+  return { manifest, states: data.parts };
 }

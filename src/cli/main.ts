@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
- * The `palm` command. It ends with 0 when all went well, 1 when something failed, and 2 when it was asked wrongly.
+ * The `palm` command. It ends with 0 when all went well and with a code of EXIT_CODES otherwise.
  * libtorch is loaded when a command first computes, so that help is instant and works without it.
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { ConfigError, PalmError } from '../errors.ts';
+import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
@@ -14,6 +14,7 @@ import { libtorchCommand } from './libtorch.ts';
 import { ppoCommand } from './ppo.ts';
 import { pretrainCommand } from './pretrain.ts';
 import { rewardCommand } from './reward.ts';
+import { Stopped } from './signals.ts';
 
 function program(): Command {
   const palm = new Command('palm')
@@ -37,12 +38,25 @@ function throwing(command: Command): Command {
   return command;
 }
 
+/** Other errors end with 1, signals with 128 and their number; docs/cli.md has the list. */
+const EXIT_CODES: readonly [new (...values: never[]) => Error, number][] = [
+  [ConfigError, 2],
+  [NumericsError, 3],
+  [CheckpointError, 4],
+  [LockedError, 5],
+  [LibtorchError, 6],
+];
+
 /** Prints what went wrong and returns the exit code. Commander has already printed its own errors. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof Stopped) {
+    console.error(`${error.message}; add --resume to the same command to go on`);
+    return error.exitCode;
+  }
   console.error(`error: ${readable(error)}`);
   if (process.env.PALM_DEBUG) console.error(error);
-  return error instanceof ConfigError ? 2 : 1;
+  return EXIT_CODES.find(([kind]) => error instanceof kind)?.[1] ?? 1;
 }
 
 /** The message, with what to do about it on a line of its own. */

@@ -1,8 +1,9 @@
 /** Model files as the commands write and find them: with a note of the tokenizer, which the model itself knows nothing of. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { latestCheckpoint, type Saveable } from '../checkpoint/checkpoint.ts';
+import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
 import { openSafetensors } from '../checkpoint/safetensors.ts';
+import type { Saveable } from '../checkpoint/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { readMetadata } from '../palm-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';

@@ -6,6 +6,7 @@ import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
+import type { Resume } from './run.ts';
 import { runDirectory } from './run-directory.ts';
 
 /**
@@ -40,15 +41,18 @@ export function configuredCommand<S extends ConfigSchema>(
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
-  run: (config: z.output<S>, resume: boolean, dryRun: boolean) => Promise<void>,
+  run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
-    .option('--resume', 'go on with the run in --out, from its last checkpoint and with its configuration')
+    .option(
+      '--resume [CHECKPOINT]',
+      'go on with the run in --out and its configuration, from that folder or from its newest whole checkpoint',
+    )
     .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-      const saved = resume === true ? savedConfig(given.out) : {};
-      await run(parseConfig(schema, layered(file, given, saved), name), resume === true, dryRun === true);
+      const saved = resume === false ? {} : savedConfig(given.out);
+      await run(parseConfig(schema, layered(file, given, saved), name), resume as Resume, dryRun === true);
     });
 }
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { ActorCritic } from '../actor-critic.ts';
 import { ppoConfig } from '../config/ppo.ts';
-import { Batches, type BatchesState } from '../data/batches.ts';
+import { Batches } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { planPpo } from '../memory-plan.ts';
@@ -15,7 +15,7 @@ import { AdaptiveKl } from '../trainers/schedule.ts';
 import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
-import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree } from './run-directory.ts';
 
 const schema = z.strictObject({
@@ -32,8 +32,8 @@ export function ppoCommand(): Command {
   return runCommand('ppo', schema, run).description('train a policy by feedback from a reward model');
 }
 
-async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
-  checkFree(config.out, resume);
+async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
+  checkFree(config.out, resume !== false);
   const { device, seed, lora, lr, klWeight } = config;
   const policy = await findModelOf(config.model, ['PaLM']);
   const judge = await findModelOf(config.reward, ['RewardModel']);
@@ -59,15 +59,8 @@ async function run(config: Config, resume: boolean, dryRun: boolean): Promise<vo
   await runTraining(
     {
       steps: config.steps,
-      weights: withTokenizer(actorCritic, tokenizer),
-      optimizer,
-      state: () => ({ batches: batches.state(), adaptiveKl: adaptiveKl?.state() }),
-      restore(state) {
-        const saved = state as { batches: BatchesState; adaptiveKl?: { weight: number } };
-        batches.restore(saved.batches);
-        if (saved.adaptiveKl) adaptiveKl?.restore(saved.adaptiveKl);
-      },
-      train: (start) => ppo(parts, config, start),
+      parts: { weights: withTokenizer(actorCritic, tokenizer), optimizer, batches, adaptiveKl },
+      train: (start, signal) => ppo({ ...parts, signal }, config, start),
     },
     config,
     resume,

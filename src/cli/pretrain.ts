@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { resolvePalmConfig } from '../config/palm.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
-import { Batches, type BatchesState } from '../data/batches.ts';
+import { Batches } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
 import { planPretraining } from '../memory-plan.ts';
@@ -15,7 +15,7 @@ import { pretrain } from '../trainers/pretrain.ts';
 import { printPlan } from './dry-run.ts';
 import { withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
-import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree } from './run-directory.ts';
 
 const schema = z.strictObject({
@@ -30,8 +30,8 @@ export function pretrainCommand(): Command {
   return runCommand('pretrain', schema, run).description('train a PaLM on text');
 }
 
-async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
-  checkFree(config.out, resume);
+async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
+  checkFree(config.out, resume !== false);
   const { sequenceLength, batchSize, seed, device, dtype } = config;
   const tokenizer = await loadTokenizer(config.tokenizer);
   const tokens = await load(config.data, tokenizer);
@@ -49,10 +49,7 @@ async function run(config: Config, resume: boolean, dryRun: boolean): Promise<vo
   await runTraining(
     {
       steps: config.steps,
-      weights: withTokenizer(palm, tokenizer),
-      optimizer,
-      state: () => ({ batches: batches.state() }),
-      restore: (state) => batches.restore((state as { batches: BatchesState }).batches),
+      parts: { weights: withTokenizer(palm, tokenizer), optimizer, batches },
       train: (start) => pretrain({ palm, optimizer, text, batches, validation }, config, start),
     },
     config,

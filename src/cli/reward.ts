@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { rewardConfig } from '../config/reward.ts';
-import { Batches, type BatchesState } from '../data/batches.ts';
+import { Batches } from '../data/batches.ts';
 import { loadPreferences, type Preference } from '../data/preferences.ts';
 import { planReward } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
@@ -13,7 +13,7 @@ import { reward, rewardSteps } from '../trainers/reward.ts';
 import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
-import { countParameters, note, noteSkipped, runTraining } from './run.ts';
+import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree } from './run-directory.ts';
 
 const schema = z.strictObject({
@@ -35,8 +35,8 @@ export function rewardCommand(): Command {
   return runCommand('reward', schema, run).description('train a reward model on preferences');
 }
 
-async function run(config: Config, resume: boolean, dryRun: boolean): Promise<void> {
-  checkFree(config.out, resume);
+async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
+  checkFree(config.out, resume !== false);
   const { device, seed, lora, dropout, pooling, batchSize, lr, betas, weightDecay } = config;
   const file = await findModelOf(config.model, ['PaLM']);
   const tokenizer = await tokenizerOf(file, config.tokenizer);
@@ -55,10 +55,7 @@ async function run(config: Config, resume: boolean, dryRun: boolean): Promise<vo
   await runTraining(
     {
       steps: rewardSteps(pairs.length, config),
-      weights: withTokenizer(rewardModel, tokenizer),
-      optimizer,
-      state: () => ({ batches: batches.state() }),
-      restore: (state) => batches.restore((state as { batches: BatchesState }).batches),
+      parts: { weights: withTokenizer(rewardModel, tokenizer), optimizer, batches },
       train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation, padToken }, config, start),
     },
     config,

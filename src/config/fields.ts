@@ -38,7 +38,14 @@ export function checkpoint(every: number) {
   return z
     .strictObject({
       every: count.default(every).describe('steps between checkpoints; the last step always has one'),
-      keep: count.default(2).describe('newest checkpoints to keep'),
+      spikes: z
+        .strictObject({
+          threshold: z.number().gt(0).default(6).describe('standard deviations above the mean of the losses before it'),
+          skip: z.int().min(0).default(200).describe('batches that are left out then, at least'),
+        })
+        .optional()
+        .describe('go back to the last checkpoint after a spike of the loss, where given'),
+      keep: z.int().min(2).default(2).describe('newest checkpoints to keep'),
     })
     .prefault({})
     .describe('when the run is saved');

@@ -41,6 +41,13 @@ export class Batches {
     return batch;
   }
 
+  /** Leaves out the next `batches` batches. */
+  skip(batches: number): void {
+    checkCount('batches', batches, 0);
+    const items = this.position + batches * this.batchSize;
+    this.enter(this.epoch + Math.floor(items / this.size), items % this.size);
+  }
+
   state(): BatchesState {
     return { epoch: this.epoch, position: this.position };
   }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, printable } from '../errors.ts';
@@ -30,6 +30,12 @@ export class JsonlMetrics implements MetricsSink {
     if (step.timing !== undefined) this.timing.append(step.step, timing);
   }
 
+  /** Everything written is on the disk when this resolves. */
+  async flush(): Promise<void> {
+    this.metrics.flush();
+    this.timing.flush();
+  }
+
   async close(): Promise<void> {
     this.metrics.close();
     this.timing.close();
@@ -48,6 +54,10 @@ class LineFile {
   append(step: number, numbers: Numbers): void {
     // JSON leaves out undefined, and writes null for NaN and the infinities.
     attempt(this.path, () => writeFileSync(this.descriptor, `${JSON.stringify({ step, ...numbers })}\n`));
+  }
+
+  flush(): void {
+    attempt(this.path, () => fsyncSync(this.descriptor));
   }
 
   close(): void {

@@ -40,6 +40,12 @@ export function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
+interface CollectOptions {
+  eosToken?: number | undefined;
+  padToken?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /**
  * Answers `prompts` with the current policy and reads the answers back in the pieces that the first epoch learns from, so
  * that its probability ratios start at exactly 1, or within rounding where the sampler's log-probabilities are taken.
@@ -47,7 +53,7 @@ export function chunks<T>(items: readonly T[], size: number): T[][] {
 export function collect(
   actorCritic: ActorCritic,
   prompts: readonly (readonly number[])[],
-  { eosToken, padToken }: { eosToken: number | undefined; padToken: number | undefined },
+  { eosToken, padToken, signal }: CollectOptions,
   config: PpoConfig,
   step: number,
 ): Promise<TensorGroup<Rollout>> {
@@ -61,6 +67,7 @@ export function collect(
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
     reference: actorCritic.hasReference,
     recompute: config.rolloutLogProb === 'recomputed',
+    ...(signal && { signal }),
   });
 }
 

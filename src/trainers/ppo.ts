@@ -30,6 +30,8 @@ export interface PpoParts {
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
   /** Steers the weight of the KL penalty in place of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
+  /** Ends a rollout; the iteration has changed nothing then but the place in `batches`, and its reason is thrown. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What an iteration tells. Losses and what follows are means over its updates. */
@@ -78,7 +80,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promis
 
   // Act: answer a batch of prompts with the current policy.
   const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);
-  using rollout = await collect(actorCritic, prompts, { eosToken, padToken: parts.padToken }, config, step);
+  using rollout = await collect(actorCritic, prompts, parts, config, step);
   const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
   const lengths = answers.map(({ response }) => response.length);
   const rolloutSeconds = (performance.now() - began) / 1000;

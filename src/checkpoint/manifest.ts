@@ -1,0 +1,134 @@
+/** The list of the files of a checkpoint with their hashes. A folder is a checkpoint if this is there and true. */
+import { createHash } from 'node:crypto';
+import { open, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { CheckpointError, type PalmError } from '../errors.ts';
+import { asFileError } from '../file-error.ts';
+
+export const MANIFEST_FILE = 'manifest.json';
+
+const sealed = z.strictObject({ bytes: z.int().min(0), sha256: z.string() });
+const manifest = z.strictObject({
+  format: z.literal(1),
+  run: z.string(),
+  step: z.int().min(0),
+  environment: z.record(z.string(), z.union([z.string(), z.number()])),
+  files: z.record(z.string().regex(/^[\w-]+\.\w+$/), sealed),
+});
+
+/** What a checkpoint tells about itself; `run` is the same in all of a run. */
+export type Manifest = z.output<typeof manifest>;
+/** What decides the numbers besides the configuration: a run that is resumed elsewhere may differ in the last digits. */
+export type Environment = Manifest['environment'];
+/** A file with its size and SHA-256. */
+export type Sealed = z.output<typeof sealed>;
+
+/** The most bytes that a manifest or a state may have. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024;
+/** Files are written and read this many bytes at a time: hashing them holds up the event loop for a millisecond. */
+const SLICE_BYTES = 1024 * 1024;
+
+/** The text of a manifest, with a hash of itself. */
+export function manifestText(checkpoint: Manifest): string {
+  return `${JSON.stringify({ ...checkpoint, sha256: hashOf(checkpoint) }, null, 2)}\n`;
+}
+
+/** Creates the file `path` with `pieces`, on the disk when the promise resolves. */
+export async function writeSealed(path: string, pieces: readonly Uint8Array[]): Promise<Sealed> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const file = await open(path, 'wx');
+  try {
+    for (const slice of slicesOf(pieces)) {
+      hash.update(slice);
+      for (let done = 0; done < slice.length; ) {
+        const { bytesWritten } = await file.write(slice, done, slice.length - done, bytes + done);
+        if (bytesWritten === 0) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+        done += bytesWritten;
+      }
+      bytes += slice.length;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/**
+ * The manifest of the checkpoint at `path`, all of whose files are there in full length; with `hashes`, all their bytes are
+ * those that were written.
+ * @throws CheckpointError naming the file that is damaged or missing.
+ */
+export async function readManifest(path: string, { hashes }: { hashes: boolean }): Promise<Manifest> {
+  const file = join(path, MANIFEST_FILE);
+  const found = parseManifest(await readJson(file), file);
+  for (const [name, written] of Object.entries(found.files)) {
+    await checkSize(join(path, name), written);
+    if (hashes) await checkHash(join(path, name), written);
+  }
+  return found;
+}
+
+/** What a JSON file of a checkpoint holds. @throws CheckpointError when that is not JSON. */
+export async function readJson(path: string): Promise<unknown> {
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_JSON_BYTES) throw damaged(path, `${size} bytes`, `at most ${MAX_JSON_BYTES}`);
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw error instanceof SyntaxError ? damaged(path, 'something that is not JSON', 'JSON') : asDamage(error, path);
+  }
+}
+
+/** An error about a file of a checkpoint that is not what was written. */
+export function damaged(path: string, received: string, expected: string): CheckpointError {
+  const fix = 'Resume from another checkpoint, or copy this one again.';
+  return new CheckpointError({ argument: path, received, expected, fix });
+}
+
+function parseManifest(value: unknown, path: string): Manifest {
+  const { sha256, ...rest } = Object(value) as Record<string, unknown>;
+  const { data } = manifest.safeParse(rest);
+  if (data !== undefined && sha256 === hashOf(data)) return data;
+  throw damaged(path, 'a manifest that was changed or cut off', 'the one that was written');
+}
+
+function hashOf(checkpoint: Manifest): string {
+  const { format, run, step, environment, files } = checkpoint;
+  return createHash('sha256').update(JSON.stringify({ format, run, step, environment, files })).digest('hex');
+}
+
+async function checkSize(path: string, { bytes }: Sealed): Promise<void> {
+  const { size } = await stat(path).catch((error: unknown) => {
+    throw asDamage(error, path);
+  });
+  if (size !== bytes) throw damaged(path, `${size} bytes`, `the ${bytes} that were written`);
+}
+
+async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
+  const hash = createHash('sha256');
+  try {
+    await using file = await open(path, 'r');
+    const buffer = new Uint8Array(SLICE_BYTES);
+    for (let read = -1; read !== 0; ) {
+      ({ bytesRead: read } = await file.read(buffer, 0, buffer.length, null));
+      hash.update(buffer.subarray(0, read));
+    }
+  } catch (error) {
+    throw asDamage(error, path);
+  }
+  if (hash.digest('hex') !== sha256) throw damaged(path, 'bytes that were changed', 'those that were written');
+}
+
+function asDamage(error: unknown, path: string): PalmError {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === 'ENOENT' ? damaged(path, 'no such file', 'it') : asFileError(error, path, 'part of a checkpoint');
+}
+
+function* slicesOf(pieces: readonly Uint8Array[]): Generator<Uint8Array> {
+  for (const piece of pieces) {
+    for (let begin = 0; begin < piece.length; begin += SLICE_BYTES) yield piece.subarray(begin, begin + SLICE_BYTES);
+  }
+}

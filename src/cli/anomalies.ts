@@ -1,0 +1,41 @@
+/** What was going on at steps whose gradient was not finite, for whoever looks for the reason: a file each. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { StepMetrics } from '../metrics/metrics.ts';
+
+const ROWS = 20;
+
+interface Part {
+  state?: () => unknown;
+}
+
+/** Writes anomalies/step-000123.json into the run directory. */
+export class Anomalies {
+  readonly #folder: string;
+  readonly #parts: [string, Part | undefined][];
+  #rows: StepMetrics[] = [];
+  /** The states before the step that comes next, from which its data follow. */
+  #before: unknown;
+
+  constructor(out: string, parts: object) {
+    this.#folder = join(out, 'anomalies');
+    this.#parts = Object.entries(parts) as [string, Part | undefined][];
+    this.#before = this.#states();
+  }
+
+  /** Looks at a step that was just done. */
+  watch(row: StepMetrics): void {
+    this.#rows = [...this.#rows.slice(1 - ROWS), row];
+    if (Number(row.skipped ?? 0) > 0) {
+      const name = `step-${String(row.step).padStart(6, '0')}.json`;
+      mkdirSync(this.#folder, { recursive: true });
+      const dump = { step: row.step, before: this.#before, metrics: this.#rows };
+      writeFileSync(join(this.#folder, name), `${JSON.stringify(dump, null, 2)}\n`);
+    }
+    this.#before = this.#states();
+  }
+
+  #states(): unknown {
+    return Object.fromEntries(this.#parts.map(([name, part]) => [name, part?.state?.()]));
+  }
+}
