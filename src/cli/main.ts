@@ -51,12 +51,18 @@ const EXIT_CODES: readonly [new (...values: never[]) => Error, number][] = [
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof Stopped) {
-    console.error(`${error.message}; add --resume to the same command to go on`);
+    console.error(`${error.message}; to go on: ${resumeCommand()}`);
     return error.exitCode;
   }
   console.error(`error: ${readable(error)}`);
   if (process.env.PALM_DEBUG) console.error(error);
   return EXIT_CODES.find(([kind]) => error instanceof kind)?.[1] ?? 1;
+}
+
+/** This command once more, to go on with its run. */
+function resumeCommand(): string {
+  const words = ['palm', ...process.argv.slice(2)].map((word) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word}'`));
+  return words.includes('--resume') ? words.join(' ') : [...words, '--resume'].join(' ');
 }
 
 /** The message, with what to do about it on a line of its own. */
