@@ -73,9 +73,57 @@ export class FileError extends PalmError {
 export class DataError extends FileError {
   override readonly code = 'ERR_DATA';
 }
+/** Which rule of the safetensors format a file breaks; docs/files.md explains each. */
+export type SafetensorsReason =
+  | 'not-a-file'
+  | 'too-short'
+  | 'header-too-large'
+  | 'header-cut-off'
+  | 'not-utf8'
+  | 'bad-json'
+  | 'bad-string'
+  | 'not-an-object'
+  | 'duplicate-key'
+  | 'bad-metadata'
+  | 'unknown-key'
+  | 'missing-key'
+  | 'unknown-dtype'
+  | 'bad-shape'
+  | 'bad-offsets'
+  | 'reversed-offsets'
+  | 'overflow'
+  | 'partial-byte'
+  | 'size-mismatch'
+  | 'hole'
+  | 'overlap'
+  | 'truncated'
+  | 'trailing-bytes'
+  | 'no-such-tensor';
+/** A file that is not safetensors by its rules. `reason` is stable; `position` is the byte of the file, where there is one. */
+export class SafetensorsError extends FileError {
+  override readonly code = 'ERR_SAFETENSORS';
+  readonly reason: SafetensorsReason;
+  readonly position: number | undefined;
+
+  constructor({ reason, position, ...detail }: ErrorDetail & { reason: SafetensorsReason; position?: number }) {
+    super(detail);
+    this.reason = reason;
+    this.position = position;
+  }
+}
 /** A checkpoint of which a part is missing or changed; `argument` names the file. */
 export class CheckpointError extends FileError {
   override readonly code = 'ERR_CHECKPOINT';
+}
+/** A .pt file that is damaged, hostile or of a kind that is not read; `reason` is a stable word for which rule it broke. */
+export class TorchFileError extends FileError {
+  override readonly code = 'ERR_TORCH_FILE';
+  readonly reason: string;
+
+  constructor(reason: string, detail: ErrorDetail) {
+    super(detail);
+    this.reason = reason;
+  }
 }
 /** A folder that another process writes to. */
 export class LockedError extends PalmError {
@@ -89,9 +137,25 @@ export class RewardError extends PalmError {
 export class NumericsError extends PalmError {
   override readonly code = 'ERR_NUMERICS';
 }
-/** An allocation that the machine or the device could not serve. */
+/** What an allocation asked for and what was left, in bytes, as far as they are known. */
+export interface OutOfMemoryDetail extends ErrorDetail {
+  requested?: number;
+  available?: number;
+}
+
+/** An allocation that the machine or the device could not serve. Nothing has been lost: smaller ones still succeed. */
 export class OutOfMemoryError extends PalmError {
   override readonly code = 'ERR_OUT_OF_MEMORY';
+  /** Bytes that were asked for; undefined where only the system's allocator knows. */
+  readonly requested: number | undefined;
+  /** Bytes that were left for it; undefined where that is not known. */
+  readonly available: number | undefined;
+
+  constructor(detail: OutOfMemoryDetail) {
+    super(detail);
+    this.requested = detail.requested;
+    this.available = detail.available;
+  }
 }
 /** libtorch is nowhere to be found, or the one found is unusable. */
 export class LibtorchError extends PalmError {
@@ -121,7 +185,8 @@ export function errorFromNative(kind: string, detail: ErrorDetail): PalmError {
 
 /** A value as it should appear in an error message: short, quoted, safe to print on a terminal. */
 export function printable(value: unknown): string {
-  const text = (typeof value === 'string' ? JSON.stringify(value) : describe(value)).replace(UNPRINTABLE, escaped);
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : describe(value);
+  const text = shown.replace(UNPRINTABLE, escaped);
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }
 

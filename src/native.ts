@@ -130,6 +130,8 @@ export interface Native {
   dispose(handle: Handle): void;
   memory(): { liveTensors: number; liveBytes: number; usedBytes: number; cachedBytes: number; peakBytes: number };
   memoryResetPeak(): void;
+  /** Of large blocks on the CPU, for the whole process; 0 for none. */
+  memoryLimit(bytes: number): void;
   info(): {
     libtorch: string;
     threads: number;
@@ -322,7 +324,12 @@ export interface Native {
     optimizer: OptimizerHandle,
     lr: number,
     maxGradNorm: number | undefined,
-  ): Promise<{ gradNorm: number; skipped: boolean }>;
+    loss: number | undefined,
+  ): Promise<{
+    gradNorm: number;
+    skipped: boolean;
+    nonFinite: { parameter: number; gradient: boolean } | undefined;
+  }>;
   optimizerZeroGrad(optimizer: OptimizerHandle): Promise<void>;
   optimizerState(optimizer: OptimizerHandle): NativeState[];
 }

@@ -9,7 +9,7 @@ import {
   type ParameterHandle,
   type TensorHandle,
 } from './native.ts';
-import { checkOptions } from './options.ts';
+import { checkInteger, checkOptions } from './options.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { type TensorData, type TensorOptions, upload } from './upload.ts';
 
@@ -208,10 +208,25 @@ export interface MemoryUse {
   cachedBytes: number;
 }
 
-/** What this process holds. With `resetPeak` the peak starts anew once it has been told. */
-export function memory(options: { resetPeak?: boolean } = {}): MemoryUse {
-  checkOptions(options, ['resetPeak'], 'memory');
+export interface MemoryOptions {
+  /** Whether the peak starts anew once it has been told. */
+  resetPeak?: boolean;
+  /**
+   * The most bytes that `usedBytes` may reach from now on, in this process: what would exceed it is an OutOfMemoryError. 0
+   * takes the limit away. What the machine has left is a limit always.
+   */
+  limit?: number;
+}
+
+/** What this process holds. @throws ArgumentError for a limit that is no whole number. */
+export function memory(options: MemoryOptions = {}): MemoryUse {
+  checkOptions(options, ['resetPeak', 'limit'], 'memory');
+  const { resetPeak, limit } = options;
+  if (limit !== undefined) {
+    checkInteger(limit, 0, 'memory.limit');
+    addon().memoryLimit(limit);
+  }
   const use = addon().memory();
-  if (options.resetPeak) addon().memoryResetPeak();
+  if (resetPeak) addon().memoryResetPeak();
   return use;
 }

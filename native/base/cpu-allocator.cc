@@ -9,10 +9,16 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "base/available-memory.h"
+#include "base/error.h"
+
 namespace palm {
 
-constexpr size_t kLarge = 256 * 1024;  // smaller blocks go to the system's allocator, which handles them well
+constexpr size_t kLarge = 256 * 1024;        // smaller blocks go to the system's allocator, which handles them well
+constexpr size_t kAbsurd = size_t{1} << 47;  // no address space is larger
 constexpr int64_t kSlack = 64 * 1024 * 1024;
+constexpr int64_t kAsk = 16 * 1024 * 1024;      // so many new bytes are mapped before the system is asked what is left
+constexpr int64_t kReserve = 64 * 1024 * 1024;  // left to everything else in the process
 
 // Sizes are rounded up to steps of an eighth of their power of two, so that blocks fit again though shapes vary a
 // little.
@@ -24,8 +30,12 @@ static size_t rounded(size_t bytes) {
 
 class Cache {
  public:
-  void* take(size_t bytes) {
+  void* take(size_t wanted) {
+    if (wanted > kAbsurd) throw out_of_memory("memory", static_cast<double>(wanted), available_memory());
+    const size_t bytes = rounded(wanted);
     const std::lock_guard lock(mutex_);
+    if (limit_ > 0 && memory_.live + static_cast<int64_t>(bytes) > limit_)
+      throw out_of_memory("memory.limit", static_cast<double>(wanted), std::max<int64_t>(limit_ - memory_.live, 0));
     void* block = nullptr;
     if (const auto free = free_.find(bytes); free != free_.end()) {
       block = free->second;
@@ -33,12 +43,12 @@ class Cache {
       memory_.cached -= static_cast<int64_t>(bytes);
     } else {
       make_room(static_cast<int64_t>(bytes));
-      block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (block == MAP_FAILED) {
+      block = map(bytes);
+      if (block == nullptr) {
         release(0);
-        block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        block = map(bytes);
       }
-      if (block == MAP_FAILED) return nullptr;
+      if (block == nullptr) throw out_of_memory("memory", static_cast<double>(wanted), left());
     }
     sizes_[block] = bytes;
     memory_.live += static_cast<int64_t>(bytes);
@@ -75,8 +85,29 @@ class Cache {
     memory_.peak = memory_.live;
   }
 
+  void set_limit(int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limit_ = bytes;
+  }
+
  private:
   static constexpr int64_t kWindow = 4096;
+
+  // New memory, or nullptr where there is none. The system maps more than it has and kills who then writes to it.
+  void* map(size_t bytes) {
+    const int64_t unasked = unasked_ + static_cast<int64_t>(bytes);
+    if (unasked >= kAsk && static_cast<int64_t>(bytes) > left()) return nullptr;
+    void* const block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    unasked_ = unasked >= kAsk ? 0 : unasked;
+    return block;
+  }
+
+  // What the system has left for large blocks, less what is mapped already but was not written to yet.
+  int64_t left() const {
+    const int64_t untouched = std::max<int64_t>(memory_.live + memory_.cached - resident_memory(), 0);
+    return std::max<int64_t>(available_memory() - untouched - kReserve, 0);
+  }
 
   // Blocks in use and kept together stay within what was lately in use at once, and a little slack.
   void make_room(int64_t wanted) {
@@ -99,6 +130,7 @@ class Cache {
   std::unordered_map<void*, size_t> sizes_;
   CpuMemory memory_{};
   int64_t recent_peak_ = 0, earlier_peak_ = 0, frees_ = 0;
+  int64_t limit_ = 0, unasked_ = 0;
 };
 
 // Never destroyed: tensors may outlive every static.
@@ -116,8 +148,7 @@ static void give_back(void* block) {
 class CpuAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
-    void* block = bytes >= kLarge ? cache().take(rounded(bytes)) : nullptr;
-    if (block == nullptr) block = c10::alloc_cpu(bytes);  // throws when there is none
+    void* const block = bytes >= kLarge ? cache().take(bytes) : c10::alloc_cpu(bytes);
     return {block, block, give_back, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return give_back; }
@@ -127,5 +158,6 @@ class CpuAllocator final : public c10::Allocator {
 void install_cpu_allocator() { c10::SetCPUAllocator(new CpuAllocator, /*priority=*/1); }
 CpuMemory cpu_memory() { return cache().memory(); }
 void reset_cpu_memory_peak() { cache().reset_peak(); }
+void set_cpu_memory_limit(int64_t bytes) { cache().set_limit(bytes); }
 
 }  // namespace palm

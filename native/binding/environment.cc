@@ -2,8 +2,12 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstring>
 #include <new>
+#include <optional>
+#include <sstream>
 
+#include "base/available-memory.h"
 #include "base/error.h"
 #include "binding/executor.h"
 
@@ -14,6 +18,19 @@ struct Environment::Completion {
   Napi::Promise::Deferred deferred;
   std::function<Napi::Value(Napi::Env)> finish;
   std::exception_ptr exception;
+
+  void settle(Napi::Env env) {
+    if (!exception) {
+      try {
+        return deferred.Resolve(finish(env));
+      } catch (const Napi::Error& error) {
+        return deferred.Reject(error.Value());
+      } catch (...) {
+        exception = std::current_exception();
+      }
+    }
+    deferred.Reject(environment->error(exception).Value());
+  }
 };
 
 void Gate::open() {
@@ -102,18 +119,46 @@ void Environment::complete(napi_env raw, napi_value, void*, void* data) {
   const Napi::HandleScope scope(env);
   if (--self.in_flight_ == 0) napi_unref_threadsafe_function(env, self.channel_->function);
   try {
-    if (completion->exception)
-      completion->deferred.Reject(self.error(completion->exception).Value());
-    else
-      completion->deferred.Resolve(completion->finish(env));
-  } catch (const Napi::Error& error) {
-    completion->deferred.Reject(error.Value());
+    completion->settle(env);
+  } catch (const Napi::Error&) {
+    // JavaScript is being stopped: nobody is left who could be told.
   }
 }
 
 static const char* name_of(ErrorKind kind) {
   static const char* const names[] = {"argument", "shape", "dtype", "device", "disposed", "handle", "memory", "native"};
   return names[static_cast<int>(kind)];
+}
+
+// The bytes that libtorch tells of after `words`, as "20.00 MiB" or "4096 bytes".
+static std::optional<double> bytes_after(const std::string& text, const char* words) {
+  static const std::pair<const char*, double> units[] = {
+      {"bytes", 1}, {"KiB", 1024}, {"MiB", 1024 * 1024}, {"GiB", 1024 * 1024 * 1024}};
+  const size_t found = text.find(words);
+  if (found == std::string::npos) return {};
+  std::istringstream rest(text.substr(found + std::strlen(words)));
+  double number = 0;
+  std::string name;
+  if (!(rest >> number >> name)) return {};
+  for (const auto& [unit, bytes] : units)
+    if (name.starts_with(unit)) return number * bytes;
+  return {};
+}
+
+// libtorch refuses sizes whose product is no int64 before any allocator sees them.
+constexpr double kMoreThanCounts = 9223372036854775808.0;
+
+// The error of an allocation, or nothing where `text` tells of something else.
+static std::optional<Error> describe_memory(const c10::Error& error, const std::string& text) {
+  if (text.find("Storage size calculation overflowed") != std::string::npos ||
+      text.find("numel: integer multiplication overflow") != std::string::npos)
+    return out_of_memory("memory", kMoreThanCounts, {});
+  const bool cpu = text.find("can't allocate memory") != std::string::npos;
+  if (!cpu && !dynamic_cast<const c10::OutOfMemoryError*>(&error)) return {};
+  const auto requested = bytes_after(text, "ried to allocate ");
+  const auto available = cpu ? static_cast<double>(available_memory()) : bytes_after(text, "of which ");
+  if (requested) return out_of_memory(cpu ? "memory" : "CUDA memory", *requested, available);
+  return Error(ErrorKind::memory, "memory", text, "room for the result", "Use a smaller batch or model.");
 }
 
 // Our own errors as they are; libtorch's by class, and without the twenty lines of C++ stack in their what().
@@ -126,8 +171,7 @@ static Error describe(std::exception_ptr exception) {
     return {ErrorKind::memory, "memory", "no more of it", "room for the result", "Use a smaller batch or model."};
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
-    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) || text.find("can't allocate memory") != std::string::npos)
-      return {ErrorKind::memory, "memory", text, "room for the result", "Use a smaller batch or model."};
+    if (const auto memory = describe_memory(error, text)) return *memory;
     return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
   } catch (const std::exception& error) {
     return {ErrorKind::native, "libtorch", error.what(), "a computation that libtorch can do"};
@@ -143,6 +187,8 @@ Napi::Error Environment::error(std::exception_ptr exception) const {
   detail.Set("received", error.received);
   detail.Set("expected", error.expected);
   if (!error.fix.empty()) detail.Set("fix", error.fix);
+  if (error.requested) detail.Set("requested", *error.requested);
+  if (error.available) detail.Set("available", *error.available);
   const Napi::Value value = create_error_.Value().Call({Napi::String::New(env_, name_of(error.kind)), detail});
   return Napi::Error(env_, value);
 }

@@ -41,8 +41,9 @@ void HandleBase::count(Napi::Env env, const std::vector<at::Tensor>& storages, b
     }
     ledger().total.live_bytes += change;
   }
-  // May collect garbage, so never under the lock.
-  if (change != 0) Napi::MemoryManagement::AdjustExternalMemory(env, change);
+  // May collect garbage, so never under the lock. Its status says no more than that JavaScript is being stopped.
+  int64_t told = 0;
+  if (change != 0) napi_adjust_external_memory(env, change, &told);
 }
 
 void HandleBase::wrap(Napi::Object object, HandleBase* handle, const napi_type_tag& tag) {

@@ -1,4 +1,5 @@
 // Rows about the model and its scopes.
+#include "base/available-memory.h"
 #include "binding/rows.h"
 
 namespace palm::binding {
@@ -20,12 +21,31 @@ PALM_FIELDS(PalmConfig, PALM_FIELD(num_tokens), PALM_FIELD(dim), PALM_FIELD(dept
             PALM_FIELD(ff_dropout), PALM_FIELD(recompute), PALM_FIELD(dtype), PALM_FIELD(device));
 PALM_FIELDS(PaLM::Output, PALM_FIELD(logits), PALM_FIELD(embeddings));
 
+static double number(int64_t size) { return static_cast<double>(size); }
+
+void expect_holdable(double layers, double weights, const char* argument) {
+  constexpr double kLayer = 16384, kWeight = 2, kMost = 1e14;
+  const double bytes = layers * (weights * kWeight + kLayer), available = number(available_memory());
+  if (bytes > kMost || layers * kLayer > available) throw out_of_memory(argument, bytes, available);
+}
+
+static std::shared_ptr<PaLM> palm_create(const PalmConfig& config) {
+  const double dim = number(config.dim), inner = number(config.heads) * number(config.dim_head);
+  const double hidden = dim * number(config.ff_mult);
+  expect_holdable(number(config.depth), dim * (2 * inner + 2 * number(config.dim_head) + 3 * hidden), "PaLM");
+  expect_holdable(1, dim * number(config.num_tokens), "PaLM");
+  return std::make_shared<PaLM>(config);
+}
+
 static std::shared_ptr<Scope> scope_create(PaLM& palm, int64_t rank) {
+  const PalmConfig& config = palm.config();
+  const double widths = number(config.dim) + number(config.heads) * number(config.dim_head);
+  expect_holdable(number(config.depth), number(rank) * widths, "addScope.rank");
   return std::make_shared<Scope>(palm.config(), rank);
 }
 
 void palm_rows(Table& table) {
-  table.now<&make<PaLM, PaLM, PalmConfig>>("palmCreate");
+  table.now<&palm_create>("palmCreate");
   table.job<&PaLM::initialise>("palmInitialise");
   table.now<&parameters_of<PaLM>>("palmParameters");
   table.now<&python_parameters_of<PaLM>>("palmPythonParameters");

@@ -77,6 +77,7 @@ void process_rows(Table& table) {
   table.raw("dispose", dispose);
   table.now<&memory_use>("memory");
   table.now<&reset_cpu_memory_peak>("memoryResetPeak");
+  table.now<&set_cpu_memory_limit>("memoryLimit");
   table.now<&info>("info");
   table.job<&cuda_info>("cudaInfo");
   table.raw("cancelCreate", cancel_create);

@@ -26,10 +26,15 @@ static Experience rollout_rows(const Experience& all, const std::vector<int64_t>
   return some;
 }
 
+static std::shared_ptr<RewardModel> reward_model_create(const std::shared_ptr<LanguageModel>& palm,
+                                                        const std::shared_ptr<Scope>& scope, int64_t num_bins,
+                                                        double dropout, bool pool_response) {
+  expect_holdable(1, static_cast<double>(num_bins) * static_cast<double>(palm->dim()), "RewardModel.numBins");
+  return std::make_shared<RewardModel>(palm, scope, num_bins, dropout, pool_response);
+}
+
 void rlhf_rows(Table& table) {
-  table.now<
-      &make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double, bool>>(
-      "rewardModelCreate");
+  table.now<&reward_model_create>("rewardModelCreate");
   table.job<&RewardModel::initialise>("rewardModelInitialise");
   table.now<&parameters_of<RewardModel>>("rewardModelParameters");
   table.job<&RewardModel::train>("rewardModelTrain");

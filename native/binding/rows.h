@@ -13,6 +13,11 @@ void rlhf_rows(Table& table);
 void loss_rows(Table& table);
 void optim_rows(Table& table);
 
+// Refuses a model of so many layers, with so many weights in each, where that is more than a machine could hold: sizes
+// that multiply to more than an int64 would overflow before any allocator saw them. A layer costs a little even without
+// weights.
+void expect_holdable(double layers, double weights, const char* argument);
+
 // How a list of parameters crosses.
 struct NamedParameter {
   std::string name;

@@ -46,8 +46,9 @@ struct Js<Elements> {
   static Elements from(const Napi::Value& value) {
     if (!value.IsTypedArray()) throw_mismatch("a typed array", value);
     const auto array = value.As<Napi::TypedArray>();
-    const auto* const start = static_cast<const uint8_t*>(array.ArrayBuffer().Data());
-    return {start + array.ByteOffset(), array.ByteLength(), array.ElementSize()};
+    void* data = nullptr;  // of shared buffers too, which have no Napi::ArrayBuffer
+    napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr);
+    return {static_cast<const uint8_t*>(data), array.ByteLength(), array.ElementSize()};
   }
 };
 
