@@ -1,16 +1,14 @@
 /** Checkpoints: what is loaded is what was saved, to the bit, and a directory never holds half of one. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  latestCheckpoint,
-  loadCheckpoint,
-  loadTensors,
-  saveCheckpoint,
-  saveTensors,
-} from '../src/checkpoint/checkpoint.ts';
-import { FileError } from '../src/errors.ts';
+import { latestCheckpoint, verifyCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
+import { manifestText } from '../src/checkpoint/manifest.ts';
+import { Spikes } from '../src/checkpoint/spikes.ts';
+import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
+import { ArgumentError, FileError, LockedError, NumericsError, RewardError } from '../src/errors.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
 import { type Dtype, type Parameter, Tensor } from '../src/tensor.ts';
@@ -111,6 +109,69 @@ describe('tensors in a file', () => {
   });
 });
 
+/** A trainer that nobody has written a line of saving for. */
+class Counting {
+  at = 0;
+  skipped = 0;
+  next(): number {
+    this.at += 1;
+    return this.at;
+  }
+  skip(batches: number): void {
+    this.at += batches;
+    this.skipped += batches;
+  }
+  state(): { at: number } {
+    return { at: this.at };
+  }
+  restore({ at }: { at: number }): void {
+    this.at = at;
+  }
+}
+
+function newRun(
+  create: (parameters: Parameter[]) => Optimizer = (all) => new AdamW(all, { lr: 0.01 }),
+  dtype: Dtype = 'float32',
+  seed = 0,
+) {
+  const palm = new PaLM({ ...SIZE, dtype, seed } as ConstructorParameters<typeof PaLM>[0]);
+  const optimizer = create(palm.parameters());
+  const batches = new Counting();
+  const steps = async function* (start: number, end = 6): AsyncGenerator<{ step: number; loss: number }> {
+    for (let step = start; step < end; step++) {
+      await train(palm, optimizer, batches.next(), batches.at + 1);
+      yield { step: step + 1, loss: 1 };
+    }
+  };
+  return {
+    parts: { palm, optimizer, batches, unrelated: 7, nothing: undefined },
+    steps,
+    [Symbol.dispose]() {
+      optimizer.dispose();
+      palm.dispose();
+    },
+  };
+}
+
+async function drain(steps: AsyncGenerator<{ step: number }>, last = Number.POSITIVE_INFINITY): Promise<number[]> {
+  const seen: number[] = [];
+  for await (const { step } of steps) {
+    seen.push(step);
+    if (step >= last) break;
+  }
+  return seen;
+}
+
+const saved = () =>
+  readdirSync(folder)
+    .filter((name) => name.startsWith('step-'))
+    .sort();
+const thrownBy = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
 describe('a run', () => {
   const optimizers: [string, (parameters: Parameter[]) => Optimizer][] = [
     ['AdamW', (parameters) => new AdamW(parameters, { lr: 0.01 })],
@@ -118,71 +179,264 @@ describe('a run', () => {
     ['AdamAtan2', (parameters) => new AdamAtan2(parameters, { lr: 0.01 })],
   ];
 
-  it.each(optimizers)('resumed with %s is the run uninterrupted, to the bit', async (_name, create) => {
+  it.each(optimizers)('resumed with %s is the run uninterrupted, to the bit', async (name, create) => {
     for (const dtype of ['float32', 'bfloat16'] as const) {
-      using straight = new PaLM({ ...SIZE, dtype });
-      using optimizer = create(straight.parameters());
-      await train(straight, optimizer, 0, 3);
-      const path = await saveCheckpoint(folder, { step: 3, weights: straight, optimizer, state: { position: 7 } }, 2);
-      await train(straight, optimizer, 3, 6);
-
-      using resumed = new PaLM({ ...SIZE, dtype, seed: 1 });
-      using other = create(resumed.parameters());
-      expect(await loadCheckpoint(path, { weights: resumed, optimizer: other })).toEqual({
-        step: 3,
-        state: { position: 7 },
-      });
-      await train(resumed, other, 3, 6);
-      expect(await values(resumed.parameters())).toEqual(await values(straight.parameters()));
+      const directory = join(folder, `${name}-${dtype}`);
+      using straight = newRun(create, dtype);
+      await drain(straight.steps(0));
+      {
+        using first = newRun(create, dtype);
+        await using checkpoints = await openCheckpoints({ directory, parts: first.parts, every: 2 });
+        expect(await checkpoints.restore()).toBe(0);
+        expect(await drain(checkpoints.during(first.steps), 5)).toEqual([1, 2, 3, 4, 5]);
+      }
+      using second = newRun(create, dtype, 1);
+      await using checkpoints = await openCheckpoints({ directory, parts: second.parts, every: 2 });
+      expect(await checkpoints.restore()).toBe(4);
+      expect(await drain(checkpoints.during(second.steps))).toEqual([5, 6]);
+      expect(await values(second.parts.palm.parameters())).toEqual(await values(straight.parts.palm.parameters()));
+      expect(second.parts.batches.at).toBe(6);
     }
   });
 
-  it('keeps the newest checkpoints, finds the last, and clears what a killed process left', async () => {
-    const run = join(folder, 'run');
-    expect(await latestCheckpoint(run)).toBeUndefined();
-    using palm = new PaLM(SIZE);
-    using optimizer = new AdamW(palm.parameters());
-    for (const step of [1, 2, 10]) {
-      await saveCheckpoint(run, { step, weights: palm, optimizer, state: null }, 2);
-      mkdirSync(join(run, '.tmp-1-dead-step-000099'));
+  it('has what was copied in its checkpoint, not what training made of it while that was written', async () => {
+    using run = newRun();
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 1, keep: 10 });
+    const expected: number[][] = [];
+    for await (const _ of checkpoints.during(run.steps)) expected.push(await values(run.parts.palm.parameters()));
+    await checkpoints.close();
+    for (const [i, weights] of expected.entries()) {
+      using other = newRun();
+      await using reader = await openCheckpoints({ directory: folder, parts: other.parts });
+      await reader.restore(join(folder, `step-00000${i + 1}`));
+      expect(await values(other.parts.palm.parameters())).toEqual(weights);
+      expect(other.parts.batches.at).toBe(i + 1);
+      // Later ones were set aside under another name, so that the newest is the one that the run goes on from.
+      for (const name of readdirSync(folder).filter((entry) => entry.includes('.replaced-'))) {
+        renameSync(join(folder, name), join(folder, name.replace(/\.replaced-.*/, '')));
+      }
     }
-    expect(await latestCheckpoint(run)).toBe(join(run, 'step-000010'));
-    await saveCheckpoint(run, { step: 10, weights: palm, optimizer, state: 'again' }, 2);
-    expect(readdirSync(run).sort()).toEqual(['step-000002', 'step-000010']);
-    expect((await loadCheckpoint(join(run, 'step-000010'), { weights: palm, optimizer })).state).toBe('again');
   });
 
-  it('that cannot be saved leaves nothing behind', async () => {
-    using palm = new PaLM(SIZE);
-    using optimizer = new AdamW(palm.parameters());
-    const saving = saveCheckpoint(folder, { step: 1, weights: palm, optimizer, state: { bad: 1n } }, 2);
-    await expect(saving).rejects.toBeInstanceOf(FileError);
-    expect(readdirSync(folder)).toEqual([]);
-    const file = join(folder, 'file');
-    writeFileSync(file, '');
-    const inFile = saveCheckpoint(file, { step: 1, weights: palm, optimizer, state: null }, 2);
-    await expect(inFile).rejects.toBeInstanceOf(FileError);
+  it('goes on while it is written', async () => {
+    using run = newRun();
+    const events: string[] = [];
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const flush = () => held.then(() => void events.push('written'));
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 2, flush });
+    for await (const { step } of checkpoints.during((start) => run.steps(start, 4))) {
+      events.push(`step ${step}`);
+      if (step === 4) release();
+    }
+    expect(events.slice(0, 5)).toEqual(['step 1', 'step 2', 'step 3', 'step 4', 'written']);
+    expect(saved()).toEqual(['step-000002', 'step-000004']);
   });
 
-  it.each(['state.json', 'weights.safetensors', 'optimizer.safetensors'])(
-    'with a damaged %s is refused',
-    async (name) => {
-      using palm = new PaLM(SIZE);
-      using optimizer = new AdamW(palm.parameters());
-      const path = await saveCheckpoint(folder, { step: 1, weights: palm, optimizer, state: null }, 2);
-      writeFileSync(join(path, name), '{');
-      const error = await loadCheckpoint(path, { weights: palm, optimizer }).catch((thrown: unknown) => thrown);
-      expect(error).toBeInstanceOf(FileError);
-      expect((error as FileError).argument).toContain(name);
-      expect(existsSync(path)).toBe(true);
-    },
-  );
+  it('keeps the newest checkpoints, points to the last, and clears what a killed process left', async () => {
+    mkdirSync(join(folder, '.tmp-1-00000000-step-000099'));
+    const warnings: string[] = [];
+    using run = newRun();
+    const warn = (message: string) => void warnings.push(message);
+    const parts = run.parts;
+    {
+      await using checkpoints = await openCheckpoints({ directory: folder, parts, every: 1, keep: 3, warn });
+      await drain(checkpoints.during(run.steps));
+    }
+    expect(readdirSync(folder).sort()).toEqual(['latest', 'step-000004', 'step-000005', 'step-000006']);
+    expect(readFileSync(join(folder, 'latest'), 'utf8')).toBe('step-000006\n');
+    expect(await latestCheckpoint(folder)).toBe(join(folder, 'step-000006'));
+    expect(warnings).toEqual([expect.stringContaining('.tmp-1-00000000-step-000099, which was not finished')]);
+    expect((await verifyCheckpoint(join(folder, 'step-000006'))).manifest).toMatchObject({ format: 1, step: 6 });
+  });
 
-  it('is refused by the optimizer of another model', async () => {
-    using palm = new PaLM(SIZE);
-    using optimizer = new AdamW(palm.parameters());
-    const path = await saveCheckpoint(folder, { step: 1, weights: palm, optimizer, state: null }, 2);
-    using fewer = new AdamW(palm.parameters().slice(1));
-    await expect(loadCheckpoint(path, { weights: palm, optimizer: fewer })).rejects.toBeInstanceOf(FileError);
+  it('is not begun over the checkpoints of another', async () => {
+    using run = newRun();
+    {
+      await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+      await drain(checkpoints.during(run.steps));
+    }
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+    expect(await thrownBy(drain(checkpoints.during(run.steps)))).toBeInstanceOf(ArgumentError);
+    expect(saved()).toEqual(['step-000006']);
+  });
+
+  it('has one writer', async () => {
+    using run = newRun();
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+    const error = await thrownBy(openCheckpoints({ directory: folder, parts: run.parts }));
+    expect(error).toBeInstanceOf(LockedError);
+    expect((error as LockedError).received).toContain(`process ${process.pid}`);
+    await checkpoints.close();
+    await (await openCheckpoints({ directory: folder, parts: run.parts })).close();
+  });
+
+  it('is saved where it was when it is stopped in the middle of a step that has changed no weights', async () => {
+    using run = newRun();
+    const stop = new AbortController();
+    const steps = async function* (start: number) {
+      yield* run.steps(start, 3);
+      run.parts.batches.next();
+      stop.abort(new Error('stop'));
+      throw stop.signal.reason;
+    };
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, signal: stop.signal });
+    expect(await drain(checkpoints.during(steps))).toEqual([1, 2, 3]);
+    await checkpoints.close();
+    expect((await verifyCheckpoint(join(folder, 'step-000003'))).states).toEqual({ batches: { at: 3 } });
+  });
+
+  it('is saved before a reward that failed, and not by other errors', async () => {
+    for (const [error, expected] of [
+      [new RewardError({ argument: 'reward' }), ['step-000002']],
+      [new TypeError('bug'), []],
+    ] as const) {
+      const directory = join(folder, error.name);
+      using run = newRun();
+      const steps = async function* (start: number) {
+        yield* run.steps(start, 2);
+        run.parts.batches.next();
+        throw error;
+      };
+      await using checkpoints = await openCheckpoints({ directory, parts: run.parts });
+      expect(await thrownBy(drain(checkpoints.during(steps)))).toBe(error);
+      expect(readdirSync(directory).filter((name) => name.startsWith('step-'))).toEqual(expected);
+    }
+  });
+
+  it('that cannot be saved goes on, three times', async () => {
+    using run = newRun();
+    const bad = { state: () => ({ bad: 1n }), restore: () => {} };
+    const warnings: string[] = [];
+    await using checkpoints = await openCheckpoints({
+      directory: folder,
+      parts: { ...run.parts, bad },
+      every: 1,
+      warn: (message) => void warnings.push(message),
+    });
+    const seen: number[] = [];
+    const all = async () => {
+      for await (const { step } of checkpoints.during(run.steps)) seen.push(step);
+    };
+    expect(await thrownBy(all())).toBeInstanceOf(FileError);
+    expect(seen).toEqual([1, 2, 3, 4]);
+    expect(warnings).toHaveLength(3);
+    expect(saved()).toEqual([]);
+  });
+
+  it('of other parts or sizes is refused by name', async () => {
+    using run = newRun();
+    {
+      await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+      await drain(checkpoints.during(run.steps));
+    }
+    const { batches: _, ...fewer } = run.parts;
+    await using without = await openCheckpoints({ directory: folder, parts: fewer });
+    expect(await thrownBy(without.restore())).toMatchObject({ received: expect.stringContaining('batches') });
+    await without.close();
+    using half = new AdamW(run.parts.palm.parameters().slice(1));
+    await using other = await openCheckpoints({ directory: folder, parts: { ...run.parts, optimizer: half } });
+    expect(await thrownBy(other.restore())).toBeInstanceOf(FileError);
+  });
+
+  it('resumed elsewhere is told what differs', async () => {
+    using run = newRun();
+    {
+      await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+      await drain(checkpoints.during(run.steps));
+    }
+    const path = join(folder, 'step-000006', 'manifest.json');
+    const { sha256: _, ...manifest } = JSON.parse(readFileSync(path, 'utf8'));
+    writeFileSync(path, manifestText({ ...manifest, environment: { ...manifest.environment, threads: 64 } }));
+    const warnings: string[] = [];
+    const warn = (message: string) => void warnings.push(message);
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, warn });
+    await checkpoints.restore();
+    expect(warnings).toEqual([expect.stringMatching(/threads 64, resumed with \d/)]);
+  });
+
+  it.each([
+    ['keep', 1],
+    ['every', 0],
+    ['every', 1.5],
+  ])('%s cannot be %s', async (option, value) => {
+    using run = newRun();
+    const error = await thrownBy(openCheckpoints({ directory: folder, parts: run.parts, [option]: value }));
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect((error as ArgumentError).message).toContain(option);
+  });
+});
+
+describe('a spike of the loss', () => {
+  /** Losses that rise at the given batches. */
+  async function withSpikes(spikes: (batch: number) => boolean, options: { every?: number; skip?: number } = {}) {
+    const batches = new Counting();
+    const seen: [step: number, batch: number][] = [];
+    const warnings: string[] = [];
+    const rewound: number[] = [];
+    const { every = 10, skip = 5 } = options;
+    await using checkpoints = await openCheckpoints({
+      directory: join(folder, 'spikes'),
+      parts: { batches },
+      every,
+      spikes: { threshold: 6, skip },
+      warn: (message) => void warnings.push(message),
+      rewind: async (step) => void rewound.push(step),
+    });
+    const steps = async function* (start: number) {
+      for (let step = start; step < 60; step++) {
+        const batch = batches.next();
+        yield { step: step + 1, loss: spikes(batch) ? 9 : 2 + 0.01 * (batch % 7), batch };
+      }
+    };
+    const error = await thrownBy(
+      (async () => {
+        for await (const { step, batch } of checkpoints.during(steps)) seen.push([step, batch]);
+      })(),
+    );
+    return { seen, warnings, rewound, error };
+  }
+
+  it('sends the run back to its last checkpoint and past the data', async () => {
+    const { seen, rewound, error } = await withSpikes((batch) => batch === 45);
+    expect(error).toBeUndefined();
+    expect(rewound).toEqual([40]);
+    expect(seen.slice(44, 46)).toEqual([
+      [45, 45],
+      [41, 46], // five batches of the forty-first step on are left out
+    ]);
+    expect(seen.at(-1)).toEqual([60, 65]);
+  });
+
+  it('that comes again is left further behind, and at last ends the run', async () => {
+    const { rewound, error, seen } = await withSpikes((batch) => batch >= 43);
+    expect(rewound).toEqual([40, 40, 40]);
+    expect(error).toBeInstanceOf(NumericsError);
+    expect(seen.slice(-3)).toEqual([
+      [41, 46],
+      [41, 51],
+      [41, 56],
+    ]);
+  });
+
+  it('before the first checkpoint is only told', async () => {
+    const { seen, warnings, rewound } = await withSpikes((batch) => batch === 40, { every: 50 });
+    expect(rewound).toEqual([]);
+    expect(warnings).toEqual([expect.stringContaining('step 40: a spike')]);
+    expect(seen).toHaveLength(60);
+  });
+
+  it('is no change of scale among the first, and no number that is not finite', () => {
+    const spikes = new Spikes(6);
+    expect([1, 50, 1, Number.NaN, Number.POSITIVE_INFINITY].map((loss) => spikes.isSpike(loss))).toEqual(
+      Array(5).fill(false),
+    );
+    for (let i = 0; i < 40; i++) spikes.isSpike(1);
+    const again = new Spikes(6);
+    again.restore(spikes.state());
+    expect([spikes.isSpike(400), again.isSpike(400)]).toEqual([true, true]);
+    expect(() => again.restore({ losses: [Number.NaN] })).toThrow(ArgumentError);
   });
 });

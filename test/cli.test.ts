@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { configuredCommand, runCommand } from '../src/cli/options.ts';
+import type { Resume } from '../src/cli/run.ts';
 import { openRun } from '../src/cli/run-directory.ts';
 import { betas, count, lora } from '../src/config/fields.ts';
 
@@ -39,13 +40,13 @@ async function configured(...args: string[]): Promise<Config> {
   return seen as Config;
 }
 
-async function resumed(...args: string[]): Promise<[Config, boolean]> {
-  let seen: [Config, boolean] | undefined;
+async function resumed(...args: string[]): Promise<[Config, Resume]> {
+  let seen: [Config, Resume] | undefined;
   const command = runCommand('test', schema, async (config, resume) => {
     seen = [config, resume];
   });
   await command.exitOverride().parseAsync(args, { from: 'user' });
-  return seen as [Config, boolean];
+  return seen as [Config, Resume];
 }
 
 describe('a configured command', () => {
@@ -114,7 +115,7 @@ describe('a run', () => {
     const out = join(folder, 'run');
     const [config, resume] = await resumed('--out', out, '--steps', '7');
     expect(resume).toBe(false);
-    const run = openRun(out, config, resume);
+    const run = openRun(out, config, resume !== false);
     expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(config);
     expect(run.metrics).toBe(join(out, 'metrics.jsonl'));
 

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadCheckpoint, saveCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { type PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import { Batches, type BatchesState } from '../src/data/batches.ts';
+import { Batches } from '../src/data/batches.ts';
 import { padRight } from '../src/data/prompts.ts';
 import { type Sequences, Windows } from '../src/data/text.ts';
 import { AdamW } from '../src/optim.ts';
@@ -98,16 +98,18 @@ describe('pretraining', () => {
     const steps = await collect(pretrain(straight, settings));
 
     const killed = parts({ dropout });
-    let path = '';
-    for await (const { step } of pretrain(killed, settings)) {
-      const checkpoint = { step, weights: killed.palm, optimizer: killed.optimizer, state: killed.batches.state() };
-      if (step === 4) path = await saveCheckpoint(join(folder, `${dropout}`), checkpoint, 1);
-      if (step === 5) break;
+    const directory = join(folder, `${dropout}`);
+    {
+      await using checkpoints = await openCheckpoints({ directory, parts: killed, every: 4 });
+      for await (const { step } of checkpoints.during((start) => pretrain(killed, settings, start))) {
+        if (step === 5) break;
+      }
     }
     const resumed = parts({ dropout });
-    const { step, state } = await loadCheckpoint(path, { weights: resumed.palm, optimizer: resumed.optimizer });
-    resumed.batches.restore(state as BatchesState);
-    expect(await collect(pretrain(resumed, settings, step))).toEqual(steps.slice(4));
+    await using checkpoints = await openCheckpoints({ directory, parts: resumed, every: 4 });
+    expect(await checkpoints.restore()).toBe(4);
+    const rest = await collect(checkpoints.during((start) => pretrain(resumed, settings, start)));
+    expect(rest).toEqual(steps.slice(4));
     expect(await weights(resumed.palm.parameters())).toEqual(await weights(straight.palm.parameters()));
   });
 

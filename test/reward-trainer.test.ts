@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadCheckpoint, saveCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { type RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import { Batches, type BatchesState } from '../src/data/batches.ts';
+import { Batches } from '../src/data/batches.ts';
 import type { Preference } from '../src/data/preferences.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
@@ -88,17 +88,18 @@ describe('training a reward model', () => {
     const steps = await collect(reward(straight, settings));
 
     const killed = parts({ dropout });
-    let path = '';
-    for await (const { step } of reward(killed, settings)) {
-      const { rewardModel, optimizer, batches } = killed;
-      const checkpoint = { step, weights: rewardModel, optimizer, state: batches.state() };
-      if (step === 2) path = await saveCheckpoint(join(folder, `${dropout}`), checkpoint, 1);
-      if (step === 3) break;
+    const directory = join(folder, `${dropout}`);
+    {
+      await using checkpoints = await openCheckpoints({ directory, parts: killed, every: 2 });
+      for await (const { step } of checkpoints.during((start) => reward(killed, settings, start))) {
+        if (step === 3) break;
+      }
     }
     const resumed = parts({ dropout });
-    const { step, state } = await loadCheckpoint(path, { weights: resumed.rewardModel, optimizer: resumed.optimizer });
-    resumed.batches.restore(state as BatchesState);
-    expect(await collect(reward(resumed, settings, step))).toEqual(steps.slice(2));
+    await using checkpoints = await openCheckpoints({ directory, parts: resumed, every: 2 });
+    expect(await checkpoints.restore()).toBe(2);
+    const rest = await collect(checkpoints.during((start) => reward(resumed, settings, start)));
+    expect(rest).toEqual(steps.slice(2));
     expect(await weights(resumed.rewardModel.parameters())).toEqual(await weights(straight.rewardModel.parameters()));
   });
 

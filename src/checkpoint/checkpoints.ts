@@ -175,7 +175,7 @@ export class Checkpoints implements AsyncDisposable {
   /** Waits for the checkpoint that is being written, and lets other processes have the folder. */
   async close(): Promise<void> {
     await this.#writing;
-    await this.#unlock();
+    await this.#unlock().catch((error: Error) => this.#warn(`still locked: ${error.message}`));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -151,7 +151,7 @@ describe('a checkpoint is damaged', () => {
   const files = ['weights.safetensors', 'optimizer.safetensors', 'state.json', 'manifest.json'];
   const damages: [string, (bytes: Buffer, at: number) => Buffer][] = [
     ['one bit', (bytes, at) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 4 : byte)))],
-    ['the end', (bytes) => bytes.subarray(0, -1)],
+    ['the end', (bytes) => bytes.subarray(0, -2)],
   ];
 
   it.each(files)(
