@@ -6,7 +6,10 @@ import type { Sequences } from '../data/text.ts';
 import type { Optimizer } from '../optim.ts';
 import type { PaLM } from '../palm.ts';
 import { Tensor } from '../tensor.ts';
+import { MicroBatch } from './micro-batch.ts';
 import { learningRate } from './schedule.ts';
+
+type Rows = ReturnType<Sequences['rows']>;
 
 /** What pretraining works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface PretrainParts {
@@ -32,8 +35,10 @@ export interface PretrainStep {
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
-  /** 1 where the gradient was not finite: nothing moved then. */
+  /** 1 where the loss or the gradient was not finite: nothing moved then. */
   skipped: 1 | undefined;
+  /** Rows that were read at once, where memory did not suffice for `batchSize` of them. */
+  microBatch: number | undefined;
   timing: { seconds: number; tokensPerSecond: number };
 }
 
@@ -43,59 +48,81 @@ export interface PretrainStep {
  */
 export async function* pretrain(parts: PretrainParts, config: PretrainConfig, start = 0): AsyncGenerator<PretrainStep> {
   const { palm, optimizer, text, batches, validation } = parts;
-  const { attnDropout, ffDropout, ignoreIndex } = palm.config;
+  const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {
     const began = performance.now();
     optimizer.learningRate = learningRate(step, config);
 
-    // Every batch is divided by the targets of the whole step, so that 2 batches of 4 equal 1 of 8.
-    const pieces = Array.from({ length: config.accumulate }, () => text.rows(batches.next()));
-    const targets = pieces.reduce((sum, piece) => sum + countTargets(piece, ignoreIndex), 0);
-
-    if (attnDropout > 0 || ffDropout > 0) palm.train({ seed: deriveSeed(config.seed, step) });
-    let loss = 0;
-    for (const { tokens, shape } of pieces) {
-      using rows = Tensor.from(tokens, { shape, device: palm.config.device });
-      using share = await palm.loss(rows, { denominator: targets });
-      await share.backward();
-      loss += await share.item();
-    }
-    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+    // Every piece is divided by the targets of the whole step, so that 2 batches of 4 equal 1 of 8.
+    const all = Array.from({ length: config.accumulate }, () => text.rows(batches.next()));
+    const targets = all.reduce((sum, batch) => sum + countTargets(batch, palm.config.ignoreIndex), 0);
+    const loss = await microBatch.fit(optimizer, async (rows) => {
+      startDropout(palm, deriveSeed(config.seed, step));
+      let sum = 0;
+      for (const piece of all.flatMap((batch) => pieces(batch, rows))) sum += await learn(palm, piece, targets);
+      return sum;
+    });
+    const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
+    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
     if (palm.training) palm.eval();
 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
     const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === config.steps);
+    const evaluate = (rows: number) => validationLoss(palm, validation as Sequences, config, rows);
     yield {
       step: done,
       loss,
-      validationLoss: evaluates ? await validationLoss(palm, validation, config) : undefined,
+      validationLoss: evaluates ? await microBatch.fit(optimizer, evaluate) : undefined,
       gradNorm,
       learningRate: optimizer.learningRate,
       skipped: skipped ? 1 : undefined,
+      microBatch: microBatch.reduced,
       timing: { seconds, tokensPerSecond: targets / seconds },
     };
   }
 }
 
+function startDropout(palm: PaLM, seed: number): void {
+  const { attnDropout, ffDropout } = palm.config;
+  if (attnDropout > 0 || ffDropout > 0) palm.train({ seed });
+}
+
+/** A batch in pieces of at most so many rows. */
+function pieces({ tokens, shape: [size, width] }: Rows, rows: number): Rows[] {
+  return Array.from({ length: Math.ceil(size / rows) }, (_, i) => {
+    const count = Math.min(rows, size - i * rows);
+    return { tokens: tokens.subarray(i * rows * width, (i * rows + count) * width), shape: [count, width] };
+  });
+}
+
+/** Adds the gradient of a piece's share of the loss, and gives that share. */
+async function learn(palm: PaLM, { tokens, shape }: Rows, targets: number): Promise<number> {
+  using rows = Tensor.from(tokens, { shape, device: palm.config.device });
+  using share = await palm.loss(rows, { denominator: targets });
+  await share.backward();
+  return await share.item();
+}
+
 /**
  * Nats per token of `palm` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
- * all rows where those are fewer.
+ * all rows where those are fewer. `rows` of them are read at once, a batch unless given.
  */
 export async function validationLoss(
   palm: PaLM,
   validation: Sequences,
   { batchSize, evaluateBatches }: Pick<PretrainConfig, 'batchSize' | 'evaluateBatches'>,
+  rows = batchSize,
 ): Promise<number> {
   const count = Math.min(validation.size, batchSize * evaluateBatches);
   const chosen = Array.from({ length: count }, (_, i) => Math.floor((i * validation.size) / count));
   let nats = 0;
   let targets = 0;
-  for (let begin = 0; begin < count; begin += batchSize) {
-    const { tokens, shape } = validation.rows(chosen.slice(begin, begin + batchSize));
-    using rows = Tensor.from(tokens, { shape, device: palm.config.device });
-    using sum = await palm.loss(rows, { denominator: 1, grad: false });
+  for (let begin = 0; begin < count; begin += rows) {
+    const { tokens, shape } = validation.rows(chosen.slice(begin, begin + rows));
+    using ids = Tensor.from(tokens, { shape, device: palm.config.device });
+    using sum = await palm.loss(ids, { denominator: 1, grad: false });
     nats += await sum.item();
     targets += countTargets({ tokens, shape }, palm.config.ignoreIndex);
   }
@@ -103,6 +130,6 @@ export async function validationLoss(
 }
 
 /** How many tokens of the rows are told from others before them and count in the loss. */
-function countTargets({ tokens, shape }: ReturnType<Sequences['rows']>, ignoreIndex: number): number {
+function countTargets({ tokens, shape }: Rows, ignoreIndex: number): number {
   return tokens.reduce((count, token, i) => count + (i % shape[1] !== 0 && token !== ignoreIndex ? 1 : 0), 0);
 }

@@ -1,0 +1,198 @@
+/** Out of memory: an error with numbers, after which everything goes on, training with fewer rows at a time. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { type PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
+import { parseConfig } from '../src/config/schema.ts';
+import { Batches } from '../src/data/batches.ts';
+import { Windows } from '../src/data/text.ts';
+import { ArgumentError, OutOfMemoryError } from '../src/errors.ts';
+import { addon } from '../src/native.ts';
+import { AdamW } from '../src/optim.ts';
+import { PaLM } from '../src/palm.ts';
+import { RewardModel } from '../src/reward-model.ts';
+import { memory, Tensor } from '../src/tensor.ts';
+import { type PretrainStep, pretrain } from '../src/trainers/pretrain.ts';
+
+const MiB = 2 ** 20;
+const SIZE = { numTokens: 64, dim: 64, depth: 2, heads: 2, dimHead: 32 };
+
+afterEach(() => {
+  memory({ limit: 0 });
+});
+
+/** The error that `use` throws or rejects with. */
+async function refusal(use: () => unknown): Promise<OutOfMemoryError> {
+  try {
+    await use();
+  } catch (error) {
+    expect(error).toBeInstanceOf(OutOfMemoryError);
+    return error as OutOfMemoryError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('what no machine has', () => {
+  it.each([
+    ['2^50 numbers', [2 ** 50], 2 ** 52],
+    ['a tensor of all addresses', [2 ** 45], 2 ** 47],
+    ['a product beyond 2^63', [2 ** 40, 2 ** 40], 2 ** 63],
+    ['a product of 2^64, which is 0 to a careless multiplication', [2 ** 32, 2 ** 32], 2 ** 63],
+  ])('%s', async (_what, shape, requested) => {
+    const before = memory();
+    const error = await refusal(() => addon().tensorEmpty(shape, 'float32', 'cpu'));
+    expect(error.code).toBe('ERR_OUT_OF_MEMORY');
+    expect(error.requested).toBe(requested);
+    if (requested < 2 ** 63) expect(error.available).toBeLessThan(requested);
+    expect(memory().usedBytes).toBe(before.usedBytes);
+  });
+
+  it.each([
+    ['numTokens', { numTokens: 2 ** 52 }],
+    ['dim', { dim: 2 ** 50 }],
+    ['depth', { depth: 2 ** 50 }],
+    ['depth that fits in numbers, but not here', { depth: 2 ** 32 }],
+    ['heads', { heads: 2 ** 50 }],
+    ['dimHead', { dimHead: 2 ** 50 }],
+    ['ffMult', { ffMult: 2 ** 50 }],
+  ])('a model with an absurd %s', async (_what, options) => {
+    const before = memory();
+    const error = await refusal(() => new PaLM({ ...SIZE, ...options }));
+    expect(error.requested).toBeGreaterThan(error.available as number);
+    expect(memory()).toMatchObject({ liveBytes: before.liveBytes, usedBytes: before.usedBytes });
+  });
+
+  it('adapters, ratings and samples', async () => {
+    using palm = new PaLM(SIZE);
+    await refusal(() => palm.addScope('wide', { rank: 2 ** 50 }));
+    expect(palm.scopes).toEqual([]);
+    await refusal(() => palm.generate({ prompts: [[1]], maxNewTokens: 2, samplesPerPrompt: 2 ** 40 }));
+    using out = await palm.generate({ prompts: [[1]], maxNewTokens: 2 });
+    expect(out.sequences.shape).toEqual([1, 3]);
+    await refusal(() => new RewardModel(palm, { numBins: 2 ** 50 }));
+  });
+});
+
+describe('more than this machine has left', () => {
+  it('is refused before the system has to kill a process', async () => {
+    const before = memory();
+    const held: ReturnType<ReturnType<typeof addon>['tensorEmpty']>[] = [];
+    const block = 2 ** 28;
+    const error = await refusal(() => {
+      for (;;) held.push(addon().tensorEmpty([block], 'float32', 'cpu'));
+    });
+    expect(held.length).toBeGreaterThan(0);
+    expect(error.requested).toBe(4 * block);
+    expect(error.available).toBeLessThan(4 * block);
+    for (const tensor of held) addon().dispose(tensor);
+    using values = Tensor.from([1, 2, 3]);
+    expect([...(await values.data())]).toEqual([1, 2, 3]);
+    expect(memory().usedBytes).toBe(before.usedBytes);
+  });
+});
+
+describe('a limit of one’s own', () => {
+  it('is kept, tells what is left, and can be taken away', async () => {
+    const { usedBytes } = memory({ limit: memory().usedBytes + 4 * MiB });
+    using first = Tensor.from(new Float32Array(MiB / 2));
+    const error = await refusal(() => Tensor.from(new Float32Array(MiB)));
+    expect(error).toMatchObject({ argument: 'memory.limit', requested: 4 * MiB, available: 2 * MiB });
+    expect(error.message).toContain('got a request for 4.0 MiB, expected at most the 2.0 MiB that are left');
+    using second = Tensor.from(new Float32Array(MiB / 2));
+    expect(memory().usedBytes).toBe(usedBytes + 4 * MiB);
+    memory({ limit: 0 });
+    using third = Tensor.from(new Float32Array(MiB));
+    expect([first, second, third].map(({ shape }) => shape[0])).toEqual([MiB / 2, MiB / 2, MiB]);
+  });
+
+  it.each([-1, 1.5, Number.NaN, '1'])('is no %s', (limit) => {
+    expect(() => memory({ limit: limit as number })).toThrow(ArgumentError);
+  });
+
+  it('ends a forward or backward pass cleanly, wherever it is reached', async () => {
+    using palm = new PaLM(SIZE);
+    const tokens = Array.from({ length: 8 }, (_, row) => Array.from({ length: 65 }, (_, t) => (row * t) % 64));
+    const pass = async () => {
+      using loss = await palm.loss(tokens);
+      await loss.backward();
+      return await loss.item();
+    };
+    const expected = await pass();
+    const { usedBytes } = memory({ resetPeak: true });
+    await pass();
+    const whole = memory().peakBytes - usedBytes;
+    let refused = 0;
+    for (let allowed = 0; allowed < whole; allowed += whole / 40) {
+      memory({ limit: usedBytes + Math.floor(allowed) + 1 });
+      await refusal(pass);
+      refused++;
+      memory({ limit: 0 });
+      using after = Tensor.from([1]);
+      await after.item(); // what was disposed of is freed in the order of calls
+      expect(memory().usedBytes).toBe(usedBytes);
+      expect(await pass()).toBe(expected);
+    }
+    expect(refused).toBe(40);
+  });
+});
+
+const text = new Windows(
+  Int32Array.from({ length: 64 * 40 + 1 }, (_, i) => (i * i + 3 * i) % 61),
+  64,
+);
+
+function config(options: PretrainConfigInput) {
+  const schedule = { warmupSteps: 0, lr: 1e-2, evaluateEvery: 1000, validationFraction: 0 };
+  return parseConfig(pretrainConfig, { ...schedule, ...options }, 'test');
+}
+
+/** A run of `steps`, from its beginning; `limit` bytes may be used besides what it starts with. */
+async function trained(options: PretrainConfigInput, limit?: number) {
+  using palm = new PaLM({ ...SIZE, seed: 3 });
+  using optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });
+  const settings = config(options);
+  const batches = new Batches({ size: text.size, batchSize: settings.batchSize, seed: 5 });
+  const steps: Omit<PretrainStep, 'timing'>[] = [];
+  using warm = await palm.loss([[1, 2, 3]]); // gradients have their place from here on
+  await warm.backward();
+  optimizer.zeroGrad();
+  const { usedBytes } = memory({ resetPeak: true, ...(limit !== undefined && { limit: memory().usedBytes + limit }) });
+  for await (const { timing: _, ...step } of pretrain({ palm, optimizer, text, batches }, settings)) steps.push(step);
+  memory({ limit: 0 });
+  const weights = await Promise.all(palm.parameters().map((parameter) => parameter.data()));
+  return { steps, weights, peak: memory().peakBytes - usedBytes, left: memory().usedBytes - usedBytes };
+}
+
+describe('training', () => {
+  it('goes on with half the rows at a time: bitwise two batches of half the size, and one whole up to rounding', async () => {
+    const whole = await trained({ steps: 4, batchSize: 8 });
+    const halves = await trained({ steps: 4, batchSize: 4, accumulate: 2 });
+    expect(halves.peak).toBeLessThan(whole.peak);
+
+    const limited = await trained({ steps: 4, batchSize: 8 }, (whole.peak + halves.peak) / 2);
+    expect(limited.steps.map(({ microBatch }) => microBatch)).toEqual([4, 4, 4, 4]);
+    expect(limited.steps.map(({ microBatch: _, ...step }) => step)).toEqual(
+      halves.steps.map(({ microBatch: _, ...step }) => step),
+    );
+    expect(limited.weights).toEqual(halves.weights);
+    expect(limited.left).toBe(whole.left);
+    for (const [i, { loss, microBatch }] of whole.steps.entries()) {
+      expect(microBatch).toBeUndefined();
+      expect(limited.steps[i]?.loss).toBeCloseTo(loss, 5);
+    }
+  });
+
+  it('halves as often as it must, batches of odd sizes too', async () => {
+    const whole = await trained({ steps: 2, batchSize: 7 });
+    const quarter = await trained({ steps: 2, batchSize: 2 });
+    const limited = await trained({ steps: 2, batchSize: 7 }, quarter.peak);
+    expect(limited.steps.map(({ microBatch }) => microBatch)).toEqual([2, 2]);
+    for (const [i, { loss, gradNorm }] of whole.steps.entries()) {
+      expect(limited.steps[i]?.loss).toBeCloseTo(loss, 5);
+      expect(limited.steps[i]?.gradNorm).toBeCloseTo(gradNorm, 4);
+    }
+  });
+
+  it('gives up where one row is too much', async () => {
+    const error = await refusal(() => trained({ steps: 2, batchSize: 8 }, MiB / 4 - 1));
+    expect(error.argument).toBe('memory.limit');
+  });
+});
