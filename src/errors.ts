@@ -85,6 +85,7 @@ export type SafetensorsReason =
   | 'not-an-object'
   | 'duplicate-key'
   | 'bad-metadata'
+  | 'bad-tensor'
   | 'unknown-key'
   | 'missing-key'
   | 'unknown-dtype'
