@@ -165,10 +165,11 @@ describe('palm', () => {
   });
 
   it('ends with 1 and two lines when something failed, and shows the stack on request', () => {
-    const failed = palm(['libtorch', 'use', join(folder, 'nowhere')]);
+    const failed = palm(['inspect', join(folder, 'nowhere')]);
     expect(failed.status).toBe(1);
     expect(failed.stderr).toMatch(/^error: .*nowhere.*\n.+\n$/);
-    const { stderr } = palm(['libtorch', 'use', join(folder, 'nowhere')], { PALM_DEBUG: '1' });
+    const { stderr } = palm(['inspect', join(folder, 'nowhere')], { PALM_DEBUG: '1' });
     expect(stderr).toContain('    at ');
+    expect(palm(['libtorch', 'use', join(folder, 'nowhere')]).status).toBe(6);
   });
 });

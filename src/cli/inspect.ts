@@ -1,9 +1,13 @@
 /** `palm inspect`: what a model file or a run holds. */
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { Command } from 'commander';
+import { checkpointsIn } from '../checkpoint/checkpoint.ts';
+import { readManifest } from '../checkpoint/manifest.ts';
 import { isPythonFile } from '../checkpoint/python-names.ts';
 import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
+import { CheckpointError } from '../errors.ts';
 import { findPalm, readMetadata } from '../palm-file.ts';
 import { findModel, type ModelFile } from './model-file.ts';
 import { runDirectory } from './run-directory.ts';
@@ -14,10 +18,12 @@ export function inspectCommand(): Command {
   return new Command('inspect')
     .description('print what a model file or the folder of a run holds')
     .argument('<MODEL>', 'the folder of a run, or a model file')
-    .action(async (path: string) => {
+    .option('--verify', 'read every byte of the checkpoints of a run, and end with 4 if one is damaged')
+    .action(async (path: string, { verify = false }: { verify?: boolean }) => {
       const model = await findModel(path);
       await using file = await openSafetensors(model.path);
-      const sections = [await modelRows(file, model), await lastMetrics(path)];
+      const checkpoints = await checkpointRows(path, verify);
+      const sections = [await modelRows(file, model), await lastMetrics(path), checkpoints];
       console.log(
         sections
           .filter((rows) => rows.length > 0)
@@ -43,6 +49,28 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['numBins', numBins],
     ...Object.entries(hyperparameters).map(([name, value]): Row => [name, String(value)]),
   ];
+}
+
+/** The checkpoints of a run, the newest first; with `hashes` every byte of them is looked at. */
+async function checkpointRows(path: string, hashes: boolean): Promise<Row[]> {
+  const rows: Row[] = [];
+  if (!statSync(path).isDirectory()) return rows;
+  for (const checkpoint of await checkpointsIn(runDirectory(path).checkpoints)) {
+    const problem = await damageOf(checkpoint, hashes);
+    if (problem !== undefined && hashes) process.exitCode = 4;
+    rows.push([basename(checkpoint), problem?.message ?? (hashes ? 'every byte as written' : 'whole')]);
+  }
+  return rows;
+}
+
+async function damageOf(checkpoint: string, hashes: boolean): Promise<CheckpointError | undefined> {
+  try {
+    await readManifest(checkpoint, { hashes });
+  } catch (error) {
+    if (error instanceof CheckpointError) return error;
+    throw error;
+  }
+  return undefined;
 }
 
 /** The last line of a run's metrics.jsonl. */

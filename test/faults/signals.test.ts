@@ -14,7 +14,7 @@ const CODES = { SIGINT: 130, SIGTERM: 143, SIGUSR2: 0 } as const;
 
 const metrics = (name: string) => join(runs.path(name), 'metrics.jsonl');
 const lines = (name: string) =>
-  existsSync(metrics(name)) ? readFileSync(metrics(name), 'utf8').split('\n').length : 0;
+  existsSync(metrics(name)) ? readFileSync(metrics(name), 'utf8').split('\n').length - 1 : 0;
 
 /** Waits until a run listens to signals. */
 async function listening(name: string): Promise<void> {
