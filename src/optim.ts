@@ -10,16 +10,33 @@ import {
   adoptAtan2Config,
 } from './config/optim.ts';
 import { parseConfig } from './config/schema.ts';
-import { ArgumentError, HandleError, printable } from './errors.ts';
+import { ArgumentError, HandleError, NumericsError, printable } from './errors.ts';
 import { addon, type OptimizerHandle, type ParameterHandle } from './native.ts';
-import { checkOptions } from './options.ts';
+import { checkInteger, checkOptions } from './options.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { Parameter, Tensor } from './tensor.ts';
 
-/** The norm of all gradients together before clipping; `skipped` when it was not finite, and nothing moved. */
+/** What a step may be told. */
+export interface StepOptions {
+  /** Gradients are scaled down together when their norm exceeds this. */
+  maxGradNorm?: number;
+  /** The loss that the gradients are of: where it is not finite, the step is skipped. */
+  loss?: number;
+  /** Skipped steps in a row that end in a NumericsError; without it any number is put up with. */
+  maxSkipped?: number;
+}
+
+/** What a step did. */
 export interface StepResult {
+  /** The norm of all gradients together before clipping. */
   gradNorm: number;
+  /** True where the norm, or the loss, was not finite: no weight and no state has changed by a bit. */
   skipped: boolean;
+  /**
+   * Of a skipped step the first tensor that is not finite: a weight, such as `layers.2.norm`, else `gradient of
+   * layers.0.input`; `loss` where nothing else is.
+   */
+  nonFinite: string | undefined;
 }
 
 /** What all optimizers share. */
@@ -28,6 +45,8 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   readonly #state: readonly NamedTensor[];
   readonly #kind: string;
   #learningRate: number;
+  /** Steps skipped since the last that was not. */
+  #skippedInARow = 0;
 
   protected constructor(
     kind: string,
@@ -58,21 +77,25 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   }
 
   /**
-   * Moves every parameter that has a gradient. Gradients are scaled down together when their norm exceeds `maxGradNorm`.
-   * @throws ArgumentError when nothing has a gradient, SharedTrunkError when another model reads the trunk by now.
+   * Moves every parameter that has a gradient, or nothing where a number is not finite.
+   * @throws ArgumentError when nothing has a gradient, SharedTrunkError when another model reads the trunk by now,
+   * NumericsError naming the first tensor that is not finite when `maxSkipped` steps in a row were skipped.
    */
-  async step(options: { maxGradNorm?: number } = {}): Promise<StepResult> {
-    checkOptions(options, ['maxGradNorm'], 'step');
-    const { maxGradNorm } = options;
+  async step(options: StepOptions = {}): Promise<StepResult> {
+    checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped'], 'step');
+    const { maxGradNorm, loss, maxSkipped } = options;
     if (maxGradNorm !== undefined && !(maxGradNorm > 0)) {
       throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
     }
-    const result = await run([this, ...this.#parameters], () => {
+    if (maxSkipped !== undefined) checkInteger(maxSkipped, 1, 'maxSkipped');
+    const { nonFinite, ...done } = await run([this, ...this.#parameters], () => {
       for (const parameter of this.#parameters) parameter.checkTrainable();
-      return addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm);
+      return addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm, loss);
     });
     // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
     await setImmediate();
+    const result = { ...done, nonFinite: done.skipped ? this.#nameOf(nonFinite) : undefined };
+    this.#count(result, maxSkipped);
     return result;
   }
 
@@ -88,6 +111,23 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
       tensors: this.#state,
       metadata: new Map([['palm-rlhf', JSON.stringify({ format: 1, optimizer: this.#kind })]]),
     };
+  }
+
+  #nameOf(found: { parameter: number; gradient: boolean } | undefined): string {
+    if (found === undefined) return 'loss';
+    const { name } = this.#parameters[found.parameter] as Parameter;
+    return found.gradient ? `gradient of ${name}` : name;
+  }
+
+  #count({ skipped, nonFinite }: StepResult, maxSkipped = Number.POSITIVE_INFINITY): void {
+    this.#skippedInARow = skipped ? this.#skippedInARow + 1 : 0;
+    if (this.#skippedInARow < maxSkipped) return;
+    throw new NumericsError({
+      argument: nonFinite as string,
+      received: `numbers that are not finite, ${this.#skippedInARow} steps in a row`,
+      expected: 'finite ones',
+      fix: 'Lower lr and go on from a checkpoint before them; anomalies/ in the folder of the run tells of each.',
+    });
   }
 
   protected override release(handle: OptimizerHandle): void {

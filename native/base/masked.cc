@@ -4,14 +4,26 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "base/error.h"
+
 namespace palm {
 
 // NaN·0 is NaN: what stands behind a false mask must be removed, not multiplied away.
 static Tensor kept(const Tensor& values, const Tensor& mask) { return at::where(mask, values, at::zeros_like(values)); }
 
+double divisor(double denominator) {
+  if (!std::isfinite(denominator) || denominator < 0)
+    throw Error(ErrorKind::argument, "denominator", std::to_string(denominator), "a finite number >= 0");
+  return denominator == 0 ? 1 : denominator;
+}
+
 Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<double> denominator) {
   const Tensor total = kept(values, mask).sum();
-  return denominator ? total / *denominator : total / mask.sum().clamp_min(1);
+  return denominator ? total / divisor(*denominator) : total / mask.sum().clamp_min(1);
 }
 
 Tensor masked_mean_rows(const Tensor& values, const Tensor& mask) {
@@ -26,7 +38,13 @@ Tensor masked_variance(const Tensor& values, const Tensor& mask) {
 Tensor whiten(const Tensor& values, const Tensor& mask) {
   const Tensor all = mask.defined() ? mask : at::ones_like(values, at::kBool);
   const Tensor centred = values - masked_mean(values, all, {});
-  return kept(centred * masked_variance(values, all).clamp_min(1e-5).rsqrt(), all);
+  const Tensor whitened = kept(centred * masked_variance(values, all).clamp_min(1e-5).rsqrt(), all);
+  if (values.numel() == 0) return whitened;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Tensor outside = all.logical_not();
+  const Tensor most = centred.masked_fill(outside, -kInfinity).max(),
+               least = centred.masked_fill(outside, kInfinity).min();
+  return whitened.masked_fill(most.eq(least), 0);
 }
 
 }  // namespace palm

@@ -6,6 +6,10 @@
 
 namespace palm {
 
+// A denominator as it divides: 0, which says that a whole step has nothing to learn from, counts as 1, so that its loss
+// is 0. Throws for one that is negative or not finite.
+double divisor(double denominator);
+
 // Σ values·mask / denominator, a scalar. `denominator` defaults to the number of true entries (at least 1), so that
 // pieces of a step, each given the count of the whole step, add up to its mean.
 Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<double> denominator);
@@ -14,8 +18,9 @@ Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<doubl
 Tensor masked_mean_rows(const Tensor& values,
                         const Tensor& mask);  // [B, T] bool
 
-// (values − mean) / sqrt(max(var, 1e-5)) over the true entries with biased variance; 0 elsewhere.
-// An undefined mask means all. (PaLM-rlhf-pytorch `masked_normalize`.)
+// (values − mean) / sqrt(max(var, 1e-5)) over the true entries with biased variance; 0 elsewhere, and everywhere if the
+// true entries are all equal, whatever their mean is rounded to. An undefined mask means all. (PaLM-rlhf-pytorch
+// `masked_normalize`.)
 Tensor whiten(const Tensor& values, const Tensor& mask);
 
 // Population variance of the true entries, a scalar.

@@ -2,7 +2,9 @@
 
 #include <ATen/ops/max.h>
 #include <ATen/ops/min.h>
+#include <ATen/ops/nonzero.h>
 
+#include <limits>
 #include <sstream>
 
 #include "base/error.h"
@@ -50,8 +52,18 @@ void expect_range(const Tensor& ids, const char* argument, int64_t low, int64_t 
   if (ids.numel() == 0) return;
   const int64_t least = ids.min().item<int64_t>(), most = ids.max().item<int64_t>();
   if (least >= low && most < high) return;
-  throw Error(ErrorKind::argument, argument, std::to_string(least < low ? least : most),
-              "numbers from " + std::to_string(low) + " to " + std::to_string(high - 1), fix);
+  const Tensor first = ids.lt(low).logical_or(ids.ge(high)).nonzero()[0].cpu();
+  Tensor entry = ids;
+  std::string place = argument;
+  for (int64_t axis = 0; axis < first.numel(); ++axis) {
+    const int64_t at = first[axis].item<int64_t>();
+    entry = entry[at];
+    (place += '[') += std::to_string(at);
+    place += ']';
+  }
+  const bool bounded = low > std::numeric_limits<int64_t>::min();
+  throw Error(ErrorKind::argument, place, std::to_string(entry.item<int64_t>()),
+              "a number " + (bounded ? ">= " + std::to_string(low) + " and " : "") + "< " + std::to_string(high), fix);
 }
 
 void expect_bool(const Tensor& mask, const char* argument) {

@@ -16,8 +16,8 @@ void expect_shape(const Tensor& tensor, const char* argument, at::IntArrayRef si
 // int64 or int32, [B, T], not empty.
 void expect_token_shape(const Tensor& tokens, const char* argument);
 
-// Every entry in [low, high). Costs a synchronisation for tensors that are on a GPU already: an id out of range there
-// is a device assert that no later call in the process survives.
+// Every entry in [low, high); the error names the place of the first that is not. Costs a synchronisation for tensors
+// that are on a GPU already: an id out of range there is a device assert that no later call in the process survives.
 void expect_range(const Tensor& ids, const char* argument, int64_t low, int64_t high, const char* fix);
 
 void expect_bool(const Tensor& mask, const char* argument);

@@ -1,5 +1,6 @@
 #include "losses/language.h"
 
+#include "base/masked.h"
 #include "kernels/token-log-prob.h"
 
 namespace palm {
@@ -10,7 +11,7 @@ Tensor language_loss(const Tensor& hidden, const Tensor& head, const Tensor& tar
   if (mask.defined()) wanted = wanted & mask;
   const Tensor labels = target.masked_fill(wanted.logical_not(), -1);
   const Tensor total = linear_cross_entropy(hidden.flatten(0, 1), head, labels.flatten());
-  return denominator ? total / *denominator : total / wanted.sum().clamp_min(1);
+  return denominator ? total / divisor(*denominator) : total / wanted.sum().clamp_min(1);
 }
 
 }  // namespace palm

@@ -3,6 +3,8 @@
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/stack.h>
 
+#include "base/masked.h"
+
 namespace palm {
 
 Loss ranking_loss(const Tensor& score, const Tensor& group, const Tensor& rank, std::optional<double> denominator) {
@@ -16,7 +18,7 @@ Loss ranking_loss(const Tensor& score, const Tensor& group, const Tensor& rank, 
 
   const Tensor far = margin.detach();
   const Tensor metrics = at::stack({(far.gt(0) * weight).sum() / groups, (far * weight).sum() / groups});
-  return {denominator ? total / *denominator : total / groups, metrics.to(at::kFloat)};
+  return {denominator ? total / divisor(*denominator) : total / groups, metrics.to(at::kFloat)};
 }
 
 }  // namespace palm

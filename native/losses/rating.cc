@@ -3,10 +3,12 @@
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
 
+#include "base/masked.h"
+
 namespace palm {
 
 static double rows(const Tensor& label, std::optional<double> denominator) {
-  return denominator.value_or(static_cast<double>(label.size(0)));
+  return divisor(denominator.value_or(static_cast<double>(label.size(0))));
 }
 
 Tensor regression_loss(const Tensor& prediction, const Tensor& label, std::optional<double> denominator) {

@@ -29,7 +29,7 @@ void AdamAtan2::update(const std::vector<Slot*>& slots, const GradNorm& norm, do
     slot.exp_avg_sq.copy_(at::where(broken, slot.exp_avg_sq, square));
     slot.step.add_(1 - norm.broken);
   }
-  publish(slots);
+  publish(slots, norm);
 }
 
 }  // namespace palm

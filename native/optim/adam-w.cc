@@ -61,7 +61,7 @@ void AdamW::reference_update(const std::vector<Slot*>& slots, const GradNorm& no
   at::_fused_adamw_(weights, gradients(slots), averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
                     norm.divisor, norm.broken);
-  publish(slots);
+  publish(slots, norm);
 }
 
 }  // namespace palm

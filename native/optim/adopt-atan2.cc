@@ -25,7 +25,7 @@ void AdoptAtan2::update(const std::vector<Slot*>& slots, const GradNorm& norm, d
         at::where(broken, slot.exp_avg_sq, at::where(first, square, slot.exp_avg_sq.lerp(square, 1 - options_.beta2))));
     slot.step.add_(1 - norm.broken);
   }
-  publish(slots);
+  publish(slots, norm);
 }
 
 }  // namespace palm

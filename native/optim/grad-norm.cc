@@ -23,9 +23,10 @@ static Tensor norm_of(const Tensor& gradient) {
 GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> max_norm) {
   std::vector<Tensor> norms;
   for (const Tensor& gradient : gradients) norms.push_back(norm_of(gradient));
-  const Tensor norm = at::linalg_vector_norm(at::stack(norms)).to(at::kFloat);
+  const Tensor each = at::stack(norms), norm = at::linalg_vector_norm(each).to(at::kFloat);
   const Tensor divisor = max_norm ? ((norm + 1e-6) / *max_norm).clamp_min(1) : at::ones_like(norm);
-  return {norm, divisor, norm.isfinite().logical_not().to(at::kFloat)};
+  // Moments of squares have to be finite too: once infinite they would stay so.
+  return {each, norm, divisor, (norm / divisor).square().isfinite().logical_not().to(at::kFloat)};
 }
 
 }  // namespace palm

@@ -8,9 +8,10 @@
 namespace palm {
 
 struct GradNorm {
-  Tensor norm;     // scalar float32, 2-norm over all gradients before clipping
+  Tensor each;     // [N], the 2-norm of every gradient
+  Tensor norm;     // scalar float32, that of all gradients together, before clipping
   Tensor divisor;  // scalar float32: gradients are divided by max(1, (norm + 1e-6) / max_norm) (Pascanu et al. 2013)
-  Tensor broken;   // scalar float32: 1 where the norm is not finite and nothing may move, else 0
+  Tensor broken;   // scalar float32: 1 where nothing may move, as the divided norm or its square is not finite, else 0
 };
 
 GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> max_norm);

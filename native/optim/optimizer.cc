@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -30,7 +32,7 @@ void Optimizer::initialise() {
     if (needs_master(slot.parameter->tensor)) slot.weight.copy_(slot.parameter->tensor.detach());
 }
 
-Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm) {
+Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss) {
   at::NoGradGuard no_grad;
   std::vector<Slot*> reached;
   std::vector<Tensor> gradients;
@@ -43,9 +45,25 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
     throw Error(ErrorKind::argument, "optimizer.step", "no gradients", "at least one parameter with a gradient",
                 "Call backward() on a loss first, and check that its parameters are not frozen.");
   const GradNorm norm = grad_norm(gradients, max_grad_norm);
+  const bool broken_loss = loss && !std::isfinite(*loss);
+  if (broken_loss) norm.broken.fill_(1);
   update(reached, norm, lr);
-  const double value = norm.norm.item<double>();
-  return {value, !std::isfinite(value)};
+  const Tensor outcome = at::stack({norm.norm, norm.broken}).cpu();
+  const bool skipped = outcome[1].item<double>() != 0;
+  return {outcome[0].item<double>(), skipped,
+          skipped ? first_non_finite(reached, norm.each, broken_loss) : std::nullopt};
+}
+
+std::optional<Optimizer::NonFinite> Optimizer::first_non_finite(const std::vector<Slot*>& reached, const Tensor& norms,
+                                                                bool of_loss) const {
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (!slots_[i].parameter->tensor.isfinite().all().item<bool>()) return NonFinite{static_cast<int64_t>(i), false};
+  const auto gradient_of = [&](size_t i) { return NonFinite{reached[i] - slots_.data(), true}; };
+  const Tensor finite = norms.to(at::kFloat).isfinite().cpu();
+  for (size_t i = 0; i < reached.size(); ++i)
+    if (!finite[static_cast<int64_t>(i)].item<bool>()) return gradient_of(i);
+  if (of_loss) return {};
+  return gradient_of(static_cast<size_t>(norms.argmax().item<int64_t>()));  // finite, but too large to be squared
 }
 
 std::vector<Tensor> Optimizer::gradients(const std::vector<Slot*>& slots) {
@@ -54,9 +72,12 @@ std::vector<Tensor> Optimizer::gradients(const std::vector<Slot*>& slots) {
   return all;
 }
 
-void Optimizer::publish(const std::vector<Slot*>& slots) {
-  for (const Slot* slot : slots)
-    if (needs_master(slot->parameter->tensor)) slot->parameter->tensor.detach().copy_(slot->weight);
+void Optimizer::publish(const std::vector<Slot*>& slots, const GradNorm& norm) {
+  for (const Slot* slot : slots) {
+    if (!needs_master(slot->parameter->tensor)) continue;
+    const Tensor published = slot->parameter->tensor.detach();
+    published.copy_(at::where(norm.broken.ne(0), published, slot->weight.to(published.scalar_type())));
+  }
 }
 
 void Optimizer::zero_grad() {

@@ -1,6 +1,6 @@
 // What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and
-// a step that moves nothing when the gradient norm is not finite. That is decided on the device; the norm crosses to
-// the host once, after all work of the step is queued.
+// a step that moves nothing when the gradient norm or the loss is not finite. The norm is judged on the device; it
+// crosses to the host once, after all work of the step is queued.
 #pragma once
 #include <string>
 
@@ -21,12 +21,18 @@ class Optimizer {
 
   void initialise();
 
+  struct NonFinite {
+    int64_t parameter;  // its place in the list of parameters
+    bool gradient;      // whether its gradient is meant, not its values
+  };
   struct StepResult {
     double grad_norm;  // before clipping
-    bool skipped;      // the norm was not finite: no parameter and no state has changed
+    bool skipped;      // something was not finite: no parameter and no state has changed
+    // The first parameter that is not finite, else the first gradient; nothing where only the loss was not.
+    std::optional<NonFinite> non_finite;
   };
-  // Parameters that no backward pass has reached since zero_grad stay as they are.
-  StepResult step(double lr, std::optional<double> max_grad_norm);
+  // Parameters that no backward pass has reached since zero_grad stay as they are. `loss` is what the gradients are of.
+  StepResult step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss);
   void zero_grad();
   std::vector<NamedTensor> state() const;  // shares memory with the optimizer's own
 
@@ -41,10 +47,11 @@ class Optimizer {
   virtual void update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) = 0;
   // Their gradients in the precision of their weights.
   static std::vector<Tensor> gradients(const std::vector<Slot*>& slots);
-  // Rounds master weights to the bfloat16 parameters that they stand for.
-  static void publish(const std::vector<Slot*>& slots);
+  // Rounds master weights to the bfloat16 parameters that they stand for, unless the step is broken.
+  static void publish(const std::vector<Slot*>& slots, const GradNorm& norm);
 
  private:
+  std::optional<NonFinite> first_non_finite(const std::vector<Slot*>& reached, const Tensor& norms, bool of_loss) const;
   std::vector<Slot> slots_;
 };
 

@@ -8,7 +8,8 @@ const weightDecay = z.number().min(0);
 export const adamWConfig = z.strictObject({
   lr: lr.default(1e-3).describe('learning rate'),
   betas: betas(0.9, 0.999),
-  eps: z.number().min(0).default(1e-8).describe('added to the root of the squared gradient'),
+  // Without it a weight whose gradients were all 0 would become 0 / 0. float32 holds nothing smaller at full precision.
+  eps: z.number().min(1.2e-38).default(1e-8).describe('added to the root of the squared gradient'),
   weightDecay: weightDecay.default(0.01).describe('share of a weight that a step at lr 1 would take away'),
 });
 

@@ -33,6 +33,7 @@ export const ppoConfig = z.strictObject({
     .describe('log-probabilities of the rollout: by the forward pass that training uses, or as they were drawn'),
   klWeight: z.number().min(0).default(0.05).describe('cost of KL to the reference policy, per nat'),
   adaptiveKl: adaptiveKl.optional().describe('steers klWeight, where given'),
+  rewardTimeout: z.number().gt(0).max(1e6).default(600).describe('seconds that a reward function may take'),
   missingEosPenalty: z.number().min(0).default(0).describe('taken from the score of a response that did not end'),
   gamma: z.number().min(0).max(1).default(1).describe('discount of later rewards'),
   lambda: z.number().min(0).max(1).default(0.95).describe('bias against variance in advantages: 1 has no bias'),
@@ -49,6 +50,7 @@ export const ppoConfig = z.strictObject({
     .optional()
     .describe('ends the passes of an iteration once the policy moved so far, in nats per token'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
+  maxSkippedSteps: count.default(5).describe('updates in a row with numbers that are not finite, which end the run'),
   lora,
   checkpoint: checkpoint(50),
   seed,

@@ -31,6 +31,7 @@ export const pretrainConfig = z.strictObject({
   betas: betas(0.9, 0.99),
   weightDecay: z.number().min(0).default(0.1).describe('weight decay of AdamW'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
+  maxSkippedSteps: count.default(5).describe('steps in a row with numbers that are not finite, which end the run'),
   validationFraction: z.number().min(0).lt(1).default(0.1).describe('share at the end of the text that is held out'),
   evaluateEvery: count.default(250).describe('steps between validation losses; the last step always has one'),
   evaluateBatches: count.default(64).describe('batches of held-out text in a validation loss, at most'),

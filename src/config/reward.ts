@@ -14,6 +14,7 @@ export const rewardConfig = z.strictObject({
   betas: betas(0.9, 0.999),
   weightDecay: z.number().min(0).default(0).describe('weight decay of AdamW'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
+  maxSkippedSteps: count.default(5).describe('steps in a row with numbers that are not finite, which end the run'),
   lora,
   pooling: z
     .enum(['all', 'response'])

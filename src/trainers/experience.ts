@@ -1,10 +1,8 @@
 /** From prompts to what PPO learns from: sampled responses, their scores, and the order in which they are learned. */
 import type { ActorCritic, Rollout } from '../actor-critic.ts';
 import type { PpoConfig } from '../config/ppo.ts';
-import { padRight } from '../data/prompts.ts';
 import { deriveSeed, Random } from '../data/random.ts';
-import { ArgumentError, printable } from '../errors.ts';
-import { RewardModel } from '../reward-model.ts';
+import type { RewardModel } from '../reward-model.ts';
 import { Tensor, type TensorGroup } from '../tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
@@ -88,39 +86,6 @@ export async function answersOf(
     if (tokenizer === undefined) return answer;
     return { ...answer, promptText: tokenizer.decode(prompt), responseText: tokenizer.decode(response) };
   });
-}
-
-/**
- * Scores answers: with a reward model `size` at a time, else by the function.
- * @throws ArgumentError when a function does not give one finite number for each answer.
- */
-export async function scoresOf(reward: Reward, answers: Answer[], size: number): Promise<number[]> {
-  if (reward instanceof RewardModel) {
-    const scores: number[] = [];
-    for (const piece of chunks(answers, size)) scores.push(...(await readScores(reward, piece)));
-    return scores;
-  }
-  const scores: unknown = await reward(answers);
-  const fits = Array.isArray(scores) && scores.length === answers.length && scores.every(Number.isFinite);
-  if (fits) return scores as number[];
-  throw new ArgumentError({
-    argument: 'reward',
-    received: Array.isArray(scores) ? printable(scores) : printable(typeof scores),
-    expected: `${answers.length} finite numbers, one for each answer`,
-    fix: 'Return an array, or a promise of one, in the order of the answers.',
-  });
-}
-
-async function readScores(reward: RewardModel, answers: Answer[]): Promise<number[]> {
-  const rows = padRight(
-    answers.map(({ prompt, response }) => [...prompt, ...response]),
-    0,
-  );
-  const mask = Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length));
-  const promptLengths = answers.map(({ prompt }) => prompt.length);
-  using sequence = Tensor.from(rows.tokens, { shape: rows.shape, device: reward.palm.config.device });
-  using score = await reward.score(sequence, { promptLengths, mask });
-  return Array.from(await score.data(), Number);
 }
 
 /** The scores that count: a response that did not end loses `penalty`. */

@@ -9,8 +9,11 @@ import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Optimizer } from '../optim.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward, scoresOf } from './experience.ts';
+import { ShapeError } from '../errors.ts';
+import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
 import { type AdaptiveKl, learningRate } from './schedule.ts';
+import { scoresOf } from './scores.ts';
+import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
 
 /** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface PpoParts {
@@ -30,7 +33,10 @@ export interface PpoParts {
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
   /** Steers the weight of the KL penalty in place of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
-  /** Ends a rollout; the iteration has changed nothing then but the place in `batches`, and its reason is thrown. */
+  /**
+   * Ends a rollout, or the waiting for a reward function; the iteration has changed nothing then but the place in `batches`, and
+   * its reason is thrown.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -53,7 +59,7 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   eosShare: number;
   gradNorm: number;
   learningRate: number;
-  /** Updates whose gradient was not finite: nothing moved then. */
+  /** Updates whose loss or gradient was not finite: nothing moved then. */
   skipped: number;
   /** Passes begun over the responses; fewer than configured where the policy moved too far. */
   epochs: number;
@@ -67,9 +73,22 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
 /**
  * Trains `actorCritic`, one iteration a step: answer prompts, judge the answers, learn from them. `start` is the number of
  * steps already done. Nothing of a step stays in native memory while the caller looks at it.
+ * @throws ArgumentError before the first step for a token that the model does not have, RewardError where the reward gives no
+ * score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row that were not finite.
  */
 export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
+  checkPrompts(parts);
   for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step);
+}
+
+function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): void {
+  const { numTokens } = actorCritic.palm.config;
+  checkSpecialTokens({ eosToken, padToken }, numTokens);
+  for (const [row, prompt] of prompts.entries()) {
+    if (prompt.length === 0)
+      throw new ShapeError({ argument: `prompts[${row}]`, received: 'no token', expected: 'at least one' });
+    checkTokens(prompt, numTokens, (t) => `prompts[${row}][${t}]`);
+  }
 }
 
 async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promise<PpoStep> {
@@ -86,7 +105,8 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promis
   const rolloutSeconds = (performance.now() - began) / 1000;
 
   // Judge: the score at the last token, a KL toll at every token, then advantages.
-  const scores = await scoresOf(parts.reward, answers, config.minibatchSize);
+  const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal };
+  const scores = await scoresOf(parts.reward, answers, asking);
   using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
   using judgement = await judge(rollout, verdict, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();
@@ -120,14 +140,14 @@ async function learn(
   experience: Experience,
   lengths: readonly number[],
 ) {
-  const { approxKlStop = Number.POSITIVE_INFINITY, maxGradNorm } = config;
+  const { approxKlStop = Number.POSITIVE_INFINITY, maxGradNorm, maxSkippedSteps: maxSkipped } = config;
   const { temperature } = config.sampling;
   const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
   let firstLogRatio: number | undefined;
   let skipped = 0;
   let epochs = 0;
   // `moved` is what the last update found before it: how far the policy was then from the one that answered.
-  for (let moved = 0; epochs < config.epochs && moved <= approxKlStop; epochs++) {
+  for (let moved = 0; epochs < config.epochs && !(moved > approxKlStop); epochs++) {
     const pieces = minibatches(lengths.length, config.minibatchSize, config, step, epochs);
     for (const group of chunks(pieces, config.accumulate)) {
       // Every piece is divided by the tokens of the whole group: their sum is its mean, so 2 × 4 ≡ 8 × 1.
@@ -142,16 +162,21 @@ async function learn(
         firstLogRatio ??= metrics.maxLogRatio;
         update.add(metrics);
       }
-      const result = await optimizer.step({ maxGradNorm });
+      const sums = update.sum();
+      const result = await optimizer.step({ maxGradNorm, loss: lossOf(sums, config), maxSkipped });
       optimizer.zeroGrad();
       skipped += Number(result.skipped);
-      updates.add({ ...update.sum(), gradNorm: result.gradNorm });
-      moved = update.sum().approxKl;
+      updates.add({ ...sums, gradNorm: result.gradNorm });
+      moved = sums.approxKl;
       if (moved > approxKlStop) break;
     }
   }
   const { maxLogRatio: _, ...means } = updates.result();
   return { ...means, skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+}
+
+function lossOf({ policyLoss, valueLoss, entropy }: PpoMetrics, { loss }: PpoConfig): number {
+  return policyLoss + loss.valueWeight * valueLoss - loss.entropyWeight * entropy;
 }
 
 function sum(values: readonly number[]): number {

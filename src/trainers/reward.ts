@@ -10,8 +10,10 @@ import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Optimizer } from '../optim.ts';
 import type { RankingMetrics, RewardModel } from '../reward-model.ts';
+import { ArgumentError } from '../errors.ts';
 import { Tensor } from '../tensor.ts';
 import { learningRate } from './schedule.ts';
+import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {
@@ -22,7 +24,7 @@ export interface RewardParts {
   pairs: readonly Preference[];
   /** Which of `pairs` come next, `config.batchSize` at a time. */
   batches: Batches;
-  /** Held-out pairs; without them there are no validation metrics. */
+  /** Held-out pairs; without any there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
   /** Fills rows up; it is masked, so any token will do. 0 unless given. */
   padToken?: number | undefined;
@@ -44,7 +46,7 @@ export interface RewardStep {
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
-  /** 1 where the gradient was not finite: nothing moved then. */
+  /** 1 where the loss or the gradient was not finite: nothing moved then. */
   skipped: 1 | undefined;
   /** `tokensPerSecond` counts no padding. */
   timing: { seconds: number; tokensPerSecond: number };
@@ -61,9 +63,15 @@ export function rewardSteps(
 /**
  * Trains `rewardModel` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing of a
  * step stays in native memory while the caller looks at it.
+ * @throws ArgumentError before the first step for a token that the model does not have, NumericsError after
+ * `config.maxSkippedSteps` steps in a row that were not finite.
  */
 export async function* reward(parts: RewardParts, config: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
-  const { rewardModel, optimizer, pairs, batches, validation, padToken = 0 } = parts;
+  const { rewardModel, optimizer, pairs, batches, validation = [], padToken = 0 } = parts;
+  const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
+  checkSpecialTokens({ padToken }, rewardModel.palm.config.numTokens);
+  checkPairs(pairs, rewardModel, 'pairs');
+  checkPairs(validation, rewardModel, 'validation');
   const steps = rewardSteps(pairs.length, config);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
@@ -85,13 +93,13 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
       metrics.add(await share.metrics());
       tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
     }
-    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm: config.maxGradNorm });
+    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
     if (rewardModel.training) rewardModel.eval();
 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
-    const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === steps);
+    const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
     const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize, padToken) : undefined;
     yield {
       step: done,
@@ -107,13 +115,28 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
   }
 }
 
-/** Loss and accuracy of `rewardModel` on all `pairs`, `batchSize` at a time. */
+function checkPairs(pairs: readonly Preference[], { palm }: RewardModel, argument: string): void {
+  for (const [row, pair] of pairs.entries()) {
+    for (const part of ['prompt', 'chosen', 'rejected'] as const) {
+      checkTokens(pair[part], palm.config.numTokens, (t) => `${argument}[${row}].${part}[${t}]`);
+    }
+    if (pair.prompt.length + Math.min(pair.chosen.length, pair.rejected.length) > 0) continue;
+    const expected = 'a token in the prompt, or in both responses';
+    throw new ArgumentError({ argument: `${argument}[${row}]`, received: 'none', expected });
+  }
+}
+
+/**
+ * Loss and accuracy of `rewardModel` on all `pairs`, `batchSize` at a time.
+ * @throws ArgumentError where there are none.
+ */
 export async function evaluatePairs(
   rewardModel: RewardModel,
   pairs: readonly Preference[],
   batchSize: number,
   padToken = 0,
 ): Promise<{ loss: number; accuracy: number }> {
+  if (pairs.length === 0) throw new ArgumentError({ argument: 'pairs', received: 'none', expected: 'at least one' });
   let loss = 0;
   let accuracy = 0;
   for (let begin = 0; begin < pairs.length; begin += batchSize) {

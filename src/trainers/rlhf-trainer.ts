@@ -6,9 +6,10 @@ import { Batches } from '../data/batches.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { AdamW } from '../optim.ts';
 import type { PaLM } from '../palm.ts';
-import { answersOf, type Reward, scoresOf } from './experience.ts';
+import { answersOf, type Reward } from './experience.ts';
 import { type PpoStep, ppo } from './ppo.ts';
 import { AdaptiveKl } from './schedule.ts';
+import { scoresOf } from './scores.ts';
 
 export interface RLHFTrainerOptions {
   /** The policy to train; with LoRA, the default, it stays as it is and gets scopes `actor` and `critic`. */
@@ -87,7 +88,8 @@ export class RLHFTrainer implements Disposable {
       seed,
     });
     const answers = await answersOf(rollout, [prompt], numSamples);
-    const scores = await scoresOf(rewardModel, answers, this.#config.minibatchSize);
+    const { minibatchSize: size, rewardTimeout: timeout } = this.#config;
+    const scores = await scoresOf(rewardModel, answers, { size, timeout });
     const best = scores.indexOf(Math.max(...scores));
     return [...prompt, ...(answers[best]?.response ?? [])];
   }
