@@ -21,20 +21,30 @@ const NATIVE = filesBelow('native', /\.(h|cc|cu)$/);
 const SRC = filesBelow('src', /\.ts$/);
 const ALL = [...NATIVE, ...SRC, ...filesBelow('test', /\.ts$/)];
 
+const FILES = ['errors', 'small'];
 /** Groups of TypeScript files, lowest first, and the groups that each may import besides itself. */
 const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['errors', /^src\/(errors|file-error)\.ts$/, []],
-  ['small', /^src\/(options|seed)\.ts$/, ['errors']],
+  ['small', /^src\/(options|seed|json|whole-file)\.ts$/, ['errors']],
   ['libtorch', /^src\/libtorch\.ts$/, ['errors']],
   ['native', /^src\/native\.ts$/, ['errors', 'libtorch']],
-  ['config', /^src\/config\//, ['errors']],
+  ['config', /^src\/config\//, ['errors', 'small']],
   ['plan', /^src\/memory-plan\.ts$/, ['errors', 'config']],
-  ['tokenizer', /^src\/tokenizer\//, ['errors']],
+  ['tokenizer', /^src\/tokenizer\//, ['errors', 'small']],
   ['metrics', /^src\/metrics\//, ['errors']],
-  ['format', /^src\/checkpoint\/(safetensors|safetensors-header|python-names|pickle)\.ts$/, ['errors']],
+  ['format', /^src\/checkpoint\/(safetensors|safetensors-header|python-names|manifest|aside|lock|spikes)\.ts$/, FILES],
+  [
+    'torch format',
+    /^src\/checkpoint\/(zip|pickle|torch-file|state-dict|python-layouts|floats|convert)\.ts$/,
+    [...FILES, 'format'],
+  ],
   ['tensor', /^src\/(resource|upload|tensor|inputs)\.ts$/, ['errors', 'small', 'native']],
-  ['data', /^src\/data\//, ['errors', 'config', 'tokenizer', 'tensor']],
-  ['checkpoint', /^src\/checkpoint\/checkpoint\.ts$/, ['errors', 'small', 'native', 'format', 'tensor']],
+  ['data', /^src\/data\//, ['errors', 'small', 'config', 'tokenizer', 'tensor']],
+  [
+    'checkpoint',
+    /^src\/checkpoint\/(tensor-files|staging|checkpoint|checkpoints)\.ts$/,
+    ['errors', 'small', 'native', 'format', 'tensor'],
+  ],
   [
     'models',
     /^src\/(palm|palm-file|reward-model|actor-critic|losses|sampling|optim|distributed)\.ts$/,
@@ -50,7 +60,7 @@ const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
     /^src\/cli\//,
     [
       ...['errors', 'small', 'libtorch', 'native', 'config', 'tokenizer', 'metrics', 'format', 'tensor', 'data'],
-      ...['checkpoint', 'models', 'trainers', 'plan'],
+      ...['torch format', 'checkpoint', 'models', 'trainers', 'plan'],
     ],
   ],
 ];
