@@ -1,10 +1,12 @@
 /** What a file says of the PaLM in it: ours by its metadata, those of palm-rlhf-pytorch by their shapes. */
-import { dtypeOf, readNamed } from './checkpoint/tensor-files.ts';
-import { inferPythonPalm, isNormBias, isPythonFile } from './checkpoint/python-names.ts';
+import { type Contents, dtypeOf, type NamedTensor, readNamed } from './checkpoint/tensor-files.ts';
+import { derivedNames, inferPythonPalm, isNormBias, isPythonFile } from './checkpoint/python-names.ts';
 import type { SafetensorsFile } from './checkpoint/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './config/palm.ts';
-import { FileError, printable } from './errors.ts';
+import { ArgumentError, FileError, printable } from './errors.ts';
 import type { Device } from './native.ts';
+import { checkOptions } from './options.ts';
+import { type Parameter, Tensor } from './tensor.ts';
 
 /** How a file is loaded: hyperparameters that it does not hold, or that shall differ, and the device (cpu unless given). */
 export interface LoadOptions {
@@ -23,6 +25,11 @@ export interface FoundPalm {
   config: PalmConfig;
   scopes: readonly (readonly [name: string, rank: number])[];
   names: 'python' | undefined;
+}
+
+/** How a model is saved: under our names, or those of palm-rlhf-pytorch. */
+export interface SaveOptions {
+  names?: 'palm' | 'python';
 }
 
 const KEY = 'palm-rlhf';
@@ -45,6 +52,11 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
   throw badMetadata(file, text);
 }
 
+/** Whose names the tensors have: ours, by default, in a file with our metadata; those of palm-rlhf-pytorch in any other. */
+export function namesOf(metadata: Record<string, unknown> | undefined): 'python' | undefined {
+  return metadata === undefined || metadata.names === 'python' ? 'python' : undefined;
+}
+
 /**
  * The PaLM whose tensors stand behind `prefix`.
  * @throws FileError where there is none, or a contradictory one; ConfigError for bad options.
@@ -57,7 +69,7 @@ export async function findPalm(
   const metadata = readMetadata(file);
   if (metadata !== undefined) {
     const { config, scopes } = describedPalm(file, metadata.palm);
-    return { config: resolvePalmConfig({ ...config, ...options, device }), scopes, names: undefined };
+    return { config: resolvePalmConfig({ ...config, ...options, device }), scopes, names: namesOf(metadata) };
   }
   if (isPythonFile(file, prefix)) {
     const { scopes, ...inferred } = inferPythonPalm(file, prefix);
@@ -102,4 +114,62 @@ function badMetadata(file: SafetensorsFile, received: unknown, cause?: unknown):
     expected: 'the description of a model that save() wrote',
     cause,
   });
+}
+
+/** Contents of which some tensors exist for the file alone. */
+export type OwnedContents = Contents & Disposable;
+
+/** Contents that dispose of the tensors in `own`. */
+export function ownedContents(
+  tensors: readonly NamedTensor[],
+  metadata: ReadonlyMap<string, string>,
+  own: readonly Tensor[],
+): OwnedContents {
+  const free = () => {
+    for (const tensor of own) tensor.dispose();
+  };
+  return { tensors, metadata, [Symbol.dispose]: free };
+}
+
+/** Checks the options of `save` and says whose names are asked for. @throws ArgumentError */
+export function namesFor(options: SaveOptions): 'palm' | 'python' {
+  checkOptions(options, ['names'], 'save');
+  const { names = 'palm' } = options;
+  if (names === 'palm' || names === 'python') return names;
+  throw new ArgumentError({ argument: 'save.names', received: printable(names), expected: '"palm" or "python"' });
+}
+
+/**
+ * What a state_dict of palm-rlhf-pytorch has of a PaLM: its parameters, which have the library's names already, and the
+ * buffers and the second name of the token embedding, without which `load_state_dict` refuses it. `prefix` stands before them.
+ * @throws ArgumentError for a model that the library would compute something else with.
+ */
+export function pythonContents(
+  { depth, dim, dimHead, qkScale }: PalmConfig,
+  parameters: readonly Parameter[],
+  prefix: string,
+): { tensors: NamedTensor[]; own: Tensor[] } {
+  if (qkScale !== dimHead ** -0.5) {
+    const expected = `${dimHead ** -0.5}, dimHead ** -0.5, which palm-rlhf-pytorch always takes`;
+    throw new ArgumentError({ argument: 'qkScale', received: `${qkScale}`, expected });
+  }
+  const tensors: NamedTensor[] = parameters.map((tensor) => ({ name: tensor.name, tensor }));
+  const embedding = parameters.find(({ name }) => name === `${prefix}token_emb.weight`) as Parameter;
+  const own: Tensor[] = [];
+  for (const name of derivedNames(depth)) {
+    const values = derived(name, dim, dimHead);
+    const tensor = values === undefined ? embedding : Tensor.from(values);
+    if (tensor instanceof Tensor) own.push(tensor);
+    tensors.push({ name: prefix + name, tensor });
+  }
+  return { tensors, own };
+}
+
+/** The values of a buffer by its name, rounded where the library rounds; undefined for what is no buffer. */
+function derived(name: string, dim: number, dimHead: number): Float32Array | undefined {
+  const places = Float32Array.from({ length: dimHead / 2 }, (_, i) => 2 * i);
+  if (name.endsWith('norm.beta')) return new Float32Array(dim);
+  if (name.endsWith('inv_freq')) return places.map((place) => 1 / Math.fround(10000 ** Math.fround(place / dimHead)));
+  if (name.endsWith('scale')) return places.map((place) => Math.fround(place + 0.4 * dimHead) / (1.4 * dimHead));
+  return undefined;
 }

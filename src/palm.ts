@@ -8,14 +8,24 @@ import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts
 import { type Ids, Inputs, type Mask } from './inputs.ts';
 import { addon, type GenerateOptions, type NativeParameter, type PalmHandle, type ScopeHandle } from './native.ts';
 import { checkInteger, checkOptions } from './options.ts';
-import { findPalm, type LoadOptions, type PalmDescription, writeMetadata } from './palm-file.ts';
+import {
+  findPalm,
+  type LoadOptions,
+  namesFor,
+  type OwnedContents,
+  ownedContents,
+  type PalmDescription,
+  pythonContents,
+  type SaveOptions,
+  writeMetadata,
+} from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { cancellable, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
 import { seedFor } from './seed.ts';
 import { Parameter, refuseView, Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 
 export type { PalmConfig, PalmConfigInput } from './config/palm.ts';
-export type { LoadOptions } from './palm-file.ts';
+export type { LoadOptions, SaveOptions } from './palm-file.ts';
 
 /** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
 export type PalmOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
@@ -250,9 +260,23 @@ export class PaLM extends Resource<PalmHandle> {
     return copy;
   }
 
-  /** Writes the model and all its scopes to `path` as safetensors. Do not train meanwhile. @throws FileError */
-  async save(path: string): Promise<void> {
-    await saveTensors(path, this.contents());
+  /**
+   * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
+   * Do not train meanwhile.
+   * @throws FileError
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
+    using contents = this.pythonContents();
+    await saveTensors(path, contents);
+  }
+
+  /** The same as `contents`, under the names of palm-rlhf-pytorch and with its buffers. Dispose of it. */
+  pythonContents(): OwnedContents {
+    const names = 'python' as const;
+    const parameters = [undefined, ...this.scopes].flatMap((scope) => this.parameters({ scope, names }));
+    const { tensors, own } = pythonContents(this.config, parameters, '');
+    return ownedContents(tensors, writeMetadata('PaLM', { names, palm: this.description() }), own);
   }
 
   /** Everything that a file of this model holds, by the names in that file; of the scopes only those named. */

@@ -7,7 +7,16 @@ import { Loss } from './losses.ts';
 import { addon, type Device, type RewardInput, type RewardModelHandle, type TensorHandle } from './native.ts';
 import { checkInteger, checkOptions } from './options.ts';
 import { type LoadOptions, PaLM } from './palm.ts';
-import { readMetadata, writeMetadata } from './palm-file.ts';
+import {
+  namesFor,
+  namesOf,
+  type OwnedContents,
+  ownedContents,
+  pythonContents,
+  readMetadata,
+  type SaveOptions,
+  writeMetadata,
+} from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
 import { seedFor } from './seed.ts';
 import { Parameter, Tensor } from './tensor.ts';
@@ -214,9 +223,29 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#training = false;
   }
 
-  /** Writes trunk, adapters and head to `path` as safetensors. Do not train meanwhile. @throws FileError */
-  async save(path: string): Promise<void> {
-    await saveTensors(path, this.contents());
+  /**
+   * Writes trunk, adapters and head to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
+   * Do not train meanwhile.
+   * @throws FileError
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
+    using contents = await this.pythonContents();
+    await saveTensors(path, contents);
+  }
+
+  /** The same as `contents`, under the names of palm-rlhf-pytorch, with its buffers and shapes. Dispose of it. */
+  async pythonContents(): Promise<OwnedContents> {
+    const parameters = this.parameters({ names: 'python' });
+    const trunk = parameters.filter(({ name }) => name.startsWith(TRUNK));
+    const { tensors, own } = pythonContents(this.palm.config, trunk, TRUNK);
+    for (const { name, tensor } of this.#named(true)) {
+      const { shape, dtype } = tensor;
+      const embedding = name.endsWith('_embed');
+      if (embedding) own.push(Tensor.from((await tensor.data()) as Float32Array, { shape: [1, 1, ...shape], dtype }));
+      tensors.push({ name, tensor: embedding ? (own.at(-1) as Tensor) : tensor });
+    }
+    return ownedContents(tensors, this.#metadata('python'), own);
   }
 
   /** Everything that a file of this model holds, by the names in that file. */
@@ -224,10 +253,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     handleOf(this);
     const scopes = this.#scope === undefined ? [] : [this.#scope];
     const trunk = this.palm.contents(scopes).tensors.map(({ name, tensor }) => ({ name: TRUNK + name, tensor }));
-    const palm = this.palm.description(scopes);
-    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout };
-    const metadata = writeMetadata('RewardModel', { palm, ...head });
-    return { tensors: [...trunk, ...this.#named(false)], metadata };
+    return { tensors: [...trunk, ...this.#named(false)], metadata: this.#metadata() };
   }
 
   /** Frees the head, and the trunk if it is a copy; a shared trunk keeps its scope. */
@@ -236,6 +262,12 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     for (const parameter of this.#own) parameter.dispose();
     super.release(handle);
     if (this.#ownsTrunk) this.palm.dispose();
+  }
+
+  #metadata(names?: 'python'): Map<string, string> {
+    const palm = this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout };
+    return writeMetadata('RewardModel', { names, palm, ...head });
   }
 
   #inputs(): Inputs {
@@ -312,8 +344,10 @@ function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
 /** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
 function findReward(file: SafetensorsFile, numBins: number | undefined) {
   const metadata = readMetadata(file);
-  const python = metadata === undefined;
-  const found = (python ? file.entries.get('to_pred.weight')?.shape[0] : metadata.numBins) as number | undefined;
+  const python = namesOf(metadata) === 'python';
+  const found = (metadata === undefined ? file.entries.get('to_pred.weight')?.shape[0] : metadata.numBins) as
+    | number
+    | undefined;
   if (numBins !== undefined && numBins !== found) {
     throw new FileError({
       argument: file.path,
@@ -322,6 +356,6 @@ function findReward(file: SafetensorsFile, numBins: number | undefined) {
       fix: 'Leave numBins out: the file knows.',
     });
   }
-  const { dropout, pooling } = python ? { dropout: 0, pooling: 'all' } : metadata;
+  const { dropout, pooling } = metadata ?? { dropout: 0, pooling: 'all' };
   return { python, numBins: found, dropout: dropout as number, pooling: pooling as 'all' | 'response' };
 }

@@ -35,7 +35,9 @@ export class PickleDict {
   }
 }
 /** An empty set: there is no opcode here that could fill it. */
-export class PickleSet {}
+export class PickleSet {
+  readonly size = 0;
+}
 /** A name that may be called (never is: see `Machine.reduce`) or that stands for an element type. */
 export class PickleGlobal {
   readonly name: string;

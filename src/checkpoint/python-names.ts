@@ -1,6 +1,12 @@
 /** What safetensors files of palm-rlhf-pytorch 0.7.5 are called inside, and what their shapes say about the model. */
 import { FileError, printable } from '../errors.ts';
-import type { SafetensorsEntry, SafetensorsFile } from './safetensors.ts';
+
+/** What is looked at in a file: names and shapes. `entry` throws where there is none of that name. */
+export interface NamedShapes {
+  readonly path: string;
+  readonly entries: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  entry(name: string): { readonly shape: readonly number[] };
+}
 
 /** What shapes tell of a PaLM. The rest (causal, qkScale, ...) is in no file and has to be given. */
 export interface PythonPalm {
@@ -20,7 +26,7 @@ const DERIVED = /(^|\.)(norm\.beta|rotary_emb\.inv_freq|rotary_emb\.scale)$|^(pa
 const SCOPE = /^finetune_modules\.(.+)\.0\.0\.A$/;
 
 /** Whether `file` has the names of the Python library, all of a PaLM's behind `prefix`. */
-export function isPythonFile(file: SafetensorsFile, prefix: string): boolean {
+export function isPythonFile(file: NamedShapes, prefix: string): boolean {
   return file.entries.has(`${prefix}token_emb.weight`);
 }
 
@@ -35,7 +41,7 @@ export function isNormBias(name: string): boolean {
 }
 
 /** Reads the hyperparameters off the shapes. @throws FileError where they contradict each other or one is missing. */
-export function inferPythonPalm(file: SafetensorsFile, prefix: string): PythonPalm {
+export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
   const shape = (name: string) => matrix(file, `${prefix}${name}`);
   const [numTokens, dim] = shape('token_emb.weight');
   const [inputRows] = shape('layers.0.fn.fused_attn_ff_proj.weight');
@@ -54,7 +60,7 @@ export function inferPythonPalm(file: SafetensorsFile, prefix: string): PythonPa
   const names = [...file.entries.keys()].filter((name) => name.startsWith(prefix)).map((n) => n.slice(prefix.length));
   return {
     ...inferred,
-    depth: 1 + Math.max(...names.map((name) => Number(/^layers\.(\d+)\./.exec(name)?.[1] ?? 0))),
+    depth: depthOf(file, names),
     qkRmsnorm: names.includes('layers.0.fn.q_scale'),
     scopes: new Map(
       names.flatMap((name) => {
@@ -65,8 +71,63 @@ export function inferPythonPalm(file: SafetensorsFile, prefix: string): PythonPa
   };
 }
 
-function matrix(file: SafetensorsFile, name: string): [number, number] {
-  const { shape }: SafetensorsEntry = file.entry(name);
+/**
+ * The parameters of such a model and their shapes, by their names in a state_dict. Buffers are not among them, see
+ * `derivedNames`.
+ */
+export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
+  const { numTokens, dim, depth, heads, dimHead, ffMult, qkRmsnorm, scopes } = palm;
+  const attention = heads * dimHead;
+  const ff = dim * ffMult;
+  const ends = [
+    [dim, attention],
+    [dim, dimHead],
+    [dim, dimHead],
+    [attention, dim],
+  ] as [number, number][];
+  const shapes = new Map([
+    ['token_emb.weight', [numTokens, dim]],
+    ['norm.gamma', [dim]],
+  ]);
+  for (let layer = 0; layer < depth; layer++) {
+    const block = `layers.${layer}.fn`;
+    shapes.set(`${block}.norm.gamma`, [dim]);
+    shapes.set(`${block}.fused_attn_ff_proj.weight`, [attention + 2 * dimHead + 2 * ff, dim]);
+    shapes.set(`${block}.attn_out.weight`, [dim, attention]);
+    shapes.set(`${block}.ff_out.2.weight`, [dim, ff]);
+    if (qkRmsnorm) shapes.set(`${block}.q_scale`, [dimHead]).set(`${block}.k_scale`, [dimHead]);
+    for (const [scope, rank] of scopes) {
+      for (const [place, [from, to]] of ends.entries()) {
+        const adapter = `finetune_modules.${scope}.${layer}.${place}`;
+        shapes.set(`${adapter}.A`, [from, rank]).set(`${adapter}.B`, [rank, to]);
+      }
+    }
+  }
+  return shapes;
+}
+
+/** What a state_dict has besides: the second name of the token embedding, and buffers that follow from the sizes. */
+export function derivedNames(depth: number): string[] {
+  const blocks = Array.from({ length: depth }, (_, layer) => `layers.${layer}.fn`);
+  const buffers = blocks.flatMap((b) => [`${b}.norm.beta`, `${b}.rotary_emb.inv_freq`, `${b}.rotary_emb.scale`]);
+  return ['to_logits.weight', 'norm.beta', ...buffers];
+}
+
+// Counted, never taken from a number in a name: `layers.999999999.` shall cost nothing.
+function depthOf(file: NamedShapes, names: readonly string[]): number {
+  const found = new Set(names.map((name) => /^layers\.(\d+)\./.exec(name)?.[1]));
+  found.delete(undefined);
+  const gap = Array.from({ length: found.size }, (_, layer) => `${layer}`).find((layer) => !found.has(layer));
+  if (gap === undefined) return found.size;
+  throw new FileError({
+    argument: file.path,
+    received: `${found.size} layers without layer ${gap}`,
+    expected: `layers 0 to ${found.size - 1}`,
+  });
+}
+
+function matrix(file: NamedShapes, name: string): [number, number] {
+  const { shape } = file.entry(name);
   if (shape.length === 2) return [shape[0] as number, shape[1] as number];
   throw new FileError({
     argument: `${file.path}, tensor ${printable(name)}`,

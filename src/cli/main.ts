@@ -8,7 +8,9 @@ import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
+import { exportCommand } from './export.ts';
 import { generateCommand } from './generate.ts';
+import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
 import { ppoCommand } from './ppo.ts';
@@ -21,7 +23,14 @@ function program(): Command {
     .description('Train PaLM-style language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
   const train = [demoCommand(), pretrainCommand(), rewardCommand(), ppoCommand()];
-  const look = [generateCommand(), inspectCommand(), doctorCommand(), libtorchCommand()];
+  const look = [
+    generateCommand(),
+    inspectCommand(),
+    importCommand(),
+    exportCommand(),
+    doctorCommand(),
+    libtorchCommand(),
+  ];
   for (const command of [...train, ...look]) palm.addCommand(command);
   return throwing(palm);
 }

@@ -1,0 +1,47 @@
+/** `palm export`: one safetensors file of a model, under our names or those of palm-rlhf-pytorch. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { isPythonFile } from '../checkpoint/python-names.ts';
+import { openSafetensors } from '../checkpoint/safetensors.ts';
+import { saveTensors } from '../checkpoint/tensor-files.ts';
+import { PaLM } from '../palm.ts';
+import { RewardModel } from '../reward-model.ts';
+import { findModel, type ModelFile } from './model-file.ts';
+import { configuredCommand } from './options.ts';
+
+const schema = z.strictObject({
+  model: z.string().min(1).describe('the folder of a run, or a model file'),
+  out: z.string().min(1).describe('the safetensors file to write'),
+  names: z
+    .enum(['palm', 'python'])
+    .default('palm')
+    .describe('whose names the tensors get: ours, or those of a state_dict of palm-rlhf-pytorch'),
+});
+
+/** The `export` command. */
+export function exportCommand(): Command {
+  return configuredCommand('export', schema, exportModel, 'model').description(
+    'write a model as one safetensors file, for here or for palm-rlhf-pytorch',
+  );
+}
+
+async function exportModel({ model: path, out, names }: z.output<typeof schema>): Promise<void> {
+  const file = await findModel(path);
+  const { isReward, notes } = await look(file);
+  using model = await (isReward ? RewardModel : PaLM).load(file.path);
+  if (names === 'palm') {
+    const { tensors, metadata } = model.contents();
+    await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata]) });
+  } else {
+    using contents = await model.pythonContents();
+    await saveTensors(out, { tensors: contents.tensors, metadata: new Map([...notes, ...contents.metadata]) });
+  }
+  console.log(`wrote ${out}`);
+}
+
+/** What the model in a file is, and what stands beside it: how text became its tokens. */
+async function look({ path, kind }: ModelFile): Promise<{ isReward: boolean; notes: ReadonlyMap<string, string> }> {
+  await using file = await openSafetensors(path);
+  const isReward = kind === undefined ? isPythonFile(file, 'palm.') : kind === 'RewardModel';
+  return { isReward, notes: file.metadata };
+}

@@ -1,0 +1,99 @@
+/** `palm import`: a checkpoint of palm-rlhf-pytorch (.pt) as a model file. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { checkDerived, convertStateDict, meanGamma, storedDtype } from '../checkpoint/convert.ts';
+import { findLayout, type PythonLayout } from '../checkpoint/python-layouts.ts';
+import { StateDict } from '../checkpoint/state-dict.ts';
+import { openTorchFile } from '../checkpoint/torch-file.ts';
+import { type PalmConfig, palmConfig, resolvePalmConfig } from '../config/palm.ts';
+import { FileError, printable } from '../errors.ts';
+import { writeMetadata } from '../palm-file.ts';
+import { configuredCommand } from './options.ts';
+import { type Row, table } from './table.ts';
+
+const { causal, qkScale } = palmConfig.shape;
+const schema = z.strictObject({
+  file: z.string().min(1).describe('a .pt file of torch.save with a state_dict'),
+  out: z.string().min(1).describe('the safetensors file to write'),
+  layout: z
+    .string()
+    .regex(/^\d{1,4}\.\d{1,4}\.\d{1,4}$/)
+    .optional()
+    .meta({
+      description: 'version of palm-rlhf-pytorch that wrote the file; needed where its names cannot tell',
+      expected: 'a version of three numbers, such as 0.2.4',
+    }),
+  model: z
+    .strictObject({
+      causal,
+      qkScale,
+      rotaryXposScaleBase: z.number().gt(0).optional().describe('positions over which xpos decays, if not 512'),
+      ignoreIndex: z.int().default(0).describe('target token that the loss leaves out'),
+    })
+    .prefault({}),
+});
+
+/** A base of xpos at which nothing decays: rotary positions as they were before. */
+const NO_DECAY = 1e30;
+const DTYPES = { F32: 'float32', F64: 'float64', BF16: 'bfloat16' } as const;
+
+/** The `import` command. */
+export function importCommand(): Command {
+  return configuredCommand('import', schema, importFile, 'file').description(
+    'turn a checkpoint of palm-rlhf-pytorch (.pt) into a model file',
+  );
+}
+
+async function importFile({ file: path, out, layout: asked, model }: z.output<typeof schema>): Promise<void> {
+  await using file = await openTorchFile(path);
+  const state = new StateDict(file);
+  await checkDerived(file, state);
+  const gamma = await meanGamma(file, state);
+  const layout = findLayout(state.signs(), asked, gamma);
+  checkLogits(state, layout);
+  const config = configOf(state, layout, model);
+  await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadataOf(state, config));
+  console.log(table(summary(state, layout, gamma, out)));
+}
+
+function checkLogits({ kind, path }: StateDict, { normedLogits }: PythonLayout): void {
+  if (kind === 'RewardModel' || normedLogits) return;
+  throw new FileError({
+    argument: path,
+    received: `a ${kind} from before 0.2.1, whose logits were read without the final norm`,
+    expected: 'a reward model, or a file of 0.2.1 or later',
+    fix: 'If a later version wrote it, name that with --layout.',
+  });
+}
+
+function configOf(state: StateDict, layout: PythonLayout, given: z.output<typeof schema>['model']): PalmConfig {
+  const { scopes: _, ...sizes } = state.palm;
+  const embedding = state.entry(`${state.prefix}token_emb.weight`);
+  return resolvePalmConfig({
+    ...sizes,
+    dtype: DTYPES[storedDtype(embedding)],
+    ...given,
+    rotaryXposScaleBase: given.rotaryXposScaleBase ?? (layout.xpos ? undefined : NO_DECAY),
+    qkScale: given.qkScale ?? (sizes.qkRmsnorm ? layout.qkScale : undefined),
+  });
+}
+
+function metadataOf({ kind, palm, numBins }: StateDict, config: PalmConfig): Map<string, string> {
+  const described = { names: 'python', palm: { config, scopes: Object.fromEntries(palm.scopes) } };
+  if (kind !== 'RewardModel') return writeMetadata('PaLM', described);
+  return writeMetadata('RewardModel', { ...described, numBins, pooling: 'all', dropout: 0 });
+}
+
+function summary(state: StateDict, layout: PythonLayout, gamma: number, out: string): Row[] {
+  const parameters = [...state.parameters().values()];
+  const size = parameters.reduce((sum, shape) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const left = [...new Set(state.leftOut.map((name) => name.split('.')[0] as string))].map(printable);
+  return [
+    ['model', state.kind],
+    ['layout', `${layout.version}, norm weights ${gamma.toFixed(2)} on average`],
+    ['parameters', size.toLocaleString('en-US')],
+    ['scopes', [...state.palm.scopes].map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
+    ['left out', left.length === 0 ? undefined : left.join(', ')],
+    ['written', out],
+  ];
+}
