@@ -1,11 +1,12 @@
 /** Files of tensors in the safetensors format: their names, shapes and bytes, read and written at places, never as a whole. */
-import { type FileHandle, open, stat } from 'node:fs/promises';
-import { ArgumentError, FileError, nearest, printable } from '../errors.ts';
+import { type FileHandle, open } from 'node:fs/promises';
+import { ArgumentError, nearest, printable, SafetensorsError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { isWellFormed } from '../json.ts';
+import { READ_FLAGS } from '../whole-file.ts';
 import {
   badFile,
   DTYPE_BITS,
-  isWellFormed,
   MAX_HEADER_BYTES,
   METADATA_KEY,
   parseHeader,
@@ -16,6 +17,8 @@ import {
 } from './safetensors-header.ts';
 
 export type { SafetensorsDtype, SafetensorsEntry } from './safetensors-header.ts';
+
+const EXPECTED = 'a readable safetensors file';
 
 /** An open safetensors file whose header has been checked by every rule of the format. Close it, or use `await using`. */
 export class SafetensorsFile implements AsyncDisposable {
@@ -32,21 +35,24 @@ export class SafetensorsFile implements AsyncDisposable {
     this.metadata = metadata;
   }
 
-  /** Where the tensor `name` lies. @throws FileError when the file has none of that name. */
+  /** Where the tensor `name` lies. @throws SafetensorsError when the file has none of that name. */
   entry(name: string): SafetensorsEntry {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
-    const near = nearest(name, this.entries.keys());
+    // Of the names in a hostile file only those are compared that could be meant.
+    const names = this.entries.size > 10_000 ? [] : [...this.entries.keys()].filter(({ length }) => length < 256);
+    const near = nearest(name, names);
     const fix = near === undefined ? {} : { fix: `Did you mean ${printable(near)}?` };
-    throw new FileError({
+    throw new SafetensorsError({
       argument: this.path,
       received: 'no such tensor',
       expected: `${printable(name)} in it`,
       ...fix,
+      reason: 'no-such-tensor',
     });
   }
 
-  /** Fills `target` with the bytes of the file from `position` on. @throws FileError when the file ends before. */
+  /** Fills `target` with the bytes of the file from `position` on. @throws SafetensorsError when the file ends before. */
   async read(position: number, target: Uint8Array): Promise<void> {
     await readFully(this.file, this.path, position, target);
   }
@@ -62,33 +68,32 @@ export class SafetensorsFile implements AsyncDisposable {
 
 /**
  * Opens `path` and checks its header: nothing is allocated for a length that the file does not have.
- * @throws FileError for a missing or unreadable file, and for any that breaks a rule of the format.
+ * @throws FileError for a missing or unreadable file, SafetensorsError for any that breaks a rule of the format.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   let file: FileHandle | undefined;
   try {
-    // Before opening: to open a named pipe would wait for its writer.
-    if (!(await stat(path)).isFile()) throw badFile(path, 'something that is not a regular file', 'a safetensors file');
-    file = await open(path, 'r');
+    file = await open(path, READ_FLAGS);
     return new SafetensorsFile(path, file, await readHeader(file, path));
   } catch (error) {
     await file?.close();
-    throw asFileError(error, path, 'a readable safetensors file');
+    throw asFileError(error, path, EXPECTED);
   }
 }
 
 async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHeader> {
-  const { size } = await file.stat();
-  if (size < 8) throw badFile(path, `${size} bytes`, 'at least the 8 of a header length');
+  const stats = await file.stat();
+  if (!stats.isFile()) throw badFile('not-a-file', path, 'something that is not a regular file', EXPECTED);
+  const { size } = stats;
+  if (size < 8) throw badFile('too-short', path, `${size} bytes`, 'at least the 8 of a header length');
   const prefix = Buffer.alloc(8);
   await readFully(file, path, 0, prefix);
   const length = prefix.readBigUInt64LE();
-  if (length > BigInt(MAX_HEADER_BYTES)) {
-    throw badFile(path, `a header length of ${length}`, `at most ${MAX_HEADER_BYTES}`);
-  }
-  if (length > BigInt(size - 8))
-    throw badFile(path, `a header length of ${length}`, `at most the ${size - 8} that follow`);
-  const bytes = Buffer.alloc(Number(length));
+  const received = `a header length of ${length}`;
+  if (length > BigInt(MAX_HEADER_BYTES))
+    throw badFile('header-too-large', path, received, `at most ${MAX_HEADER_BYTES}`);
+  if (length > BigInt(size - 8)) throw badFile('header-cut-off', path, received, `at most the ${size - 8} that follow`);
+  const bytes = Buffer.allocUnsafe(Number(length));
   await readFully(file, path, 8, bytes);
   return parseHeader(bytes, size - 8 - bytes.length, path);
 }
@@ -102,10 +107,11 @@ async function readFully(file: FileHandle, path: string, position: number, targe
       done += bytesRead;
     }
   } catch (error) {
-    throw asFileError(error, path, 'a readable safetensors file');
+    throw asFileError(error, path, EXPECTED);
   }
   if (done < target.length) {
-    throw badFile(path, `its end at byte ${position + done}`, `${target.length} bytes from byte ${position} on`);
+    const expected = `${target.length} bytes from byte ${position} on`;
+    throw badFile('truncated', path, `its end at byte ${position + done}`, expected, { position: position + done });
   }
 }
 
@@ -160,7 +166,7 @@ function layOut(sorted: readonly SafetensorsTensor[]): Map<string, SafetensorsEn
     const bytes = shape.every((size) => Number.isSafeInteger(size) && size >= 0)
       ? tensorBytes(dtype, shape)
       : undefined;
-    const end = begin + (bytes ?? Number.NaN);
+    const end = typeof bytes === 'number' ? begin + bytes : Number.NaN;
     if (!Number.isSafeInteger(end)) {
       throw new ArgumentError({ argument, received: `shape ${printable(shape)} of ${dtype}`, expected: 'whole bytes' });
     }
