@@ -9,6 +9,8 @@ import { ArgumentError, CheckpointError, NumericsError, printable, RewardError }
 import { asFileError } from '../file-error.ts';
 import { addon } from '../native.ts';
 import { checkInteger, checkOptions } from '../options.ts';
+import { Tensor } from '../tensor.ts';
+import { packageVersion } from '../version.ts';
 import { removeLeftovers } from './aside.ts';
 import { checkpointsIn, removeOld, type States, verifyCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { lock } from './lock.ts';
@@ -121,7 +123,8 @@ export class Checkpoints implements AsyncDisposable {
       await loadTensors(join(found, `${name}.safetensors`), part.contents().tensors);
     }
     for (const [name, part] of this.#stateful) part.restore(states[name] as never);
-    for (const difference of differences(manifest.environment, environment())) this.#warn(`${found}: ${difference}`);
+    for (const difference of differences(manifest.environment, environment(this.#saved.values())))
+      this.#warn(`${found}: ${difference}`);
     await this.#setLaterAside(manifest.step);
     [this.#run, this.#step, this.#states] = [manifest.run, manifest.step, states];
     [this.#checkpoint, this.#returns] = [manifest.step, 0];
@@ -187,7 +190,7 @@ export class Checkpoints implements AsyncDisposable {
     this.#requested = false;
     await this.#writing;
     if (this.#failures.length >= MAX_FAILURES) throw this.#failures.at(-1);
-    const manifest = { run: this.#run, step: this.#step, environment: environment() };
+    const manifest = { run: this.#run, step: this.#step, environment: environment(this.#saved.values()) };
     const staged = { manifest, files: await this.#staging.copy(), states: this.#states };
     [this.#checkpoint, this.#returns] = [this.#step, 0];
     this.#writing = this.#write(staged);
@@ -315,14 +318,18 @@ function isStateful(part: unknown): part is Stateful {
   return typeof state === 'function' && typeof restore === 'function';
 }
 
-function environment(): Environment {
+/** What the numbers depend on besides the configuration. */
+function environment(parts: Iterable<Saveable>): Environment {
   const { libtorch, threads, cpuCapability } = addon().info();
-  return { node: process.version, platform: `${process.platform}-${process.arch}`, libtorch, threads, cpuCapability };
+  const all = [...parts].flatMap((part) => part.contents().tensors.map(({ tensor }) => tensor));
+  const devices = new Set(all.filter((tensor) => tensor instanceof Tensor).map(({ device }) => device));
+  const platform = `${process.platform}-${process.arch}`;
+  return { version: packageVersion(), libtorch, platform, device: [...devices].join(), threads, cpuCapability };
 }
 
 /** In words what `now` has other than `then`. */
 function differences(then: Environment, now: Environment): string[] {
-  const names = Object.keys(now).filter((name) => name !== 'node' && now[name] !== then[name]);
+  const names = Object.keys(now).filter((name) => now[name] !== then[name]);
   return names.map((name) => {
     return `saved with ${name} ${printable(then[name])}, resumed with ${printable(now[name])}: the last digits may differ`;
   });

@@ -2,7 +2,7 @@
 import { addon } from '../native.ts';
 import { handleOf, run } from '../resource.ts';
 import { Parameter, type Tensor } from '../tensor.ts';
-import type { SafetensorsEntry, SafetensorsPlan } from './safetensors.ts';
+import type { SafetensorsEntry } from './safetensors.ts';
 import { type NamedTensor, planContents, type Saveable } from './tensor-files.ts';
 
 /** A file in memory, piece after piece. */
@@ -12,12 +12,12 @@ export interface StagedFile {
 }
 
 /** An array of bytes is at most this long: Node.js 20 has none above 4 GiB. */
-const PIECE_BYTES = 2 ** 30;
+const BLOCK_BYTES = 2 ** 30;
 
 /** The memory for the copies of `parts`, taken once and used again at every `copy`. */
 export class Staging {
   readonly #parts: ReadonlyMap<string, Saveable>;
-  readonly #files = new Map<string, FileMemory>();
+  readonly #blocks = new Map<string, Uint8Array[]>();
 
   constructor(parts: ReadonlyMap<string, Saveable>) {
     this.#parts = parts;
@@ -27,62 +27,46 @@ export class Staging {
   async copy(): Promise<StagedFile[]> {
     const files: StagedFile[] = [];
     for (const [name, part] of this.#parts) {
-      const contents = part.contents();
-      const plan = planContents(contents);
-      const memory = this.#memory(name, plan);
-      await Promise.all(contents.tensors.map((tensor) => memory.copy(tensor)));
-      files.push({ name: `${name}.safetensors`, pieces: [plan.header, ...memory.pieces] });
+      const { tensors, metadata } = part.contents();
+      const { header, entries, byteLength } = planContents({ tensors, metadata });
+      const blocks = this.#memory(name, byteLength - header.length);
+      // All are asked for at once: they wait for one another in native code, not here.
+      await Promise.all(
+        tensors.map((tensor) => {
+          const { begin, end } = entries.get(tensor.name) as SafetensorsEntry;
+          return copy(tensor, stretches(blocks, begin - header.length, end - header.length));
+        }),
+      );
+      files.push({ name: `${name}.safetensors`, pieces: [header, ...blocks] });
     }
     return files;
   }
 
-  #memory(name: string, plan: SafetensorsPlan): FileMemory {
-    const known = this.#files.get(name);
-    if (known?.fits(plan)) return known;
-    const memory = new FileMemory(plan);
-    this.#files.set(name, memory);
-    return memory;
+  #memory(name: string, bytes: number): Uint8Array[] {
+    const known = this.#blocks.get(name) ?? [];
+    if (known.reduce((sum, { length }) => sum + length, 0) === bytes) return known;
+    const count = Math.ceil(bytes / BLOCK_BYTES);
+    const blocks = Array.from({ length: count }, (_, i) => {
+      return new Uint8Array(Math.min(BLOCK_BYTES, bytes - i * BLOCK_BYTES));
+    });
+    this.#blocks.set(name, blocks);
+    return blocks;
   }
 }
 
-class FileMemory {
-  readonly #pieces: ReadonlyMap<string, Uint8Array[]>;
-
-  constructor({ entries }: SafetensorsPlan) {
-    this.#pieces = new Map([...entries].map(([name, entry]) => [name, piecesOf(entry)]));
-  }
-
-  /** In the order of the file. */
-  get pieces(): Uint8Array[] {
-    return [...this.#pieces.values()].flat();
-  }
-
-  fits({ entries }: SafetensorsPlan): boolean {
-    const bytes = (pieces: readonly Uint8Array[] = []) => pieces.reduce((sum, { length }) => sum + length, 0);
-    const names = [...this.#pieces.keys()];
-    return (
-      names.join('\n') === [...entries.keys()].join('\n') &&
-      names.every((name) => bytes(this.#pieces.get(name)) === byteLength(entries.get(name) as SafetensorsEntry))
-    );
-  }
-
-  async copy({ name, tensor }: NamedTensor): Promise<void> {
-    using value = tensor instanceof Parameter ? await tensor.value() : undefined;
-    const source = value ?? (tensor as Tensor);
-    let begin = 0;
-    for (const piece of this.#pieces.get(name) ?? []) {
-      await run([source], () => addon().tensorReadBytes(handleOf(source), begin, piece));
-      begin += piece.length;
-    }
-  }
+/** The bytes [begin, end) of blocks that lie one after the other. */
+function stretches(blocks: readonly Uint8Array[], begin: number, end: number): Uint8Array[] {
+  return blocks
+    .map((block, i) => block.subarray(Math.max(0, begin - i * BLOCK_BYTES), Math.max(0, end - i * BLOCK_BYTES)))
+    .filter(({ length }) => length > 0);
 }
 
-function piecesOf(entry: SafetensorsEntry): Uint8Array[] {
-  const bytes = byteLength(entry);
-  const count = Math.ceil(bytes / PIECE_BYTES);
-  return Array.from({ length: count }, (_, i) => new Uint8Array(Math.min(PIECE_BYTES, bytes - i * PIECE_BYTES)));
-}
-
-function byteLength({ begin, end }: SafetensorsEntry): number {
-  return end - begin;
+async function copy({ tensor }: NamedTensor, targets: readonly Uint8Array[]): Promise<void> {
+  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
+  const source = value ?? (tensor as Tensor);
+  let begin = 0;
+  for (const target of targets) {
+    await run([source], () => addon().tensorReadBytes(handleOf(source), begin, target));
+    begin += target.length;
+  }
 }

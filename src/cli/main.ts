@@ -3,7 +3,6 @@
  * The `palm` command. It ends with 0 when all went well and with a code of EXIT_CODES otherwise.
  * libtorch is loaded when a command first computes, so that help is instant and works without it.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
 import { demoCommand } from './demo.ts';
@@ -16,6 +15,7 @@ import { libtorchCommand } from './libtorch.ts';
 import { ppoCommand } from './ppo.ts';
 import { pretrainCommand } from './pretrain.ts';
 import { rewardCommand } from './reward.ts';
+import { packageVersion } from '../version.ts';
 import { Stopped } from './signals.ts';
 
 function program(): Command {
@@ -33,11 +33,6 @@ function program(): Command {
   ];
   for (const command of [...train, ...look]) palm.addCommand(command);
   return throwing(palm);
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** Makes a command and all below it throw where commander would end the process. */
