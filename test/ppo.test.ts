@@ -15,6 +15,7 @@ import {
   type PpoStep,
   ppo,
   type Reward,
+  RewardError,
   RewardModel,
   RLHFTrainer,
 } from '../src/index.ts';
@@ -201,15 +202,17 @@ describe('a reward', () => {
     ['nothing', () => undefined],
   ])('of %s is refused, and the run can go on', async (_, bad) => {
     using run = setUp({ steps: 1 }, bad as unknown as Reward);
-    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow(ArgumentError);
+    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow(RewardError);
     expect(await stepsOf(ppo({ ...run.parts, reward: fives }, run.config))).toHaveLength(1);
   });
 
-  it('that throws rejects the step with its own error', async () => {
+  it('that throws rejects the step with a RewardError, its own beneath', async () => {
+    const cause = new RangeError('no opinion');
     using run = setUp({ steps: 1 }, () => {
-      throw new RangeError('no opinion');
+      throw cause;
     });
-    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow('no opinion');
+    const message = expect.stringContaining('RangeError "no opinion"');
+    await expect(stepsOf(ppo(run.parts, run.config))).rejects.toMatchObject({ code: 'ERR_REWARD', message, cause });
   });
 
   it('may be a reward model over the same trunk, whose scores stay as they are', async () => {

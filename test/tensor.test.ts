@@ -198,7 +198,11 @@ describe('a parameter', () => {
     using optimizer = new AdamW([parameter], { lr: 0.1 });
     using grad = Tensor.from([1, Number.NaN], { device });
     await parameter.setGrad(grad);
-    expect(await optimizer.step({ maxGradNorm: 1 })).toEqual({ gradNorm: Number.NaN, skipped: true });
+    expect(await optimizer.step({ maxGradNorm: 1 })).toEqual({
+      gradNorm: Number.NaN,
+      skipped: true,
+      nonFinite: 'gradient of parameter',
+    });
     expect(await parameter.data()).toEqual(Float32Array.of(1, 2));
   });
 });
