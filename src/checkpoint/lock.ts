@@ -1,11 +1,11 @@
 /** One writer to a folder at a time: a file that names the process that holds it. */
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { LockedError, printable } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { asideName } from './aside.ts';
 
 /** Who holds a lock. `started` tells processes apart that had the same id one after the other. */
 interface Holder {
@@ -21,11 +21,12 @@ interface Holder {
 export async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, 'lock');
   const own = JSON.stringify({ pid: process.pid, started: startOf(process.pid), host: hostname() } satisfies Holder);
-  const aside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
+  const aside = asideName(path);
   try {
-    await writeFile(aside, own);
     // A link is there with its text or not at all, and never replaces another.
-    while (!(await linked(aside, path))) await takeFromEnded(path, `${aside}-ended`);
+    for (await writeFile(aside, own); !(await linked(aside, path)); await writeFile(aside, own)) {
+      await takeFromEnded(path);
+    }
   } catch (error) {
     throw asFileError(error, path, 'a file to write to');
   } finally {
@@ -36,22 +37,24 @@ export async function lock(directory: string): Promise<() => Promise<void>> {
   };
 }
 
+// Of two that do this at once, the holder may take the other's file for a leftover and remove it.
 async function linked(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if (['EEXIST', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw error;
   }
 }
 
 /** Removes the lock at `path` if its holder has ended. */
-async function takeFromEnded(path: string, aside: string): Promise<void> {
+async function takeFromEnded(path: string): Promise<void> {
   const text = await textOf(path);
   if (text === undefined) return;
   const holder = parseHolder(text);
   if (holder !== undefined && isAlive(holder)) throw held(path, holder);
+  const aside = asideName(path);
   // Moved before it is removed: another process may have done all this in between, and then this is its own lock.
   await rename(path, aside).catch(ignoreMissing);
   const moved = await textOf(aside);
