@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -255,7 +256,14 @@ describe('a configuration file', () => {
     ['text', 'text'],
     ['a number', '5'],
     ['two documents', 'a: 1\n---\nb: 2'],
-    ['deeper than the stack', `a: ${'['.repeat(100_000)}`],
+    ['deeper than the stack', `a: ${'['.repeat(10_000)}`],
+    ['a set', '%YAML 1.1\n--- !!set {a, b}'],
+    ['bytes', '%YAML 1.1\n--- !!binary AAAA'],
+    [
+      'an alias bomb',
+      `a: &a [x, x]\n${[...'bcdefghij'].map((c, i) => `${c}: &${c} [${`*${'abcdefghi'[i]},`.repeat(9)}]`).join('\n')}`,
+    ],
+    ['ten thousand aliases', `a: &a x\nb: [${'*a,'.repeat(5000)}]`],
     ['an alias of nothing', 'a: *b'],
     ['binary', '\u0000'],
   ])('is refused when it is %s', (_name, text) => {
@@ -274,8 +282,34 @@ describe('a configuration file', () => {
     expect(errorOf(() => parseConfig(ppoConfig, read('<<: { steps: 1 }'), 'ppo')).argument).toBe('ppo."<<"');
   });
 
-  it('must be there', () => {
-    expect(() => readConfigFile(join(folder, 'none.yaml'))).toThrow(FileError);
-    expect(() => readConfigFile(folder)).toThrow(FileError);
+  it('names the line of what is wrong', () => {
+    expect(errorOf(() => read('a: 1\nb: [\n')).argument).toMatch(/config\.yaml:3$/);
+    expect(errorOf(() => read('a: 1\r\nb: 2\r\na: 3\r\n'))).toMatchObject({
+      argument: expect.stringMatching(/config\.yaml:3$/),
+      received: expect.stringContaining('unique'),
+    });
+  });
+
+  it('pollutes nothing', () => {
+    const value = read('__proto__: { polluted: 1 }\nconstructor: { prototype: { polluted: 1 } }\n');
+    expect(mergeFlags(value, { 'model.dim': 3, seed: 1 })).toMatchObject({ seed: 1 });
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+    expect(Object.hasOwn(value, '__proto__')).toBe(true);
+  });
+
+  it.each([
+    ['is too large', 'a: 1\n'.repeat(4000), /got 20000 bytes, expected at most 16384/],
+    ['is not UTF-8', Buffer.from('a: \xff', 'latin1'), /not UTF-8, from byte 3 on/],
+  ])('that %s is a FileError', (_, content, message) => {
+    expect(() => read(content)).toThrow(FileError);
+    expect(() => read(content)).toThrow(message);
+  });
+
+  it('must be there, and a file', () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    for (const path of [join(folder, 'none.yaml'), folder, pipe, '/dev/zero']) {
+      expect(() => readConfigFile(path)).toThrow(FileError);
+    }
   });
 });

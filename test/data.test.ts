@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -56,16 +57,60 @@ describe('JSONL', () => {
     ['null', 'null', /data:1: got null/],
     ['two objects', '{}{}', /data:1: got/],
     ['other bytes', Buffer.from([0x7b, 0x7d, 0x0a, 0xff]), /data:2: got bytes that are not UTF-8/],
-    ['a NUL', '{"a":"\0"}', /data:1: got/],
+    ['a NUL', '{"a":"\0"}', /data:1: got "\\u0000.*" at character 6, expected a JSON object/],
+    ['a key twice', '{"a":1,"b":{"a":1},"a":2}', /data:1: got a key for the second time at character 19/],
+    ['a key twice, once escaped', '{"a":1,"\\u0061":2}', /data:1: got a key for the second time/],
+    ['nesting', `{}\n{"a":${'['.repeat(100_000)}`, /data:2: got nesting deeper than 1000 at character 1004/],
+    ['UTF-16', Buffer.from('{"a":1}', 'utf16le'), /data:1: got /],
+    [
+      'half a character',
+      Buffer.concat([Buffer.from('{}\n{"a":"'), Buffer.from([0xe2, 0x82])]),
+      /data:2: .*from byte 6/,
+    ],
   ])('with %s is an error that names file and line', async (_, content, message) => {
     const error = await lines(content).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(DataError);
     expect((error as DataError).message).toMatch(message);
   });
 
-  it('that is missing is an error', async () => {
+  it('that is missing or no file is an error', async () => {
     await expect(readJsonl(join(folder, 'none')).next()).rejects.toThrow(FileError);
     await expect(readJsonl(folder).next()).rejects.toThrow(/got a folder/);
+    await expect(readJsonl('/dev/zero').next()).rejects.toThrow(/not a regular file/);
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    await expect(readJsonl(pipe).next()).rejects.toThrow(/not a regular file.*Write it to a file first/);
+  });
+
+  it('that is one line of 100 MB is an error that names the line', async () => {
+    const path = file('{}\n');
+    truncateSync(path, 1e8);
+    const reading = readJsonl(path);
+    expect((await reading.next()).value).toEqual({ line: 1, value: {} });
+    await expect(reading.next()).rejects.toThrow(/data:2: got a line of more than 16777216 bytes/);
+  });
+
+  it('that grows while it is read ends where it ended, and one that shrinks is an error', async () => {
+    const path = file('{"a":1}\n'.repeat(50_000)); // more than is read at once
+    let count = 0;
+    for await (const { line } of readJsonl(path)) {
+      if (line === 1) appendFileSync(path, '{"a":2}\n'.repeat(100));
+      count++;
+    }
+    expect(count).toBe(50_000);
+    const shrinking = readJsonl(path);
+    await shrinking.next();
+    truncateSync(path, 16);
+    const rest = async () => {
+      for await (const _ of shrinking);
+    };
+    await expect(rest()).rejects.toThrow(/data: got its end at byte \d+, expected the 400800 bytes/);
+  });
+
+  it('gives keys no meaning', async () => {
+    const [[, value] = []] = await lines('{"__proto__":{"polluted":1},"constructor":1,"toString":2}');
+    expect(Object.keys(value as object)).toEqual(['__proto__', 'constructor', 'toString']);
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 });
 
@@ -83,10 +128,18 @@ describe('text', () => {
 
   it.each([
     ['nothing', '', /got no text/],
-    ['other bytes', Buffer.from([0x61, 0xff]), /not UTF-8.*iconv/],
+    ['other bytes', Buffer.from([0x61, 0xff]), /not UTF-8, from byte 1 on.*iconv/],
+    ['UTF-16', Buffer.from('abc', 'utf16le'), /a NUL at character 1.*UTF-16/],
   ])('of %s is an error', async (_, content, message) => {
     await expect(loadText(file(content), bytes)).rejects.toThrow(FileError);
     await expect(loadText(file(content), bytes)).rejects.toThrow(message);
+  });
+
+  it('that is too large, or no file, is an error', async () => {
+    const path = file('a');
+    truncateSync(path, 2 ** 40);
+    await expect(loadText(path, bytes)).rejects.toThrow(/1099511627776 bytes, expected at most/);
+    await expect(loadText('/dev/zero', bytes)).rejects.toThrow(/not a regular file/);
   });
 
   it('is held out at its end', () => {
@@ -218,6 +271,52 @@ describe('preferences', () => {
     );
   });
 
+  it('that say the same are one, and those that contradict each other none', async () => {
+    const path = jsonl([
+      { prompt: 'Q', chosen: 'a', rejected: 'b' },
+      { prompt: 'Q', chosen: 'a', rejected: 'b', by: 'another' },
+      { prompt: 'Q', chosen: 'b', rejected: 'c' },
+      { prompt: 'R', chosen: 'a', rejected: 'b' },
+      { prompt: 'Q', chosen: 'c', rejected: 'b' },
+      { prompt: 'Q', chosen: 'b', rejected: 'c' },
+      { prompt: 'Q', chosen: 'a', rejected: 'b' },
+    ]);
+    const { pairs, skipped } = await loadPreferences(path, bytes, { maxLength: 100 });
+    expect(pairs.map(texts)).toEqual([
+      ['Q', 'a', 'b'],
+      ['R', 'a', 'b'],
+    ]);
+    expect(skipped.map(({ place, reason }) => [place.slice(path.length), reason])).toEqual([
+      [':2', 'line 1 says the same'],
+      [':3', 'line 5 prefers the other response'],
+      [':5', 'line 3 prefers the other response'],
+      [':6', 'line 5 prefers the other response'],
+      [':7', 'line 1 says the same'],
+    ]);
+  });
+
+  it('of which none is left are refused: a ranking of one, ties, duplicates and contradictions alone', async () => {
+    const path = jsonl([
+      { prompt: 'Q', chosen: 'a' },
+      { prompt: 'Q', chosen: 'a', rejected: 'a' },
+      { prompt: 'Q', chosen: 'a', rejected: 'b' },
+      { prompt: 'Q', chosen: 'b', rejected: 'a' },
+      { prompt: 'Q', chosen: '\ud800', rejected: 'a' },
+    ]);
+    await expect(loadPreferences(path, bytes, { maxLength: 9 })).rejects.toThrow(
+      /got 5 unusable rows, the first because "rejected" is missing, expected at least one usable row/,
+    );
+  });
+
+  it('with half of a surrogate pair are skipped', async () => {
+    const path = jsonl([
+      { prompt: 'Q', chosen: 'a', rejected: 'b' },
+      { prompt: 'Q\udc00', chosen: 'a', rejected: 'c' },
+    ]);
+    const { skipped } = await loadPreferences(path, bytes, { maxLength: 9 });
+    expect(skipped).toEqual([{ place: `${path}:2`, reason: '"prompt" has half of a surrogate pair' }]);
+  });
+
   it('with malformed JSON are an error', async () => {
     await expect(loadPreferences(file('{}\n{'), bytes, { maxLength: 9 })).rejects.toThrow(DataError);
   });
@@ -285,6 +384,27 @@ describe('batches', () => {
       expect(resumed.next()).toEqual(expected);
       expect(resumed.state()).toEqual(straight.state());
     }
+  });
+
+  it.each([
+    [7, 3],
+    [6, 3],
+    [2, 5],
+    [1, 1],
+  ])('of %i indices, %i at a time, skip as many as would have been given out', (size, batchSize) => {
+    for (let first = 0; first < 4; first++) {
+      for (let count = 0; count < 15; count++) {
+        const [skipped, straight] = [0, 1].map(() => new Batches({ size, batchSize, seed: 3 })) as [Batches, Batches];
+        take(skipped, first);
+        skipped.skip(count);
+        take(straight, first + count);
+        expect(take(skipped, 4)).toEqual(take(straight, 4));
+        expect(skipped.state()).toEqual(straight.state());
+      }
+    }
+    const batches = new Batches({ size, batchSize, seed: 3 });
+    expect(() => batches.skip(-1)).toThrow(/batches: got -1/);
+    expect(() => batches.skip(0.5)).toThrow(ArgumentError);
   });
 
   it('may be larger than an epoch', () => {

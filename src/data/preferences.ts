@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { ArgumentError, printable } from '../errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
+import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
 /** A prompt with the response that was preferred and the one that was not, as tokens. Neither response has an eos. */
 export interface Preference {
@@ -19,7 +20,8 @@ export interface PreferenceLimits {
 
 /**
  * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf.
- * Rows without two different responses to a prompt are skipped, and named in `skipped`.
+ * Rows without two different responses to a prompt are skipped, and named in `skipped`. So are rows that say again what an
+ * earlier one says, and all rows about two responses of which each is preferred somewhere.
  * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
  */
 export async function loadPreferences(
@@ -30,11 +32,45 @@ export async function loadPreferences(
   const { maxLength, maxPromptLength = maxLength } = limits;
   checkLimit('maxLength', maxLength, 2);
   checkLimit('maxPromptLength', maxPromptLength, 1);
-  const { used, skipped } = await readRows(path, (value) => {
+  const read = (value: Record<string, unknown>): Row<Preference> => {
     const texts = readDialogue(value);
     return 'skip' in texts ? texts : tokenize(texts.use, tokenizer, { maxLength, maxPromptLength });
-  });
+  };
+  const { used, skipped } = await readRows(path, read, settle);
   return { pairs: used, skipped };
+}
+
+/** The first row that prefers the one, or the other, of two responses. */
+type Verdicts = { [chosen in 'smaller' | 'larger']?: number };
+
+/** Leaves of rows that are the same only the first, and none where rows contradict each other. */
+function settle(rows: NumberedRow<Preference>[]): NumberedRow<Preference>[] {
+  const verdicts = new Map<string, Verdicts>();
+  const ballots = rows.map(({ line, row }) => {
+    if ('skip' in row) return undefined;
+    const { question, chosen } = ballot(row.use);
+    const found = verdicts.get(question) ?? {};
+    found[chosen] ??= line;
+    verdicts.set(question, found);
+    return { found, chosen };
+  });
+  return rows.map(({ line, row }, i) => {
+    const { found = {}, chosen = 'smaller' } = ballots[i] ?? {};
+    const contrary = found[chosen === 'smaller' ? 'larger' : 'smaller'];
+    if (contrary !== undefined) return { line, row: { skip: `line ${contrary} prefers the other response` } };
+    const first = found[chosen] ?? line;
+    return first === line ? { line, row } : { line, row: { skip: `line ${first} says the same` } };
+  });
+}
+
+/** Which two responses to what were compared, whatever their order, as a short text; and which of them was chosen. */
+function ballot(pair: Preference): { question: string; chosen: keyof Verdicts } {
+  const [chosen, rejected] = [pair.chosen.join(), pair.rejected.join()];
+  const texts = chosen < rejected ? [chosen, rejected] : [rejected, chosen];
+  const question = createHash('sha256')
+    .update([pair.prompt.join(), ...texts].join(';'))
+    .digest('base64');
+  return { question, chosen: chosen < rejected ? 'smaller' : 'larger' };
 }
 
 /** @throws ArgumentError unless `value` is an integer of at least `least`. */

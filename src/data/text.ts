@@ -1,41 +1,27 @@
-import { constants } from 'node:buffer';
-import { readFile } from 'node:fs/promises';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { readWholeText } from '../whole-file.ts';
 
 /**
  * The tokens of a whole plain-text file in UTF-8, without an eos.
- * @throws FileError when the file cannot be read, is not UTF-8, or gives no token.
+ * @throws FileError when the file cannot be read, is not UTF-8, has a NUL or more than 512 MiB, or gives no token.
  */
 export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
-  const tokens = encodeInPieces(await readText(path), tokenizer);
+  const tokens = encodeInPieces(readText(path), tokenizer);
   if (tokens.length > 0) return tokens;
   throw new FileError({ argument: path, received: 'no text', expected: 'text to train on', fix: 'Check the path.' });
 }
 
-async function readText(path: string): Promise<string> {
+/** The most bytes of a text: more do not fit into a string. */
+const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 24;
+
+function readText(path: string): string {
   const expected = 'a readable text file';
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    throw asFileError(error, path, expected);
-  }
-  if (bytes.length > constants.MAX_STRING_LENGTH) {
-    throw new FileError({
-      argument: path,
-      received: `${bytes.length} bytes`,
-      expected: 'at most 512 MiB',
-      fix: 'Split it.',
-    });
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    const fix = 'Convert it to UTF-8, for example with iconv.';
-    throw new FileError({ argument: path, received: 'bytes that are not UTF-8', expected, fix, cause });
-  }
+  const text = readWholeText(path, { expected, most: MAX_TEXT_BYTES });
+  const nul = text.indexOf('\0');
+  if (nul < 0) return text;
+  const fix = 'If it is UTF-16, convert it to UTF-8, for example with iconv.';
+  throw new FileError({ argument: path, received: `a NUL at character ${nul}`, expected: 'text', fix });
 }
 
 /** Characters that are encoded at once: an array of all tokens of a large file would not fit into the heap. */

@@ -1,14 +1,21 @@
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
+import { JsonError, parseJson } from '../json.ts';
+import { readWholeText } from '../whole-file.ts';
+import { DeadlineError, withDeadline } from './deadline.ts';
+import { checkSteps } from './steps.ts';
 import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
 const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_of_text|>', '<|eot_id|>', '<|im_end|>'];
 const PAD_NAMES = ['<pad>', '[PAD]', '<|pad|>', '<|padding|>', '<|finetune_right_pad_id|>'];
 /** No vocabulary is larger; a damaged file with a larger token would ask for that many embeddings. */
 const MAX_TOKENS = 10_000_000;
+/** The largest files in use have half of it. JSON in memory can be twenty times its text. */
+const MAX_BYTES = 64 * 1024 * 1024;
+/** Milliseconds that a tokenizer may take, and for every character or token in addition: many times what is usual. */
+const PATIENCE = { build: 10_000, text: 1000, each: 0.02 };
 
 /** Special tokens that the files don't name, or name otherwise. */
 export interface HuggingFaceOptions {
@@ -23,6 +30,8 @@ interface Parts {
   eosToken: number | undefined;
   padToken: number | undefined;
   cleanUp: boolean;
+  /** Whether encoding, and decoding, needs a deadline: the file brings regular expressions of its own. */
+  watched: { encode: boolean; decode: boolean };
 }
 
 /** A tokenizer of the Hugging Face libraries, read from its `tokenizer.json`. Special tokens in a text are recognised. */
@@ -45,22 +54,34 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws FileError when a file is missing, damaged, or of a kind that @huggingface/tokenizers does not know.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
-    const json = await readJson(path);
-    if (json === undefined) throw notTokenizer(path, 'nothing: it does not exist');
-    const config = (await readJson(join(dirname(path), 'tokenizer_config.json'))) ?? {};
+    const json = readObject(path);
+    const beside = join(dirname(path), 'tokenizer_config.json');
+    const config = existsSync(beside) ? readObject(beside) : {};
     return new HuggingFaceTokenizer(build(resolve(path), json, config), options);
   }
 
+  /** @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or it fails. */
   encode(text: string): number[] {
-    return this.parts.library.encode(text, { add_special_tokens: false }).ids;
+    const encode = () => this.parts.library.encode(text, { add_special_tokens: false }).ids;
+    return this.run(encode, this.parts.watched.encode, text.length);
   }
 
+  /** @throws FileError as `encode` does. */
   decode(tokens: Iterable<number>): string {
     // A vocabulary may have gaps, which an untrained model can draw.
     const known = checkTokens(tokens, this.vocabSize).filter((token) => this.parts.tokens.has(token));
     if (known.length === 0) return '';
-    const { library, cleanUp } = this.parts;
-    return library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: cleanUp });
+    const { library, cleanUp, watched } = this.parts;
+    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: cleanUp };
+    return this.run(() => library.decode(known, options), watched.decode, known.length);
+  }
+
+  private run<T>(work: () => T, watched: boolean, size: number): T {
+    try {
+      return watched ? withDeadline(PATIENCE.text + PATIENCE.each * size, work) : work();
+    } catch (error) {
+      throw failed(this.parts.path, error);
+    }
   }
 
   describe(): TokenizerDescription {
@@ -70,62 +91,73 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
 type Json = Record<string, unknown>;
 
-/** The object in a JSON file; undefined when there is no file. */
-async function readJson(path: string): Promise<Json | undefined> {
-  let text: string;
+/** The object in a JSON file. */
+function readObject(path: string): Json {
+  const text = readWholeText(path, { expected: 'a readable JSON file', most: MAX_BYTES });
+  let value: unknown;
   try {
-    text = await readFile(path, 'utf8');
+    value = parseJson(text);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw asFileError(error, path, 'a readable JSON file');
+    if (!(error instanceof JsonError)) throw error;
+    throw notTokenizer(path, text === '' ? 'an empty file' : error.message, error);
   }
-  const value = parseJson(text);
   if (isObject(value)) return value;
-  throw notTokenizer(path, text === '' ? 'an empty file' : `no JSON object: ${printable(text.slice(0, 40))}`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  throw notTokenizer(path, `no JSON object: ${printable(value)}`);
 }
 
 function build(path: string, json: Json, config: Json): Parts {
   const tokens = collectTokens(path, json);
   try {
-    const library = new Library(json, config);
-    const { ids } = library.encode('a b', { add_special_tokens: false });
-    library.decode([...ids, ...tokens].slice(0, 8)); // a damaged part shows when it is first used
+    const watched = checkSteps(json);
+    const patience = PATIENCE.build + PATIENCE.each * tokens.size;
+    const library = withDeadline(patience, () => construct(json, config, tokens));
     const eosToken = findSpecial(json, config.eos_token, EOS_NAMES);
     const padToken = findSpecial(json, config.pad_token, PAD_NAMES);
-    return { path, library, tokens, eosToken, padToken, cleanUp: config.clean_up_tokenization_spaces === true };
+    const cleanUp = config.clean_up_tokenization_spaces === true;
+    return { path, library, tokens, eosToken, padToken, cleanUp, watched };
   } catch (error) {
-    throw notTokenizer(path, `this: ${printable((error as Error).message)}`, error);
+    throw failed(path, error);
   }
+}
+
+/** The library's tokenizer, tried out: a damaged part shows when it is first used. */
+function construct(json: Json, config: Json, tokens: ReadonlySet<number>): Library {
+  const library = new Library(json, config);
+  const { ids } = library.encode('a b', { add_special_tokens: false });
+  library.decode([...ids, ...tokens].slice(0, 8));
+  return library;
 }
 
 /** Every token there is, in a model of any kind: `vocab` is an object of tokens, or (Unigram) a list. */
 function collectTokens(path: string, { model, added_tokens: added }: Json): Set<number> {
   const vocab = isObject(model) ? model.vocab : undefined;
-  const tokens = Array.isArray(vocab) ? vocab.keys() : isObject(vocab) ? Object.values(vocab) : [];
-  const all = new Set([...tokens, ...addedTokens(added).map(({ id }) => id)]);
-  for (const token of all) {
-    if (!isToken(token)) throw notTokenizer(path, `the token id ${printable(token)}`);
-  }
+  const all = new Set<number>();
+  const include = (tokens: Iterable<unknown>) => {
+    const own = new Set<unknown>();
+    for (const token of tokens) {
+      if (!isToken(token)) throw notTokenizer(path, `the token id ${printable(token)}`);
+      if (own.has(token)) throw notTokenizer(path, `the token id ${token} twice`);
+      own.add(token);
+      all.add(token);
+    }
+  };
+  include(Array.isArray(vocab) ? vocab.keys() : isObject(vocab) ? Object.values(vocab) : []);
+  include(addedTokens(path, added).map(({ id }) => id));
   if (all.size === 0) throw notTokenizer(path, 'no vocabulary');
-  return all as Set<number>;
+  return all;
 }
 
-function addedTokens(added: unknown): Json[] {
-  return Array.isArray(added) ? added.filter(isObject) : [];
+function addedTokens(path: string, added: unknown): Json[] {
+  if (!Array.isArray(added)) return [];
+  const wrong = added.findIndex((token) => !isObject(token) || typeof token.content !== 'string');
+  if (wrong >= 0) throw notTokenizer(path, `${printable(added[wrong])} as added_tokens[${wrong}]`);
+  return added as Json[];
 }
 
 /** The token that tokenizer_config.json names, as a string or an object with one; else the first added one of a usual name. */
 function findSpecial(json: Json, configured: unknown, names: readonly string[]): number | undefined {
   const named = isObject(configured) ? configured.content : configured;
-  const added = new Map(addedTokens(json.added_tokens).map(({ content, id }) => [content, id]));
+  const added = new Map((json.added_tokens as Json[] | undefined)?.map(({ content, id }) => [content, id]));
   const name = [named, ...names].find((candidate) => added.has(candidate));
   return added.get(name) as number | undefined;
 }
@@ -141,6 +173,14 @@ function isToken(value: unknown): value is number {
 
 function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function failed(path: string, error: unknown): FileError {
+  if (!(error instanceof DeadlineError))
+    return notTokenizer(path, `this: ${printable((error as Error)?.message)}`, error);
+  const received = 'one that comes to no end with a text';
+  const fix = 'A regular expression in it tries too many ways to match. Use another tokenizer.';
+  return new FileError({ argument: path, received, expected: 'a tokenizer', fix, cause: error });
 }
 
 function notTokenizer(path: string, received: string, cause?: unknown): FileError {

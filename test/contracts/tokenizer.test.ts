@@ -1,5 +1,6 @@
 /** What every tokenizer must do; the Hugging Face ones are compared with what the Rust library `tokenizers` 0.23 gives. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -137,22 +138,94 @@ describe('special tokens', () => {
 describe('files', () => {
   const path = join(folder, 'tokenizer.json');
   const original = readFileSync(pathOf('byte-level'), 'utf8');
+  const parsed = JSON.parse(original);
+  const withModel = (model: object) => JSON.stringify({ ...parsed, model: { ...parsed.model, ...model } });
+  const withSteps = (steps: object) => JSON.stringify({ ...parsed, pre_tokenizer: steps });
+  const withDecoders = (decoders: object[]) => JSON.stringify({ ...parsed, decoder: { type: 'Sequence', decoders } });
+  const doubling = (content: string) => ({ type: 'Replace', pattern: { String: 'a' }, content });
 
   it.each([
     ['nothing', '', /an empty file/],
-    ['text', 'not a tokenizer', /no JSON object: "not a tokenizer"/],
+    ['text', 'not a tokenizer', /got "not a tokenizer" at character 0/],
     ['a list', '[]', /no JSON object/],
     ['another object', '{"a":1}', /no vocabulary/],
     ['no merges', original.replace('"merges"', '"urges"'), /got this: /],
     ['an unknown decoder', original.replace('"decoder":{"type":"ByteLevel"', '"decoder":{"type":"Bee"'), /got this: /],
     ['a huge token', original.replace('"id":0', '"id":4000000000'), /the token id 4000000000/],
     ['a token that is a string', original.replace('"id":0', '"id":"0"'), /the token id "0"/],
+    ['a negative token', original.replace('"id":0', '"id":-1'), /the token id -1/],
+    ['a token of 2^53', original.replace('"id":0', '"id":9007199254740992'), /the token id 9007199254740992/],
+    ['two tokens of one id', original.replace('"id":0', '"id":1'), /the token id 1 twice/],
+    ['two words of one id', withModel({ vocab: { a: 2, b: 3, c: 3 } }), /the token id 3 twice/],
+    ['a word twice', original.replace('"vocab":{', '"vocab":{"a":5,"a":6,'), /a key for the second time at character/],
+    [
+      'an added token that is a number',
+      original.replace(/"added_tokens":\[/, '"added_tokens":[7,'),
+      /7 as added_tokens\[0\]/,
+    ],
+    [
+      'an added token of a length of its own',
+      original.replace(/"added_tokens":\[/, '"added_tokens":[{"id":9,"content":{"length":1e9}},'),
+      /an object as added_tokens\[0\]/,
+    ],
+    ['nesting', `{"model":${'['.repeat(100_000)}`, /nesting deeper than 1000 at character/],
+    ['bytes that are not UTF-8', Buffer.from('{"a":"\xff"}', 'latin1'), /not UTF-8, from byte 6 on/],
+    ['pieces of no length', withSteps({ type: 'FixedLength', length: 0 }), /got this: "pieces of length 0"/],
+    ['pieces of an empty length', withSteps({ type: 'FixedLength', length: '' }), /pieces of length/],
+    [
+      'a long expression',
+      withSteps({ type: 'Split', pattern: { Regex: 'a'.repeat(10_001) } }),
+      /more than 10000 characters/,
+    ],
+    ['a bad expression', withSteps({ type: 'Split', pattern: { Regex: '(' } }), /got this: /],
+    [
+      '501 steps',
+      withSteps({ type: 'Sequence', pretokenizers: Array(501).fill({ type: 'Digits' }) }),
+      /503 steps, more than 500/,
+    ],
+    [
+      'a text that doubles and doubles',
+      JSON.stringify({ ...parsed, normalizer: { type: 'Sequence', normalizers: Array(40).fill(doubling('aa')) } }),
+      /replacements that could make a text/,
+    ],
+    ['a text put into itself', JSON.stringify({ ...parsed, normalizer: doubling("$'") }), /replacements that could/],
+    ['words without end', withModel({ max_input_chars_per_word: 1e9 }), /words of up to 1000000000 characters/],
   ])('with %s are refused', async (_, content, message) => {
     writeFileSync(path, content);
     const error = await loadTokenizer(path).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(FileError);
     expect((error as FileError).message).toMatch(message);
     expect((error as FileError).message).toContain(path);
+  });
+
+  it('with a byte order mark are read', async () => {
+    writeFileSync(path, `\ufeff${original}`);
+    expect((await loadTokenizer(path)).decode([300])).toBeTypeOf('string');
+  });
+
+  const hopeless = { pattern: { Regex: '(a|a)*$' } };
+  it.each([
+    ['encode', withSteps({ type: 'Split', ...hopeless, behavior: 'Isolated', invert: false })],
+    ['decode', withDecoders([{ type: 'ByteLevel' }, { type: 'Fuse' }, { type: 'Replace', ...hopeless, content: '' }])],
+  ])('whose expressions try too many ways are given up, not waited for: %s', async (method, content) => {
+    writeFileSync(path, original);
+    const tokens = (await loadTokenizer(path)).encode(`${'a'.repeat(60)}b`);
+    writeFileSync(path, content);
+    const tokenizer = await loadTokenizer(path);
+    const work = () => (method === 'encode' ? tokenizer.encode(`${'a'.repeat(60)}b`) : tokenizer.decode(tokens));
+    expect(work).toThrow(FileError);
+    expect(work).toThrow(/comes to no end/);
+    expect(tokenizer.decode(tokenizer.encode('hear'))).toBe('hear');
+  });
+
+  it('that are no files, or too large, are refused', async () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    for (const other of [pipe, folder, '/dev/zero']) await expect(loadTokenizer(other)).rejects.toThrow(FileError);
+    const large = join(folder, 'large.json');
+    writeFileSync(large, '{}');
+    truncateSync(large, 2 ** 40);
+    await expect(loadTokenizer(large)).rejects.toThrow(/1099511627776 bytes, expected at most 67108864/);
   });
 
   it('that are missing are named', async () => {
@@ -164,7 +237,7 @@ describe('files', () => {
   it('named tokenizer_config.json are read or refused as well', async () => {
     writeFileSync(path, original);
     writeFileSync(join(folder, 'tokenizer_config.json'), '{"eos_token":"<pad>","pad_token":null');
-    await expect(loadTokenizer(path)).rejects.toThrow(/tokenizer_config\.json: got no JSON object/);
+    await expect(loadTokenizer(path)).rejects.toThrow(/tokenizer_config\.json: got the end at character 37/);
     writeFileSync(join(folder, 'tokenizer_config.json'), '{"eos_token":"<pad>","pad_token":null}');
     expect((await loadTokenizer(path)).eosToken).toBe(1);
     rmSync(join(folder, 'tokenizer_config.json'));
