@@ -170,6 +170,7 @@ function derived(name: string, dim: number, dimHead: number): Float32Array | und
   const places = Float32Array.from({ length: dimHead / 2 }, (_, i) => 2 * i);
   if (name.endsWith('norm.beta')) return new Float32Array(dim);
   if (name.endsWith('inv_freq')) return places.map((place) => 1 / Math.fround(10000 ** Math.fround(place / dimHead)));
-  if (name.endsWith('scale')) return places.map((place) => Math.fround(place + 0.4 * dimHead) / (1.4 * dimHead));
+  if (name.endsWith('scale'))
+    return places.map((place) => Math.fround(place + 0.4 * dimHead) / Math.fround(1.4 * dimHead));
   return undefined;
 }

@@ -1,0 +1,288 @@
+/** `palm import` and `palm export`, with what versions of palm-rlhf-pytorch computed from the same weights. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { openSafetensors } from '../src/checkpoint/safetensors.ts';
+import { exportCommand } from '../src/cli/export.ts';
+import { importCommand } from '../src/cli/import.ts';
+import { ArgumentError, ConfigError, FileError, type PalmError } from '../src/errors.ts';
+import { PaLM } from '../src/palm.ts';
+import { RewardModel } from '../src/reward-model.ts';
+import { device } from './device.ts';
+import { distance, readTensors } from './parity/numbers.ts';
+import { dictOf, finished, op, stateDictOf, torchArchive, torchFileOf } from './torch-archive.ts';
+
+/** A line of fixtures/torch/recorded.jsonl, made by record.py there. */
+interface Recording {
+  version: string;
+  kind: 'PaLM' | 'RewardModel' | 'ActorCritic';
+  scope?: string | null;
+  causal?: boolean;
+  state: [name: string, shape: number[]][];
+  parameters: string[];
+  out: number[];
+}
+
+const fixtures = fileURLToPath(new URL('fixtures/torch', import.meta.url));
+const recordings = readFileSync(join(fixtures, 'recorded.jsonl'), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as Recording);
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-import-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const out = join(folder, 'out.safetensors');
+
+/** The recorded model of that version and kind. */
+function recording(version: string, kind: Recording['kind']): Recording {
+  const found = recordings.find((one) => one.version === version && one.kind === kind);
+  if (found === undefined) throw new Error(`no recording of ${kind} ${version}`);
+  return found;
+}
+
+/** Its state_dict, filled as record.py did. */
+function weightsOf({ state, parameters, version }: Recording): Map<string, { shape: number[]; data: Float32Array }> {
+  const old = version < '0.2.4';
+  const weights = new Map<string, { shape: number[]; data: Float32Array }>();
+  for (const [name, shape] of state) {
+    const length = shape.reduce((product, size) => product * size, 1);
+    const k = parameters.indexOf(name);
+    const one = old && name.endsWith('norm.gamma') ? 1 : 0;
+    const tied = name.endsWith('to_logits.weight') ? name.replace('to_logits', 'token_emb') : undefined;
+    const data =
+      k < 0
+        ? new Float32Array(length)
+        : Float32Array.from({ length }, (_, j) => 0.3 * Math.sin(0.37 * j + 1.3 * k) + one);
+    weights.set(name, { shape, data: tied === undefined ? data : (weights.get(tied)?.data ?? data) });
+  }
+  return weights;
+}
+
+function file(bytes: Uint8Array): string {
+  const path = join(folder, 'model.pt');
+  writeFileSync(path, bytes);
+  return path;
+}
+
+/** What the command prints. */
+async function run(command: ReturnType<typeof importCommand>, args: string[]): Promise<string> {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+  try {
+    await command.exitOverride().parseAsync(args, { from: 'user' });
+    return log.mock.calls.flat().join('\n');
+  } finally {
+    log.mockRestore();
+  }
+}
+
+const imported = (bytes: Uint8Array, ...args: string[]) => run(importCommand(), [file(bytes), '--out', out, ...args]);
+
+async function failure<E extends PalmError>(promise: Promise<unknown>, kind: new (...args: never[]) => E): Promise<E> {
+  const error = await promise.then(
+    () => expect.fail('this should have been refused'),
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(kind);
+  return error as E;
+}
+
+const tokens = [0, 1].map((row) => Array.from({ length: 7 }, (_, i) => ((7 * row + i) * 5) % 13));
+
+/** What the recording computed, computed from the file at `path`. */
+async function outputs(path: string, { kind, scope }: Recording): Promise<number[]> {
+  if (kind === 'RewardModel') {
+    using model = await RewardModel.load(path, { device });
+    using scores = await model.forward(tokens, { promptLengths: [2, 4] });
+    return [...(await scores.data())].map(Number);
+  }
+  using palm = await PaLM.load(path, { device });
+  using output = await palm.forward(tokens, { scope: scope ?? undefined });
+  const logits = [...(await output.logits.data())].map(Number);
+  return logits.slice(11 * palm.config.numTokens);
+}
+
+const layoutOf = { '0.0.18': '0.0.18', '0.0.62': '0.0.36', '0.0.66': '0.0.63', '0.1.4': '0.1.0', '0.2.3': '0.2.1' };
+
+describe('palm import', () => {
+  it.each(recordings)('$kind of $version computes what it did there', async (recorded) => {
+    const { version, kind, causal = true } = recorded;
+    const flags = causal ? [] : ['--no-model.causal'];
+    const printed = await imported(torchFileOf(weightsOf(recorded)), '--layout', version, ...flags);
+    expect(printed).toMatch(new RegExp(`^model +${kind}\nlayout +${layoutOf[version as '0.2.3'] ?? '0.2.4'},`));
+    expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+    if (kind !== 'ActorCritic') return;
+    const critic = version === '0.2.3' ? 'critic_palm' : 'critic';
+    expect(printed).toMatch(new RegExp(`left out +"${critic}", "value_head"\n`));
+  });
+
+  it('tells the oldest layout and the newest ActorCritic by their names', async () => {
+    for (const recorded of [recording('0.0.18', 'RewardModel'), recording('0.7.5', 'ActorCritic')]) {
+      const printed = await imported(torchFileOf(weightsOf(recorded)));
+      expect(printed).toMatch(recorded.version === '0.7.5' ? /layout +0\.2\.4,/ : /layout +0\.0\.18,/);
+      expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+    }
+  });
+
+  it('asks for --layout where names cannot tell, with what speaks for which', async () => {
+    const error = await failure(imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM')))), ArgumentError);
+    expect(error.expected).toMatch(/layouts changed with 0\.0\.36, 0\.2\.1, 0\.2\.4$/);
+    expect(error.fix).toMatch(/near 0 since 0\.2\.4 and were near 1 before: here, (0\.9|1\.0)\d on average/);
+    const scores = await failure(imported(torchFileOf(weightsOf(recording('0.0.66', 'RewardModel')))), ArgumentError);
+    expect(scores.expected).toMatch(/0\.0\.63, 0\.1\.0, 0\.2\.4$/);
+  });
+
+  it.each([
+    ['0.0.18', '0.0.36', /layouts 0\.0\.18, going by the names/],
+    ['0.2.3', '0.0.17', /layouts 0\.0\.36, 0\.2\.1, 0\.2\.4/],
+    ['0.2.3', '0.0.18', /layouts 0\.0\.36/],
+  ])('refuses for a file of %s the layout %s', async (version, layout, expected) => {
+    const recorded = recording(version, version === '0.2.3' ? 'PaLM' : 'RewardModel');
+    const error = await failure(imported(torchFileOf(weightsOf(recorded)), '--layout', layout), ArgumentError);
+    expect(error.expected).toMatch(expected);
+  });
+
+  it('refuses what is no version', async () => {
+    const promise = imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM'))), '--layout', 'new');
+    expect((await failure(promise, ConfigError)).message).toMatch(/import\.layout: got "new", expected a version/);
+  });
+
+  it('refuses a language model whose logits were read without the final norm', async () => {
+    const promise = imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM'))), '--layout', '0.2.0');
+    expect((await failure(promise, FileError)).received).toMatch(/a PaLM from before 0\.2\.1/);
+  });
+
+  it.each(['module.', '_orig_mod.', 'module._orig_mod.'])('takes names behind %s', async (prefix) => {
+    const recorded = recording('0.2.3', 'PaLM');
+    const weights = new Map([...weightsOf(recorded)].map(([name, tensor]) => [prefix + name, tensor]));
+    await imported(torchFileOf(weights), '--layout', '0.2.3');
+    expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+  });
+
+  it('takes a state_dict that stands beside other things, and names those', async () => {
+    const recorded = recording('0.2.3', 'PaLM');
+    const { pickle, storages } = stateDictOf(weightsOf(recorded));
+    const wrapped = finished(
+      dictOf([...pairs('model', pickle), ...pairs('optimizer', op.emptyDict), ...pairs('step', op.int(9))]),
+    );
+    const printed = await imported(torchArchive(wrapped, storages), '--layout', '0.2.3');
+    expect(printed).toMatch(/left out +"optimizer", "step"/);
+    expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+  });
+
+  it('lists every name that has no match, and writes nothing', async () => {
+    const weights = weightsOf(recording('0.2.3', 'PaLM'));
+    weights.set('layers.0.fn.bias', { shape: [1], data: Float32Array.of(1) });
+    weights.set('head.\u001b[2J', { shape: [1], data: Float32Array.of(1) });
+    weights.delete('layers.1.fn.attn_out.weight');
+    rmSync(out, { force: true });
+    const error = await failure(imported(torchFileOf(weights), '--layout', '0.2.3'), FileError);
+    expect(error.received).toBe(
+      'names without a match "layers.0.fn.bias", "head.\\u001b[2J"; nothing for "layers.1.fn.attn_out.weight"',
+    );
+    expect(readdirSync(folder)).toEqual(['model.pt']);
+  });
+
+  it.each<[string, (weights: Map<string, { shape: number[]; data: Float32Array }>) => void, RegExp]>([
+    ['no tensors', (weights) => weights.clear(), /an empty dict, expected tensors/],
+    ['another model', (weights) => only(weights, 'norm.gamma'), /without a match "norm\.gamma", expected a PaLM, Rew/],
+    ['a layer too few', (weights) => rename(weights, 'layers.1.', 'layers.2.'), /2 layers without layer 1/],
+    ['a number in place of a layer', (weights) => rename(weights, 'layers.1.', 'layers.987654321.'), /without layer 1/],
+    [
+      'biases that are used',
+      (weights) => weights.get('norm.beta')?.data.fill(1),
+      /norm\.beta": got values other than 0/,
+    ],
+    ['logits of their own', untie, /to_logits\.weight": got weights of its own/],
+    [
+      'another shape',
+      (weights) => reshape(weights, 'norm.gamma'),
+      /"norm\.gamma": got shape \[6, 1\], expected shape \[6\]/,
+    ],
+    ['a scope that cannot be named here', (weights) => rename(weights, 's.tune.', 's.t une.'), /a scope "t une"/],
+  ])('refuses %s', async (_, change, message) => {
+    const weights = weightsOf(recording('0.2.3', 'PaLM'));
+    change(weights);
+    expect((await failure(imported(torchFileOf(weights), '--layout', '0.2.3'), FileError)).message).toMatch(message);
+  });
+
+  it('keeps the old file where it fails', async () => {
+    writeFileSync(out, 'old');
+    await failure(imported(Buffer.from('nothing')), FileError);
+    expect(readFileSync(out, 'utf8')).toBe('old');
+  });
+});
+
+describe('palm export', () => {
+  it.each(['PaLM', 'RewardModel'] as const)(
+    'gives the names, shapes and numbers of a state_dict of 0.7.5: %s',
+    async (kind) => {
+      const recorded = recording('0.7.5', kind);
+      const weights = weightsOf(recorded);
+      const causal = recorded.causal === false ? ['--no-model.causal'] : [];
+      await imported(torchFileOf(weights), '--layout', '0.7.5', ...causal);
+      const [ours, theirs] = [join(folder, 'ours.safetensors'), join(folder, 'theirs.safetensors')];
+      await run(exportCommand(), [out, '--out', ours]);
+      await run(exportCommand(), [ours, '--out', theirs, '--names', 'python']);
+      await using own = await openSafetensors(ours);
+      expect([...own.entries.keys()].filter((name) => name.includes('layers.0.fn'))).toEqual([]);
+      const tensors = readTensors(theirs);
+      expect(new Map([...tensors].map(([name, { shape }]) => [name, shape]))).toEqual(new Map(recorded.state));
+      for (const name of recorded.parameters) {
+        expect(distance(tensors.get(name)?.data ?? [], weights.get(name)?.data ?? [0])).toBe(0);
+      }
+      expect(distance(await outputs(theirs, recorded), await outputs(ours, recorded))).toBe(0);
+    },
+  );
+
+  it('gives the buffers that the library computes', async () => {
+    using palm = new PaLM({ numTokens: 5, dim: 4, depth: 1, heads: 1, dimHead: 6, device });
+    palm.addScope('tune', { rank: 2 });
+    await palm.save(out, { names: 'python' });
+    const tensors = readTensors(out);
+    const data = (name: string) => [...(tensors.get(name)?.data ?? [])];
+    // As torch 2.13 computes them in float32.
+    expect(data('layers.0.fn.rotary_emb.inv_freq')).toEqual([1, 0.04641588404774666, 0.002154434332624078]);
+    expect(data('layers.0.fn.rotary_emb.scale')).toEqual([0.2857142984867096, 0.523809552192688, 0.7619048357009888]);
+    expect(data('to_logits.weight')).toEqual(data('token_emb.weight'));
+    expect(data('norm.beta')).toEqual([0, 0, 0, 0]);
+    using again = await PaLM.load(out, { device });
+    expect(again.config).toEqual(palm.config);
+    expect(again.scopes).toEqual(['tune']);
+  });
+
+  it('refuses what the library would compute otherwise, and names that nobody has', async () => {
+    using palm = new PaLM({ numTokens: 5, dim: 4, depth: 1, heads: 1, dimHead: 4, qkScale: 8, device });
+    expect((await failure(palm.save(out, { names: 'python' }), ArgumentError)).message).toMatch(
+      /qkScale: got 8, expected 0\.5/,
+    );
+    const names = 'rust' as 'python';
+    expect((await failure(palm.save(out, { names }), ArgumentError)).message).toMatch(/got "rust", expected "palm" or/);
+  });
+});
+
+function pairs(name: string, value: Uint8Array): [string, Uint8Array][] {
+  return [[name, value]];
+}
+
+function only(weights: Map<string, unknown>, kept: string): void {
+  for (const name of [...weights.keys()]) if (name !== kept) weights.delete(name);
+}
+
+function rename<T>(weights: Map<string, T>, from: string, to: string): void {
+  for (const [name, tensor] of [...weights]) {
+    weights.delete(name);
+    weights.set(name.replace(from, to), tensor);
+  }
+}
+
+function untie(weights: Map<string, { shape: number[]; data: Float32Array }>): void {
+  const tied = weights.get('to_logits.weight');
+  if (tied !== undefined) weights.set('to_logits.weight', { ...tied, data: tied.data.map((value) => value + 1) });
+}
+
+function reshape(weights: Map<string, { shape: number[]; data: Float32Array }>, name: string): void {
+  const tensor = weights.get(name);
+  if (tensor !== undefined) weights.set(name, { ...tensor, shape: [...tensor.shape, 1] });
+}
