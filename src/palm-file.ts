@@ -45,7 +45,7 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
   if (text === undefined) return undefined;
   try {
     const metadata = JSON.parse(text) as Record<string, unknown> | null;
-    if (metadata?.format === 1) return metadata;
+    if (metadata?.format === 1 && /^\w{1,40}$/.test(String(metadata.model))) return metadata;
   } catch {
     // Not JSON: as bad as JSON of something else.
   }
@@ -68,14 +68,17 @@ export async function findPalm(
 ): Promise<FoundPalm> {
   const metadata = readMetadata(file);
   if (metadata !== undefined) {
-    const { config, scopes } = describedPalm(file, metadata.palm);
-    return { config: resolvePalmConfig({ ...config, ...options, device }), scopes, names: namesOf(metadata) };
+    const { config: described, scopes } = describedPalm(file, metadata.palm);
+    const config = resolvePalmConfig({ ...described, ...options, device });
+    checkSize(file, config, scopes);
+    return { config, scopes, names: namesOf(metadata) };
   }
   if (isPythonFile(file, prefix)) {
     const { scopes, ...inferred } = inferPythonPalm(file, prefix);
     await checkNormBiases(file);
     const dtype = dtypeOf(file, `${prefix}token_emb.weight`) as PalmConfig['dtype'];
     const config = resolvePalmConfig({ ignoreIndex: 0, dtype, ...inferred, ...options, device });
+    checkSize(file, config, [...scopes]);
     return { config, scopes: [...scopes], names: 'python' };
   }
   throw new FileError({
@@ -92,6 +95,23 @@ function describedPalm(file: SafetensorsFile, palm: unknown) {
   } catch (cause) {
     throw badMetadata(file, palm, cause);
   }
+}
+
+/** @throws FileError for a model with more weights than the file has numbers: none of it must be made. */
+function checkSize(file: SafetensorsFile, config: PalmConfig, scopes: FoundPalm['scopes']): void {
+  const { numTokens, dim, depth, heads, dimHead, ffMult } = config;
+  const layer = dim * (2 * heads * dimHead + 2 * dimHead + 3 * ffMult * dim);
+  const ranks = scopes.reduce((sum, [, rank]) => sum + Math.abs(rank), 0);
+  const weights = numTokens * dim + depth * (layer + 4 * ranks * dim);
+  let numbers = 0;
+  for (const { shape } of file.entries.values()) numbers += shape.reduce((product, size) => product * size, 1);
+  if (weights <= numbers) return;
+  throw new FileError({
+    argument: file.path,
+    received: `tensors of ${numbers} numbers`,
+    expected: `at least the ${weights} of the model that is described`,
+    fix: 'Check that the file and the options belong together.',
+  });
 }
 
 async function checkNormBiases(file: SafetensorsFile): Promise<void> {

@@ -4,6 +4,7 @@
  * would make a tree of many times the size of the header. Here only names are kept, and where in the header each is described.
  */
 import { isUtf8 } from 'node:buffer';
+import { randomInt } from 'node:crypto';
 import { printable, SafetensorsError, type SafetensorsReason } from '../errors.ts';
 import { isWellFormed } from '../json.ts';
 
@@ -118,7 +119,7 @@ const PLACES = 2 ** 27;
  * The names themselves stay in the header. The hash is a polynomial in a random number, so no file can aim at collisions.
  */
 class NameIndex {
-  private readonly base = 65_536 + Math.floor(Math.random() * (HASHES - 65_536));
+  private readonly base = randomInt(65_536, HASHES);
   private readonly nameAt: (place: number) => string;
   private places: Uint32Array;
   private sorted: Float64Array;
@@ -508,8 +509,8 @@ class HeaderScanner {
 
 const [QUOTE, BACKSLASH, COMMA, COLON, SPACE, ZERO] = [0x22, 0x5c, 0x2c, 0x3a, 0x20, 0x30];
 const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d];
-/** What follows an integer that is written as a fraction, or with an exponent. */
-const FRACTION = Buffer.from('.eE');
+/** The point, e and E: what follows an integer that is written as a fraction, or with an exponent. */
+const FRACTION = [0x2e, 0x65, 0x45];
 
 /** What a JSON string stands for; undefined for a bad escape and for half of a surrogate pair. */
 function unescaped(literal: string): string | undefined {
