@@ -90,6 +90,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    * @throws ArgumentError when the trunk has a scope `reward` already.
    */
   constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
+    handleOf(palm, 'palm');
     const { numBins, lora, dropout, pooling, seed } = checkRewardOptions(options, palm);
     const trunk = loaded || lora !== false ? palm : palm.clone();
     if (!loaded && lora !== false) {
@@ -354,6 +355,14 @@ function findReward(file: SafetensorsFile, numBins: number | undefined) {
       received: found === undefined ? 'a head that gives one number' : `a head of ${found} bins`,
       expected: `${numBins} bins`,
       fix: 'Leave numBins out: the file knows.',
+    });
+  }
+  const bins = file.entries.get(python ? 'to_pred.weight' : 'head.weight')?.shape[0];
+  if (found !== undefined && found !== bins) {
+    throw new FileError({
+      argument: file.path,
+      received: `${bins} bins`,
+      expected: `the ${printable(found)} it describes`,
     });
   }
   const { dropout, pooling } = metadata ?? { dropout: 0, pooling: 'all' };
