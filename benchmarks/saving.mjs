@@ -7,7 +7,7 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AdamW, openCheckpoints, PaLM, Tensor } from '../dist/index.js';
+import { AdamW, latestCheckpoint, openCheckpoints, PaLM, Tensor } from '../dist/index.js';
 
 const STEPS = 100;
 const rounds = Number(process.argv[2] ?? 5);
@@ -32,8 +32,9 @@ for (const [name, { shape, rows }] of Object.entries(models)) {
   let done = 0;
   async function* train() {
     for (;;) {
-      using loss = await palm.loss(tokens);
+      const loss = await palm.loss(tokens);
       await loss.backward();
+      loss.dispose();
       await optimizer.step({ maxGradNorm: 1 });
       optimizer.zeroGrad();
       yield { step: ++done };
@@ -55,9 +56,7 @@ for (const [name, { shape, rows }] of Object.entries(models)) {
     times.with.push(await round(true));
   }
   await checkpoints.close();
-  const bytes = statSync(
-    join(folder, `step-${String(done - STEPS / 2 + 1).padStart(6, '0')}`, 'optimizer.safetensors'),
-  ).size;
+  const bytes = statSync(join(await latestCheckpoint(folder), 'optimizer.safetensors')).size;
   rmSync(folder, { recursive: true });
   const ratio = median(times.with.map((time, i) => time / times.without[i]));
   results.push({

@@ -1,6 +1,8 @@
 /** The programs of examples/ run as a newcomer runs them, and do what they promise. */
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -9,10 +11,14 @@ import { device } from './device.ts';
 const root = join(import.meta.dirname, '..');
 
 /** What `npx tsx examples/<name>.ts` prints. */
-async function run(name: string): Promise<string> {
-  const args = ['--import', 'tsx', `examples/${name}.ts`, device];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 110_000 });
+async function run(name: string, ...args: string[]): Promise<string> {
+  const options = { cwd: root, timeout: 110_000 };
+  const { stdout } = await promisify(execFile)(process.execPath, argumentsOf(name, ...args), options);
   return stdout;
+}
+
+function argumentsOf(name: string, ...args: string[]): string[] {
+  return ['--import', 'tsx', `examples/${name}.ts`, device, ...args];
 }
 
 /** The numbers that stand behind `word` in `text`, in their order. */
@@ -22,7 +28,12 @@ function numbersBehind(word: string, text: string): number[] {
 
 describe('examples', () => {
   it('are complete programs under 100 lines, all of them run here', () => {
-    expect(readdirSync(join(root, 'examples')).sort()).toEqual(['language-model.ts', 'reward-model.ts', 'rlhf.ts']);
+    expect(readdirSync(join(root, 'examples')).sort()).toEqual([
+      'language-model.ts',
+      'resume.ts',
+      'reward-model.ts',
+      'rlhf.ts',
+    ]);
     for (const name of readdirSync(join(root, 'examples'))) {
       expect(readFileSync(join(root, 'examples', name), 'utf8').split('\n').length).toBeLessThan(100);
     }
@@ -34,6 +45,23 @@ describe('examples', () => {
     expect(losses.at(0)).toBeGreaterThan(4);
     expect(losses.at(-1)).toBeLessThan(0.2);
     expect(text).toContain('Who has seen the wind?\nNeither I nor you:\nBut when the leaves hang trembling,\n');
+  });
+
+  it('a loop of one’s own goes on where it was stopped or killed, with the same numbers', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'palm-example-'));
+    const [straight, stopped] = [join(folder, 'straight'), join(folder, 'stopped')];
+    const whole = await run('resume', straight);
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      const child = execFile(process.execPath, argumentsOf('resume', stopped), { cwd: root });
+      const ended = once(child, 'exit');
+      for await (const text of child.stdout ?? []) if (String(text).includes('loss')) child.kill(signal);
+      await ended;
+    }
+    const rest = await run('resume', stopped);
+    expect(numbersBehind('after step', rest).at(0)).toBeGreaterThan(0);
+    expect(numbersBehind('loss', rest).at(-1)).toBe(numbersBehind('loss', whole).at(-1));
+    expect(numbersBehind('loss', whole).at(-1)).toBeLessThan(0.5);
+    rmSync(folder, { recursive: true });
   });
 
   it('a reward model learns ratings that it can tell for new answers', async () => {
