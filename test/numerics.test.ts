@@ -5,7 +5,6 @@ import {
   AdamAtan2,
   AdamW,
   AdoptAtan2,
-  Batches,
   judge,
   maskedMean,
   NumericsError,
@@ -16,27 +15,20 @@ import {
   type PpoParts,
   ppo,
   ppoLoss,
-  pretrain,
   type Reward,
   RewardError,
   RewardModel,
-  reward,
   RLHFTrainer,
   Tensor,
   whiten,
-  Windows,
 } from '../src/index.ts';
-import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
-import { pretrainConfig } from '../src/config/pretrain.ts';
-import { type RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
-import { parseConfig } from '../src/config/schema.ts';
 import type { Preference } from '../src/data/preferences.ts';
 import { addon } from '../src/native.ts';
 import { evaluatePairs } from '../src/trainers/reward.ts';
 import { device } from './device.ts';
-import { Disturbed, poisonGradient, poisonWeight } from './poison.ts';
+import { poisonGradient, poisonWeight } from './poison.ts';
+import { bits, fives, PAIRS, policy, pretraining, PROMPTS, rewarding, SAMPLING, SIZE } from './small-trainings.ts';
 
-const SIZE = { numTokens: 16, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };
 const X = [
   [1, 2, 3, 4, 5],
   [6, 7, 8, 9, 10],
@@ -64,12 +56,6 @@ async function all<T>(steps: AsyncIterable<T>): Promise<T[]> {
 async function numbers(tensor: Tensor): Promise<number[]> {
   using mine = tensor;
   return Array.from(await mine.data(), Number);
-}
-
-async function bits(parameters: readonly Parameter[], optimizer: Optimizer): Promise<Buffer[]> {
-  const state = optimizer.contents().tensors.map(({ tensor }) => tensor);
-  const arrays = await Promise.all([...parameters, ...state].map((tensor) => tensor.data()));
-  return arrays.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
 }
 
 async function learn(palm: PaLM, optimizer: Optimizer, disturb = async () => {}) {
@@ -222,49 +208,6 @@ describe('what is not finite', () => {
     }
   });
 });
-
-const PAIRS: Preference[] = Array.from({ length: 6 }, (_, i) => ({
-  prompt: [1 + (i % 3), 4],
-  chosen: [5, 6 + (i % 4)],
-  rejected: [7],
-}));
-const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9]];
-const EOS = 1;
-/** Likes the token 5. */
-const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
-
-function pretraining(tokens = Array.from({ length: 90 }, (_, i) => (i * i) % 16), model = {}) {
-  const palm = new PaLM({ ...SIZE, ...model });
-  const optimizer = new Disturbed(palm.parameters(), { lr: 1e-2 });
-  const text = new Windows(Int32Array.from(tokens), 8);
-  const batches = new Batches({ size: text.size, batchSize: 2, seed: 1 });
-  const config = parseConfig(pretrainConfig, { steps: 12, batchSize: 2, lr: 1e-2, warmupSteps: 1 }, 'test');
-  return { palm, optimizer, batches, steps: pretrain({ palm, optimizer, text, batches }, config) };
-}
-
-function rewarding(options: RewardConfigInput = {}, pairs = PAIRS, validation?: Preference[]) {
-  const rewardModel = new RewardModel(new PaLM(SIZE), { lora: 4, pooling: 'response' });
-  const optimizer = new Disturbed(rewardModel.parameters(), { lr: 1e-2, weightDecay: 0 });
-  const config = parseConfig(rewardConfig, { batchSize: 2, epochs: 4, warmupSteps: 1, lr: 1e-2, ...options }, 'test');
-  const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed: 1 });
-  const parts = { rewardModel, optimizer, pairs, batches, validation };
-  return { rewardModel, optimizer, batches, steps: reward(parts, config) };
-}
-
-function policy(options: PpoConfigInput = {}, parts: Partial<PpoParts> = {}, model = SIZE) {
-  const config = parseConfig(
-    ppoConfig,
-    { steps: 4, rolloutBatch: 4, minibatchSize: 4, epochs: 2, lr: 1e-2, sampling: SAMPLING, ...options },
-    'test',
-  );
-  const actorCritic = new ActorCritic(new PaLM(model), { lora: 4 });
-  const optimizer = new Disturbed(actorCritic.parameters(), { lr: config.lr });
-  const { prompts = PROMPTS } = parts;
-  const batches = new Batches({ size: prompts.length, batchSize: config.rolloutBatch, seed: 1 });
-  const all: PpoParts = { actorCritic, optimizer, batches, prompts, reward: fives, eosToken: EOS, ...parts };
-  return { actorCritic, optimizer, batches, parts: all, config, steps: ppo(all, config) };
-}
-const SAMPLING = { maxNewTokens: 4, samplesPerPrompt: 2 };
 
 describe('a trainer whose numbers are not finite', () => {
   it('pretrain: skips a step, tells of it, and goes on', async () => {

@@ -1,5 +1,5 @@
 /** Numbers that are not finite, put into models as any user could: through gradients and optimizers. */
-import { AdamW, type StepResult } from '../src/optim.ts';
+import { AdamW, type StepOptions, type StepResult } from '../src/optim.ts';
 import { type Parameter, Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
 
@@ -25,15 +25,15 @@ export async function poisonWeight(parameter: Parameter): Promise<void> {
   optimizer.zeroGrad();
 }
 
-/** An AdamW before whose n-th step, from 1, something happens. */
+/** An AdamW before whose n-th step, from 1, something happens, which may change what the step is told. */
 export class Disturbed extends AdamW {
   /** Of every step so far. */
   readonly results: StepResult[] = [];
-  disturb: (step: number) => Promise<void> = async () => {};
+  disturb: (step: number) => Promise<unknown> = async () => {};
 
-  override async step(options: Parameters<AdamW['step']>[0]): Promise<StepResult> {
-    await this.disturb(this.results.length + 1);
-    const result = await super.step(options);
+  override async step(options: StepOptions): Promise<StepResult> {
+    const changed = (await this.disturb(this.results.length + 1)) as StepOptions | undefined;
+    const result = await super.step({ ...options, ...changed });
     this.results.push(result);
     return result;
   }
