@@ -4,7 +4,7 @@ import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, printable } from './errors.ts';
 import { type Ids, Inputs } from './inputs.ts';
 import { type ActorCriticHandle, addon } from './native.ts';
-import { checkOptions } from './options.ts';
+import { checkObject, checkOptions } from './options.ts';
 import type { PaLM } from './palm.ts';
 import { writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -77,6 +77,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   constructor(palm: PaLM, options: ActorCriticOptions = {}) {
     checkOptions(options, ['lora', 'reference'], 'ActorCritic');
     const { lora = 8, reference = false } = options;
+    handleOf(palm, 'palm');
     const scopes = lora === false ? [] : [ACTOR, CRITIC];
     // The one that is taken comes first, so that its error leaves nothing behind.
     const taken = scopes.filter((name) => palm.scopes.includes(name));
@@ -132,6 +133,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
    * @throws the signal's reason once it is aborted.
    */
   async rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
+    checkObject(input, 'rollout');
     const { prompts, lengths, pieces, reference = false, recompute = true, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'rollout');
     checkTemperature(options.temperature);

@@ -1,7 +1,9 @@
 /** Losses and reductions over tensors: they take tensors, never a model. docs/ppo.md has the formulas. */
 import type { Evaluation, Experience, Rollout } from './actor-critic.ts';
+import { ArgumentError, printable } from './errors.ts';
 import { Inputs, type Mask, type Values } from './inputs.ts';
 import { addon, type NativeLoss, type TensorHandle } from './native.ts';
+import { checkObject } from './options.ts';
 import { handleOf, run } from './resource.ts';
 import { Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 
@@ -75,13 +77,15 @@ export interface PpoLossOptions {
 export async function ppoLoss(
   now: Evaluation,
   experience: Experience,
-  { clip, valueClip, valueWeight, entropyWeight, denominator }: PpoLossOptions,
+  options: PpoLossOptions,
 ): Promise<Loss<keyof PpoMetrics>> {
+  checkObject(options, 'ppoLoss options');
+  const { clip, valueClip, valueWeight, entropyWeight, denominator } = options;
   const evaluation = handles(now, EVALUATION);
   const given = handles(experience, EXPERIENCE);
-  const options = { clip, valueClip, valueWeight, entropyWeight };
+  const weights = { clip, valueClip, valueWeight, entropyWeight };
   const used = [...tensorsOf(now, EVALUATION), ...tensorsOf(experience, EXPERIENCE)];
-  return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, options, denominator)), PPO_METRICS);
+  return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)), PPO_METRICS);
 }
 
 const JUDGE_METRICS = ['kl', 'score', 'reward', 'explainedVariance', 'responseLength', 'samplerGap'] as const;
@@ -110,9 +114,10 @@ export type Judgement = TensorGroup<{ reward: Tensor; advantage: Tensor; returns
 
 /** Turns scores [B] of a rollout's responses into rewards, advantages and returns. */
 export async function judge(rollout: Rollout, score: Values, options: JudgeOptions): Promise<Judgement> {
+  checkObject(options, 'judge options');
   const { klWeight, gamma, lambda, whiten } = options;
-  using inputs = new Inputs(rollout.rolloutLogProb.device);
   const given = handles(rollout, ROLLOUT);
+  using inputs = new Inputs(rollout.rolloutLogProb.device);
   const scores = inputs.values(score, 'score');
   const used = [...tensorsOf(rollout, ROLLOUT), ...inputs.used];
   const { metrics, ...fields } = await run(used, () =>
@@ -139,6 +144,9 @@ export async function experienceRows(
   rows: readonly number[],
 ): Promise<TensorGroup<Experience>> {
   const given = handles(experience, EXPERIENCE);
+  if (!Array.isArray(rows)) {
+    throw new ArgumentError({ argument: 'rows', received: printable(rows), expected: 'an array of row numbers' });
+  }
   return tensorGroup(await run(tensorsOf(experience, EXPERIENCE), () => addon().rolloutRows(given, [...rows])));
 }
 
@@ -162,6 +170,7 @@ async function reduce(
   mask: Mask | undefined,
   call: (values: TensorHandle, mask: TensorHandle | undefined) => Promise<TensorHandle>,
 ): Promise<Tensor> {
+  handleOf(values, 'values');
   using inputs = new Inputs(values.device);
   const maskHandle = mask === undefined ? undefined : inputs.mask(mask, 'mask');
   return new Tensor(await run([values, ...inputs.used], () => call(handleOf(values, 'values'), maskHandle)));
@@ -179,7 +188,7 @@ const ROLLOUT = [
 const EXPERIENCE = [...ROLLOUT, 'advantage', 'returns'] as const;
 
 function handles<Key extends string>(fields: Record<Key, Tensor>, keys: readonly Key[]): Record<Key, TensorHandle> {
-  const entries = keys.map((key) => [key, handleOf(fields[key], key)]);
+  const entries = keys.map((key) => [key, handleOf(fields?.[key], key)]);
   return Object.fromEntries(entries) as Record<Key, TensorHandle>;
 }
 

@@ -54,6 +54,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     learningRate: number,
     create: (handles: ParameterHandle[]) => OptimizerHandle,
   ) {
+    checkIterable(parameters);
     const all = [...parameters];
     super(create(trainableHandles(all)), kind);
     this.#kind = kind;
@@ -84,7 +85,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   async step(options: StepOptions = {}): Promise<StepResult> {
     checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped'], 'step');
     const { maxGradNorm, loss, maxSkipped } = options;
-    if (maxGradNorm !== undefined && !(maxGradNorm > 0)) {
+    if (maxGradNorm !== undefined && !(typeof maxGradNorm === 'number' && maxGradNorm > 0)) {
       throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
     }
     if (maxSkipped !== undefined) checkInteger(maxSkipped, 1, 'maxSkipped');
@@ -163,6 +164,17 @@ export class AdamAtan2 extends Optimizer {
 
 function atan2Options({ lr, betas: [beta1, beta2], weightDecay }: Atan2Config) {
   return { lr, beta1, beta2, weightDecay };
+}
+
+function checkIterable(parameters: Iterable<Parameter>): void {
+  const iterable = typeof parameters === 'object' && parameters !== null && Symbol.iterator in parameters;
+  if (iterable && !ArrayBuffer.isView(parameters)) return;
+  throw new ArgumentError({
+    argument: 'parameters',
+    received: printable(parameters),
+    expected: 'an array of parameters',
+    fix: 'Pass palm.parameters().',
+  });
 }
 
 function trainableHandles(parameters: Parameter[]): ParameterHandle[] {

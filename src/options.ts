@@ -6,13 +6,7 @@ import { ArgumentError, nearest, printable } from './errors.ts';
  * @throws ArgumentError that names the key and the nearest known one.
  */
 export function checkOptions(options: object, known: readonly string[], argument: string): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new ArgumentError({
-      argument: `${argument} options`,
-      received: printable(options),
-      expected: `an object with ${known.join(', ')}`,
-    });
-  }
+  checkObject(options, `${argument} options`, `an object with ${known.join(', ')}`);
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const near = nearest(key, known);
@@ -23,6 +17,12 @@ export function checkOptions(options: object, known: readonly string[], argument
       ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
     });
   }
+}
+
+/** @throws ArgumentError unless `value` is an object, and no array. */
+export function checkObject(value: object, argument: string, expected = 'an object'): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  throw new ArgumentError({ argument, received: printable(value), expected });
 }
 
 /** @throws ArgumentError unless `value` is an integer of at least `lowest`. */

@@ -7,7 +7,7 @@ import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts';
 import { type Ids, Inputs, type Mask } from './inputs.ts';
 import { addon, type GenerateOptions, type NativeParameter, type PalmHandle, type ScopeHandle } from './native.ts';
-import { checkInteger, checkOptions } from './options.ts';
+import { checkInteger, checkObject, checkOptions } from './options.ts';
 import {
   findPalm,
   type LoadOptions,
@@ -299,6 +299,7 @@ export class PaLM extends Resource<PalmHandle> {
    * @throws the signal's reason once it is aborted.
    */
   async generate(input: GenerateInput): Promise<Generation> {
+    checkObject(input, 'generate');
     const { prompts, lengths, scope, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'generate');
     const adapters = this.#scopeHandle(scope);
@@ -315,7 +316,9 @@ export class PaLM extends Resource<PalmHandle> {
    * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
    * @throws the signal's reason once it is aborted.
    */
-  stream({ prompt, scope, signal, ...sampling }: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+    checkObject(input, 'stream');
+    const { prompt, scope, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'stream');
     handleOf(this);
     this.#scopeHandle(scope);
@@ -400,7 +403,7 @@ export class PaLM extends Resource<PalmHandle> {
   #scope(name: string): Scope {
     const scope = this.#scopes.get(name);
     if (scope !== undefined) return scope;
-    const near = nearest(String(name), this.scopes);
+    const near = typeof name === 'string' ? nearest(name, this.scopes) : undefined;
     throw new ArgumentError({
       argument: 'scope',
       received: printable(name),

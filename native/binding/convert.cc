@@ -17,8 +17,14 @@ std::string camel_case(const char* snake) {
   return camel;
 }
 
+// Only of primitives: an object's own toString could do anything, and a symbol has none.
+static std::string shown(const Napi::Value& value) {
+  if (value.IsObject()) return "an object";
+  return value.IsSymbol() ? "a symbol" : value.ToString().Utf8Value();
+}
+
 void throw_mismatch(const char* expected, const Napi::Value& received) {
-  throw Error(ErrorKind::argument, "argument", received.ToString().Utf8Value(), expected);
+  throw Error(ErrorKind::argument, "argument", shown(received), expected);
 }
 
 double Js<double>::from(const Napi::Value& value) {

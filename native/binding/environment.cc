@@ -174,7 +174,10 @@ static Error describe(std::exception_ptr exception) {
     if (const auto memory = describe_memory(error, text)) return *memory;
     return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
   } catch (const std::exception& error) {
-    return {ErrorKind::native, "libtorch", error.what(), "a computation that libtorch can do"};
+    const std::string text = error.what();
+    if (text.find("cannot be converted to type") != std::string::npos)
+      return {ErrorKind::argument, "a number", text, "one within the range of the tensors that it meets"};
+    return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
   } catch (...) {
     return {ErrorKind::native, "libtorch", "an unknown exception", "a computation that libtorch can do"};
   }

@@ -1,6 +1,5 @@
 // Rows about losses and the reductions that users test theirs with.
 #include "base/masked.h"
-#include "base/shape.h"
 #include "binding/rows.h"
 #include "kernels/token-log-prob.h"
 #include "losses/ppo.h"
@@ -11,28 +10,52 @@ PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(val
 
 static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const PpoOptions& options,
                         std::optional<double> denominator) {
+  expect_batch(then);
+  Fields<Evaluation>::visit(now, [&](const char* name, const Tensor& member) {
+    const std::string argument = camel_case(name);
+    expect_shape(member, argument.c_str(), then.sequence.sizes());
+    expect_floating(member, argument.c_str());
+  });
   return ppo_loss(now.log_prob, now.entropy, now.value, then.rollout_log_prob, then.rollout_value, then.advantage,
                   then.returns, then.response_mask, options, denominator);
 }
 
+void expect_floating(const Tensor& tensor, const char* argument) {
+  if (!tensor.is_floating_point())
+    throw Error(ErrorKind::dtype, argument, std::string("dtype ") + at::toString(tensor.scalar_type()),
+                "a floating point dtype", "Pass { dtype: 'float32' }.");
+}
+
+static void expect_reducible(const Tensor& values, const char* argument, const std::optional<Tensor>& mask) {
+  expect_floating(values, argument);
+  if (!mask) return;
+  expect_bool(*mask, "mask");
+  expect_shape(*mask, "mask", values.sizes());
+}
+
 static Tensor masked_mean_of(const Tensor& values, const std::optional<Tensor>& mask) {
   expect_shape(values, "values", {-1, -1});
-  if (mask) {
-    expect_bool(*mask, "mask");
-    expect_shape(*mask, "mask", values.sizes());
-  }
+  expect_reducible(values, "values", mask);
   return mask ? masked_mean_rows(values, *mask) : values.mean(1);
 }
 
 static Tensor whiten_of(const Tensor& values, const std::optional<Tensor>& mask) {
+  expect_reducible(values, "values", mask);
   return whiten(values, mask.value_or(Tensor()));
+}
+
+static Tensor entropy_of(const Tensor& logits) {
+  expect_reducible(logits, "logits", {});
+  if (logits.dim() == 0 || logits.size(-1) == 0)
+    throw Error(ErrorKind::shape, "logits", "no dimension of at least one entry", "[..., V]");
+  return entropy(logits);
 }
 
 void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
-  table.job<&entropy>("entropy");
+  table.job<&entropy_of>("entropy");
 }
 
 }  // namespace palm::binding

@@ -20,10 +20,19 @@ static Rollout rollout_all(ActorCritic& actor_critic, const Tensor& prompts, con
 }
 
 static Experience rollout_rows(const Experience& all, const std::vector<int64_t>& rows) {
-  const Tensor index = at::tensor(rows, all.sequence.options());
+  expect_batch(all);
+  const Tensor here = at::tensor(rows, at::kLong);
+  expect_range(here, "rows", 0, all.sequence.size(0), "Rows count from 0.");
+  const Tensor index = here.to(all.sequence.device());
   Experience some = all;
   Fields<Experience>::visit(some, [&](const char*, Tensor& member) { member = member.index_select(0, index); });
   return some;
+}
+
+static Judgement judge_all(const Rollout& rollout, const Tensor& score, const JudgeOptions& options) {
+  expect_batch(rollout);
+  expect_floating(score, "score");
+  return judge(rollout, score, options);
 }
 
 static std::shared_ptr<RewardModel> reward_model_create(const std::shared_ptr<LanguageModel>& palm,
@@ -49,7 +58,7 @@ void rlhf_rows(Table& table) {
   table.job<&ActorCritic::evaluate>("actorCriticEvaluate");
   table.job<&rollout_all>("actorCriticRollout");
   table.job<&rollout_rows>("rolloutRows");
-  table.job<&judge>("judge");
+  table.job<&judge_all>("judge");
 }
 
 }  // namespace palm::binding

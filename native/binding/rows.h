@@ -1,5 +1,6 @@
 // The chapters of the border, one file each. Together they are the interface `Native` of src/native.ts.
 #pragma once
+#include "base/shape.h"
 #include "binding/convert.h"
 
 namespace palm::binding {
@@ -49,5 +50,21 @@ struct Experience {
 PALM_FIELDS(Experience, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
             PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value),
             PALM_FIELD(advantage), PALM_FIELD(returns));
+
+void expect_floating(const Tensor& tensor, const char* argument);
+
+// Rollouts and experience can be put together by hand: every member is [B, T], response_mask a mask, the rest numbers.
+template <class Batch>
+void expect_batch(const Batch& batch) {
+  expect_token_shape(batch.sequence, "sequence");
+  Fields<Batch>::visit(batch, [&](const char* name, const Tensor& member) {
+    const std::string argument = camel_case(name);
+    expect_shape(member, argument.c_str(), batch.sequence.sizes());
+    if (&member == &batch.response_mask)
+      expect_bool(member, argument.c_str());
+    else if (&member != &batch.sequence)
+      expect_floating(member, argument.c_str());
+  });
+}
 
 }  // namespace palm::binding

@@ -121,6 +121,7 @@ Tensor RewardModel::score(const RewardInput& input) {
 Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, bool grad) {
   at::AutoGradMode mode(grad);
   prepare(grad);
+  expect_token_shape(input.sequence, "sequence");
   expect_shape(labels, "labels", {input.sequence.size(0)});
   if (bins_ > 0) {
     expect_range(labels, "labels", 0, bins_, "Labels count from 0; pass ratings 1 … N as { ratings }.");
@@ -134,6 +135,7 @@ Loss RewardModel::ranking_loss(const RewardInput& input, const Tensor& groups, c
                                std::optional<double> denominator, bool grad) {
   at::AutoGradMode mode(grad);
   prepare(grad);
+  expect_token_shape(input.sequence, "sequence");
   expect_shape(groups, "groups", {input.sequence.size(0)});
   expect_shape(ranks, "ranks", {input.sequence.size(0)});
   const Tensor score = score_of(head_of(input));
