@@ -54,7 +54,9 @@ describe('examples', () => {
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       const child = execFile(process.execPath, argumentsOf('resume', stopped), { cwd: root });
       const ended = once(child, 'exit');
-      for await (const text of child.stdout ?? []) if (String(text).includes('loss')) child.kill(signal);
+      child.stdout?.on('data', (text) => {
+        if (String(text).includes('loss') && !child.killed) child.kill(signal);
+      });
       await ended;
     }
     const rest = await run('resume', stopped);
