@@ -40,7 +40,8 @@ export type { JudgeMetrics, JudgeOptions, Judgement, Loss, PpoLossOptions, PpoMe
 export { loadTensors, saveTensors } from './checkpoint/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.ts';
 export { openCheckpoints } from './checkpoint/checkpoints.ts';
-export type { CheckpointOptions, Checkpoints, Stateful } from './checkpoint/checkpoints.ts';
+export type { CheckpointOptions, Checkpoints } from './checkpoint/checkpoints.ts';
+export type { Stateful } from './checkpoint/parts.ts';
 export { latestCheckpoint, verifyCheckpoint } from './checkpoint/checkpoint.ts';
 export type { SpikeOptions } from './checkpoint/spikes.ts';
 export { parseConfig } from './config/schema.ts';

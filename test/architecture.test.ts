@@ -42,7 +42,7 @@ const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['data', /^src\/data\//, ['errors', 'small', 'config', 'tokenizer', 'tensor']],
   [
     'checkpoint',
-    /^src\/checkpoint\/(tensor-files|staging|checkpoint|checkpoints)\.ts$/,
+    /^src\/checkpoint\/(tensor-files|parts|staging|checkpoint|checkpoints)\.ts$/,
     ['errors', 'small', 'native', 'format', 'tensor'],
   ],
   [

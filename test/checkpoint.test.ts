@@ -285,7 +285,7 @@ describe('a run', () => {
     await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, signal: stop.signal });
     expect(await drain(checkpoints.during(steps))).toEqual([1, 2, 3]);
     await checkpoints.close();
-    expect((await verifyCheckpoint(join(folder, 'step-000003'))).states).toEqual({ batches: { at: 3 } });
+    expect((await verifyCheckpoint(join(folder, 'step-000003'))).state.parts).toEqual({ batches: { at: 3 } });
   });
 
   it('is saved before a reward that failed, and not by other errors', async () => {

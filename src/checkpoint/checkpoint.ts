@@ -24,15 +24,21 @@ const STATE_FILE = 'state.json';
 const LATEST_FILE = 'latest';
 const STEP_FOLDER = /^step-(\d{6,})$/;
 
-/** What a checkpoint keeps of the parts of a run besides tensors, by their names; all of it is JSON. */
-export type States = Readonly<Record<string, unknown>>;
-const state = z.strictObject({ step: z.int().min(0), parts: z.record(z.string(), z.unknown()) });
+const runState = z.strictObject({
+  step: z.int().min(0),
+  parts: z.record(z.string(), z.unknown()),
+  spikes: z.strictObject({ losses: z.array(z.number()) }).optional(),
+});
+
+/** Where a run is, besides its tensors: the steps done, the states of its parts, the losses that spikes are told by. */
+export type RunState = Readonly<z.output<typeof runState>>;
 
 /** A run after a step, in memory. */
 export interface StagedCheckpoint {
-  manifest: Omit<Manifest, 'format' | 'files'>;
+  run: string;
+  environment: Manifest['environment'];
   files: readonly StagedFile[];
-  states: States;
+  state: RunState;
 }
 
 /**
@@ -40,7 +46,7 @@ export interface StagedCheckpoint {
  * @throws FileError when the disk refuses or has not the room; earlier checkpoints are as they were.
  */
 export async function writeCheckpoint(directory: string, checkpoint: StagedCheckpoint): Promise<void> {
-  const path = join(directory, `step-${String(checkpoint.manifest.step).padStart(6, '0')}`);
+  const path = join(directory, `step-${String(checkpoint.state.step).padStart(6, '0')}`);
   const aside = asideName(path);
   try {
     await checkSpace(directory, checkpoint.files);
@@ -71,15 +77,14 @@ async function checkSpace(directory: string, files: readonly StagedFile[]): Prom
   });
 }
 
-async function fill(folder: string, { manifest, files, states }: StagedCheckpoint): Promise<void> {
-  const text = JSON.stringify({ step: manifest.step, parts: states } satisfies z.input<typeof state>, null, 2);
+async function fill(folder: string, { run, environment, files, state }: StagedCheckpoint): Promise<void> {
+  const text = JSON.stringify(state, null, 2);
   const sealed: Manifest['files'] = {};
   for (const { name, pieces } of [...files, { name: STATE_FILE, pieces: [Buffer.from(`${text}\n`)] }]) {
     sealed[name] = await writeSealed(join(folder, name), pieces);
   }
-  const { run, step, environment } = manifest;
-  const sealedManifest = manifestText({ format: 1, run, step, environment, files: sealed });
-  await writeFile(join(folder, MANIFEST_FILE), sealedManifest, { flush: true });
+  const manifest = manifestText({ format: 1, run, step: state.step, environment, files: sealed });
+  await writeFile(join(folder, MANIFEST_FILE), manifest, { flush: true });
   await syncFolder(folder);
 }
 
@@ -116,13 +121,13 @@ export async function latestCheckpoint(directory: string): Promise<string | unde
 }
 
 /**
- * Checks every byte of the checkpoint at `path` against what was written, and gives its manifest and states.
+ * Checks every byte of the checkpoint at `path` against what was written, and gives its manifest and state.
  * @throws CheckpointError naming the file that is missing or damaged.
  */
-export async function verifyCheckpoint(path: string): Promise<{ manifest: Manifest; states: States }> {
+export async function verifyCheckpoint(path: string): Promise<{ manifest: Manifest; state: RunState }> {
   const manifest = await readManifest(path, { hashes: true });
   const file = join(path, STATE_FILE);
-  const { data } = state.safeParse(await readJson(file));
+  const { data } = runState.safeParse(await readJson(file));
   if (data === undefined || data.step !== manifest.step) throw damaged(file, 'something else', 'the state of a run');
-  return { manifest, states: data.parts };
+  return { manifest, state: data };
 }

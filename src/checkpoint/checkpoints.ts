@@ -5,26 +5,23 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ArgumentError, CheckpointError, NumericsError, printable, RewardError } from '../errors.ts';
+import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
-import { addon } from '../native.ts';
 import { checkInteger, checkOptions } from '../options.ts';
-import { Tensor } from '../tensor.ts';
-import { packageVersion } from '../version.ts';
 import { removeLeftovers } from './aside.ts';
-import { checkpointsIn, removeOld, type States, verifyCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import {
+  checkpointsIn,
+  type RunState,
+  removeOld,
+  type StagedCheckpoint,
+  verifyCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.ts';
 import { lock } from './lock.ts';
-import { type Environment, readManifest } from './manifest.ts';
+import { readManifest } from './manifest.ts';
+import { differences, Parts } from './parts.ts';
 import { type SpikeOptions, Spikes } from './spikes.ts';
 import { Staging } from './staging.ts';
-import { loadTensors, type Saveable } from './tensor-files.ts';
-
-/** Anything with a small state that is saved as JSON: a position in the data, a weight that adapts. With `skip` it can leave out data. */
-export interface Stateful<State = never> {
-  state(): unknown;
-  restore(state: State): void;
-  skip?(batches: number): void;
-}
 
 export interface CheckpointOptions {
   /** The folder of the checkpoints, made where it is not there. */
@@ -74,14 +71,12 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
 /** The checkpoints of one run, whose only writer this is. */
 export class Checkpoints implements AsyncDisposable {
   readonly #options: CheckpointOptions & { every: number; keep: number };
-  readonly #saved: ReadonlyMap<string, Saveable>;
-  readonly #stateful: ReadonlyMap<string, Stateful>;
+  readonly #parts: Parts;
   readonly #staging: Staging;
   readonly #unlock: () => Promise<void>;
   #run = randomBytes(8).toString('hex');
-  /** The last step that was done, and the states after it. */
-  #step = 0;
-  #states: States;
+  /** The last step that was done, with the states after it. */
+  #reached: RunState;
   /** The step of the last checkpoint, on the disk or on its way there. */
   #checkpoint: number | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -99,13 +94,10 @@ export class Checkpoints implements AsyncDisposable {
   ) {
     this.#options = options;
     this.#unlock = unlock;
-    const parts = Object.entries(options.parts) as [string, unknown][];
-    this.#saved = new Map(parts.filter((entry): entry is [string, Saveable] => isSaveable(entry[1])));
+    this.#parts = new Parts(options.parts);
     this.#spikes = options.spikes && new Spikes(options.spikes.threshold);
-    const stateful = [...parts, ['spikes', this.#spikes]] as [string, unknown][];
-    this.#stateful = new Map(stateful.filter((entry): entry is [string, Stateful] => isStateful(entry[1])));
-    this.#staging = new Staging(this.#saved);
-    this.#states = this.#statesNow();
+    this.#staging = new Staging(this.#parts.saved);
+    this.#reached = this.#stateAfter(0);
     for (const name of leftovers) this.#warn(`removed ${join(options.directory, name)}, which was not finished`);
   }
 
@@ -117,16 +109,14 @@ export class Checkpoints implements AsyncDisposable {
   async restore(path?: string): Promise<number> {
     const found = await this.#find(path);
     if (found === undefined) return 0;
-    const { manifest, states } = await verifyCheckpoint(found);
-    this.#checkParts(found, Object.keys(manifest.files), Object.keys(states));
-    for (const [name, part] of this.#saved) {
-      await loadTensors(join(found, `${name}.safetensors`), part.contents().tensors);
-    }
-    for (const [name, part] of this.#stateful) part.restore(states[name] as never);
-    for (const difference of differences(manifest.environment, environment(this.#saved.values())))
+    const { manifest, state } = await verifyCheckpoint(found);
+    await this.#parts.load(found, Object.keys(manifest.files), state.parts);
+    if (state.spikes !== undefined) this.#spikes?.restore(state.spikes);
+    for (const difference of differences(manifest.environment, this.#parts.environment())) {
       this.#warn(`${found}: ${difference}`);
+    }
     await this.#setLaterAside(manifest.step);
-    [this.#run, this.#step, this.#states] = [manifest.run, manifest.step, states];
+    [this.#run, this.#reached] = [manifest.run, state];
     [this.#checkpoint, this.#returns] = [manifest.step, 0];
     return manifest.step;
   }
@@ -158,10 +148,9 @@ export class Checkpoints implements AsyncDisposable {
     train: (start: number) => AsyncGenerator<Step>,
   ): AsyncGenerator<Step, boolean> {
     const { signal, every } = this.#options;
-    for await (const step of train(this.#step)) {
+    for await (const step of train(this.#reached.step)) {
       const spike = this.#spikes?.isSpike((step as { loss?: number }).loss ?? Number.NaN) === true;
-      this.#step = step.step;
-      this.#states = this.#statesNow();
+      this.#reached = this.#stateAfter(step.step);
       yield step; // it is told before it is saved, so that a resumed run need not tell it again
       if (spike && (await this.#canGoBack())) return true;
       if (signal?.aborted) return false;
@@ -190,13 +179,13 @@ export class Checkpoints implements AsyncDisposable {
     this.#requested = false;
     await this.#writing;
     if (this.#failures.length >= MAX_FAILURES) throw this.#failures.at(-1);
-    const manifest = { run: this.#run, step: this.#step, environment: environment(this.#saved.values()) };
-    const staged = { manifest, files: await this.#staging.copy(), states: this.#states };
-    [this.#checkpoint, this.#returns] = [this.#step, 0];
+    const state = this.#reached;
+    const staged = { run: this.#run, environment: this.#parts.environment(), files: await this.#staging.copy(), state };
+    [this.#checkpoint, this.#returns] = [state.step, 0];
     this.#writing = this.#write(staged);
   }
 
-  async #write(staged: Parameters<typeof writeCheckpoint>[1]): Promise<void> {
+  async #write(staged: StagedCheckpoint): Promise<void> {
     const { directory, keep, flush } = this.#options;
     try {
       await flush?.();
@@ -215,7 +204,7 @@ export class Checkpoints implements AsyncDisposable {
 
   async #saveLast(): Promise<void> {
     await this.#writing;
-    while (this.#checkpoint !== this.#step && this.#step > 0) {
+    while (this.#checkpoint !== this.#reached.step && this.#reached.step > 0) {
       await this.#save();
       await this.#writing;
     }
@@ -223,14 +212,15 @@ export class Checkpoints implements AsyncDisposable {
 
   async #canGoBack(): Promise<boolean> {
     await this.#writing;
-    if (this.#checkpoint === undefined) this.#warn(`step ${this.#step}: a spike, and no checkpoint to go back to`);
+    if (this.#checkpoint === undefined)
+      this.#warn(`step ${this.#reached.step}: a spike, and no checkpoint to go back to`);
     return this.#checkpoint !== undefined;
   }
 
   /** To the last checkpoint, and past the data that came after it: further each time, or the same would come again. */
   async #goBack(): Promise<void> {
     const { skip } = this.#options.spikes as SpikeOptions;
-    const spike = this.#step;
+    const spike = this.#reached.step;
     this.#returns = this.#returns + 1;
     if (this.#returns > MAX_RETURNS) {
       throw new NumericsError({
@@ -244,7 +234,7 @@ export class Checkpoints implements AsyncDisposable {
     const step = await this.restore();
     this.#returns = returns;
     const batches = returns * Math.max(skip, spike - step);
-    for (const part of this.#stateful.values()) part.skip?.(batches);
+    this.#parts.skip(batches);
     await this.#options.rewind?.(step);
     this.#warn(`step ${spike}: a spike of the loss; back to step ${step}, and ${batches} batches further`);
   }
@@ -263,19 +253,6 @@ export class Checkpoints implements AsyncDisposable {
       }
     }
     return undefined;
-  }
-
-  #checkParts(path: string, files: string[], states: string[]): void {
-    const saved = new Set([...files.filter((name) => name.endsWith('.safetensors')), ...states]);
-    const own = new Set([...[...this.#saved.keys()].map((name) => `${name}.safetensors`), ...this.#stateful.keys()]);
-    const unlike = [...saved, ...own].filter((name) => !saved.has(name) || !own.has(name));
-    if (unlike.length === 0) return;
-    throw new ArgumentError({
-      argument: path,
-      received: `a run with the parts ${[...saved].join(', ')}`,
-      expected: [...own].join(', '),
-      fix: 'Resume with the trainer and the options that the run was started with.',
-    });
   }
 
   async #setLaterAside(step: number): Promise<void> {
@@ -299,38 +276,12 @@ export class Checkpoints implements AsyncDisposable {
     });
   }
 
-  #statesNow(): States {
-    return Object.fromEntries([...this.#stateful].map(([name, part]) => [name, part.state()]));
+  #stateAfter(step: number): RunState {
+    return { step, parts: this.#parts.states(), spikes: this.#spikes?.state() };
   }
 
   #warn(message: string): void {
     const { warn = (text: string) => process.emitWarning(text, 'PalmWarning') } = this.#options;
     warn(message);
   }
-}
-
-function isSaveable(part: unknown): part is Saveable {
-  return typeof (part as Partial<Saveable> | undefined)?.contents === 'function';
-}
-
-function isStateful(part: unknown): part is Stateful {
-  const { state, restore } = (part ?? {}) as Partial<Stateful>;
-  return typeof state === 'function' && typeof restore === 'function';
-}
-
-/** What the numbers depend on besides the configuration. */
-function environment(parts: Iterable<Saveable>): Environment {
-  const { libtorch, threads, cpuCapability } = addon().info();
-  const all = [...parts].flatMap((part) => part.contents().tensors.map(({ tensor }) => tensor));
-  const devices = new Set(all.filter((tensor) => tensor instanceof Tensor).map(({ device }) => device));
-  const platform = `${process.platform}-${process.arch}`;
-  return { version: packageVersion(), libtorch, platform, device: [...devices].join(), threads, cpuCapability };
-}
-
-/** In words what `now` has other than `then`. */
-function differences(then: Environment, now: Environment): string[] {
-  const names = Object.keys(now).filter((name) => now[name] !== then[name]);
-  return names.map((name) => {
-    return `saved with ${name} ${printable(then[name])}, resumed with ${printable(now[name])}: the last digits may differ`;
-  });
 }

@@ -1,5 +1,6 @@
 /** What all training commands do around a trainer: write metrics, save checkpoints, resume, and leave a model at the end. */
-import { openCheckpoints, type Stateful } from '../checkpoint/checkpoints.ts';
+import { openCheckpoints } from '../checkpoint/checkpoints.ts';
+import type { Stateful } from '../checkpoint/parts.ts';
 import type { SpikeOptions } from '../checkpoint/spikes.ts';
 import { type Saveable, saveTensors } from '../checkpoint/tensor-files.ts';
 import type { Skipped } from '../data/rows.ts';
