@@ -566,7 +566,7 @@ describe('a reward function', () => {
         throw boom;
       },
       'reward',
-      /RangeError "no.u001b opinion"/,
+      /"RangeError: no.u001b opinion"/,
     ],
     [
       'rejects',

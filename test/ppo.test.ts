@@ -211,7 +211,7 @@ describe('a reward', () => {
     using run = setUp({ steps: 1 }, () => {
       throw cause;
     });
-    const message = expect.stringContaining('RangeError "no opinion"');
+    const message = expect.stringContaining('RangeError: no opinion');
     await expect(stepsOf(ppo(run.parts, run.config))).rejects.toMatchObject({ code: 'ERR_REWARD', message, cause });
   });
 

@@ -88,7 +88,7 @@ async function callReward(reward: RewardFunction, answers: readonly Answer[]): P
   try {
     return await reward([...answers]); // it may sort them
   } catch (cause) {
-    const received = cause instanceof Error ? `${cause.name} ${printable(cause.message)}` : printable(cause);
+    const received = printable(cause instanceof Error ? `${cause.name}: ${cause.message}` : cause);
     throw new RewardError({ argument: 'reward', received, expected: wanted(answers), cause });
   }
 }
