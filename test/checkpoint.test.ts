@@ -326,6 +326,18 @@ describe('a run', () => {
     expect(saved()).toEqual([]);
   });
 
+  it('that will not fit on the disk is not begun', async () => {
+    using run = newRun();
+    const huge = {
+      contents: () => ({ tensors: [{ name: 'x', tensor: { dtype: 'float32', shape: [2 ** 46] } }], metadata }),
+    };
+    await using checkpoints = await openCheckpoints({ directory: folder, parts: { ...run.parts, huge } });
+    const error = await thrownBy(drain(checkpoints.during(run.steps)));
+    expect(error).toBeInstanceOf(FileError);
+    expect((error as FileError).expected).toBe(`${((1.1 * 2 ** 48) / 1e6).toFixed(1)} MB for a checkpoint`);
+    expect(run.parts.batches.at).toBe(0);
+  });
+
   it('of other parts or sizes is refused by name', async () => {
     using run = newRun();
     {

@@ -49,7 +49,7 @@ export async function writeCheckpoint(directory: string, checkpoint: StagedCheck
   const path = join(directory, `step-${String(checkpoint.state.step).padStart(6, '0')}`);
   const aside = asideName(path);
   try {
-    await checkSpace(directory, checkpoint.files);
+    await checkSpace(directory, bytesOf(checkpoint.files));
     await mkdir(aside);
     await fill(aside, checkpoint);
     if ((await readdir(directory)).includes(basename(path))) await removeFolder(path);
@@ -62,11 +62,12 @@ export async function writeCheckpoint(directory: string, checkpoint: StagedCheck
   }
 }
 
-/** @throws FileError when the disk of `directory` cannot take `files` and a tenth more. */
-async function checkSpace(directory: string, files: readonly StagedFile[]): Promise<void> {
-  const pieces = files.flatMap((file) => file.pieces);
-  const wanted = Math.ceil(1.1 * pieces.reduce((sum, { length }) => sum + length, 0));
-  const { bavail, bsize } = await statfs(directory);
+/** @throws FileError when the disk of `directory` cannot take `bytes` and a tenth more. */
+export async function checkSpace(directory: string, bytes: number): Promise<void> {
+  const wanted = Math.ceil(1.1 * bytes);
+  const { bavail, bsize } = await statfs(directory).catch((error: unknown) => {
+    throw asFileError(error, directory, 'a folder to write to');
+  });
   if (bavail * bsize >= wanted) return;
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new FileError({
@@ -75,6 +76,10 @@ async function checkSpace(directory: string, files: readonly StagedFile[]): Prom
     expected: `${megabytes(wanted)} for a checkpoint`,
     fix: 'Free some space, or choose another disk.',
   });
+}
+
+function bytesOf(files: readonly StagedFile[]): number {
+  return files.flatMap(({ pieces }) => pieces).reduce((sum, { length }) => sum + length, 0);
 }
 
 async function fill(folder: string, { run, environment, files, state }: StagedCheckpoint): Promise<void> {

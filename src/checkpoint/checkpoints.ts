@@ -11,6 +11,7 @@ import { checkInteger, checkOptions } from '../options.ts';
 import { removeLeftovers } from './aside.ts';
 import {
   checkpointsIn,
+  checkSpace,
   type RunState,
   removeOld,
   type StagedCheckpoint,
@@ -124,12 +125,14 @@ export class Checkpoints implements AsyncDisposable {
   /**
    * The steps of `train`, which is given the number of those already done. Every `every` steps, when asked by `saveSoon` and
    * after the last one, the run is copied to memory and written from there while training goes on.
-   * @throws ArgumentError where the folder holds a run that was not restored, FileError when the disk refused three times.
+   * @throws ArgumentError where the folder holds a run that was not restored, FileError when the disk has no room for a
+   * checkpoint, before the first step, or has refused three times.
    */
   async *during<Step extends { readonly step: number }>(
     train: (start: number) => AsyncGenerator<Step>,
   ): AsyncGenerator<Step> {
     await this.#checkRestored();
+    await checkSpace(this.#options.directory, this.#staging.byteLength);
     const { signal } = this.#options;
     try {
       while (yield* this.#untilSpike(train)) await this.#goBack();

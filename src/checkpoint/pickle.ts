@@ -28,12 +28,23 @@ export class PickleTuple {
 }
 /** A dict or an OrderedDict. */
 export class PickleDict {
-  readonly entries = new Map<PickleValue, PickleValue>();
   readonly ordered: boolean;
+  /** Made with the first entry: a Map takes a kilobyte, and most dicts in a file are the empty hooks of tensors. */
+  private filled: Map<PickleValue, PickleValue> | undefined;
   constructor(ordered: boolean) {
     this.ordered = ordered;
   }
+
+  get entries(): ReadonlyMap<PickleValue, PickleValue> {
+    return this.filled ?? EMPTY;
+  }
+
+  set(key: PickleValue, value: PickleValue): void {
+    this.filled ??= new Map();
+    this.filled.set(key, value);
+  }
 }
+const EMPTY: ReadonlyMap<PickleValue, PickleValue> = new Map();
 /** An empty set: there is no opcode here that could fill it. */
 export class PickleSet {
   readonly size = 0;
@@ -91,11 +102,12 @@ const DTYPE = /^torch\.(float(16|32|64)|double|half|bfloat16|u?int(8|16|32|64)|l
 
 /** The most bytes of a pickle. */
 export const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
-/** What a state_dict of 20,000 tensors needs, and some room. */
-const MAX_OPCODES = 1_500_000;
-const MAX_CONTAINERS = 150_000;
-const MAX_STACK = 100_000;
-const MAX_MEMO = 300_000;
+/** What a state_dict of 10,000 tensors needs, and some room. */
+const MAX_OPCODES = 1_000_000;
+const MAX_CONTAINERS = 75_000;
+const MAX_FILLED_DICTS = 10_000;
+const MAX_STACK = 50_000;
+const MAX_MEMO = 200_000;
 const MAX_STRING_BYTES = 1024 * 1024;
 const MAX_NAME_BYTES = 256;
 const MAX_NESTING = 100;
@@ -119,6 +131,7 @@ class Machine {
   /** Where the opcode that is being obeyed stands. */
   private at = 0;
   private containers = 0;
+  private filledDicts = 0;
 
   constructor(bytes: Buffer, path: string) {
     this.bytes = bytes;
@@ -284,12 +297,15 @@ class Machine {
       throw this.bad('pickle-setitem', `an item for ${kind(dict)}`, 'a dict made in this file');
     }
     if (items.length % 2 !== 0) throw this.bad('pickle-setitem', 'a key without a value', 'pairs');
+    if (dict.entries.size === 0 && ++this.filledDicts > MAX_FILLED_DICTS) {
+      throw this.bad('pickle-limits', 'more dicts', `at most ${MAX_FILLED_DICTS}`);
+    }
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i] as PickleValue;
       if (key !== null && !['string', 'number', 'bigint', 'boolean'].includes(typeof key)) {
         throw this.bad('pickle-key', `${kind(key)} as a key`, 'a text or a number');
       }
-      dict.entries.set(key, items[i + 1] as PickleValue);
+      dict.set(key, items[i + 1] as PickleValue);
     }
   }
 

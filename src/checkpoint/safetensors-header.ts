@@ -57,6 +57,8 @@ export const METADATA_KEY = '__metadata__';
 const HEADER_BEGIN = 8;
 /** No library computes with more; the format has no limit. */
 const MAX_DIMENSIONS = 64;
+/** The most bytes that a name or another key takes; the format has no limit here either. */
+const MAX_KEY_BYTES = 65_536;
 /** The fewest bytes of header that a tensor takes: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` */
 const LEAST_BYTES = 50;
 
@@ -446,15 +448,15 @@ class HeaderScanner {
     do {
       if (this.peek() !== QUOTE) this.fail('bad-json', 'a key');
       const place = this.at;
-      const key = this.string();
+      const key = this.string(MAX_KEY_BYTES);
       if (this.peek() !== COLON) this.fail('bad-json', ':');
       this.at++;
       member(key, place);
     } while (this.separator(CLOSE_BRACE));
   }
 
-  /** The string that begins here. */
-  private string(): string {
+  /** The string that begins here, if it is written with at most `most` bytes. */
+  private string(most = MAX_HEADER_BYTES): string {
     const begin = this.at;
     let escapes = false;
     for (let code = this.next(); code !== QUOTE; code = this.next()) {
@@ -468,6 +470,10 @@ class HeaderScanner {
       }
     }
     this.at++;
+    if (this.at - begin > most) {
+      this.at = begin;
+      this.fail('bad-string', `at most ${most} bytes`);
+    }
     const inside = escapes ? 0 : 1;
     const text = this.bytes.toString('utf8', begin + inside, this.at - inside);
     const value = escapes ? unescaped(text) : text;

@@ -23,6 +23,12 @@ export class Staging {
     this.#parts = parts;
   }
 
+  /** How long the files are together. */
+  get byteLength(): number {
+    const parts = [...this.#parts.values()];
+    return parts.reduce((sum, part) => sum + planContents(part.contents()).byteLength, 0);
+  }
+
   /** The parts as they are now, each as a safetensors file under its name. What was copied before is gone. */
   async copy(): Promise<StagedFile[]> {
     const files: StagedFile[] = [];

@@ -15,9 +15,11 @@ export interface ZipRecord {
 }
 
 /** The most records, bytes of their directory, and bytes of one name. */
-const MAX_RECORDS = 20_000;
-const MAX_DIRECTORY_BYTES = 8 * 1024 * 1024;
+const MAX_RECORDS = 10_000;
+const MAX_DIRECTORY_BYTES = 4 * 1024 * 1024;
 const MAX_NAME_BYTES = 1024;
+/** What torch.save pads a header with so that data begin at a multiple of 64, at most. */
+const EXTRA_BYTES = 72;
 /** The bytes of a file that are in memory at once while checksums are computed. */
 const BUFFER_BYTES = 1024 * 1024;
 
@@ -110,28 +112,28 @@ class ZipReader {
   async records(): Promise<Map<string, ZipRecord>> {
     await this.checkKind();
     const directory = await this.directory();
-    const entries = await this.entries(directory);
-    const records = new Map<string, ZipRecord>();
+    const placed = await this.place(await this.entries(directory), directory.begin);
+    for (const { entry, begin } of placed) await this.checkCrc(entry, begin);
+    return new Map(placed.map(({ entry: { name, size }, begin }) => [name, { name, begin, size }]));
+  }
+
+  /** Where the data of each entry begin: the records, in this order, cover all of the file before `limit`. */
+  private async place(entries: readonly Entry[], limit: number): Promise<{ entry: Entry; begin: number }[]> {
+    const placed: { entry: Entry; begin: number }[] = [];
     let end = 0;
     for (const entry of entries) {
-      if (entry.at !== end) {
-        const [reason, what] =
-          entry.at < end ? ['overlap', 'an overlap with'] : ['hole', 'bytes that belong to none after'];
-        throw this.bad(
-          reason as string,
-          `${what} the record before ${printable(entry.name)}`,
-          'records side by side',
-          end,
-        );
-      }
+      this.checkBeside(entry.at, end, printable(entry.name));
       const begin = await this.localHeader(entry);
-      await this.checkCrc(entry, begin);
-      records.set(entry.name, { name: entry.name, begin, size: entry.size });
+      placed.push({ entry, begin });
       end = begin + entry.size + (await this.descriptorBytes(entry, begin + entry.size));
     }
-    if (end === directory.begin) return records;
-    const [reason, what] = end > directory.begin ? ['overlap', 'an overlap'] : ['hole', 'bytes that belong to none'];
-    throw this.bad(reason as string, `${what} before its directory`, 'the directory behind the last record', end);
+    this.checkBeside(limit, end, 'its directory');
+    return placed;
+  }
+
+  private checkBeside(at: number, end: number, what: string): void {
+    if (at < end) throw this.bad('overlap', `an overlap with the record before ${what}`, 'records side by side', at);
+    if (at > end) throw this.bad('hole', `bytes that belong to none before ${what}`, 'records side by side', end);
   }
 
   private async checkKind(): Promise<void> {
@@ -285,12 +287,13 @@ class ZipReader {
 
   /** Compares the header before the data with the directory; gives where the data begin. */
   private async localHeader({ name, flags, crc, size, at }: Entry): Promise<number> {
-    const header = await this.bytes(at, 30);
-    if (header.readUInt32LE(0) !== LOCAL)
+    const header = await this.bytes(at, Math.min(30 + Buffer.byteLength(name) + EXTRA_BYTES, this.size - at));
+    if (header.length < 30 || header.readUInt32LE(0) !== LOCAL)
       throw this.bad('local-header', 'something else', `the header of ${printable(name)}`, at);
     const nameBytes = header.readUInt16LE(26);
     const begin = at + 30 + nameBytes + header.readUInt16LE(28);
-    const rest = await this.bytes(at + 30, begin - at - 30);
+    const rest =
+      begin - at > header.length ? await this.bytes(at + 30, begin - at - 30) : header.subarray(30, begin - at);
     const wide = [header.readUInt32LE(22), header.readUInt32LE(18)];
     // What follows the data is 0 or unknown here.
     const follows = (flags & FOLLOWED) !== 0;
@@ -320,14 +323,6 @@ class ZipReader {
   }
 
   private async checkCrc({ name, crc, size }: Entry, begin: number): Promise<void> {
-    if (begin + size > this.size) {
-      throw this.bad(
-        'truncated',
-        `${printable(name)} of ${size} bytes`,
-        `at most the ${this.size - begin} that follow`,
-        begin,
-      );
-    }
     const buffer = Buffer.alloc(Math.min(BUFFER_BYTES, size));
     let actual = 0;
     for (let done = 0; done < size; done += buffer.length) {
