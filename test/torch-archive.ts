@@ -51,7 +51,7 @@ export function archive(records: readonly ArchiveRecord[], directory: Partial<Di
   return Buffer.concat([
     ...parts,
     listed,
-    ends({ begin: at, size: listed.length, count: records.length, ...directory }),
+    ends(at + listed.length, { begin: at, size: listed.length, count: records.length, ...directory }),
   ]);
 }
 
@@ -80,18 +80,19 @@ function localHeader({ name, data, method = 0, localName, localFlags, crc }: Arc
   return Buffer.concat([header, bytes, padding]);
 }
 
-function ends({ begin, size, count }: Directory): Buffer {
+/** What stands behind the directory, from byte `at` on. */
+function ends(at: number, { begin, size, count }: Directory): Buffer {
   const wide = Buffer.alloc(56);
   wide.writeUInt32LE(0x06064b50, 0);
   wide.writeBigUInt64LE(44n, 4);
   wide.writeUInt16LE(0x031e, 12);
   wide.writeUInt16LE(45, 14);
   for (const [i, value] of [count, count, size, begin].entries()) wide.writeBigUInt64LE(BigInt(value), 24 + 8 * i);
-  const locator = words(0x07064b50, 0, begin + size, 0, 1);
+  const locator = words(0x07064b50, 0, at, 0, 1);
   const narrow = Buffer.alloc(22);
   narrow.writeUInt32LE(0x06054b50, 0);
-  narrow.writeUInt16LE(count, 8);
-  narrow.writeUInt16LE(count, 10);
+  narrow.writeUInt16LE(Math.min(count, 0xffff), 8);
+  narrow.writeUInt16LE(Math.min(count, 0xffff), 10);
   narrow.writeUInt32LE(size, 12);
   narrow.writeUInt32LE(begin, 16);
   return Buffer.concat([wide, locator, narrow]);
