@@ -181,7 +181,7 @@ describe('the command line', () => {
         promise: 'a run whose numbers stay bad ends by itself',
         fault: `palm ${command} with a learning rate of 1e37`,
         times: 1,
-        outcome: 'exit 3 and the name of the tensor; a file in anomalies/ for every step with skipped updates',
+        outcome: 'exit 3 and the name of the tensor; anomalies/ tells of the steps before',
       });
     },
     LONG,
