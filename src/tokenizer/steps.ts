@@ -47,7 +47,12 @@ function checkStep(step: Json): void {
   if (step.type === 'FixedLength' && !(Number.isInteger(step.length) && (step.length as number) > 0)) {
     throw new Error(`pieces of length ${printable(step.length)}`);
   }
-  if (hasPattern(step) && sizeOf(step.Regex) > MAX_PATTERN) {
+  const { pattern } = step as { pattern?: Json };
+  const splits = pattern !== undefined || step.type === 'Split' || step.type === 'Replace';
+  if (splits && typeof pattern?.String !== 'string' && typeof pattern?.Regex !== 'string') {
+    throw new Error(`the pattern ${printable(pattern)}`);
+  }
+  if (hasPattern(step) && !(String(step.Regex).length <= MAX_PATTERN)) {
     throw new Error(`a regular expression of more than ${MAX_PATTERN} characters`);
   }
 }
