@@ -157,7 +157,9 @@ Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shar
                     const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                     const Cancel* cancel) {
   Decoder decoder(model, scope, prompts, lengths, options);
-  while (!decoder.done() && !(cancel && *cancel)) decoder.advance(16, cancel);
+  // At least once: prompts are read even where nobody wants an answer any more, so that there is something to give.
+  do decoder.advance(16, cancel);
+  while (!decoder.done() && !(cancel && *cancel));
   at::NoGradGuard no_grad;
   return decoder.result();
 }
