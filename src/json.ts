@@ -19,9 +19,13 @@ export class JsonError extends Error {
   }
 }
 
-/** What `text` stands for. @throws JsonError for what is not JSON, a key twice in one object, or nesting deeper than 1000. */
-export function parseJson(text: string): unknown {
-  new JsonWalk(text).value();
+/**
+ * What `text` stands for. An empty object takes up to a hundred bytes in memory and two in the text, so no text may have more
+ * than `most` values, those in lists and objects included.
+ * @throws JsonError for what is not JSON, has more values, a key twice in one object, or nesting deeper than 1000.
+ */
+export function parseJson(text: string, most: number): unknown {
+  new JsonWalk(text, most).value();
   return JSON.parse(text);
 }
 
@@ -38,9 +42,11 @@ class JsonWalk {
   private readonly text: string;
   private readonly open: (Set<string> | undefined)[] = [];
   private at = 0;
+  private left: number;
 
-  constructor(text: string) {
+  constructor(text: string, most: number) {
     this.text = text;
+    this.left = most;
   }
 
   value(): void {
@@ -53,6 +59,7 @@ class JsonWalk {
   private descend(): void {
     for (;;) {
       const next = this.peek();
+      if (--this.left < 0) throw new JsonError(this.at, 'more values than are read');
       if (next === '"') this.string();
       else if (next !== '{' && next !== '[') this.at += this.matches(SCALAR);
       else {

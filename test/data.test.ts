@@ -61,6 +61,7 @@ describe('JSONL', () => {
     ['a key twice', '{"a":1,"b":{"a":1},"a":2}', /data:1: got a key for the second time at character 19/],
     ['a key twice, once escaped', '{"a":1,"\\u0061":2}', /data:1: got a key for the second time/],
     ['nesting', `{}\n{"a":${'['.repeat(100_000)}`, /data:2: got nesting deeper than 1000 at character 1004/],
+    ['a million values', `{"a":[${'{},'.repeat(1e6)}0]}`, /data:1: got more values than are read at character/],
     ['UTF-16', Buffer.from('{"a":1}', 'utf16le'), /data:1: got /],
     [
       'half a character',

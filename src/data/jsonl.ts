@@ -10,8 +10,9 @@ export interface JsonlLine {
   value: Record<string, unknown>;
 }
 
-/** The most bytes that a line may have; its object takes up to twenty times as much memory. */
+/** The most bytes that a line may have, and the most values. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
+const MAX_LINE_VALUES = 1_000_000;
 const PIECE_BYTES = 256 * 1024;
 const EXPECTED = 'a readable JSONL file';
 
@@ -19,7 +20,7 @@ const EXPECTED = 'a readable JSONL file';
  * The objects of a JSONL file, one line in memory at a time. Blank lines, a byte order mark and CRLF are passed over; what is
  * written to the file after it was opened is not read.
  * @throws FileError when the file cannot be read or is cut short meanwhile, DataError naming `file:line` when a line is not a
- * JSON object in UTF-8, has a key twice, or more than 16 MiB.
+ * JSON object in UTF-8, has a key twice, more than 16 MiB or a million values.
  */
 export async function* readJsonl(path: string): AsyncGenerator<JsonlLine> {
   let line = 0;
@@ -79,7 +80,7 @@ function decodeLine(bytes: Buffer, place: string, first: boolean): string {
 function parseObject(text: string, place: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = parseJson(text, MAX_LINE_VALUES);
   } catch (cause) {
     throw cause instanceof JsonError ? notObject(place, cause.message, cause) : cause;
   }

@@ -12,8 +12,9 @@ const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_
 const PAD_NAMES = ['<pad>', '[PAD]', '<|pad|>', '<|padding|>', '<|finetune_right_pad_id|>'];
 /** No vocabulary is larger; a damaged file with a larger token would ask for that many embeddings. */
 const MAX_TOKENS = 10_000_000;
-/** The largest files in use have half of it. JSON in memory can be twenty times its text. */
+/** The largest files in use have half of it: 260,000 tokens, 500,000 merges of two. */
 const MAX_BYTES = 64 * 1024 * 1024;
+const MAX_VALUES = 4_000_000;
 /** Milliseconds that a tokenizer may take, and for every character or token in addition: many times what is usual. */
 const PATIENCE = { build: 10_000, text: 1000, each: 0.02 };
 
@@ -96,7 +97,7 @@ function readObject(path: string): Json {
   const text = readWholeText(path, { expected: 'a readable JSON file', most: MAX_BYTES });
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = parseJson(text, MAX_VALUES);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
     throw notTokenizer(path, text === '' ? 'an empty file' : error.message, error);
