@@ -24,7 +24,7 @@ export type {
   StreamInput,
 } from './palm.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';
-export type { Optimizer, StepResult } from './optim.ts';
+export type { Optimizer, StepOptions, StepResult } from './optim.ts';
 export { RewardModel } from './reward-model.ts';
 export type {
   RankingMetrics,

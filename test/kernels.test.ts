@@ -140,7 +140,7 @@ it.each([1, 0.7])('log-probabilities and entropies have their gradients at tempe
     for (const name of ['logProb', 'entropy'] as const) all[name] = Array.from(await now[name].data(), Number);
     const zeros = rows().map((row) => row.map(() => 0));
     const experience = {
-      sequence: Tensor.from(sequence, { device }),
+      sequence: Tensor.from(sequence, { dtype: 'int64', device }),
       responseMask: Tensor.from(
         zeros.map((row) => row.map((_, t) => t > 3)),
         { device },

@@ -29,6 +29,10 @@ Decoder::~Decoder() = default;
 
 void Decoder::prefill() {
   prompts_ = model_->accept(prompts_, "prompts");
+  const int64_t vocabulary = model_->head().size(0);
+  if (options_.pad_token < 0 || options_.pad_token >= vocabulary)
+    throw Error(ErrorKind::argument, "padToken", std::to_string(options_.pad_token),
+                "a token of the model, 0 to " + std::to_string(vocabulary - 1));
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
   expect_shape(lengths_, "lengths", {batch});
   expect_range(lengths_, "lengths", 1, longest + 1, "A prompt needs a token, and cannot be longer than its row.");

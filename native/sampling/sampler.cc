@@ -40,7 +40,9 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& u
   const Tensor log_prob = at::log_softmax(filtered, -1);
   const Tensor cumulative = log_prob.to(at::kDouble).exp().cumsum(-1);
   const Tensor wanted = uniform.unsqueeze(-1) * cumulative.narrow(-1, -1, 1);
-  const Tensor token = at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true);
+  // NaN is found behind the last token.
+  const Tensor token =
+      at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true).clamp_max_(cumulative.size(-1) - 1);
   return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1)};
 }
 
