@@ -1,5 +1,6 @@
 /** Out of memory: an error with numbers, after which everything goes on, training with fewer rows at a time. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { ActorCritic } from '../src/actor-critic.ts';
 import { type PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
@@ -131,6 +132,29 @@ describe('a limit of one’s own', () => {
       expect(await pass()).toBe(expected);
     }
     expect(refused).toBe(40);
+  });
+});
+
+describe('a rollout that meets the limit', () => {
+  it('leaves nothing behind, and the next one is what it would have been', async () => {
+    using palm = new PaLM({ ...SIZE, depth: 1 });
+    using actorCritic = new ActorCritic(palm);
+    const prompts = Array.from({ length: 32 }, (_, row) => [row, 1, 2]);
+    const sampled = async () => {
+      using rollout = await actorCritic.rollout({ prompts, maxNewTokens: 40, reference: true, seed: 1 });
+      return [await rollout.sequence.data(), await rollout.rolloutValue.data()];
+    };
+    const expected = await sampled();
+    const { usedBytes } = memory({ resetPeak: true });
+    await sampled();
+    const whole = memory().peakBytes - usedBytes;
+    for (let allowed = 0; allowed < whole; allowed += whole / 12) {
+      memory({ limit: usedBytes + Math.floor(allowed) + 1 });
+      await refusal(sampled);
+      memory({ limit: 0 });
+      expect(await sampled()).toEqual(expected);
+      expect(memory().usedBytes).toBe(usedBytes);
+    }
   });
 });
 
