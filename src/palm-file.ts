@@ -45,7 +45,8 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
   if (text === undefined) return undefined;
   try {
     const metadata = JSON.parse(text) as Record<string, unknown> | null;
-    if (metadata?.format === 1 && /^\w{1,40}$/.test(String(metadata.model))) return metadata;
+    const model = metadata?.model;
+    if (metadata?.format === 1 && typeof model === 'string' && /^\w{1,40}$/.test(model)) return metadata;
   } catch {
     // Not JSON: as bad as JSON of something else.
   }
