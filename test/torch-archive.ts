@@ -15,6 +15,8 @@ export interface ArchiveRecord {
   /** What the header before the data says in place of the directory's. */
   localName?: string;
   localFlags?: number;
+  /** Sizes and place in 64 bits, as records of 4 GB have them. */
+  wide?: boolean;
   /** Bytes between this record and the next. */
   after?: Uint8Array;
 }
@@ -33,7 +35,9 @@ export function archive(records: readonly ArchiveRecord[], directory: Partial<Di
     const crc = record.crc ?? crc32(record.data);
     const size = record.size ?? record.data.length;
     const local = localHeader(record, flags, at);
-    const descriptor = flags & 8 ? words(0x08074b50, crc, record.stored ?? size, size) : Buffer.alloc(0);
+    const sizes = record.wide ? [size, 0, size, 0] : [record.stored ?? size, size];
+    const descriptor = flags & 8 ? words(0x08074b50, crc, ...sizes) : Buffer.alloc(0);
+    const extra = record.wide ? words(0x00180001, size, 0, size, 0, at, 0) : Buffer.alloc(0);
     const fields = [record.method ?? 0, 0, 0];
     const entry = Buffer.alloc(46);
     entry.writeUInt32LE(0x02014b50, 0);
@@ -41,8 +45,10 @@ export function archive(records: readonly ArchiveRecord[], directory: Partial<Di
     for (const [i, value] of fields.entries()) entry.writeUInt16LE(value, 10 + 2 * i);
     for (const [i, value] of [crc, record.stored ?? size, size].entries()) entry.writeUInt32LE(value, 16 + 4 * i);
     entry.writeUInt16LE(name.length, 28);
+    entry.writeUInt16LE(extra.length, 30);
     entry.writeUInt32LE(record.at ?? at, 42);
-    entries.push(Buffer.concat([entry, name]));
+    if (record.wide) for (const field of [20, 24, 42]) entry.writeUInt32LE(0xffffffff, field);
+    entries.push(Buffer.concat([entry, name, extra]));
     const all = Buffer.concat([local, record.data, descriptor, record.after ?? Buffer.alloc(0)]);
     parts.push(all);
     at += all.length;

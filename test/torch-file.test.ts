@@ -124,6 +124,12 @@ describe('archives', () => {
     }
   });
 
+  it('may have their sizes and places in 64 bits', async () => {
+    const records = torchRecords(pickle, storages).map((record) => ({ ...record, wide: true }));
+    await using file = await openTorchFile(await saved(archive(records)));
+    expect([...(await bytesOf(file, file.root as PickleTensor))]).toEqual(Array(12).fill(1));
+  });
+
   it('give a tensor larger than a piece in several', async () => {
     const data = Uint8Array.from({ length: 4 * 1_500_000 }, (_, i) => i % 251);
     const large = finished(tensorOf({ key: '0', elements: 1_500_000, shape: [1_500_000] }));

@@ -440,7 +440,7 @@ describe('mutations', () => {
         copy.copy(copy, at, random.int(copy.length), copy.length);
         return copy;
       default:
-        copy.fill([0, 255, 0x7f][random.int(3)] as number, at, at + length);
+        copy.fill([0, 255, 0x7f][random.int(3)] as number, at, Math.min(at + length, copy.length));
         return copy;
     }
   }
