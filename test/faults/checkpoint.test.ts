@@ -53,8 +53,8 @@ describe('a run is killed', () => {
       const calls = await countCalls('pretrain');
       const points = spread(count, calls);
       for (const n of points) {
-        const { signal } = await runs.run('pretrain', 'crash', [], { PALM_FAULT: `${kind}:${n}` });
-        expect(signal).toBe('SIGKILL');
+        const ended = await runs.run('pretrain', 'crash', [], { PALM_FAULT: `${kind}:${n}` });
+        expect(ended, ended.stderr).toMatchObject({ signal: 'SIGKILL' });
         await goOn('pretrain', 'crash');
         runs.remove('crash');
       }
