@@ -113,6 +113,12 @@ describe('pretraining', () => {
     expect(await weights(resumed.palm.parameters())).toEqual(await weights(straight.palm.parameters()));
   });
 
+  it('has a validation loss of 0 where nothing is held out', async () => {
+    using palm = parts().palm;
+    const nothing: Sequences = { size: 0, rows: () => ({ tokens: new Int32Array(0), shape: [0, 2] }) };
+    expect(await validationLoss(palm, nothing, { batchSize: 4, evaluateBatches: 64 })).toBe(0);
+  });
+
   it('uses dropout while it learns, and only then', async () => {
     const run = parts({ dropout: 0.5 });
     for await (const { validationLoss: told } of pretrain(run, config({ steps: 3 }))) {

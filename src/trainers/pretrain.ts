@@ -107,7 +107,7 @@ async function learn(palm: PaLM, { tokens, shape }: Rows, targets: number): Prom
 
 /**
  * Nats per token of `palm` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
- * all rows where those are fewer. `rows` of them are read at once, a batch unless given.
+ * all rows where those are fewer, and 0 where nothing is held out. `rows` of them are read at once, a batch unless given.
  */
 export async function validationLoss(
   palm: PaLM,
@@ -126,7 +126,7 @@ export async function validationLoss(
     nats += await sum.item();
     targets += countTargets({ tokens, shape }, palm.config.ignoreIndex);
   }
-  return nats / targets;
+  return nats / Math.max(1, targets);
 }
 
 /** How many tokens of the rows are told from others before them and count in the loss. */
