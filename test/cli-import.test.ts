@@ -200,6 +200,7 @@ describe('palm import', () => {
       (weights) => reshape(weights, 'norm.gamma'),
       /"norm\.gamma": got shape \[6, 1\], expected shape \[6\]/,
     ],
+    ['scopes and layers that only names claim', claim, /100 scopes and 52 layers in \d+ tensors/],
     ['a scope that cannot be named here', (weights) => rename(weights, 's.tune.', 's.t une.'), /a scope "t une"/],
   ])('refuses %s', async (_, change, message) => {
     const weights = weightsOf(recording('0.2.3', 'PaLM'));
@@ -275,6 +276,12 @@ function rename<T>(weights: Map<string, T>, from: string, to: string): void {
     weights.delete(name);
     weights.set(name.replace(from, to), tensor);
   }
+}
+
+function claim(weights: Map<string, { shape: number[]; data: Float32Array }>): void {
+  const one = { shape: [1, 1], data: Float32Array.of(1) };
+  for (let i = 2; i < 52; i++) weights.set(`layers.${i}.fn`, one);
+  for (let i = 1; i < 100; i++) weights.set(`finetune_modules.s${i}.0.0.A`, one);
 }
 
 function untie(weights: Map<string, { shape: number[]; data: Float32Array }>): void {

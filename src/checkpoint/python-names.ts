@@ -58,17 +58,15 @@ export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
     });
   }
   const names = [...file.entries.keys()].filter((name) => name.startsWith(prefix)).map((n) => n.slice(prefix.length));
-  return {
-    ...inferred,
-    depth: depthOf(file, names),
-    qkRmsnorm: names.includes('layers.0.fn.q_scale'),
-    scopes: new Map(
-      names.flatMap((name) => {
-        const scope = SCOPE.exec(name)?.[1];
-        return scope === undefined ? [] : [[scope, shape(name)[1]] as const];
-      }),
-    ),
-  };
+  const depth = depthOf(file, names);
+  const found = names.flatMap((name) => SCOPE.exec(name)?.[1] ?? []);
+  // Each scope has eight tensors a layer: with fewer in the file, nothing shall be made of what a few names claim.
+  if (depth * found.length > file.entries.size) {
+    const received = `${found.length} scopes and ${depth} layers in ${file.entries.size} tensors`;
+    throw new FileError({ argument: file.path, received, expected: 'the adapters of each scope in every layer' });
+  }
+  const scopes = new Map(found.map((scope) => [scope, shape(`finetune_modules.${scope}.0.0.A`)[1]]));
+  return { ...inferred, depth, qkRmsnorm: names.includes('layers.0.fn.q_scale'), scopes };
 }
 
 /**

@@ -44,7 +44,10 @@ export class StateDict implements NamedShapes {
   entry(name: string): PickleTensor {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
-    const near = nearest(name, this.entries.keys());
+    const near = nearest(
+      name,
+      [...this.entries.keys()].filter(({ length }) => length <= 2 * name.length),
+    );
     const fix = near === undefined ? undefined : `The nearest is ${printable(near)}.`;
     throw bad(this.path, 'no such tensor', `${printable(name)} in it`, fix);
   }
