@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { Random } from '../src/data/random.ts';
+import { JsonError, parseJson } from '../src/json.ts';
+import { mutated } from './faults/mutate.ts';
+
+function errorOf(text: string, most = 1000): JsonError {
+  try {
+    parseJson(text, most);
+  } catch (error) {
+    expect(error).toBeInstanceOf(JsonError);
+    return error as JsonError;
+  }
+  throw new Error(`${text} was read`);
+}
+
+describe('JSON', () => {
+  it('is what JSON.parse takes, except for keys that are there twice', () => {
+    const original = Buffer.from(
+      '{"a": [1, -2.5e+3, {"b\\u0041": null, "c": ""}], "d\\"": {"a": true}, "e": [[], {}]}',
+    );
+    const random = new Random(5);
+    let [good, twice] = [0, 0];
+    for (let i = 0; i < 20_000; i++) {
+      const text = mutated(original, random).toString();
+      let expected: unknown;
+      try {
+        expected = JSON.parse(text);
+      } catch {
+        errorOf(text);
+        continue;
+      }
+      try {
+        expect(parseJson(text, 1000)).toEqual(expected);
+        good++;
+      } catch (error) {
+        expect((error as JsonError).problem, text).toBe('a key for the second time');
+        twice++;
+      }
+    }
+    expect(good).toBeGreaterThan(1000);
+    expect(twice).toBeGreaterThan(10);
+  });
+
+  it.each([
+    ['', 0, 'the end'],
+    [' {"a":1,}', 8, '"}"'],
+    ['[1 2]', 3, '"2]"'],
+    ['[1,', 3, 'the end'],
+    ['{"a" 1}', 5, '"1}"'],
+    ['"a\\q"', 2, '"\\\\q\\""'],
+    ['"\ud800', 2, 'the end'],
+    ['01', 1, '"1"'],
+    ['{"a":1}}', 7, '"}"'],
+    ['{"a":{"b":1},"a":2}', 13, 'a key for the second time'],
+  ])('%j is refused at its character %i', (text, at, problem) => {
+    expect(errorOf(text)).toMatchObject({ at, problem });
+  });
+
+  it('has limits of depth and of values', () => {
+    const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    expect(parseJson(nested(1000), 1000)).toHaveLength(1);
+    expect(errorOf(nested(1001), 2000)).toMatchObject({ at: 1000, problem: 'nesting deeper than 1000' });
+    expect(parseJson('[1,{"a":2}]', 4)).toEqual([1, { a: 2 }]);
+    expect(errorOf('[1,{"a":2}]', 3)).toMatchObject({ at: 8, problem: 'more values than are read' });
+  });
+});
