@@ -207,7 +207,8 @@ const FORMATS: Format[] = [
 ];
 
 describe('changed at random', () => {
-  const count = times(5_000, 100_000);
+  const count = times(10_000, 100_000);
+  const timeout = times(300_000, 3_600_000);
 
   /** Reads `content` after it was written; true where it was good. Anything but a typed error, or much time, is a failure. */
   async function survives(what: string, read: () => unknown): Promise<boolean> {
@@ -240,7 +241,7 @@ describe('changed at random', () => {
     });
   }
 
-  it.each(FORMATS)('$name is read or refused', async ({ name, originals, read }) => {
+  it.each(FORMATS)('$name is read or refused', { timeout }, async ({ name, originals, read }) => {
     const random = new Random(7);
     const path = inFolder('changed');
     let good = 0;
@@ -268,7 +269,7 @@ describe('changed at random', () => {
       });
     });
 
-    it('is verified or refused, also where the manifest was made to fit', async () => {
+    it('is verified or refused, also where the manifest was made to fit', { timeout }, async () => {
       const random = new Random(8);
       const files = ['state.json', 'manifest.json'].map(
         (name) => [join(step, name), readFileSync(join(step, name))] as const,
