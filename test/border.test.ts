@@ -207,7 +207,9 @@ describe('files', () => {
     await palm.save(path('model'));
     const error = await failure(() => PaLM.load(path('model'), { options: { dim: 24 }, device }));
     expect(error).toBeInstanceOf(FileError);
-    expect(error.message).toMatch(/got tensors of \d+ numbers, expected at least the \d+ of the model that is described/);
+    expect(error.message).toMatch(
+      /got tensors of \d+ numbers, expected at least the \d+ of the model that is described/,
+    );
   });
 
   it('a folder that cannot be written', async () => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { Random } from '../../src/data/random.ts';
 import { device } from '../device.ts';
 import { record, times } from './report.ts';
@@ -14,6 +14,7 @@ const PROMISE = 'Threads and processes may end in the middle of native work';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'palm-process-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+vi.setConfig({ testTimeout: 900_000 });
 
 interface Ended {
   code: number | null;
