@@ -82,6 +82,7 @@ export const MALFORMED: Record<Exclude<SafetensorsReason, OtherReasons>, Malform
     ['a bad escape', fileOf('{"\\x":{}}'), /a valid string/],
     ['a raw line feed in a name', fileOf('{"\n":{}}'), /a valid string/],
     ['a name without an end', fileOf('{"abc'), /a valid string/],
+    ['a name of 64 KiB', fileOf(`{${tensor('x'.repeat(65_535), '[]', '[0,4]')}}`, 4), /at most 65536 bytes/],
     ['a name that ends with a backslash', fileOf('{"abc\\'), /a valid string/],
   ],
   'duplicate-key': [
