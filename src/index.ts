@@ -21,6 +21,7 @@ export type {
   PalmConfig,
   PalmConfigInput,
   PalmOutput,
+  SaveOptions,
   StreamInput,
 } from './palm.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';
