@@ -93,14 +93,19 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     handleOf(palm, 'palm');
     const { numBins, lora, dropout, pooling, seed } = checkRewardOptions(options, palm);
     const trunk = loaded || lora !== false ? palm : palm.clone();
-    if (!loaded && lora !== false) {
-      trunk.addScope(SCOPE, { rank: lora });
-      trunk.freeze({ except: SCOPE });
-    }
+    const adds = !loaded && lora !== false;
+    if (adds) trunk.addScope(SCOPE, { rank: lora });
     const scoped = loaded ? trunk.scopes.includes(SCOPE) : lora !== false;
-    const scope = scoped ? trunk.scopeHandle(SCOPE) : undefined;
-    const pool = pooling === 'response';
-    super(addon().rewardModelCreate(handleOf(trunk, 'palm'), scope, numBins ?? 0, dropout, pool), 'RewardModel');
+    try {
+      const scope = scoped ? trunk.scopeHandle(SCOPE) : undefined;
+      const pool = pooling === 'response';
+      super(addon().rewardModelCreate(handleOf(trunk, 'palm'), scope, numBins ?? 0, dropout, pool), 'RewardModel');
+    } catch (error) {
+      if (adds) trunk.removeScope(SCOPE);
+      else if (!loaded) trunk.dispose();
+      throw error;
+    }
+    if (adds) trunk.freeze({ except: SCOPE });
     this.palm = trunk;
     this.numBins = numBins;
     this.#scope = scoped ? SCOPE : undefined;

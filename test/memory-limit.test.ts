@@ -69,6 +69,10 @@ describe('what no machine has', () => {
     using out = await palm.generate({ prompts: [[1]], maxNewTokens: 2 });
     expect(out.sequences.shape).toEqual([1, 3]);
     await refusal(() => new RewardModel(palm, { numBins: 2 ** 50 }));
+    expect(palm.scopes).toEqual([]);
+    await refusal(() => new RewardModel(palm, { numBins: 2 ** 50, lora: false }));
+    using loss = await palm.loss([[1, 2]]);
+    await loss.backward();
   });
 });
 
