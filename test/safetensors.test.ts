@@ -189,6 +189,8 @@ describe('writing', () => {
     ['a negative size', [{ name: 'x', dtype: 'U8', shape: [-1] }], /shape \[-1\] of U8/],
     ['half a byte', [{ name: 'x', dtype: 'F4', shape: [1] }], /whole bytes/],
     ['an impossible size', [{ name: 'x', dtype: 'F32', shape: [2 ** 40, 2 ** 40] }], /whole bytes/],
+    ['65 dimensions', [{ name: 'x', dtype: 'U8', shape: Array(65).fill(1) }], /whole bytes/],
+    ['a name of 64 KiB', [{ name: 'x'.repeat(65_535), dtype: 'U8', shape: [] }], /more than 64 KiB/],
     ['half of a surrogate pair', [{ name: '\ud800', dtype: 'U8', shape: [] }], /surrogate/],
   ])('refuses to plan %s', (_, list, message) => {
     expect(() => planSafetensors(list as SafetensorsTensor[])).toThrow(ArgumentError);

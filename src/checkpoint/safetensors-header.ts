@@ -56,9 +56,9 @@ export const METADATA_KEY = '__metadata__';
 /** Where the header begins in the file, after the 8 bytes of its length. */
 const HEADER_BEGIN = 8;
 /** No library computes with more; the format has no limit. */
-const MAX_DIMENSIONS = 64;
+export const MAX_DIMENSIONS = 64;
 /** The most bytes that a name or another key takes; the format has no limit here either. */
-const MAX_KEY_BYTES = 65_536;
+export const MAX_KEY_BYTES = 65_536;
 /** The fewest bytes of header that a tensor takes: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` */
 const LEAST_BYTES = 50;
 
@@ -144,9 +144,9 @@ class NameIndex {
     this.sorted = this.sorted.slice(0, this.count).sort();
     for (let i = 0; i < this.count; ) {
       const alike = [...this.from(i)];
-      const seen = new Set<string>();
-      if (alike.length > 1)
-        for (const place of alike) if (seen.size === seen.add(this.nameAt(place)).size) return place;
+      const names = alike.length > 1 ? alike.map(this.nameAt) : [];
+      const twice = names.findIndex((name, j) => names.indexOf(name) < j);
+      if (twice >= 0) return alike[twice];
       i += alike.length;
     }
     return undefined;

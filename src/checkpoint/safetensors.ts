@@ -7,7 +7,9 @@ import { READ_FLAGS } from '../whole-file.ts';
 import {
   badFile,
   DTYPE_BITS,
+  MAX_DIMENSIONS,
   MAX_HEADER_BYTES,
+  MAX_KEY_BYTES,
   METADATA_KEY,
   parseHeader,
   type SafetensorsDtype,
@@ -163,9 +165,8 @@ function layOut(sorted: readonly SafetensorsTensor[]): Map<string, SafetensorsEn
     const argument = `tensor ${printable(name)}`;
     if (entries.has(name)) throw new ArgumentError({ argument, received: 'two of that name', expected: 'one' });
     if (name === METADATA_KEY) throw new ArgumentError({ argument, expected: 'another name: metadata have this one' });
-    const bytes = shape.every((size) => Number.isSafeInteger(size) && size >= 0)
-      ? tensorBytes(dtype, shape)
-      : undefined;
+    const possible = shape.length <= MAX_DIMENSIONS && shape.every((size) => Number.isSafeInteger(size) && size >= 0);
+    const bytes = possible ? tensorBytes(dtype, shape) : undefined;
     const end = typeof bytes === 'number' ? begin + bytes : Number.NaN;
     if (!Number.isSafeInteger(end)) {
       throw new ArgumentError({ argument, received: `shape ${printable(shape)} of ${dtype}`, expected: 'whole bytes' });
@@ -180,11 +181,11 @@ function layOut(sorted: readonly SafetensorsTensor[]): Map<string, SafetensorsEn
 function encodeHeader(entries: Map<string, SafetensorsEntry>, metadata: ReadonlyMap<string, string>): Uint8Array {
   const members: string[] = [];
   if (metadata.size > 0) {
-    const pairs = [...metadata].map(([key, value]) => `${quote(key)}:${quote(value)}`);
+    const pairs = [...metadata].map(([key, value]) => `${quoteKey(key)}:${quote(value)}`);
     members.push(`"${METADATA_KEY}":{${pairs.join()}}`);
   }
   for (const [name, { dtype, shape, begin, end }] of entries) {
-    members.push(`${quote(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`);
+    members.push(`${quoteKey(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`);
   }
   const json = Buffer.from(`{${members.join()}}`);
   const length = Math.ceil(json.length / 8) * 8;
@@ -199,6 +200,16 @@ function encodeHeader(entries: Map<string, SafetensorsEntry>, metadata: Readonly
   header.writeBigUInt64LE(BigInt(length));
   json.copy(header, 8);
   return header;
+}
+
+function quoteKey(key: string): string {
+  const quoted = quote(key);
+  if (Buffer.byteLength(quoted) <= MAX_KEY_BYTES) return quoted;
+  throw new ArgumentError({
+    argument: printable(key),
+    received: 'a name of more than 64 KiB',
+    expected: 'a shorter one',
+  });
 }
 
 function quote(text: string): string {
