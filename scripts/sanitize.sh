@@ -20,9 +20,10 @@ cmake -S . -B "$build" "${generator[@]}" -DLIBTORCH="$(cached LIBTORCH)" -DCMAKE
 cmake --build "$build" --parallel "$(nproc)"
 
 # libtorch is compiled without: what its containers hold beyond their end is unknown (detect_container_overflow), and what it
-# asks for in vain has to come back as an error (allocator_may_return_null).
+# asks for in vain has to come back as an error (allocator_may_return_null). Freed memory is held back, to find who still uses
+# it, but not so much that tests of a process's size fail (quarantine_size_mb).
 export PALM_RLHF_PREBUILD="$PWD/$build"
-export ASAN_OPTIONS="detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=1:suppressions=$PWD/scripts/sanitize.supp"
+export ASAN_OPTIONS="detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=1:quarantine_size_mb=8:suppressions=$PWD/scripts/sanitize.supp"
 export UBSAN_OPTIONS="print_stacktrace=1"
 # Before anything else in every process, children of tests included; libstdc++ so that exceptions are found to be intercepted.
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so.6)" \
