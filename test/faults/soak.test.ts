@@ -17,7 +17,7 @@ const WORK = [
   ],
 ] as const;
 // In a short run allocators and the garbage collector still find their place.
-const WANDER = times(4, 0) * MiB;
+const WANDER = times(2, 0) * MiB;
 
 /** What a run holds, from a process of its own: this one's memory is vitest's. */
 async function soak(work: string, turns: number): Promise<Soaked> {
