@@ -132,7 +132,7 @@ export async function latestCheckpoint(directory: string): Promise<string | unde
 export async function verifyCheckpoint(path: string): Promise<{ manifest: Manifest; state: RunState }> {
   const manifest = await readManifest(path, { hashes: true });
   const file = join(path, STATE_FILE);
-  const { data } = runState.safeParse(await readJson(file));
+  const { data } = runState.safeParse(readJson(file));
   if (data === undefined || data.step !== manifest.step) throw damaged(file, 'something else', 'the state of a run');
   return { manifest, state: data };
 }

@@ -1,10 +1,12 @@
 /** The list of the files of a checkpoint with their hashes. A folder is a checkpoint if this is there and true. */
 import { createHash } from 'node:crypto';
-import { open, readFile, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, type PalmError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { JsonError, parseJson } from '../json.ts';
+import { checkRegular, READ_FLAGS, readWholeText } from '../whole-file.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -26,6 +28,7 @@ export type Sealed = z.output<typeof sealed>;
 
 /** The most bytes that a manifest or a state may have. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
+const MAX_JSON_VALUES = 1e6;
 /** Files are written and read this many bytes at a time: hashing them holds up the event loop for a millisecond. */
 const SLICE_BYTES = 1024 * 1024;
 
@@ -63,7 +66,7 @@ export async function writeSealed(path: string, pieces: readonly Uint8Array[]): 
  */
 export async function readManifest(path: string, { hashes }: { hashes: boolean }): Promise<Manifest> {
   const file = join(path, MANIFEST_FILE);
-  const found = parseManifest(await readJson(file), file);
+  const found = parseManifest(readJson(file), file);
   for (const [name, written] of Object.entries(found.files)) {
     await checkSize(join(path, name), written);
     if (hashes) await checkHash(join(path, name), written);
@@ -71,14 +74,13 @@ export async function readManifest(path: string, { hashes }: { hashes: boolean }
   return found;
 }
 
-/** What a JSON file of a checkpoint holds. @throws CheckpointError when that is not JSON. */
-export async function readJson(path: string): Promise<unknown> {
+/** What a JSON file of a checkpoint holds. @throws CheckpointError when that is not JSON, or no file. */
+export function readJson(path: string): unknown {
   try {
-    const { size } = await stat(path);
-    if (size > MAX_JSON_BYTES) throw damaged(path, `${size} bytes`, `at most ${MAX_JSON_BYTES}`);
-    return JSON.parse(await readFile(path, 'utf8'));
+    return parseJson(readWholeText(path, { expected: 'part of a checkpoint', most: MAX_JSON_BYTES }), MAX_JSON_VALUES);
   } catch (error) {
-    throw error instanceof SyntaxError ? damaged(path, 'something that is not JSON', 'JSON') : asDamage(error, path);
+    if (error instanceof JsonError) throw damaged(path, `${error.problem} at character ${error.at}`, 'JSON');
+    throw asDamage(error, path);
   }
 }
 
@@ -101,16 +103,19 @@ function hashOf(checkpoint: Manifest): string {
 }
 
 async function checkSize(path: string, { bytes }: Sealed): Promise<void> {
-  const { size } = await stat(path).catch((error: unknown) => {
+  try {
+    const stats = await stat(path);
+    checkRegular(stats, path, 'part of a checkpoint');
+    if (stats.size !== bytes) throw damaged(path, `${stats.size} bytes`, `the ${bytes} that were written`);
+  } catch (error) {
     throw asDamage(error, path);
-  });
-  if (size !== bytes) throw damaged(path, `${size} bytes`, `the ${bytes} that were written`);
+  }
 }
 
 async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
   const hash = createHash('sha256');
   try {
-    await using file = await open(path, 'r');
+    await using file = await open(path, READ_FLAGS);
     const buffer = new Uint8Array(SLICE_BYTES);
     for (let read = -1; read !== 0; ) {
       ({ bytesRead: read } = await file.read(buffer, 0, buffer.length, null));
@@ -122,10 +127,15 @@ async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
   if (hash.digest('hex') !== sha256) throw damaged(path, 'bytes that were changed', 'those that were written');
 }
 
+/** Of what is in the place of a file: that it cannot be read is no damage, that it is something else is. */
 function asDamage(error: unknown, path: string): PalmError {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' ? damaged(path, 'no such file', 'it') : asFileError(error, path, 'part of a checkpoint');
+  const problem = asFileError(error, path, 'part of a checkpoint');
+  if (problem instanceof CheckpointError || REFUSALS.has((problem.cause as NodeJS.ErrnoException)?.code ?? ''))
+    return problem;
+  return damaged(path, problem.received ?? 'nothing', 'the file that was written');
 }
+
+const REFUSALS = new Set(['EACCES', 'EPERM', 'EIO', 'EMFILE', 'ENFILE']);
 
 function* slicesOf(pieces: readonly Uint8Array[]): Generator<Uint8Array> {
   for (const piece of pieces) {
