@@ -99,6 +99,7 @@ export type SafetensorsReason =
   | 'overlap'
   | 'truncated'
   | 'trailing-bytes'
+  | 'too-many-tensors'
   | 'no-such-tensor';
 /** A file that is not safetensors by its rules. `reason` is stable; `position` is the byte of the file, where there is one. */
 export class SafetensorsError extends FileError {

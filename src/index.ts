@@ -2,6 +2,7 @@
 export * from './errors.ts';
 export { memory, Parameter, Tensor } from './tensor.ts';
 export type {
+  MemoryOptions,
   MemoryUse,
   Device,
   Dtype,

@@ -1,4 +1,5 @@
 /** Checkpoints: what is loaded is what was saved, to the bit, and a directory never holds half of one. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { manifestText } from '../src/checkpoint/manifest.ts';
 import { Spikes } from '../src/checkpoint/spikes.ts';
 import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
-import { ArgumentError, FileError, LockedError, NumericsError, RewardError } from '../src/errors.ts';
+import { ArgumentError, CheckpointError, FileError, LockedError, NumericsError, RewardError } from '../src/errors.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
 import { type Dtype, type Parameter, Tensor } from '../src/tensor.ts';
@@ -337,6 +338,24 @@ describe('a run', () => {
     expect((error as FileError).expected).toMatch(/^30962247\d\.\d MB for a checkpoint$/); // 2^48 bytes and a tenth
     expect(run.parts.batches.at).toBe(0);
   });
+
+  it.each(['manifest.json', 'state.json', 'palm.safetensors'])(
+    'with a pipe in the place of its %s is damaged, and nobody waits for the pipe',
+    async (name) => {
+      using run = newRun();
+      {
+        await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+        await drain(checkpoints.during(run.steps));
+      }
+      const path = join(folder, 'step-000006', name);
+      rmSync(path);
+      execFileSync('mkfifo', [path]);
+      await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
+      const error = await thrownBy(checkpoints.restore());
+      expect(error).toBeInstanceOf(CheckpointError);
+      expect((error as CheckpointError).message).toContain(`${path}: got something that is not a regular file`);
+    },
+  );
 
   it('of other parts or sizes is refused by name', async () => {
     using run = newRun();

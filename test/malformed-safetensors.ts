@@ -44,12 +44,19 @@ export const MALFORMED: Record<Exclude<SafetensorsReason, OtherReasons>, Malform
     ['a header length of 2^63', fileOf('{}', 0, 2n ** 63n), /9223372036854775808/],
     ['a header length that 32 bits cut to 2', fileOf('{}', 0, 2n ** 32n + 2n), /4294967298/],
     ['a header of 100,000,001 bytes', fileOf('{}', 0, 100_000_001n), /at most 100000000/],
-    ['the header of a pickle', Buffer.from('PK\x03\x04 archive/data.pkl'), /at most 100000000/],
+    ['the header of a pickle', Buffer.from('PK\x03\x04 archive/data.pkl'), /palm import/],
   ],
   'header-cut-off': [
     ['a header longer than the file', fileOf('{}', 0, 3n), /header length of 3, expected at most the 2/],
     ['a header of 99 MB in a short file', fileOf('{}', 0, 99_000_000n), /at most the 2 that follow/],
     ['a length and nothing more', fileOf('', 0, 1n), /at most the 0 that follow/],
+  ],
+  'too-many-tensors': [
+    [
+      '100,001 tensors',
+      fileOf(`{${Array.from({ length: 100_001 }, (_, i) => tensor(String(i), '[0]', '[0,0]')).join()}}`),
+      /at most 100000 tensors/,
+    ],
   ],
   'not-utf8': [
     ['a byte that never is', fileOf(Buffer.from([0x7b, 0xff, 0x7d])), /not UTF-8/],

@@ -1,10 +1,9 @@
 /**
  * The header of a safetensors file: JSON of one fixed form, so it is read by a scanner for just that form. JSON.parse would
  * keep the last of two equal keys, take 16.0 for an integer, round integers above 2^53 and give `__proto__` a meaning; and it
- * would make a tree of many times the size of the header. Here only names are kept, and where in the header each is described.
+ * would make a tree of many times the size of the header.
  */
 import { isUtf8 } from 'node:buffer';
-import { randomInt } from 'node:crypto';
 import { printable, SafetensorsError, type SafetensorsReason } from '../errors.ts';
 import { isWellFormed } from '../json.ts';
 
@@ -44,7 +43,6 @@ export interface SafetensorsEntry {
   readonly end: number;
 }
 export interface SafetensorsHeader {
-  /** Made anew whenever one is asked for. */
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   readonly metadata: ReadonlyMap<string, string>;
 }
@@ -59,8 +57,8 @@ const HEADER_BEGIN = 8;
 export const MAX_DIMENSIONS = 64;
 /** The most bytes that a name or another key takes; the format has no limit here either. */
 export const MAX_KEY_BYTES = 65_536;
-/** The fewest bytes of header that a tensor takes: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` */
-const LEAST_BYTES = 50;
+/** The most tensors of a file: ten times those of the largest models' parts. It bounds what a header takes in memory. */
+export const MAX_TENSORS = 100_000;
 
 /** Bytes that a tensor takes, or why there is no such number: not a safe integer, or not a whole one. */
 export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): number | 'overflow' | 'partial-byte' {
@@ -74,25 +72,41 @@ export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): 
 }
 
 /**
- * Reads the header `bytes` of the file `path` with `dataBytes` bytes of tensors after them. The bytes are kept.
+ * Reads the header `bytes` of the file `path` with `dataBytes` bytes of tensors after them.
  * @throws SafetensorsError for everything that is not exactly a valid header of exactly this file.
  */
 export function parseHeader(bytes: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
   if (!isUtf8(bytes)) throw badFile('not-utf8', path, 'a header that is not UTF-8', 'a safetensors header');
-  const scanner = new HeaderScanner(bytes, path);
-  const names = new NameIndex(bytes.length, (place) => scanner.nameAt(place));
-  const cover = new Cover(bytes.length);
-  const metadata = scanner.header((place, name, { begin, end }) => {
-    names.add(place, name);
-    cover.add(begin, end);
-  });
-  const twice = names.close();
-  if (twice !== undefined) throw scanner.duplicate(scanner.nameAt(twice), twice);
-  const entries = new Entries(names, scanner);
-  const fault = cover.fault(HEADER_BEGIN + bytes.length + dataBytes);
-  if (fault !== undefined) throw uncovered(fault, entries, path);
-  return { entries, metadata };
+  const header = new HeaderScanner(bytes, path).header();
+  checkCover(header.entries, HEADER_BEGIN + bytes.length, dataBytes, path);
+  return header;
 }
+
+/**
+ * Every byte of the data belongs to exactly one tensor: a hole could hide another file, an overlap shares memory. Tensors of no
+ * bytes lie between others.
+ */
+function checkCover(entries: SafetensorsHeader['entries'], from: number, dataBytes: number, path: string): void {
+  const sorted = [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  let last = from;
+  for (const [tensor, { begin, end }] of sorted) {
+    const place = { tensor, position: begin };
+    const refuse = (reason: 'hole' | 'overlap', what: string) =>
+      badFile(reason, path, `data from byte ${begin} (${what})`, `data from byte ${last}`, place);
+    if (begin > last) throw refuse('hole', 'a hole before it');
+    if (begin < last) throw refuse('overlap', 'an overlap with the tensor before it');
+    last = end;
+  }
+  const size = from + dataBytes;
+  const refuse = (reason: 'truncated' | 'trailing-bytes', what: string) =>
+    badFile(reason, path, `${size} bytes (${what})`, `the ${last} that the header lists`, {
+      position: Math.min(last, size),
+    });
+  if (last > size) throw refuse('truncated', 'the file is cut short');
+  if (last < size) throw refuse('trailing-bytes', 'something else follows');
+}
+
+const DAMAGED = 'The file is damaged or not safetensors: get it again.';
 
 /** An error about one tensor of a file, or about all of it; `position` is the byte of the file. */
 export function badFile(
@@ -100,214 +114,10 @@ export function badFile(
   path: string,
   received: string,
   expected: string,
-  { tensor, position }: { tensor?: string; position?: number } = {},
+  { tensor, position, fix = DAMAGED }: { tensor?: string; position?: number; fix?: string } = {},
 ): SafetensorsError {
   const argument = tensor === undefined ? path : `${path}, tensor ${printable(tensor)}`;
-  const fix = 'The file is damaged or not safetensors: get it again.';
   return new SafetensorsError({ argument, received, expected, fix, reason, position });
-}
-
-/** The most tensors that a header of so many bytes can have. Arrays of that length take memory only where they are filled. */
-function mostTensors(headerBytes: number): number {
-  return Math.ceil(headerBytes / LEAST_BYTES) + 1;
-}
-
-/** A prime below 2^26: with 27 bits for a place, a hash modulo this fits into the 53 bits of a number. */
-const HASHES = 67_108_859;
-const PLACES = 2 ** 27;
-
-/**
- * Which names there are and where, in a quarter of the memory of a Map of them: numbers made of a hash and a place, sorted.
- * The names themselves stay in the header. The hash is a polynomial in a random number, so no file can aim at collisions.
- */
-class NameIndex {
-  private readonly base = randomInt(65_536, HASHES);
-  private readonly nameAt: (place: number) => string;
-  private places: Uint32Array;
-  private sorted: Float64Array;
-  private count = 0;
-
-  constructor(headerBytes: number, nameAt: (place: number) => string) {
-    this.nameAt = nameAt;
-    this.places = new Uint32Array(mostTensors(headerBytes));
-    this.sorted = new Float64Array(mostTensors(headerBytes));
-  }
-
-  add(place: number, name: string): void {
-    this.places[this.count] = place;
-    this.sorted[this.count++] = this.hash(name) * PLACES + place;
-  }
-
-  /** No more are added. The place of a name that was there before; undefined where all differ. */
-  close(): number | undefined {
-    this.places = this.places.slice(0, this.count);
-    this.sorted = this.sorted.slice(0, this.count).sort();
-    for (let i = 0; i < this.count; ) {
-      const alike = [...this.from(i)];
-      const names = alike.length > 1 ? alike.map(this.nameAt) : [];
-      const twice = names.findIndex((name, j) => names.indexOf(name) < j);
-      if (twice >= 0) return alike[twice];
-      i += alike.length;
-    }
-    return undefined;
-  }
-
-  /** The place of every name, in the order of the header. */
-  all(): Uint32Array {
-    return this.places;
-  }
-
-  find(name: string): number | undefined {
-    const least = this.hash(name) * PLACES;
-    let [low, high] = [0, this.count];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.sorted[middle] as number) < least) low = middle + 1;
-      else high = middle;
-    }
-    if (!((this.sorted[low] as number) < least + PLACES)) return undefined;
-    for (const place of this.from(low)) if (this.nameAt(place) === name) return place;
-    return undefined;
-  }
-
-  /** The places of the names with the same hash as the one at `i` of the sorted. */
-  private *from(i: number): Generator<number> {
-    const hash = Math.floor((this.sorted[i] as number) / PLACES);
-    for (; Math.floor((this.sorted[i] as number) / PLACES) === hash; i++) yield (this.sorted[i] as number) % PLACES;
-  }
-
-  private hash(name: string): number {
-    let hash = name.length % HASHES;
-    for (let i = 0; i < name.length; i++) {
-      const next = hash * this.base + name.charCodeAt(i); // below 2^52, where the quotient is exact enough to be cut
-      hash = next - Math.floor(next / HASHES) * HASHES;
-    }
-    return hash;
-  }
-}
-
-/** The tensors by name; each is read from the header whenever it is asked for. */
-class Entries implements ReadonlyMap<string, SafetensorsEntry> {
-  private readonly names: NameIndex;
-  private readonly scanner: HeaderScanner;
-
-  constructor(names: NameIndex, scanner: HeaderScanner) {
-    this.names = names;
-    this.scanner = scanner;
-  }
-
-  get size(): number {
-    return this.names.all().length;
-  }
-
-  has(name: string): boolean {
-    return this.names.find(name) !== undefined;
-  }
-
-  get(name: string): SafetensorsEntry | undefined {
-    const place = this.names.find(name);
-    return place === undefined ? undefined : this.scanner.tensorAt(place);
-  }
-
-  *keys(): MapIterator<string> {
-    for (const place of this.names.all()) yield this.scanner.nameAt(place);
-  }
-
-  *values(): MapIterator<SafetensorsEntry> {
-    for (const place of this.names.all()) yield this.scanner.tensorAt(place);
-  }
-
-  *entries(): MapIterator<[string, SafetensorsEntry]> {
-    for (const place of this.names.all()) yield [this.scanner.nameAt(place), this.scanner.tensorAt(place)];
-  }
-
-  [Symbol.iterator](): MapIterator<[string, SafetensorsEntry]> {
-    return this.entries();
-  }
-
-  forEach(visit: (entry: SafetensorsEntry, name: string, map: this) => void): void {
-    for (const [name, entry] of this) visit(entry, name, this);
-  }
-}
-
-/** A byte of the file at which the tensors do not join, or at which they and the file do not end together. */
-interface CoverFault {
-  reason: 'hole' | 'overlap' | 'truncated' | 'trailing-bytes';
-  /** Where the tensors before it end. */
-  end: number;
-  /** Where the next one begins, or the file ends. */
-  next: number;
-}
-
-/**
- * Whether every byte of the data belongs to exactly one tensor: a hole could hide another file, an overlap shares memory.
- * Begins and ends are sorted apart, as plain numbers: where nothing overlaps and nothing is left out, the next begin is the
- * last end. Tensors of no bytes lie between others.
- */
-class Cover {
-  private readonly from: number;
-  private readonly begins: Float64Array;
-  private readonly ends: Float64Array;
-  private readonly empties: Float64Array;
-  private full = 0;
-  private empty = 0;
-
-  constructor(headerBytes: number) {
-    const most = mostTensors(headerBytes);
-    this.from = HEADER_BEGIN + headerBytes;
-    this.begins = new Float64Array(most);
-    this.ends = new Float64Array(most);
-    this.empties = new Float64Array(most);
-  }
-
-  add(begin: number, end: number): void {
-    if (begin === end) this.empties[this.empty++] = begin;
-    else {
-      this.begins[this.full] = begin;
-      this.ends[this.full++] = end;
-    }
-  }
-
-  /** The first fault in a file of `fileBytes`; undefined where all is well. */
-  fault(fileBytes: number): CoverFault | undefined {
-    const begins = this.begins.subarray(0, this.full).sort();
-    const joints = this.ends.subarray(0, this.full).sort();
-    let end = this.from;
-    for (let i = 0; i < this.full; i++) {
-      const next = begins[i] as number;
-      if (next !== end) return { reason: next > end ? 'hole' : 'overlap', end, next };
-      end = joints[i] as number;
-    }
-    return this.strayEmpty(joints) ?? (end === fileBytes ? undefined : misfit(end, fileBytes));
-  }
-
-  /** A tensor of no bytes that lies inside another, or behind all. */
-  private strayEmpty(joints: Float64Array): CoverFault | undefined {
-    let end = this.from;
-    let joint = 0;
-    for (const next of this.empties.subarray(0, this.empty).sort()) {
-      while (end < next && joint < joints.length) end = joints[joint++] as number;
-      if (next !== end) return { reason: next > end ? 'hole' : 'overlap', end, next };
-    }
-    return undefined;
-  }
-}
-
-function misfit(end: number, fileBytes: number): CoverFault {
-  return { reason: end > fileBytes ? 'truncated' : 'trailing-bytes', end, next: fileBytes };
-}
-
-function uncovered({ reason, end, next }: CoverFault, entries: Entries, path: string): SafetensorsError {
-  if (reason === 'truncated' || reason === 'trailing-bytes') {
-    const what = reason === 'truncated' ? 'the file is cut short' : 'something else follows';
-    return badFile(reason, path, `${next} bytes (${what})`, `the ${end} that the header lists`, {
-      position: Math.min(end, next),
-    });
-  }
-  let tensor: string | undefined;
-  for (const [name, { begin }] of entries) if (begin === next) tensor = name;
-  const what = reason === 'hole' ? 'a hole before it' : 'an overlap with the tensor before it';
-  return badFile(reason, path, `data from byte ${next} (${what})`, `data from byte ${end}`, { tensor, position: next });
 }
 
 /** What a tensor's description says. */
@@ -324,35 +134,22 @@ class HeaderScanner {
     this.path = path;
   }
 
-  /** Checks all of the header, gives the metadata, and shows each tensor with the place of its name to `visit`. */
-  header(visit: (place: number, name: string, entry: SafetensorsEntry) => void): Map<string, string> {
+  /** All of the header; whether the tensors cover the file is not checked. */
+  header(): SafetensorsHeader {
+    const entries = new Map<string, SafetensorsEntry>();
     let metadata: Map<string, string> | undefined;
     this.object('not-an-object', (name, place) => {
-      if (name !== METADATA_KEY) visit(place, name, this.tensor(name));
-      else if (metadata === undefined) metadata = this.metadata();
-      else throw this.duplicate(name, place);
+      if (entries.has(name) || (name === METADATA_KEY && metadata !== undefined)) throw this.duplicate(name, place);
+      if (name === METADATA_KEY) metadata = this.metadata();
+      else if (entries.size === MAX_TENSORS) this.fail('too-many-tensors', `at most ${MAX_TENSORS} tensors`);
+      else entries.set(name, this.tensor(name));
     });
     this.peek();
     if (this.at < this.bytes.length) this.fail('bad-json', 'the end of the header');
-    return metadata ?? new Map();
+    return { entries, metadata: metadata ?? new Map() };
   }
 
-  /** The name of the tensor at a place that `header` gave. */
-  nameAt(place: number): string {
-    this.at = place;
-    return this.string();
-  }
-
-  /** The tensor of that name. */
-  tensorAt(place: number): SafetensorsEntry {
-    const name = this.nameAt(place);
-    this.peek();
-    this.at++;
-    return this.tensor(name);
-  }
-
-  /** The error about a key, at a place where it stands again. */
-  duplicate(key: string, place: number): SafetensorsError {
+  private duplicate(key: string, place: number): SafetensorsError {
     const received = `the key ${printable(key)} twice in its header`;
     return badFile('duplicate-key', this.path, received, 'every key once', { position: HEADER_BEGIN + place });
   }

@@ -92,8 +92,11 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
   await readFully(file, path, 0, prefix);
   const length = prefix.readBigUInt64LE();
   const received = `a header length of ${length}`;
-  if (length > BigInt(MAX_HEADER_BYTES))
-    throw badFile('header-too-large', path, received, `at most ${MAX_HEADER_BYTES}`);
+  if (length > BigInt(MAX_HEADER_BYTES)) {
+    const hint =
+      prefix.toString('latin1', 0, 2) === 'PK' ? { fix: 'It may be a .pt file: convert it with palm import.' } : {};
+    throw badFile('header-too-large', path, received, `at most ${MAX_HEADER_BYTES}`, hint);
+  }
   if (length > BigInt(size - 8)) throw badFile('header-cut-off', path, received, `at most the ${size - 8} that follow`);
   const bytes = Buffer.allocUnsafe(Number(length));
   await readFully(file, path, 8, bytes);
