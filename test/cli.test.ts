@@ -96,7 +96,9 @@ describe('a configured command', () => {
       'Did you mean steps?',
     );
     await expect(configured('--stepz', '1')).rejects.toThrow('Did you mean --steps?');
-    await expect(configured('--config', join(folder, 'none.yaml'))).rejects.toThrow('none.yaml: got nothing: it does not exist');
+    await expect(configured('--config', join(folder, 'none.yaml'))).rejects.toThrow(
+      'none.yaml: got nothing: it does not exist',
+    );
   });
 
   it('explains every flag with its default, and of two switches the one that changes something', () => {

@@ -76,7 +76,8 @@ prototype.sync = async function () {
 files.writeFile = (path, text, ...rest) => {
   const half = () => real.writeFile(path, String(text).slice(0, String(text).length >> 1));
   unsynced.add(String(path));
-  return step(path, () => real.writeFile(path, text, ...rest), half).then(() => {
+  // Of short writes it takes care itself.
+  return step(path, () => real.writeFile(path, text, ...rest), kind === 'short' ? undefined : half).then(() => {
     if (rest[0]?.flush) unsynced.delete(String(path));
   });
 };
