@@ -1,7 +1,9 @@
 /** Out of memory: an error with numbers, after which everything goes on, training with fewer rows at a time. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/actor-critic.ts';
+import { ppoConfig } from '../src/config/ppo.ts';
 import { type PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
+import { rewardConfig } from '../src/config/reward.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
 import { Windows } from '../src/data/text.ts';
@@ -10,8 +12,10 @@ import { addon } from '../src/native.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
-import { memory, Tensor } from '../src/tensor.ts';
+import { memory, type Parameter, Tensor } from '../src/tensor.ts';
+import { ppo } from '../src/trainers/ppo.ts';
 import { type PretrainStep, pretrain } from '../src/trainers/pretrain.ts';
+import { reward } from '../src/trainers/reward.ts';
 
 const MiB = 2 ** 20;
 const SIZE = { numTokens: 64, dim: 64, depth: 2, heads: 2, dimHead: 32 };
@@ -222,5 +226,87 @@ describe('training', () => {
   it('gives up where one row is too much', async () => {
     const error = await refusal(() => trained({ steps: 2, batchSize: 8 }, MiB / 4 - 1));
     expect(error.argument).toBe('memory.limit');
+  });
+});
+
+/** The same for pairs or prompts: `parts` are made anew each time, and all steps of `train` are done under the limit. */
+async function under<Step extends { timing: unknown }>(
+  make: () => { parameters: Parameter[]; steps: AsyncGenerator<Step>; dispose(): void },
+  limit?: number,
+) {
+  const { parameters, steps, dispose } = make();
+  using ready = Tensor.from([1]);
+  await ready.item();
+  const { usedBytes } = memory({ resetPeak: true, ...(limit !== undefined && { limit: memory().usedBytes + limit }) });
+  const seen: Omit<Step, 'timing'>[] = [];
+  for await (const { timing: _, ...step } of steps) seen.push(step);
+  memory({ limit: 0 });
+  const peak = memory().peakBytes - usedBytes;
+  const weights = (await Promise.all(parameters.map((parameter) => parameter.data()))).map((data) =>
+    Array.from(data, Number),
+  );
+  dispose();
+  return { seen, peak, weights };
+}
+
+describe('the other trainers', () => {
+  const draw = (row: number, length: number, from: number) => Array.from({ length }, (_, t) => (from + row * t) % 61);
+
+  it('learn from half the pairs at a time, equal up to rounding', async () => {
+    const make = (batchSize: number, accumulate: number) => () => {
+      const palm = new PaLM({ ...SIZE, seed: 3 });
+      const rewardModel = new RewardModel(palm, { lora: 2, seed: 1 });
+      const optimizer = new AdamW(rewardModel.parameters(), { lr: 1e-3 });
+      const pairs = Array.from({ length: 16 }, (_, i) => {
+        return { prompt: draw(i, 40, 1), chosen: draw(i, 30, 2), rejected: draw(i, 24, 5) };
+      });
+      const batches = new Batches({ size: pairs.length, batchSize, seed: 5 });
+      const settings = parseConfig(
+        rewardConfig,
+        { batchSize, accumulate, epochs: 1, warmupSteps: 0, lr: 1e-3 },
+        'test',
+      );
+      const dispose = () => {
+        for (const owner of [optimizer, rewardModel, palm]) owner.dispose();
+      };
+      const steps = reward({ rewardModel, optimizer, pairs, batches }, settings);
+      return { parameters: rewardModel.parameters(), steps, dispose };
+    };
+    const whole = await under(make(8, 1));
+    const halves = await under(make(4, 2));
+    const limited = await under(make(8, 1), Math.round((whole.peak + halves.peak) / 2));
+    expect(limited.seen.map(({ microBatch }) => microBatch)).toEqual([4, 4]);
+    expect(limited.weights).toEqual(halves.weights);
+    for (const [i, { loss, accuracy }] of whole.seen.entries()) {
+      expect(limited.seen[i]?.loss).toBeCloseTo(loss, 5);
+      expect(limited.seen[i]?.accuracy).toBeCloseTo(accuracy, 6);
+    }
+  });
+
+  it('learn from half the responses at a time, equal up to rounding', async () => {
+    const make = () => {
+      const palm = new PaLM({ ...SIZE, seed: 3 });
+      const actorCritic = new ActorCritic(palm, { lora: 2 });
+      const optimizer = new AdamW(actorCritic.parameters(), { lr: 1e-3 });
+      const prompts = Array.from({ length: 8 }, (_, row) => draw(row, 24, row));
+      const batches = new Batches({ size: 8, batchSize: 8, seed: 5 });
+      const options = { rolloutBatch: 8, minibatchSize: 8, sampling: { maxNewTokens: 40 }, steps: 2, epochs: 2 };
+      const settings = parseConfig(ppoConfig, { ...options, rolloutLogProb: 'sampled' }, 'test');
+      const rewards = (answers: readonly { response: number[] }[]) =>
+        answers.map(({ response }) => response[0] as number);
+      const dispose = () => {
+        for (const owner of [optimizer, actorCritic, palm]) owner.dispose();
+      };
+      const steps = ppo({ actorCritic, optimizer, prompts, batches, reward: rewards }, settings);
+      return { parameters: actorCritic.parameters(), steps, dispose };
+    };
+    const whole = await under(make);
+    const limited = await under(make, Math.round(0.8 * whole.peak));
+    expect(limited.seen.map(({ microBatch }) => microBatch)).toEqual([4, 4]);
+    for (const [i, { policyLoss, valueLoss, score }] of whole.seen.entries()) {
+      expect(limited.seen[i]?.policyLoss).toBeCloseTo(policyLoss, 4);
+      expect(limited.seen[i]?.valueLoss).toBeCloseTo(valueLoss, 3);
+      expect(limited.seen[i]?.score).toBe(score);
+    }
   });
 });

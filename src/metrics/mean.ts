@@ -5,9 +5,12 @@ export class Mean<Name extends string> {
   readonly #sums = new Map<Name, number>();
   #count = 0;
 
-  add(values: Readonly<Record<Name, number>>): void {
-    this.#count++;
-    for (const name of Object.keys(values) as Name[]) this.#sums.set(name, (this.#sums.get(name) ?? 0) + values[name]);
+  /** A part of a smaller `weight` counts less in the mean. */
+  add(values: Readonly<Record<Name, number>>, weight = 1): void {
+    this.#count += weight;
+    for (const name of Object.keys(values) as Name[]) {
+      this.#sums.set(name, (this.#sums.get(name) ?? 0) + weight * values[name]);
+    }
   }
 
   /** The sum by name. */

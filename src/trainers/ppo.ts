@@ -11,6 +11,7 @@ import type { Optimizer } from '../optim.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ShapeError } from '../errors.ts';
 import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
+import { MicroBatch } from './micro-batch.ts';
 import { type AdaptiveKl, learningRate } from './schedule.ts';
 import { scoresOf } from './scores.ts';
 import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
@@ -61,6 +62,8 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   learningRate: number;
   /** Updates whose loss or gradient was not finite: nothing moved then. */
   skipped: number;
+  /** Responses that were learned from at once, where memory did not suffice for `minibatchSize` of them. */
+  microBatch: number | undefined;
   /** Passes begun over the responses; fewer than configured where the policy moved too far. */
   epochs: number;
   /** Largest |log ratio| in the first minibatch, which no update has preceded: 0 but for rounding. */
@@ -78,7 +81,8 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
  */
 export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
   checkPrompts(parts);
-  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step);
+  const microBatch = new MicroBatch(config.minibatchSize);
+  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, microBatch);
 }
 
 function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): void {
@@ -91,7 +95,7 @@ function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): v
   }
 }
 
-async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promise<PpoStep> {
+async function iterate(parts: PpoParts, config: PpoConfig, step: number, microBatch: MicroBatch): Promise<PpoStep> {
   const { actorCritic, optimizer, eosToken, adaptiveKl } = parts;
   const klWeight = adaptiveKl?.weight ?? config.klWeight;
   optimizer.learningRate = learningRate(step, { ...config, minLr: 0, warmupSteps: 0 });
@@ -113,7 +117,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promis
   if (actorCritic.hasReference) adaptiveKl?.update(kl, answers.length);
 
   // Learn: a few passes over shuffled pieces of the same experience.
-  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths);
+  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, microBatch);
 
   return {
     step: step + 1,
@@ -123,6 +127,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number): Promis
     klWeight,
     eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
     ...learned,
+    microBatch: microBatch.reduced,
     learningRate: optimizer.learningRate,
     timing: {
       seconds: (performance.now() - began) / 1000,
@@ -139,6 +144,7 @@ async function learn(
   step: number,
   experience: Experience,
   lengths: readonly number[],
+  microBatch: MicroBatch,
 ) {
   const { approxKlStop = Number.POSITIVE_INFINITY, maxGradNorm, maxSkippedSteps: maxSkipped } = config;
   const { temperature } = config.sampling;
@@ -152,17 +158,19 @@ async function learn(
     for (const group of chunks(pieces, config.accumulate)) {
       // Every piece is divided by the tokens of the whole group: their sum is its mean, so 2 × 4 ≡ 8 × 1.
       const denominator = sum(group.flat().map((row) => lengths[row] as number));
-      const update = new Mean<keyof PpoMetrics>();
-      for (const rows of group) {
-        using batch = await experienceRows(experience, rows);
-        using now = await actorCritic.evaluate(batch.sequence, { temperature });
-        using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
-        await loss.backward();
-        const metrics = await loss.metrics();
-        firstLogRatio ??= metrics.maxLogRatio;
-        update.add(metrics);
-      }
-      const sums = update.sum();
+      const update = await microBatch.fit(optimizer, async (size) => {
+        const all: PpoMetrics[] = [];
+        for (const rows of group.flatMap((piece) => chunks(piece, size))) {
+          using batch = await experienceRows(experience, rows);
+          using now = await actorCritic.evaluate(batch.sequence, { temperature });
+          using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
+          await loss.backward();
+          all.push(await loss.metrics());
+        }
+        return all;
+      });
+      firstLogRatio ??= update[0]?.maxLogRatio;
+      const sums = sumOf(update);
       const result = await optimizer.step({ maxGradNorm, loss: lossOf(sums, config), maxSkipped });
       optimizer.zeroGrad();
       skipped += Number(result.skipped);
@@ -173,6 +181,12 @@ async function learn(
   }
   const { maxLogRatio: _, ...means } = updates.result();
   return { ...means, skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+}
+
+function sumOf(metrics: readonly PpoMetrics[]): PpoMetrics {
+  const total = new Mean<keyof PpoMetrics>();
+  for (const one of metrics) total.add(one);
+  return total.sum();
 }
 
 function lossOf({ policyLoss, valueLoss, entropy }: PpoMetrics, { loss }: PpoConfig): number {

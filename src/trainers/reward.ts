@@ -12,6 +12,8 @@ import type { Optimizer } from '../optim.ts';
 import type { RankingMetrics, RewardModel } from '../reward-model.ts';
 import { ArgumentError } from '../errors.ts';
 import { Tensor } from '../tensor.ts';
+import { chunks } from './experience.ts';
+import { MicroBatch } from './micro-batch.ts';
 import { learningRate } from './schedule.ts';
 import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
 
@@ -48,6 +50,8 @@ export interface RewardStep {
   learningRate: number;
   /** 1 where the loss or the gradient was not finite: nothing moved then. */
   skipped: 1 | undefined;
+  /** Pairs that were read at once, where memory did not suffice for `batchSize` of them. */
+  microBatch: number | undefined;
   /** `tokensPerSecond` counts no padding. */
   timing: { seconds: number; tokensPerSecond: number };
 }
@@ -73,26 +77,20 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
   checkPairs(pairs, rewardModel, 'pairs');
   checkPairs(validation, rewardModel, 'validation');
   const steps = rewardSteps(pairs.length, config);
+  const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
     optimizer.learningRate = learningRate(step, { ...config, steps, decay: 'cosine' });
 
-    if (config.dropout > 0) rewardModel.train({ seed: deriveSeed(config.seed, step) });
-    const metrics = new Mean<keyof RankingMetrics>();
-    let loss = 0;
-    let tokens = 0;
-    for (let piece = 0; piece < config.accumulate; piece++) {
-      const batch = batches.next().map((index) => pairs[index] as Preference);
-      const { rows, order } = compare(batch, padToken);
-      using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
-      // Every batch is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
-      const denominator = config.accumulate * batch.length;
-      using share = await rewardModel.rankingLoss(sequences, { ...order, denominator });
-      await share.backward();
-      loss += await share.item();
-      metrics.add(await share.metrics());
-      tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
-    }
+    const all = Array.from({ length: config.accumulate }, () => batches.next().map((i) => pairs[i] as Preference));
+    const { loss, metrics, tokens } = await microBatch.fit(optimizer, async (size) => {
+      if (config.dropout > 0) rewardModel.train({ seed: deriveSeed(config.seed, step) });
+      return await learn(
+        parts,
+        all.flatMap((batch) => chunks(batch, size)),
+        config,
+      );
+    });
     const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
     if (rewardModel.training) rewardModel.eval();
@@ -104,15 +102,38 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
     yield {
       step: done,
       loss,
-      ...metrics.result(),
+      ...metrics,
       validationLoss: held?.loss,
       validationAccuracy: held?.accuracy,
       gradNorm,
       learningRate: optimizer.learningRate,
       skipped: skipped ? 1 : undefined,
+      microBatch: microBatch.reduced,
       timing: { seconds, tokensPerSecond: tokens / seconds },
     };
   }
+}
+
+/** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */
+async function learn(
+  { rewardModel, padToken = 0 }: RewardParts,
+  pieces: readonly (readonly Preference[])[],
+  { batchSize, accumulate }: RewardConfig,
+) {
+  const metrics = new Mean<keyof RankingMetrics>();
+  let loss = 0;
+  let tokens = 0;
+  for (const piece of pieces) {
+    const { rows, order } = compare(piece, padToken);
+    using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
+    // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
+    using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
+    await share.backward();
+    loss += await share.item();
+    metrics.add(await share.metrics(), piece.length / batchSize);
+    tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
+  }
+  return { loss, metrics: metrics.result(), tokens };
 }
 
 function checkPairs(pairs: readonly Preference[], { palm }: RewardModel, argument: string): void {
