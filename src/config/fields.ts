@@ -35,18 +35,25 @@ export const lora = z
 
 /** When a run is saved and how much of it is kept. */
 export function checkpoint(every: number) {
-  return z
-    .strictObject({
-      every: count.default(every).describe('steps between checkpoints; the last step always has one'),
-      spikes: z
-        .strictObject({
-          threshold: z.number().gt(0).default(6).describe('standard deviations above the mean of the losses before it'),
-          skip: z.int().min(0).default(200).describe('batches that are left out then, at least'),
-        })
-        .optional()
-        .describe('go back to the last checkpoint after a spike of the loss, where given'),
-      keep: z.int().min(2).default(2).describe('newest checkpoints to keep'),
-    })
-    .prefault({})
-    .describe('when the run is saved');
+  return checkpointFields(every).prefault({}).describe('when the run is saved');
 }
+
+/** The same for trainers whose steps have a `loss`. */
+export function checkpointWatchingLoss(every: number) {
+  return checkpointFields(every).extend({ spikes }).prefault({}).describe('when the run is saved');
+}
+
+function checkpointFields(every: number) {
+  return z.strictObject({
+    every: count.default(every).describe('steps between checkpoints; the last step always has one'),
+    keep: z.int().min(2).default(2).describe('newest checkpoints to keep'),
+  });
+}
+
+const spikes = z
+  .strictObject({
+    threshold: z.number().gt(0).default(6).describe('standard deviations above the mean of the losses before it'),
+    skip: z.int().min(0).default(200).describe('batches that are left out then, at least'),
+  })
+  .optional()
+  .describe('go back to the last checkpoint after a spike of the loss, where given');

@@ -1,6 +1,6 @@
 /** How a PaLM is trained on text; the defaults suit a megabyte of text and minutes on two CPU cores. */
 import { z } from 'zod';
-import { betas, checkpoint, count, device, dtype, seed } from './fields.ts';
+import { betas, checkpointWatchingLoss, count, device, dtype, seed } from './fields.ts';
 import { palmConfig } from './palm.ts';
 
 // The tokenizer gives the vocabulary, the run the device and the precision, and text is always modelled causally.
@@ -35,7 +35,7 @@ export const pretrainConfig = z.strictObject({
   validationFraction: z.number().min(0).lt(1).default(0.1).describe('share at the end of the text that is held out'),
   evaluateEvery: count.default(250).describe('steps between validation losses; the last step always has one'),
   evaluateBatches: count.default(64).describe('batches of held-out text in a validation loss, at most'),
-  checkpoint: checkpoint(500),
+  checkpoint: checkpointWatchingLoss(500),
   seed,
   device,
   dtype,

@@ -1,6 +1,6 @@
 /** How a reward model is trained on pairs of a chosen and a rejected response; the defaults suit thousands of pairs. */
 import { z } from 'zod';
-import { betas, checkpoint, count, device, lora, probability, seed } from './fields.ts';
+import { betas, checkpointWatchingLoss, count, device, lora, probability, seed } from './fields.ts';
 
 export const rewardConfig = z.strictObject({
   epochs: count.default(2).describe('times that every pair is seen'),
@@ -30,7 +30,7 @@ export const rewardConfig = z.strictObject({
   evaluateEvery: count
     .default(50)
     .describe('steps between evaluations on held-out pairs; the last step always has one'),
-  checkpoint: checkpoint(100),
+  checkpoint: checkpointWatchingLoss(100),
   seed,
   device,
 });
