@@ -11,6 +11,7 @@ import { inspectCommand } from '../src/cli/inspect.ts';
 import { ppoCommand } from '../src/cli/ppo.ts';
 import { pretrainCommand } from '../src/cli/pretrain.ts';
 import { rewardCommand } from '../src/cli/reward.ts';
+import { NumericsError } from '../src/errors.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
 import { device } from './device.ts';
@@ -136,6 +137,14 @@ describe('palm pretrain', () => {
     await expect(started).rejects.toMatchObject({ message: 'stopped by SIGINT', exitCode: 130 });
     await palm(pretrainCommand(), '--resume', '--out', join(folder, 'interrupted'));
     expect(results('interrupted', 'step-000012')).toEqual(results('whole', 'step-000012'));
+  });
+
+  it('goes back from spikes of the loss, takes back their metrics, and gives up at the fourth', async () => {
+    const rough = '--steps 300 --lr 0.08 --decay constant --checkpoint.every 30 --checkpoint.spikes.threshold 0.01';
+    await expect(pretrain('rough', ...rough.split(' '))).rejects.toThrow(NumericsError);
+    expect(stderr.match(/a spike of the loss; back to step/g)?.length).toBeGreaterThanOrEqual(3);
+    const steps = lines(join(folder, 'rough', 'metrics.jsonl')).map((line) => JSON.parse(line).step as number);
+    expect(steps).toEqual(steps.map((_, i) => i + 1));
   });
 
   it('goes further than it was asked to at first', async () => {
