@@ -24,7 +24,9 @@ if (rows.length > 0) {
   const page = readFileSync(PAGE, 'utf8');
   const [begin, end] = MARKS.map((mark) => page.indexOf(mark));
   const old = page.slice(begin + MARKS[0].length, end);
-  const lines = rows.map(({ promise, fault, times, outcome }) => `| ${promise} | ${fault} | ${times} | ${outcome} |`);
+  const lines = rows.map(({ promise, fault, times, outcome }) => {
+    return `| ${promise[0].toUpperCase()}${promise.slice(1)} | ${fault} | ${times} | ${outcome} |`;
+  });
   const made = new Set(lines.map(key));
   const kept =
     files.length > 0 ? old.split('\n').filter((line) => /^\| (?!promise|---)/.test(line) && !made.has(key(line))) : [];
