@@ -131,9 +131,8 @@ describe('palm pretrain', () => {
   it('saves what was done at Ctrl-C, and goes on from there', async () => {
     const options = ['--steps', '12', '--checkpoint.every', '100'];
     await pretrain('whole', ...options);
-    const before = process.listenerCount('SIGINT');
     const started = pretrain('interrupted', ...options);
-    while (process.listenerCount('SIGINT') === before) await delay(1);
+    while (process.listenerCount('SIGINT') === 0) await delay(1);
     process.emit('SIGINT');
     await expect(started).rejects.toMatchObject({ message: 'stopped by SIGINT', exitCode: 130 });
     await palm(pretrainCommand(), '--resume', '--out', join(folder, 'interrupted'));
@@ -204,9 +203,8 @@ describe('palm reward', () => {
     using loaded = await RewardModel.load(join(folder, 'judge', 'model.safetensors'), { device });
     expect(loaded.palm.config.dim).toBe(16);
 
-    const before = process.listenerCount('SIGINT');
     const started = reward('judge-2', ...model, ...options, '--validation', dialogues);
-    while (process.listenerCount('SIGINT') === before) await delay(1);
+    while (process.listenerCount('SIGINT') === 0) await delay(1);
     process.emit('SIGINT');
     await expect(started).rejects.toMatchObject({ exitCode: 130 });
     await palm(rewardCommand(), '--resume', '--out', join(folder, 'judge-2'));

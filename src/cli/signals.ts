@@ -8,7 +8,7 @@ import { constants } from 'node:os';
 /** Orchestrators kill what is still there after 30 s. */
 const GRACE_MS = 25_000;
 
-/** Listens from its making to its disposal; after that all is done, and signals are ignored until the process has ended. */
+/** Listens from its making to its disposal. */
 export class StopSignals implements Disposable {
   readonly #stop = new AbortController();
   readonly #listeners: readonly [NodeJS.Signals, () => void][];
@@ -31,10 +31,7 @@ export class StopSignals implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#grace);
-    for (const [signal, listener] of this.#listeners) {
-      if (!process.listeners(signal).includes(ignore)) process.on(signal, ignore);
-      process.off(signal, listener);
-    }
+    for (const [signal, listener] of this.#listeners) process.off(signal, listener);
   }
 
   #end(signal: NodeJS.Signals): void {
@@ -50,8 +47,6 @@ export class StopSignals implements Disposable {
     this.#stop.abort(new Stopped(signal));
   }
 }
-
-function ignore(): void {}
 
 /** Why a run ended before its last step. */
 export class Stopped extends Error {
