@@ -34,7 +34,8 @@ describe('ends after the step, and can go on', () => {
         child.kill(signal);
         const { code, stderr } = await ended;
         const done = existsSync(join(runs.path('stopped'), 'model.safetensors'));
-        expect(code, stderr).toBe(done ? 0 : CODES[signal]);
+        // Once all is done nobody listens any more, and the signal may come before the process has ended.
+        expect(done ? [0, null] : [CODES[signal]], stderr).toContain(code);
         if (!done) expect(stderr).toMatch(/to go on: palm \w+ .*--resume$/m);
         const again = await runs.run(command, 'stopped', ['--resume']);
         expect(again.code, again.stderr).toBe(0);
