@@ -125,11 +125,17 @@ export async function latestCheckpoint(directory: string): Promise<string | unde
   return undefined;
 }
 
+/** A checkpoint whose every byte is as it was written. */
+export interface Verified {
+  manifest: Manifest;
+  state: RunState;
+}
+
 /**
  * Checks every byte of the checkpoint at `path` against what was written, and gives its manifest and state.
  * @throws CheckpointError naming the file that is missing or damaged.
  */
-export async function verifyCheckpoint(path: string): Promise<{ manifest: Manifest; state: RunState }> {
+export async function verifyCheckpoint(path: string): Promise<Verified> {
   const manifest = await readManifest(path, { hashes: true });
   const file = join(path, STATE_FILE);
   const { data } = runState.safeParse(readJson(file));

@@ -15,11 +15,11 @@ import {
   type RunState,
   removeOld,
   type StagedCheckpoint,
+  type Verified,
   verifyCheckpoint,
   writeCheckpoint,
 } from './checkpoint.ts';
 import { lock } from './lock.ts';
-import { readManifest } from './manifest.ts';
 import { differences, Parts } from './parts.ts';
 import { type SpikeOptions, Spikes } from './spikes.ts';
 import { Staging } from './staging.ts';
@@ -110,11 +110,11 @@ export class Checkpoints implements AsyncDisposable {
   async restore(path?: string): Promise<number> {
     const found = await this.#find(path);
     if (found === undefined) return 0;
-    const { manifest, state } = await verifyCheckpoint(found);
-    await this.#parts.load(found, Object.keys(manifest.files), state.parts);
+    const { manifest, state } = found;
+    await this.#parts.load(found.path, Object.keys(manifest.files), state.parts);
     if (state.spikes !== undefined) this.#spikes?.restore(state.spikes);
     for (const difference of differences(manifest.environment, this.#parts.environment())) {
-      this.#warn(`${found}: ${difference}`);
+      this.#warn(`${found.path}: ${difference}`);
     }
     await this.#setLaterAside(manifest.step);
     [this.#run, this.#reached] = [manifest.run, state];
@@ -242,16 +242,14 @@ export class Checkpoints implements AsyncDisposable {
     this.#warn(`step ${spike}: a spike of the loss; back to step ${step}, and ${batches} batches further`);
   }
 
-  async #find(path: string | undefined): Promise<string | undefined> {
-    if (path !== undefined) return path;
+  async #find(wanted: string | undefined): Promise<(Verified & { path: string }) | undefined> {
+    if (wanted !== undefined) return { path: wanted, ...(await verifyCheckpoint(wanted)) };
     const all = await checkpointsIn(this.#options.directory);
-    for (const candidate of all) {
+    for (const path of all) {
       try {
-        await readManifest(candidate, { hashes: true });
-        return candidate;
+        return { path, ...(await verifyCheckpoint(path)) };
       } catch (error) {
-        if (!(error instanceof CheckpointError)) throw error;
-        if (candidate === all.at(-1)) throw error;
+        if (!(error instanceof CheckpointError) || path === all.at(-1)) throw error;
         this.#warn(`${error.message} The checkpoint before it is taken.`);
       }
     }
