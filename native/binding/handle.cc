@@ -52,7 +52,9 @@ void HandleBase::wrap(Napi::Object object, HandleBase* handle, const napi_type_t
     handle->dispose(env);
     delete handle;
   };
-  napi_wrap(object.Env(), object, handle, finalize, nullptr, nullptr);
+  // Fails where JavaScript is being stopped, as by worker.terminate(): nobody will use the object then.
+  if (napi_wrap(object.Env(), object, handle, finalize, nullptr, nullptr) != napi_ok)
+    return finalize(object.Env(), handle, nullptr);
   napi_type_tag_object(object.Env(), object, &tag);
 }
 

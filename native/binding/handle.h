@@ -73,8 +73,9 @@ class Handle : public HandleBase {
   static std::shared_ptr<T> value_of(const Napi::Value& value) {
     bool tagged = false;
     if (value.IsObject()) napi_check_object_type_tag(value.Env(), value, &HandleKind<T>::tag, &tagged);
-    if (!tagged) throw_wrong_handle(HandleKind<T>::name);
-    auto* handle = static_cast<Handle*>(unwrap(value));
+    // While JavaScript is being stopped what has a tag may have no handle.
+    auto* const handle = tagged ? static_cast<Handle*>(unwrap(value)) : nullptr;
+    if (!handle) throw_wrong_handle(HandleKind<T>::name);
     if (!handle->value_) throw_disposed(HandleKind<T>::name);
     return handle->value_;
   }
