@@ -90,7 +90,7 @@ describe('a run is killed', () => {
         runs.remove('killed');
       }
       record({
-        promise: `palm ${command} can be killed at any moment`,
+        promise: `A run of palm ${command} can be killed at any moment`,
         fault: 'SIGKILL at a random moment, and again after resuming',
         times: count,
         outcome: 'weights, optimizer, state and metrics.jsonl bitwise those of the uninterrupted run',
