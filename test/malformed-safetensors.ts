@@ -43,6 +43,7 @@ export const MALFORMED: Record<Exclude<SafetensorsReason, OtherReasons>, Malform
     ['the largest header length', fileOf('{}', 0, 2n ** 64n - 1n), /18446744073709551615, expected at most 100000000/],
     ['a header length of 2^63', fileOf('{}', 0, 2n ** 63n), /9223372036854775808/],
     ['a header length that 32 bits cut to 2', fileOf('{}', 0, 2n ** 32n + 2n), /4294967298/],
+    ['a header of 2 MB that is most of its file', fileOf(' '.repeat(2e6), 1e6), /at most 1500004, half of the file/],
     ['a header of 100,000,001 bytes', fileOf('{}', 0, 100_000_001n), /at most 100000000/],
     ['the header of a pickle', Buffer.from('PK\x03\x04 archive/data.pkl'), /palm import/],
   ],
@@ -54,7 +55,7 @@ export const MALFORMED: Record<Exclude<SafetensorsReason, OtherReasons>, Malform
   'too-many-tensors': [
     [
       '100,001 tensors',
-      fileOf(`{${Array.from({ length: 100_001 }, (_, i) => tensor(String(i), '[0]', '[0,0]')).join()}}`),
+      fileOf(`{${Array.from({ length: 100_001 }, (_, i) => tensor(String(i), '[0]', '[0,0]')).join()}}`, 7e6),
       /at most 100000 tensors/,
     ],
   ],

@@ -9,6 +9,7 @@ import {
   DTYPE_BITS,
   MAX_DIMENSIONS,
   MAX_HEADER_BYTES,
+  MAX_TENSORS,
   MAX_KEY_BYTES,
   METADATA_KEY,
   parseHeader,
@@ -83,6 +84,11 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
+/** Of a file of `fileBytes`: half of it, as reading takes four times the size of a header, or the megabyte that is little. */
+function mostHeaderBytes(fileBytes: number): number {
+  return Math.min(MAX_HEADER_BYTES, Math.max(2 ** 20, Math.floor(fileBytes / 2)));
+}
+
 async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHeader> {
   const stats = await file.stat();
   if (!stats.isFile()) throw badFile('not-a-file', path, 'something that is not a regular file', EXPECTED);
@@ -98,6 +104,8 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
     throw badFile('header-too-large', path, received, `at most ${MAX_HEADER_BYTES}`, hint);
   }
   if (length > BigInt(size - 8)) throw badFile('header-cut-off', path, received, `at most the ${size - 8} that follow`);
+  const most = mostHeaderBytes(size);
+  if (length > BigInt(most)) throw badFile('header-too-large', path, received, `at most ${most}, half of the file`);
   const bytes = Buffer.allocUnsafe(Number(length));
   await readFully(file, path, 8, bytes);
   return parseHeader(bytes, size - 8 - bytes.length, path);
@@ -136,7 +144,7 @@ export interface SafetensorsPlan {
 /**
  * Lays out a file as the reference implementation does: tensors by falling alignment, then by name, without holes, and the
  * header padded with spaces so that the data begin at a multiple of 8.
- * @throws ArgumentError for a name used twice, a shape that cannot be, or a header above 100 MB.
+ * @throws ArgumentError for a name used twice, a shape that cannot be, or a header that would not be read again.
  */
 export function planSafetensors(
   tensors: readonly SafetensorsTensor[],
@@ -192,11 +200,13 @@ function encodeHeader(entries: Map<string, SafetensorsEntry>, metadata: Readonly
   }
   const json = Buffer.from(`{${members.join()}}`);
   const length = Math.ceil(json.length / 8) * 8;
-  if (length > MAX_HEADER_BYTES) {
+  const most = mostHeaderBytes(8 + length + ([...entries.values()].at(-1)?.end ?? 0));
+  if (length > most || entries.size > MAX_TENSORS) {
     throw new ArgumentError({
       argument: 'tensors',
-      received: `a header of ${length} bytes`,
-      expected: 'at most 100 MB',
+      received: `${entries.size} with a header of ${length} bytes`,
+      expected: `at most ${MAX_TENSORS} and ${most} bytes`,
+      fix: 'Write fewer and larger tensors to a file.',
     });
   }
   const header = Buffer.alloc(8 + length, ' ');
