@@ -32,7 +32,11 @@ const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['plan', /^src\/memory-plan\.ts$/, ['errors', 'config']],
   ['tokenizer', /^src\/tokenizer\//, ['errors', 'small']],
   ['metrics', /^src\/metrics\//, ['errors']],
-  ['format', /^src\/checkpoint\/(safetensors|safetensors-header|python-names|manifest|aside|lock|spikes)\.ts$/, FILES],
+  [
+    'format',
+    /^src\/checkpoint\/(safetensors|safetensors-header|python-names|open-file|manifest|aside|lock|spikes)\.ts$/,
+    FILES,
+  ],
   [
     'torch format',
     /^src\/checkpoint\/(zip|pickle|torch-file|state-dict|python-layouts|floats|convert)\.ts$/,

@@ -4,6 +4,7 @@ import { ArgumentError, nearest, printable, SafetensorsError } from '../errors.t
 import { asFileError } from '../file-error.ts';
 import { isWellFormed } from '../json.ts';
 import { READ_FLAGS } from '../whole-file.ts';
+import { fill, OpenFile } from './open-file.ts';
 import {
   badFile,
   DTYPE_BITS,
@@ -24,16 +25,13 @@ export type { SafetensorsDtype, SafetensorsEntry } from './safetensors-header.ts
 const EXPECTED = 'a readable safetensors file';
 
 /** An open safetensors file whose header has been checked by every rule of the format. Close it, or use `await using`. */
-export class SafetensorsFile implements AsyncDisposable {
-  readonly path: string;
+export class SafetensorsFile extends OpenFile {
   /** Every tensor by name, in the order of the header. */
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   readonly metadata: ReadonlyMap<string, string>;
-  private readonly file: FileHandle;
 
   constructor(path: string, file: FileHandle, { entries, metadata }: SafetensorsHeader) {
-    this.path = path;
-    this.file = file;
+    super(path, file);
     this.entries = entries;
     this.metadata = metadata;
   }
@@ -58,14 +56,6 @@ export class SafetensorsFile implements AsyncDisposable {
   /** Fills `target` with the bytes of the file from `position` on. @throws SafetensorsError when the file ends before. */
   async read(position: number, target: Uint8Array): Promise<void> {
     await readFully(this.file, this.path, position, target);
-  }
-
-  async close(): Promise<void> {
-    await this.file.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }
 
@@ -112,16 +102,9 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
 }
 
 async function readFully(file: FileHandle, path: string, position: number, target: Uint8Array): Promise<void> {
-  let done = 0;
-  try {
-    while (done < target.length) {
-      const { bytesRead } = await file.read(target, done, target.length - done, position + done);
-      if (bytesRead === 0) break;
-      done += bytesRead;
-    }
-  } catch (error) {
+  const done = await fill(file, position, target).catch((error: unknown) => {
     throw asFileError(error, path, EXPECTED);
-  }
+  });
   if (done < target.length) {
     const expected = `${target.length} bytes from byte ${position} on`;
     throw badFile('truncated', path, `its end at byte ${position + done}`, expected, { position: position + done });

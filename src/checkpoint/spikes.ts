@@ -24,7 +24,7 @@ export class Spikes {
     this.#threshold = threshold;
   }
 
-  /** Whether `loss` is a spike; if not, the next ones are compared with it too. Infinities and NaN are none: see docs. */
+  /** Whether `loss` is a spike; if not, the next ones are compared with it too. Infinities and NaN are none: the optimizer skips such steps. */
   isSpike(loss: number): boolean {
     if (!Number.isFinite(loss)) return false;
     const spike =

@@ -2,10 +2,12 @@
  * The zip archives that torch.save writes, and no others: uncompressed records, one after the other, then the central
  * directory, then the end. Whatever says two things in two places has to say the same, and every checksum is checked.
  */
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { printable, TorchFileError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { READ_FLAGS } from '../whole-file.ts';
+import { fill, OpenFile } from './open-file.ts';
 
 /** A record of an archive: `size` bytes from byte `begin` of the file on. */
 export interface ZipRecord {
@@ -38,32 +40,21 @@ const ENCRYPTED = 0x2041;
 const IN_EXTRA = 0xffffffff;
 
 /** An open archive that has passed every check. Close it, or use `await using`. */
-export class ZipFile implements AsyncDisposable {
-  readonly path: string;
+export class ZipFile extends OpenFile {
   /** The size of the file in bytes. */
   readonly size: number;
   /** The records by name, in the order of the file. */
   readonly records: ReadonlyMap<string, ZipRecord>;
-  private readonly file: FileHandle;
 
   constructor(path: string, size: number, file: FileHandle, records: ReadonlyMap<string, ZipRecord>) {
-    this.path = path;
+    super(path, file);
     this.size = size;
-    this.file = file;
     this.records = records;
   }
 
   /** Fills `target` with the bytes of the file from `position` on. @throws TorchFileError when the file ends before. */
   async read(position: number, target: Uint8Array): Promise<void> {
     await readFully(this.file, this.path, position, target);
-  }
-
-  async close(): Promise<void> {
-    await this.file.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }
 
@@ -74,14 +65,19 @@ export class ZipFile implements AsyncDisposable {
 export async function openZip(path: string): Promise<ZipFile> {
   let file: FileHandle | undefined;
   try {
-    // Before opening: to open a named pipe would wait for its writer.
-    if (!(await stat(path)).isFile()) {
-      throw new TorchFileError('not-a-file', { argument: path, received: 'no regular file', expected: 'a .pt file' });
+    file = await open(path, READ_FLAGS);
+    const stats = await file.stat();
+    if (!stats.isFile()) {
+      const fix = 'Write it to a file first.';
+      throw new TorchFileError('not-a-file', {
+        argument: path,
+        received: 'no regular file',
+        expected: 'a .pt file',
+        fix,
+      });
     }
-    file = await open(path, 'r');
-    const { size } = await file.stat();
-    const reader = new ZipReader(path, size, file);
-    return new ZipFile(path, size, file, await reader.records());
+    const reader = new ZipReader(path, stats.size, file);
+    return new ZipFile(path, stats.size, file, await reader.records());
   } catch (error) {
     await file?.close();
     throw asFileError(error, path, 'a readable .pt file');
@@ -354,16 +350,12 @@ class ZipReader {
 }
 
 async function readFully(file: FileHandle, path: string, position: number, target: Uint8Array): Promise<void> {
-  for (let done = 0; done < target.length; ) {
-    const { bytesRead } = await file.read(target, done, target.length - done, position + done);
-    if (bytesRead === 0) {
-      const argument = `${path}, byte ${position + done}`;
-      throw new TorchFileError('truncated', {
-        argument,
-        received: 'its end',
-        expected: `${target.length - done} bytes more`,
-      });
-    }
-    done += bytesRead;
-  }
+  const done = await fill(file, position, target);
+  if (done === target.length) return;
+  throw new TorchFileError('truncated', {
+    argument: `${path}, byte ${position + done}`,
+    received: 'its end',
+    expected: `${target.length - done} bytes more`,
+    fix: 'Get the file again.',
+  });
 }
