@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { latestCheckpoint, verifyCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { latestCheckpoint, removeOld, verifyCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { manifestText } from '../src/checkpoint/manifest.ts';
 import { Spikes } from '../src/checkpoint/spikes.ts';
@@ -251,6 +251,17 @@ describe('a run', () => {
     expect(await latestCheckpoint(folder)).toBe(join(folder, 'step-000006'));
     expect(warnings).toEqual([expect.stringContaining('.tmp-1-00000000-step-000099, which was not finished')]);
     expect((await verifyCheckpoint(join(folder, 'step-000006'))).manifest).toMatchObject({ format: 1, step: 6 });
+  });
+
+  it('counts no damaged checkpoint among those to keep', async () => {
+    using run = newRun();
+    {
+      await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 1, keep: 9 });
+      await drain(checkpoints.during(run.steps));
+    }
+    writeFileSync(join(folder, 'step-000005', 'manifest.json'), '{');
+    await removeOld(folder, 2);
+    expect(saved()).toEqual(['step-000004', 'step-000005', 'step-000006']);
   });
 
   it('is not begun over the checkpoints of another', async () => {

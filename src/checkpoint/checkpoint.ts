@@ -100,9 +100,20 @@ async function pointTo(path: string): Promise<void> {
   await rename(aside, pointer);
 }
 
-/** Deletes all but the `keep` newest checkpoints; with them those that are damaged and older. */
+/** Deletes what is older than the `keep` newest checkpoints whose files are there in full length. */
 export async function removeOld(directory: string, keep: number): Promise<void> {
-  for (const path of (await checkpointsIn(directory)).slice(keep)) await removeFolder(path);
+  let whole = 0;
+  for (const path of await checkpointsIn(directory)) {
+    if (whole === keep) await removeFolder(path);
+    else if (await isWhole(path)) whole++;
+  }
+}
+
+async function isWhole(path: string): Promise<boolean> {
+  return await readManifest(path, { hashes: false }).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The paths of the checkpoints in `directory`, the newest first; whether they are whole has not been looked at. */
@@ -119,8 +130,7 @@ export async function checkpointsIn(directory: string): Promise<string[]> {
 /** The path of the newest checkpoint in `directory` whose files are there in full length; undefined without one. */
 export async function latestCheckpoint(directory: string): Promise<string | undefined> {
   for (const path of await checkpointsIn(directory)) {
-    const whole = await readManifest(path, { hashes: false }).catch(() => undefined);
-    if (whole !== undefined) return path;
+    if (await isWhole(path)) return path;
   }
   return undefined;
 }
