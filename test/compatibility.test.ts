@@ -1,0 +1,73 @@
+/** What 0.1.0 left behind: its runs go on as they would have there, and its files are read as they were. */
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, it } from 'vitest';
+import * as library from '../src/index.ts';
+import { readings } from './fixtures/0.1.0/readings.ts';
+
+const fixtures = resolve('test/fixtures/0.1.0');
+// The paths in the runs are relative to the folder that they were made in.
+const folder = mkdtempSync(join(tmpdir(), 'palm-compatibility-'));
+cpSync(fixtures, folder, { recursive: true });
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs `palm` in the copy of the fixtures. @throws where it does not end with 0. */
+async function palm(line: string): Promise<void> {
+  const program = ['--import', createRequire(import.meta.url).resolve('tsx'), resolve('src/cli/main.ts')];
+  const env = { ...process.env, OMP_NUM_THREADS: '1' };
+  await promisify(execFile)(process.execPath, [...program, ...line.split(' ')], { cwd: folder, env });
+}
+
+/** The rows of a file of metrics, by step. */
+function rowsOf(path: string): Record<string, number>[] {
+  return readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+/** Every number of `expected`, within `tolerance` of its size. */
+function expectClose(got: Record<string, number>, expected: Record<string, number>, tolerance: number): void {
+  for (const [name, value] of Object.entries(expected)) {
+    const difference = Math.abs((got[name] ?? Number.NaN) - value);
+    expect(difference, `${name}: got ${got[name]}, not ${value}`).toBeLessThanOrEqual(
+      tolerance * (Math.abs(value) + 0.1),
+    );
+  }
+}
+
+describe('a run of 0.1.0 goes on with its old settings', () => {
+  // In bfloat16 0.1.0 summed the gradients of embedding and norms in bfloat16.
+  it.each([
+    ['pretrain', 'pretrain-float32', 1e-5],
+    ['pretrain', 'pretrain-bfloat16', 1e-2],
+    ['reward', 'reward', 1e-5],
+    ['ppo', 'ppo', 1e-4],
+  ])('palm %s: %s', async (command, run, tolerance) => {
+    const before = rowsOf(join(fixtures, run, 'metrics.jsonl'));
+    const after = rowsOf(join(fixtures, 'expected', `${run}.jsonl`));
+    await palm(`${command} --resume --out ${run}`);
+    const rows = rowsOf(join(folder, run, 'metrics.jsonl'));
+    expect(rows.slice(0, before.length)).toEqual(before);
+    expect(rows).toHaveLength(before.length + after.length);
+    for (const [i, row] of after.entries()) expectClose(rows[before.length + i] ?? {}, row, tolerance);
+  });
+});
+
+describe('files of 0.1.0', () => {
+  it('are read as they were', async () => {
+    const expected = JSON.parse(readFileSync(join(fixtures, 'expected/files.json'), 'utf8'));
+    expectClose(await readings(join(fixtures, 'files'), library), expected, 1e-5);
+  });
+
+  it('are what new runs begin from', async () => {
+    const sizes = '--steps 1 --rolloutBatch 4 --minibatchSize 4 --sampling.maxNewTokens 4';
+    const models = '--model files/palm.safetensors --reward files/reward-model.safetensors';
+    await palm(`ppo ${models} --data data/prompts.jsonl --out new ${sizes}`);
+    expect(rowsOf(join(folder, 'new/metrics.jsonl'))).toHaveLength(1);
+  });
+});
