@@ -1,12 +1,11 @@
 /** Measures workloads in all systems, turn by turn, in one run, and writes the results: see README.md. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { COMPARED, compareWithBefore, missingIn, showComparison, writeComparison } from './before.mjs';
 import { describe, showWorkload, writeReports } from './report.mjs';
-import { System } from './systems/process.mjs';
+import { takeTurns, withFiles } from './turns.mjs';
 import { systems, units, workloads } from './workloads.mjs';
 
 /** Relative difference of losses from the Python library's that rounding explains. */
@@ -16,113 +15,37 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     device: { type: 'string', default: 'cpu' },
-    pairs: { type: 'string', default: '5' },
+    pairs: { type: 'string' },
     threads: { type: 'string', default: '2' },
     only: { type: 'string' },
+    before: { type: 'string' },
   },
 });
 const { device } = options;
-const [pairs, threads] = [Number(options.pairs), Number(options.threads)];
+const before = options.before && resolve(options.before);
+const [pairs, threads] = [Number(options.pairs ?? (before ? 9 : 5)), Number(options.threads)];
 const table = workloads[device.split(':')[0]];
 const only = options.only?.split(',');
 
 /** Measures one workload. @returns the record that is stored. */
 async function measure(name, folder) {
-  const workload = { ...table[name], name, device, threads, seed: 1 };
-  await prepareFiles(workload, folder);
-  const rows = workload.systems.filter((id) => only?.includes(id) ?? true).map((id) => ({ system: id, runs: [] }));
+  const workload = await withFiles({ ...table[name], name, device, threads, seed: 1 }, folder);
+  const ids = workload.systems.filter((id) => only?.includes(id) ?? true);
   const loadBefore = loadavg()[0];
-  // Without turns where the systems do not fit into memory together.
-  for (const group of workload.alone ? rows.map((row) => [row]) : [rows]) await measureGroup(group, workload);
-  compare(rows, workload);
+  const rows = before === undefined ? await againstPeers(ids, workload) : await againstBefore(ids, workload);
   return { date: new Date().toISOString(), pairs, threads, loadBefore, loadAfter: loadavg()[0], rows };
 }
 
-async function measureGroup(rows, workload) {
-  const running = new Map();
-  try {
-    if (!workload.fresh) for (const row of rows) await attempt(row, () => begin(row, workload, running));
-    for (let pair = 0; pair < pairs; pair++) {
-      for (const row of rows) {
-        if (row.error !== undefined || pair >= (workload.runs?.[row.system] ?? pairs)) continue;
-        await attempt(row, async () => row.runs.push(await turn(row, workload, running)));
-      }
-    }
-  } finally {
-    for (const system of running.values()) await system.end();
-  }
+async function againstPeers(ids, workload) {
+  const rows = ids.map((id) => ({ system: id, runs: [] }));
+  // Without turns where the systems do not fit into memory together.
+  for (const group of workload.alone ? rows.map((row) => [row]) : [rows]) await takeTurns(group, workload, { pairs });
+  compare(rows, workload);
+  return rows;
 }
 
-/** A system that fails is a row that says why. */
-async function attempt(row, work) {
-  try {
-    await work();
-  } catch (error) {
-    console.error(`${row.system}: ${error.message}`);
-    row.error = error.message.split('\n')[0];
-  }
-}
-
-async function begin(row, workload, running) {
-  const { program, mode } = systems[row.system];
-  const system = new System(program, { threads, folder: workload.folder });
-  running.set(row.system, system);
-  const began = performance.now();
-  const facts = await system.ask({ prepare: { ...workload, mode } });
-  Object.assign(row, facts, { prepareSeconds: (performance.now() - began) / 1000 });
-  return system;
-}
-
-/** One run of one system, in a process of its own where the workload says `fresh`. */
-async function turn(row, workload, running) {
-  if (!workload.fresh) return await watched(running.get(row.system));
-  const began = performance.now();
-  const system = await begin(row, workload, running);
-  const seconds = (performance.now() - began) / 1000;
-  const outcome = workload.kind === 'start' ? { seconds } : await watched(system);
-  await system.end();
-  running.delete(row.system);
-  return outcome;
-}
-
-/** A run, with the number of cores that all other processes together kept busy meanwhile. */
-async function watched(system) {
-  const [began, busy] = [performance.now(), busySeconds()];
-  const outcome = await system.ask({ run: true });
-  const others = (busySeconds() - busy - outcome.cpuSeconds) / ((performance.now() - began) / 1000);
-  return { ...outcome, otherCores: Math.max(0, others) };
-}
-
-function busySeconds() {
-  return cpus().reduce((sum, { times: { user, nice, sys } }) => sum + (user + nice + sys) / 1000, 0);
-}
-
-/** Weights and tokens that all systems share; workloads of one model share them too. */
-async function prepareFiles(workload, folder) {
-  const { model } = workload;
-  const file = (extension) => join(folder, `${model.name}.${extension}`);
-  Object.assign(workload, { folder, weights: file('safetensors'), tokens: file('i32'), gguf: file('gguf') });
-  if (!existsSync(workload.tokens)) writeFileSync(workload.tokens, randomTokens(2 ** 20, model.numTokens));
-  if (!existsSync(workload.weights)) await writeWeights(workload);
-  const python = process.env.PALM_PEERS && join(process.env.PALM_PEERS, 'venv/bin/python');
-  if (!python || !workload.systems.includes('llama-cpp') || existsSync(workload.gguf)) return;
-  const writer = fileURLToPath(new URL('systems/gguf-model.py', import.meta.url));
-  execFileSync(python, [writer, workload.gguf, JSON.stringify(model)]);
-}
-
-async function writeWeights(workload) {
-  const system = new System('palm-rlhf.mjs', { threads, folder: workload.folder });
-  await system.ask({ prepare: { ...workload, kind: 'weights' } });
-  await system.end();
-}
-
-/** Seeded tokens from 1: the Python library's default loss leaves 0 out. */
-function randomTokens(count, numTokens) {
-  let state = 1;
-  return Int32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return 1 + ((state >>> 8) % (numTokens - 1));
-  });
+function againstBefore(ids, workload) {
+  return compareWithBefore(before, workload, { ids: ids.filter((id) => id.startsWith('ours')), pairs });
 }
 
 /** Gives rows their values, and marks those whose first losses, or likeliest tokens in float32, are not the Python library's. */
@@ -143,11 +66,17 @@ function compare(rows, workload) {
   }
 }
 
-const names = positionals.length > 0 ? positionals : Object.keys(table ?? {});
+const all = Object.keys(table ?? {}).filter((name) => before === undefined || COMPARED.test(name));
+const names = positionals.length > 0 ? positionals : all;
 const unknown = [...names.filter((name) => !(name in (table ?? {}))), ...(only ?? []).filter((id) => !(id in systems))];
 if (unknown.length > 0 || table === undefined || !(pairs >= 1) || !(threads >= 1)) {
   console.error(`${unknown.join(', ') || 'an option'} is unknown. Workloads: ${Object.keys(table ?? {}).join(' ')}`);
   console.error(`Systems: ${Object.keys(systems).join(' ')}`);
+  process.exit(2);
+}
+const missing = before === undefined ? [] : missingIn(before);
+if (missing.length > 0) {
+  console.error(`--before ${before} has no ${missing.join(', no ')}: give it a checkout that is built`);
   process.exit(2);
 }
 
@@ -156,7 +85,12 @@ process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // the systems end with their input
 for (const name of names) {
   const record = await measure(name, folder);
-  showWorkload(name, table[name], record);
-  writeReports(device.split(':')[0], describe(device), { [name]: record });
-  if (record.rows.some(({ agrees }) => agrees === false)) process.exitCode = 1;
+  if (before === undefined) {
+    showWorkload(name, table[name], record);
+    writeReports(device.split(':')[0], describe(device), { [name]: record });
+  } else {
+    showComparison(name, table[name], record);
+    writeComparison(device.split(':')[0], before, describe(device), { [name]: record });
+  }
+  if (record.rows.some(({ agrees, falls }) => agrees === false || falls)) process.exitCode = 1;
 }

@@ -34,7 +34,7 @@ export function writeReports(device, machine, measured) {
   writeFileSync(path('md'), markdown(device, report));
 }
 
-function rounded(_, value) {
+export function rounded(_, value) {
   return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
 }
 
@@ -97,7 +97,7 @@ function notes({ agrees, firstSeconds, threads, error, runs }) {
 }
 
 /** Cores that other processes kept busy in the middle one of a row's runs. */
-function disturbance({ runs }) {
+export function disturbance({ runs }) {
   return median(runs.map(({ otherCores = 0 }) => otherCores));
 }
 
@@ -109,11 +109,11 @@ function ratio(mine, theirs, less) {
   return number(less ? theirs / mine : mine / theirs);
 }
 
-function number(value) {
+export function number(value) {
   return value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
 
-function median(values) {
+export function median(values) {
   const sorted = values.toSorted((a, b) => a - b);
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
@@ -124,7 +124,7 @@ function deviation(values) {
   return median(values.map((value) => Math.abs(value - middle)));
 }
 
-function aligned(rows) {
+export function aligned(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows
     .map((row) =>

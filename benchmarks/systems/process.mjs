@@ -13,13 +13,17 @@ export class System {
   #lines;
   #errors = '';
 
-  /** @throws Error saying what is missing where the program cannot be started. */
-  constructor(program, { threads, folder }) {
+  /**
+   * Starts a program of this folder, or of the same folder in another `checkout`.
+   * @throws Error saying what is missing where the program cannot be started.
+   */
+  constructor(program, { threads, folder, checkout }) {
     const peers = process.env.PALM_PEERS;
     if (program !== 'palm-rlhf.mjs' && peers === undefined) throw new Error('PALM_PEERS names no folder of peers');
     const command = program.endsWith('.py') ? join(peers, 'venv/bin/python') : process.execPath;
     if (!existsSync(command)) throw new Error(`no ${program.endsWith('.py') ? 'venv' : 'node'} in the folder of peers`);
-    const path = fileURLToPath(new URL(program, import.meta.url));
+    const here = fileURLToPath(new URL('.', import.meta.url));
+    const path = join(checkout === undefined ? here : join(checkout, 'benchmarks/systems'), program);
     // Warnings and progress bars of the peers go unseen unless they fail.
     // What torch.compile kept from earlier would hide how long it takes.
     const env = { OMP_NUM_THREADS: String(threads), TORCHINDUCTOR_CACHE_DIR: join(folder, 'inductor') };
