@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { slowest } from './test/slowest.ts';
 
 // One process at a time: libtorch already uses every core, and two suites side by side would only slow each other down.
 export default defineConfig({
@@ -6,6 +7,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 1,
     include: ['test/**/*.test.ts'],
+    reporters: [slowest, 'default'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
