@@ -8,7 +8,7 @@ import { ppoConfig } from '../src/config/ppo.ts';
 
 const root = join(import.meta.dirname, '..');
 const docs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
-const pages = ['README.md', 'benchmarks/README.md', 'test/parity/README.md', ...docs];
+const pages = ['README.md', 'CHANGELOG.md', 'benchmarks/README.md', 'test/parity/README.md', ...docs];
 const textOf = (page: string) => readFileSync(join(root, page), 'utf8');
 
 describe('README and docs', () => {
