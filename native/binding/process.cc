@@ -9,6 +9,7 @@
 #include "binding/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/library-attention.h"
+#include "kernels/precision.h"
 
 namespace palm::binding {
 
@@ -38,8 +39,7 @@ PALM_FIELDS(Info, PALM_FIELD(libtorch), PALM_FIELD(threads), PALM_FIELD(cpu_capa
 static Info info() {
   const auto part = [](int number) { return std::to_string(number); };
   return {part(TORCH_VERSION_MAJOR) + "." + part(TORCH_VERSION_MINOR) + "." + part(TORCH_VERSION_PATCH),
-          at::get_num_threads(), at::get_cpu_capability(),
-          at::globalContext().float32MatmulPrecision() == at::Float32MatmulPrecision::HIGHEST ? "highest" : "medium",
+          at::get_num_threads(), at::get_cpu_capability(), routed_to_onednn() ? "medium" : "highest",
           at::detail::getCUDAHooks().deviceCount()};
 }
 

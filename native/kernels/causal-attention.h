@@ -23,6 +23,7 @@ struct AttentionState {
   // Of libtorch's kernels only: which one it was, its random state, and whether it read one head of keys or H copies.
   at::SDPBackend backend = at::SDPBackend::error;
   Tensor seed, offset;
+  Tensor out;  // [B·T, HK] contiguous, as the kernel gave it, where it did
   bool shared_keys = true;
 };
 

@@ -8,7 +8,7 @@ namespace palm::cuda {
 
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 constexpr int kSlice = 32;  // of the head width, held in registers
-constexpr int kGroup = 4;   // heads for which a value is loaded once
+constexpr int kAhead = 4;   // packs of keys, and as many of values, that a thread waits for at once
 
 template <class T>
 __device__ float rounded(float x) {
@@ -18,32 +18,68 @@ __device__ float rounded(float x) {
   return x;
 }
 
-// One job: a chunk of the keys of a row.
-template <class T>
+// One job: a chunk of the keys of a row. Indices within a row fit 32 bits.
+template <class T, int kPack>
 struct DecodeJob {
   const DecodeAttentionArgs& args;
-  const int64_t row, chunk, position, chunks;
-  float *query, *score;  // shared: [heads, padded], [heads, keys of a chunk]
+  const int64_t row;
+  const int chunk, position, heads, head, keys_of_chunk, chunks, stride;
+  float *query, *score, *top, *total;  // shared: [heads, padded], [heads, keys], [heads], [heads]
+  T *key_tile, *value_tile;            // shared: [keys, stride]
 
-  __device__ DecodeJob(const DecodeAttentionArgs& all, int64_t of_row, int64_t of_chunk)
+  __device__ DecodeJob(const DecodeAttentionArgs& all, int tile_stride, int64_t of_row, int of_chunk)
       : args(all),
         row(of_row),
         chunk(of_chunk),
-        position(all.position[of_row]),
-        chunks((all.capacity + all.chunk - 1) / all.chunk),
+        position(static_cast<int>(all.position[of_row])),
+        heads(static_cast<int>(all.heads)),
+        head(static_cast<int>(all.head)),
+        keys_of_chunk(static_cast<int>(all.chunk)),
+        chunks(static_cast<int>((all.capacity + all.chunk - 1) / all.chunk)),
+        stride(tile_stride),
         query(dynamic_shared()),
-        score(query + all.heads * padded()) {}
+        score(query + heads * padded()),
+        top(score + heads * keys_of_chunk),
+        total(top + heads),
+        key_tile(reinterpret_cast<T*>(query + (heads * (padded() + keys_of_chunk + 2) + 3) / 4 * 4)),
+        value_tile(key_tile + keys_of_chunk * stride) {}
 
-  __device__ int64_t padded() const { return (args.head + kSlice - 1) / kSlice * kSlice; }
-  __device__ int64_t used() const { return position / args.chunk + 1; }  // chunks that hold keys
+  __device__ int padded() const { return (head + kSlice - 1) / kSlice * kSlice; }
+  __device__ int used() const { return position / keys_of_chunk + 1; }  // chunks that hold keys
+  __device__ int first() const { return chunk * keys_of_chunk; }
+  __device__ int count() const { return min(keys_of_chunk, position + 1 - first()); }
   __device__ const T* projected() const { return static_cast<const T*>(args.projected) + row * args.projected_stride; }
-  __device__ T* cached(void* cache, int64_t key) const {
-    return static_cast<T*>(cache) + (row * args.capacity + key) * args.head;
+  __device__ T* cached(void* cache, int key) const {
+    return static_cast<T*>(cache) + (row * args.capacity + key) * head;
+  }
+
+  // The keys and values that are in the cache already.
+  __device__ void stage() const {
+    const int packs = head / kPack, all = min(keys_of_chunk, position - first()) * packs;
+    const T *const keys = cached(args.keys, first()), *const values = cached(args.values, first());
+    for (int begin = threadIdx.x; begin < all; begin += kDecodeThreads * kAhead) {
+      Pack<T, kPack> key[kAhead], value[kAhead];
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        const int at = min(begin + a * static_cast<int>(kDecodeThreads), all - 1);
+        key[a] = *reinterpret_cast<const Pack<T, kPack>*>(keys + at * kPack);
+        value[a] = *reinterpret_cast<const Pack<T, kPack>*>(values + at * kPack);
+      }
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        const int at = begin + a * static_cast<int>(kDecodeThreads);
+        if (at >= all) break;
+        const int place = at / packs * stride + at % packs * kPack;
+        *reinterpret_cast<Pack<T, kPack>*>(key_tile + place) = key[a];
+        *reinterpret_cast<Pack<T, kPack>*>(value_tile + place) = value[a];
+      }
+    }
   }
 
   // The pair (x[i], x[i + head / 2]), turned to the token's position.
-  __device__ void turn(const T* x, const float* cos, const float* sin, int64_t i, float& front, float& back) const {
-    const int64_t half = args.head / 2, at = position * half + i;
+  __device__ void turn(const T* x, const float* cos, const float* sin, int i, float& front, float& back) const {
+    const int half = head / 2;
+    const int64_t at = static_cast<int64_t>(position) * half + i;
     float a, b;
     convert(x[i], a);
     convert(x[i + half], b);
@@ -52,129 +88,141 @@ struct DecodeJob {
   }
 
   __device__ void turn_queries() const {
-    const int64_t half = args.head / 2, empty = padded() - args.head;
-    for (int64_t pair = threadIdx.x; pair < args.heads * half; pair += blockDim.x) {
-      const int64_t h = pair / half, i = pair % half;
+    const int half = head / 2, empty = padded() - head;
+    for (int pair = threadIdx.x; pair < heads * half; pair += kDecodeThreads) {
+      const int h = pair / half, i = pair % half;
       float front, back;
-      turn(projected() + h * args.head, args.query_cos, args.query_sin, i, front, back);
+      turn(projected() + h * head, args.query_cos, args.query_sin, i, front, back);
       query[h * padded() + i] = rounded<T>(front);
       query[h * padded() + i + half] = rounded<T>(back);
     }
-    for (int64_t i = threadIdx.x; i < args.heads * empty; i += blockDim.x)
-      query[i / empty * padded() + args.head + i % empty] = 0.0f;
+    for (int i = threadIdx.x; i < heads * empty; i += kDecodeThreads)
+      query[i / empty * padded() + head + i % empty] = 0.0f;
   }
 
+  // The token's own key and value, into the cache and the tiles.
   __device__ void append() const {
-    const T* const key = projected() + args.heads * args.head;
-    for (int64_t i = threadIdx.x; i < args.head / 2; i += blockDim.x) {
+    const T* const key = projected() + heads * head;
+    const int half = head / 2, own = (position - first()) * stride;
+    for (int i = threadIdx.x; i < half; i += kDecodeThreads) {
       float front, back;
       turn(key, args.key_cos, args.key_sin, i, front, back);
-      convert(front, cached(args.keys, position)[i]);
-      convert(back, cached(args.keys, position)[i + args.head / 2]);
+      convert(front, key_tile[own + i]);
+      convert(back, key_tile[own + i + half]);
+      cached(args.keys, position)[i] = key_tile[own + i];
+      cached(args.keys, position)[i + half] = key_tile[own + i + half];
     }
-    for (int64_t i = threadIdx.x; i < args.head; i += blockDim.x) cached(args.values, position)[i] = key[args.head + i];
+    for (int i = threadIdx.x; i < head; i += kDecodeThreads)
+      cached(args.values, position)[i] = value_tile[own + i] = key[head + i];
   }
 
-  // A thread a key: its scores with all heads.
-  template <int kPack>
+  // A thread a key, for every head or, where there are fewer keys than threads, for some.
   __device__ void score_keys() const {
-    const int64_t key = chunk * args.chunk + threadIdx.x;
-    for (int64_t slice = 0; slice < args.head; slice += kSlice) {
+    const int key = threadIdx.x % keys_of_chunk, group = threadIdx.x / keys_of_chunk;
+    const int groups = kDecodeThreads / keys_of_chunk;
+    for (int slice = 0; slice < head; slice += kSlice) {
       float own[kSlice] = {};
+#pragma unroll
       for (int i = 0; i < kSlice; i += kPack) {
-        if (key > position || slice + i >= args.head) continue;
-        const auto pack = load<kPack>(cached(args.keys, key) + slice + i);
+        if (key >= count() || slice + i >= head) continue;
+        const auto pack = load<kPack>(key_tile + key * stride + slice + i);
+#pragma unroll
         for (int k = 0; k < kPack; ++k) own[i + k] = pack[k];
       }
-      for (int64_t h = 0; h < args.heads; ++h) {
-        float sum = slice == 0 ? 0.0f : score[h * args.chunk + threadIdx.x];
+      for (int h = group; h < heads; h += groups) {
+        float sum = slice == 0 ? 0.0f : score[h * keys_of_chunk + key];
+#pragma unroll
         for (int i = 0; i < kSlice; i += 4) {
           const auto q = load<4>(query + h * padded() + slice + i);
+#pragma unroll
           for (int k = 0; k < 4; ++k) sum += q[k] * own[i + k];
         }
-        score[h * args.chunk + threadIdx.x] = key > position ? kHidden : sum;
+        score[h * keys_of_chunk + key] = key >= count() ? kHidden : sum;
       }
     }
   }
 
-  // A warp a head: scores become exp(score − top); gives {top, their sum}.
-  __device__ void exponentials(int64_t h, float& top, float& total) const {
-    float* const own = score + h * args.chunk;
-    float most[1] = {kHidden}, sum[1] = {};
-    for (int64_t i = threadIdx.x % 32; i < args.chunk; i += 32) most[0] = fmaxf(most[0], own[i]);
-    warp_reduce(most, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
-    for (int64_t i = threadIdx.x % 32; i < args.chunk; i += 32) {
-      own[i] = expf(own[i] - most[0]);
-      sum[0] += own[i];
+  // A warp a head: scores become exp(score − top), `total` their sum.
+  __device__ void exponentials() const {
+    const int lane = threadIdx.x % 32;
+    for (int h = threadIdx.x / 32; h < heads; h += kDecodeThreads / 32) {
+      float* const own = score + h * keys_of_chunk;
+      float most[1] = {kHidden}, sum[1] = {};
+      for (int i = lane; i < keys_of_chunk; i += 32) most[0] = fmaxf(most[0], own[i]);
+      warp_reduce(most, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
+      for (int i = lane; i < keys_of_chunk; i += 32) {
+        own[i] = expf(own[i] - most[0]);
+        sum[0] += own[i];
+      }
+      warp_reduce(sum, [](float(&a)[1], const float(&b)[1]) { a[0] += b[0]; });
+      if (lane > 0) continue;
+      top[h] = most[0];
+      total[h] = sum[0];
     }
-    warp_reduce(sum, [](float(&a)[1], const float(&b)[1]) { a[0] += b[0]; });
-    top = most[0];
-    total = sum[0];
   }
 
-  __device__ float* partial(int64_t of_chunk, int64_t h) const {
-    return args.partial + ((row * chunks + of_chunk) * args.heads + h) * (args.head + 2);
+  __device__ float* partial(int of_chunk, int h) const {
+    return args.partial + ((row * chunks + of_chunk) * heads + h) * (head + 2);
   }
-  __device__ T* out(int64_t h) const { return static_cast<T*>(args.out) + row * args.out_stride + h * args.head; }
+  __device__ T* out(int h) const { return static_cast<T*>(args.out) + row * args.out_stride + h * head; }
 
-  // A warp takes kGroup heads, a thread every 32nd column.
+  // A thread a pack of columns of a head.
   __device__ void sum_values() const {
-    const int64_t warps = blockDim.x / 32, lane = threadIdx.x % 32, first = chunk * args.chunk;
-    const int64_t count = min(args.chunk, position + 1 - first);
-    for (int64_t h = threadIdx.x / 32; h < args.heads; h += warps * kGroup) {
-      float top[kGroup], total[kGroup];
-      for (int g = 0; g < kGroup; ++g)
-        if (h + g * warps < args.heads) exponentials(h + g * warps, top[g], total[g]);
-      __syncwarp();
-      for (int64_t i = lane; i < args.head; i += 32) {
-        float sum[kGroup] = {};
-        for (int64_t key = 0; key < count; ++key) {
-          float value;
-          convert(cached(args.values, first + key)[i], value);
-          for (int g = 0; g < kGroup; ++g)
-            if (h + g * warps < args.heads) sum[g] += score[(h + g * warps) * args.chunk + key] * value;
-        }
-        for (int g = 0; g < kGroup; ++g) {
-          if (h + g * warps >= args.heads) continue;
-          if (used() == 1)
-            convert(sum[g] / total[g], out(h + g * warps)[i]);
-          else
-            partial(chunk, h + g * warps)[i] = sum[g];
-        }
+    const int packs = head / kPack, all = heads * packs, keys = count();
+    for (int item = threadIdx.x; item < all; item += kDecodeThreads) {
+      const int h = item / packs, column = item % packs * kPack;
+      Floats<kPack> sum{};
+#pragma unroll 4
+      for (int key = 0; key < keys; ++key) {
+        const float weight = score[h * keys_of_chunk + key];
+        const auto value = load<kPack>(value_tile + key * stride + column);
+#pragma unroll
+        for (int k = 0; k < kPack; ++k) sum[k] += weight * value[k];
       }
-      for (int g = 0; g < kGroup; ++g) {
-        if (lane > 0 || used() == 1 || h + g * warps >= args.heads) continue;
-        partial(chunk, h + g * warps)[args.head] = top[g];
-        partial(chunk, h + g * warps)[args.head + 1] = total[g];
+#pragma unroll
+      for (int k = 0; k < kPack; ++k) {
+        if (used() == 1)
+          convert(sum[k] / total[h], out(h)[column + k]);
+        else
+          partial(chunk, h)[column + k] = sum[k];
       }
+    }
+    if (used() == 1) return;
+    for (int h = threadIdx.x; h < heads; h += kDecodeThreads) {
+      partial(chunk, h)[head] = top[h];
+      partial(chunk, h)[head + 1] = total[h];
     }
   }
 
   __device__ void join() const {
-    for (int64_t o = threadIdx.x; o < args.heads * args.head; o += blockDim.x) {
-      const int64_t h = o / args.head, i = o % args.head;
-      float top = kHidden, sum = 0.0f, total = 0.0f;
-      for (int64_t c = 0; c < used(); ++c) top = fmaxf(top, partial(c, h)[args.head]);
-      for (int64_t c = 0; c < used(); ++c) {
-        const float scale = expf(partial(c, h)[args.head] - top);
+    for (int o = threadIdx.x; o < heads * head; o += kDecodeThreads) {
+      const int h = o / head, i = o % head;
+      float most = kHidden, sum = 0.0f, all = 0.0f;
+      for (int c = 0; c < used(); ++c) most = fmaxf(most, partial(c, h)[head]);
+      for (int c = 0; c < used(); ++c) {
+        const float scale = expf(partial(c, h)[head] - most);
         sum += scale * partial(c, h)[i];
-        total += scale * partial(c, h)[args.head + 1];
+        all += scale * partial(c, h)[head + 1];
       }
-      convert(sum / total, out(h)[i]);
+      convert(sum / all, out(h)[i]);
     }
   }
 };
 
 template <class T, int kPack>
-__global__ void decode_attention_chunks(DecodeAttentionArgs args, int64_t begin, int64_t end) {
+__global__ void __launch_bounds__(kDecodeThreads)
+    decode_attention_chunks(DecodeAttentionArgs args, int tile_stride, int64_t begin, int64_t end) {
   const int64_t chunks = (args.capacity + args.chunk - 1) / args.chunk;
   for (int64_t each = blockIdx.x; each < (end - begin) * chunks; each += gridDim.x) {
-    const DecodeJob<T> job(args, begin + each / chunks, each % chunks);
+    const DecodeJob<T, kPack> job(args, tile_stride, begin + each / chunks, static_cast<int>(each % chunks));
     if (job.chunk >= job.used()) continue;
+    job.stage();
     job.turn_queries();
     if (job.chunk == job.used() - 1) job.append();
     __syncthreads();
-    job.template score_keys<kPack>();
+    job.score_keys();
+    __syncthreads();
+    job.exponentials();
     __syncthreads();
     job.sum_values();
     if (job.used() > 1) {
@@ -196,9 +244,11 @@ __global__ void decode_attention_chunks(DecodeAttentionArgs args, int64_t begin,
 template <class T>
 void decode_attention(const DecodeAttentionArgs& args, int64_t begin, int64_t end) {
   const int64_t chunks = (args.capacity + args.chunk - 1) / args.chunk;
-  const int64_t shared = decode_shared(args.heads, args.head, args.chunk) * static_cast<int64_t>(sizeof(float));
-  by_pack<T>(fits_packs<T>(args.keys, args.head, args.head), [&](auto pack) {
-    start(args.keys, {(end - begin) * chunks, args.chunk, shared}, decode_attention_chunks<T, pack>, args, begin, end);
+  const int64_t shared = decode_shared(args.heads, args.head, args.chunk, sizeof(T));
+  const auto fits = [&](const void* cache) { return fits_packs<T>(cache, args.head, args.head); };
+  by_pack<T>(fits(args.keys) && fits(args.values), [&](auto pack) {
+    start(args.keys, {(end - begin) * chunks, kDecodeThreads, shared}, decode_attention_chunks<T, pack>, args,
+          static_cast<int>(decode_stride(args.head, sizeof(T))), begin, end);
   });
 }
 

@@ -4,13 +4,24 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <map>
+
 namespace palm::cuda {
+
+// The stream on which the graphs of a device are recorded: one, as every stream keeps a workspace of its own for
+// products.
+static c10::cuda::CUDAStream capture_stream(c10::DeviceIndex device) {
+  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> all;  // asked by the executor's thread alone
+  const auto found = all.find(device);
+  if (found != all.end()) return found->second;
+  return all.emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
+}
 
 class CudaGraph : public Graph {
  public:
   CudaGraph(at::Device device, const std::function<void()>& work) {
     // Recording takes a stream of its own. Other threads may go on as they like meanwhile.
-    const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()));
+    const c10::cuda::CUDAStreamGuard guard(capture_stream(device.index()));
     graph_.capture_begin(/*pool=*/{0, 0}, cudaStreamCaptureModeThreadLocal);
     try {
       work();

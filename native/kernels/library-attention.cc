@@ -129,6 +129,8 @@ AttentionState library_attention_forward(const AttentionRows& rows, const Tensor
   }
   state.shared_keys = heads.key.size(1) == 1;
   heads_of(out, rows.batch, rows.heads).copy_(result);
+  const Tensor tokens = result.transpose(1, 2);  // [B, T, H, K]
+  if (tokens.is_contiguous() && tokens.scalar_type() == out.scalar_type()) state.out = tokens.view(out.sizes());
   return state;
 }
 
@@ -136,7 +138,10 @@ void library_attention_backward(const AttentionRows& rows, const Tensor& out, co
                                 const Tensor& dout, const AttentionRows& grad) {
   if (rows.query.size(0) == 0) return;
   const Heads one = heads_of(rows), heads = state.shared_keys ? one : repeated(one);
-  const Tensor o = heads_of(out, rows.batch, rows.heads), d = heads_of(dout, rows.batch, rows.heads);
+  // Always of one layout: cuDNN keeps its plans by the strides of queries, keys and values alone, and a plan that was
+  // made for other strides of the output reads wrongly.
+  const Tensor o = heads_of(out.contiguous(), rows.batch, rows.heads),
+               d = heads_of(dout.contiguous(), rows.batch, rows.heads);
   const int64_t time = heads.query.size(2);
   Heads found;
   switch (state.backend) {

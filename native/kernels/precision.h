@@ -1,27 +1,30 @@
-// Which library multiplies float32 matrices on the CPU. On CPUs that are not Intel's, oneDNN is faster than MKL
-// for many rows, and slower for the few of a decoding step, whose shapes it would compile anew as the cache grows.
+// Which library multiplies float32 matrices on the CPU, and how exactly a GPU does. On CPUs that are not Intel's,
+// oneDNN is faster than MKL for many rows, and slower for the few of a decoding step, whose shapes it would compile
+// anew as the cache grows. libtorch's older switch for this (setFloat32MatmulPrecision) must not be used: it also turns
+// the float32 products of a GPU into TF32.
 #pragma once
 #include <ATen/Context.h>
 
 namespace palm {
 
-// Chooses oneDNN for this process, where it computes in float32 too: on Intel the same setting would mean bfloat16.
+// Chooses oneDNN for this process on CPUs where it computes in float32 too: on Intel the same setting would mean
+// bfloat16. On a GPU, partial sums of bfloat16 products stay in float32, and float32 products are IEEE's.
 void route_matrix_products();
+
+// Whether float32 products of the CPU go to oneDNN now; and the switch.
+bool routed_to_onednn();
+void route_to_onednn(bool on);
 
 // MKL while it lives. Everything computes on one thread, so the setting is nobody else's meanwhile.
 class FewRows {
  public:
-  FewRows() : before_(at::globalContext().float32MatmulPrecision()) {
-    at::globalContext().setFloat32MatmulPrecision("highest");
-  }
-  ~FewRows() {
-    if (before_ != at::Float32MatmulPrecision::HIGHEST) at::globalContext().setFloat32MatmulPrecision("medium");
-  }
+  FewRows() : before_(routed_to_onednn()) { route_to_onednn(false); }
+  ~FewRows() { route_to_onednn(before_); }
   FewRows(const FewRows&) = delete;
   FewRows& operator=(const FewRows&) = delete;
 
  private:
-  at::Float32MatmulPrecision before_;
+  bool before_;
 };
 
 }  // namespace palm

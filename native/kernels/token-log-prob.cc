@@ -22,12 +22,13 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kPiece = int64_t{1} << 25;  // logits at a time: 64 MiB of bfloat16
+// Logits at a time: 64 MiB of bfloat16, and on a GPU, whose products want more rows, 512.
+static int64_t piece_on(const Tensor& hidden) { return int64_t{1} << (hidden.is_cuda() ? 28 : 25); }
 
-// each(first row, rows) over all rows, in pieces.
+// each(first row, rows) over all rows of `hidden`, in pieces.
 template <class Each>
-static void for_pieces(int64_t rows, int64_t width, const Each& each) {
-  const int64_t step = std::max<int64_t>(1, kPiece / std::max<int64_t>(width, 1));
+static void for_pieces(const Tensor& hidden, int64_t width, const Each& each) {
+  const int64_t rows = hidden.size(0), step = std::max<int64_t>(1, piece_on(hidden) / std::max<int64_t>(width, 1));
   for (int64_t first = 0; first < rows; first += step) each(first, std::min(step, rows - first));
 }
 
@@ -109,7 +110,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding,
                                const Tensor& target, double temperature, const Kernels* kernels) {
     const LogitRows rows(hidden, target, temperature);
-    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+    for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
       rows.read(*kernels, at::mm(hidden.narrow(0, first, count), embedding.t()), first);
     });
     ctx->save_for_backward({hidden, embedding, rows.target, rows.lse, rows.entropy});
@@ -127,7 +128,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
     rows.entropy = saved[4];
     const Tensor dlog_prob = grads[0].contiguous(), dentropy = grads[1].contiguous();
     HeadGrad grad(hidden, embedding, ctx->needs_input_grad(0), ctx->needs_input_grad(1));
-    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+    for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
       const Tensor logits = at::mm(hidden.narrow(0, first, count), embedding.t());
       rows.differentiate(kernels, logits, first, dlog_prob.const_data_ptr<float>(), dentropy.const_data_ptr<float>());
       grad.add(logits, first);
@@ -143,7 +144,7 @@ Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits,
 
 static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
   std::vector<Tensor> log_probs, entropies;
-  for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+  for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
     Tensor logits = at::linear(hidden.narrow(0, first, count), embedding);
     if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
     const Tensor log_softmax = at::log_softmax(logits / temperature, -1);
@@ -170,7 +171,7 @@ struct CrossEntropyNode : torch::autograd::Function<CrossEntropyNode> {
     const LogitRows rows(hidden, target, /*temperature=*/1);
     HeadGrad grad(hidden, embedding, record && hidden.requires_grad(), record && embedding.requires_grad());
     const Tensor down = at::full({hidden.size(0)}, -1.0, rows.log_prob.options());  // ∂ loss / ∂ log_prob
-    for_pieces(hidden.size(0), embedding.size(0), [&](int64_t first, int64_t count) {
+    for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
       const Tensor logits = at::mm(hidden.narrow(0, first, count), embedding.t());
       rows.read(*kernels, logits, first);
       if (!record) return;

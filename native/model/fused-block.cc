@@ -103,8 +103,10 @@ struct Saved : torch::CustomClassHolder {
     if (config.recompute == Recompute::selective) {
       now.norm.y.reset();
       // Most of `mixed` is the feed-forward's half, which its own gradient's kernel writes again from `projected`.
-      now.mixed = now.mixed.narrow(1, 0, config.heads * config.dim_head).contiguous();
+      const Tensor& out = now.attention.out;
+      now.mixed = out.defined() ? out : now.mixed.narrow(1, 0, config.heads * config.dim_head).contiguous();
     }
+    now.attention.out.reset();
   }
 
   Activations restored(const FusedBlock& self, const BlockShape& shape, const Tensor& x) const {

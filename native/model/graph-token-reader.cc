@@ -16,8 +16,12 @@
 
 namespace palm {
 
+static int64_t chunk_of(const PaLM& palm) {
+  return decode_chunk(palm.config().heads, palm.config().dim_head, palm.head().element_size());
+}
+
 bool GraphTokenReader::reads(const Kernels& kernels, const PaLM& palm) {
-  return kernels.decode_attention && decode_chunk(palm.config().heads, palm.config().dim_head) > 0;
+  return kernels.decode_attention && chunk_of(palm) > 0;
 }
 
 GraphTokenReader::GraphTokenReader(const Kernels& kernels, const PaLM& palm, const Scope* scope, const KvCache& cache,
@@ -37,7 +41,7 @@ GraphTokenReader::GraphTokenReader(const Kernels& kernels, const PaLM& palm, con
 
 void GraphTokenReader::allocate() {
   const PalmConfig& config = palm_.config();
-  const int64_t rows = position_.size(0), chunk = decode_chunk(config.heads, config.dim_head);
+  const int64_t rows = position_.size(0), chunk = chunk_of(palm_);
   const int64_t chunks = (keys_.size(2) + chunk - 1) / chunk;
   tokens_ = at::zeros({rows}, position_.options());
   partial_ = at::empty({rows, chunks, config.heads, config.dim_head + 2}, keys_.options().dtype(at::kFloat));
@@ -63,7 +67,7 @@ void GraphTokenReader::attend(int64_t layer, const Tensor& projected, const Tens
                                  config.heads,
                                  config.dim_head,
                                  keys_.size(2),
-                                 decode_chunk(config.heads, config.dim_head),
+                                 chunk_of(palm_),
                                  partial_.mutable_data_ptr<float>(),
                                  arrived_.mutable_data_ptr<int32_t>()};
   kernels_.decode_attention(args, 0, out.size(0));

@@ -9,10 +9,15 @@
 
 namespace palm {
 
-// √Σ x² of one gradient, in float64.
+// √Σ x² of one gradient, in float64. libtorch's CUDA kernel adds in float32 what it reads in bfloat16; asked for
+// float64 it would copy the gradient first, at eight bytes an element.
 static Tensor norm_of(const Tensor& gradient) {
   const Kernels* const kernels = gradient.is_cpu() && gradient.is_contiguous() ? kernels_for(gradient) : nullptr;
-  if (!kernels) return at::linalg_vector_norm(gradient, 2, {}, /*keepdim=*/false, at::kDouble);
+  if (!kernels) {
+    const bool narrow = gradient.is_cuda() && gradient.scalar_type() != at::kDouble;
+    return at::linalg_vector_norm(gradient, 2, {}, /*keepdim=*/false, narrow ? at::kFloat : at::kDouble)
+        .to(at::kDouble);
+  }
   const Tensor totals = at::zeros({at::get_num_threads()}, gradient.options().dtype(at::kDouble));
   at::parallel_for(0, gradient.numel(), grain_of(1), [&](int64_t begin, int64_t end) {
     kernels->squares({gradient.const_data_ptr(), totals.mutable_data_ptr<double>() + at::get_thread_num()}, begin, end);

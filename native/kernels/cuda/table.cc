@@ -5,20 +5,22 @@
 namespace palm::cuda {
 
 template <class T>
-static constexpr Kernels kTable = {.layer_norm = layer_norm<T>,
-                                   .layer_norm_grad = layer_norm_grad<T>,
-                                   .rotate = rotate<T>,
-                                   .swiglu = swiglu<T>,
-                                   .swiglu_grad = swiglu_grad<T>,
-                                   .attention_scratch = nullptr,
-                                   .attention = nullptr,  // libtorch's (kernels/library-attention.h)
-                                   .attention_grad = nullptr,
-                                   .log_prob = log_prob<T>,
-                                   .log_prob_grad = log_prob_grad<T>,
-                                   .adam_w = adam_w<T>,
-                                   .squares = nullptr,
-                                   .partial_sums = kPartialSums,
-                                   .decode_attention = decode_attention<T>};
+static constexpr Kernels kTable = {
+    .layer_norm = layer_norm<T>,
+    .layer_norm_grad = layer_norm_grad<T>,
+    .rotate = rotate<T>,
+    .swiglu = swiglu<T>,
+    .swiglu_grad = swiglu_grad<T>,
+    .attention_scratch = nullptr,
+    .attention = nullptr,  // libtorch's (kernels/library-attention.h)
+    .attention_grad = nullptr,
+    .log_prob = log_prob<T>,
+    .log_prob_grad = log_prob_grad<T>,
+    .adam_w = adam_w<T>,
+    .squares = nullptr,
+    .partial_sums = kPartialSums,
+    .token = {.product = nullptr, .project = nullptr, .attend = nullptr, .sample = sample<T>},
+    .decode_attention = decode_attention<T>};
 
 static const struct Register {
   Register() { register_cuda_kernels(kTable<float>, kTable<BFloat16>); }

@@ -29,6 +29,9 @@ void adam_w(const AdamWArgs& args, int64_t begin, int64_t end);
 template <class T>
 void decode_attention(const DecodeAttentionArgs& args, int64_t begin, int64_t end);
 
+template <class T>
+void sample(const SampleArgs& args, int64_t begin, int64_t end);
+
 #define PALM_CUDA_KERNEL(name, Args)                        \
   template void name<float>(const Args&, int64_t, int64_t); \
   template void name<BFloat16>(const Args&, int64_t, int64_t)
