@@ -1,49 +1,58 @@
 #!/usr/bin/env bash
-# Builds against the CUDA PyTorch of python3, runs every test on the GPU, then the benchmarks, and prints what it found, all
-# within 8 minutes. Needs Node with node_modules in place, python3 with PyTorch, nvcc and cmake; no network.
+# All the evidence that a few minutes on a GPU can give, in the order of its worth: `scripts/gpu-check.sh [SECONDS]`. Every step has
+# a limit, is left out when no time is left, and writes its result into $OUT at once. Needs .gpu/ as scripts/gpu-pack.sh leaves
+# it, python3 with a CUDA PyTorch, and no network.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-SECONDS=0
-limit=470
+limit=${1:-420} SECONDS=0 OUT=${OUT:-/tmp/gpu-check}
+mkdir -p "$OUT" .gpu/bin
+export OUT PATH=$PWD/.gpu/bin:$PATH:/usr/local/cuda/bin
+exec > >(tee -a "$OUT/log.txt") 2>&1
 
-say() { printf '%-12s%s\n' "$1" "$2"; }
-stop() { echo "$1" >&2; exit 1; }
-first_line() { "$@" 2> /dev/null | head -1; }
+# step NAME SECONDS COMMAND...: never longer than what is left
+step() {
+  local name=$1 most=$2 left=$((limit - SECONDS)) began=$SECONDS status
+  shift 2
+  [ "$left" -gt 8 ] || { echo "== $name: no time left"; return 1; }
+  [ "$most" -lt "$left" ] || most=$((left - 4))
+  echo "== $name (at $SECONDS s, at most $most s)"
+  timeout --kill-after=5 "$most" "$@"
+  status=$?
+  echo "== $name: exit $status after $((SECONDS - began)) s"
+  return $status
+}
 
-PALM_LIBTORCH=$(python3 -c '
-import importlib.util, os
-spec = importlib.util.find_spec("torch")
-print(os.path.dirname(spec.origin) if spec and spec.origin else "")')
-[ -n "$PALM_LIBTORCH" ] || stop 'python3 has no torch.'
-[ -e "$PALM_LIBTORCH/lib/libtorch_cuda.so" ] || stop "$PALM_LIBTORCH is not a CUDA build of PyTorch."
+unpack() {
+  python3 -c '
+import lzma, shutil, tarfile
+shutil.copyfileobj(lzma.open(".gpu/node.xz"), open(".gpu/bin/node", "wb"))
+for name, place in (("modules", "."), ("dist", "."), ("addon", "build/Release")):
+    tarfile.open(f".gpu/{name}.tar.xz").extractall(place, filter="fully_trusted")'
+  chmod +x .gpu/bin/node
+}
+export -f unpack
+
+machine() {
+  cat .gpu/made-of
+  nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.max.sm,power.limit --format=csv,noheader
+  lscpu | grep -E 'Vendor ID|Model name'
+  nvcc --version | tail -2 | head -1
+  node --version
+}
+export -f machine
+
+step unpack 40 bash -c unpack
+PALM_LIBTORCH=$(python3 -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("torch").origin))')
 export PALM_LIBTORCH PALM_TEST_DEVICE=cuda
-
-say gpu "$(first_line nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader || echo none)"
-say libtorch "$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$PALM_LIBTORCH/version.py") in $PALM_LIBTORCH"
-say nvcc "$(nvcc --version 2> /dev/null | sed -n 's/.*release //p')"
-say cmake "$(first_line cmake --version)"
-say node "$(node --version)"
-
-node_modules/.bin/tsc || stop 'The TypeScript does not compile.'
-node scripts/build-native.mjs || stop 'The addon does not build.'
-[ -e build/Release/libpalm-cuda.so ] || stop 'It was built without CUDA kernels: is nvcc on the PATH? Delete build/ and try again.'
-say build "done after $SECONDS s"
-
-node dist/cli/main.js doctor || stop 'The addon does not load.'
-node -e '
-import("./dist/native.js").then(({ addon }) => process.exit(addon().info().cudaDevices > 0 ? 0 : 1));
-' || stop 'The addon loads, but libtorch sees no GPU.'
-# What is packed is compiled against one release of libtorch for all machines, not against the one here.
-timeout 200 node_modules/.bin/vitest run --exclude test/packaging.test.ts
-status=$?
-say tests "done after $SECONDS s"
-
-# The likeliest to be wanted first: what there is no time for is left out. Results gather in benchmarks/results/cuda.json.
-for workload in train-125m decode-125m-1 decode-125m-64 train-350m train-30m train-1.3b decode-125m-256 decode-30m-1 \
-  decode-350m-64 decode-1.3b-1; do
-  left=$((limit - SECONDS))
-  [ "$left" -gt 30 ] || { echo "No time for $workload and later ones."; break; }
-  timeout "$left" benchmarks/run "$workload" --device cuda --pairs 3 || status=1
-done
-say all "done after $SECONDS s"
-exit "$status"
+step machine 15 bash -c machine
+step doctor 40 node dist/cli/main.js doctor || { step build 150 node scripts/build-native.mjs && step doctor 40 node dist/cli/main.js doctor; }
+step smoke 100 node scripts/gpu-smoke.mjs cuda
+step shapes 45 python3 scripts/gpu-shapes.py
+step 125m 75 node scripts/gpu-bench.mjs 125m train decode-1 decode-64 decode-512 ppo
+[ ! -e .gpu/profile.node ] || step profile 60 env PALM_PROFILE="$PWD/.gpu/profile.node" \
+  node scripts/gpu-bench.mjs 125m train decode-1 decode-64 ppo
+step 350m 45 node scripts/gpu-bench.mjs 350m train decode-64
+step 1.3b 75 node scripts/gpu-bench.mjs 1.3b train decode-1
+step tests 150 node_modules/.bin/vitest run --maxWorkers=6 --reporter=./scripts/gpu-reporter.mjs \
+  $(grep -lE 'device.ts|parity/weights' test/*.test.ts test/parity/*.test.ts | grep -vE 'event-loop|memory|packaging')
+echo "== all: $SECONDS s"

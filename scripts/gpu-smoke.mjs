@@ -1,0 +1,226 @@
+/** The shapes that matter, in one process, one line each as soon as it is known: `node scripts/gpu-smoke.mjs [device]`. */
+import { appendFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { AdamW, PaLM } from '../dist/index.js';
+import { addon } from '../dist/native.js';
+
+const device = process.argv[2] ?? 'cuda';
+const only = process.argv.find((word) => word.startsWith('--only='))?.slice(7);
+const began = performance.now();
+let failed = 0;
+
+function report(name, ok, facts) {
+  if (!ok) failed++;
+  const line = { name, ok, ...facts, at: Math.round(performance.now() - began) };
+  if (process.env.OUT) appendFileSync(join(process.env.OUT, 'smoke.jsonl'), `${JSON.stringify(line)}\n`);
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} ${JSON.stringify(facts)} ${line.at} ms`);
+}
+async function part(name, work) {
+  if (only && !name.startsWith(only)) return;
+  try {
+    await work();
+  } catch (error) {
+    report(name, false, { error: String(error?.message ?? error).slice(0, 400) });
+  }
+}
+const tokensOf = (rows, time, vocabulary, seed = 1) =>
+  Array.from({ length: rows }, (_, r) =>
+    Array.from({ length: time }, (_, t) => (Math.imul(t * 31 + r * 17 + seed, 2654435761) >>> 8) % vocabulary),
+  );
+const distance = (a, b) => {
+  let diff = 0,
+    size = 0;
+  for (let i = 0; i < b.length; i++) {
+    diff += (a[i] - b[i]) ** 2;
+    size += b[i] ** 2;
+  }
+  return Math.sqrt(diff / (size || 1));
+};
+async function readings(palm, tokens) {
+  const all = {};
+  {
+    const { logits, embeddings } = await palm.forward(tokens);
+    all.logits = await logits.data();
+    logits.dispose();
+    embeddings?.dispose();
+  }
+  const loss = await palm.loss(tokens);
+  await loss.backward();
+  all.loss = [await loss.item()];
+  loss.dispose();
+  for (const parameter of palm.parameters()) {
+    const grad = await parameter.grad();
+    if (grad) {
+      all[parameter.name] = await grad.data();
+      grad.dispose();
+    }
+  }
+  return all;
+}
+async function withKernels(on, work) {
+  await addon().useKernels(on);
+  try {
+    return await work();
+  } finally {
+    await addon().useKernels(true);
+  }
+}
+async function read(options, tokens, kernels = true) {
+  const palm = new PaLM({ ...options, device, seed: 5 });
+  const numbers = await withKernels(kernels, () => readings(palm, tokens));
+  palm.dispose();
+  return numbers;
+}
+const worst = (a, b) =>
+  Object.entries(b)
+    .map(([name, numbers]) => [distance(a[name], numbers), name])
+    .sort((x, y) => y[0] - x[0])[0];
+
+await part('info', async () =>
+  report('info', true, { ...addon().info(), ...(device === 'cpu' ? {} : await addon().cudaInfo()) }),
+);
+
+// 1. Training kernels and the library's attention at head widths that fused backends take, against float64.
+const base = { numTokens: 97, depth: 2, ffMult: 2 };
+for (const [heads, dimHead, dim] of [
+  [4, 64, 128],
+  [3, 32, 96],
+  [2, 128, 64],
+  [1, 64, 64],
+  [5, 8, 40],
+])
+  for (const time of device === 'cpu' ? [2, 65] : [2, 3, 64, 127, 129, 128, 257, 1025]) {
+    const size = { ...base, heads, dimHead, dim },
+      tokens = tokensOf(2, time, 97),
+      name = `block ${heads}x${dimHead} T ${time}`;
+    await part(name, async () => {
+      const truth = await read({ ...size, dtype: 'float64' }, tokens);
+      const [single, where] = worst(await read({ ...size, dtype: 'float32' }, tokens), truth);
+      report(`${name} float32`, single < 5e-5, { error: single, where }); // near 5e-4: TF32 is on
+      const plain = worst(await read({ ...size, dtype: 'bfloat16' }, tokens, false), truth)[0];
+      const [fused, at] = worst(await read({ ...size, dtype: 'bfloat16' }, tokens), truth);
+      report(`${name} bfloat16`, fused < 2 * plain + 5e-3, { error: fused, reference: plain, where: at });
+    });
+  }
+
+// 2. One process, the same shapes, other strides of the attention's output: a plan that is cached without them reads wrongly.
+await part('recompute levels', async () => {
+  const size = { ...base, heads: 4, dimHead: 64, dim: 128, dtype: 'bfloat16' },
+    tokens = tokensOf(3, 193, 97);
+  const first = await read({ ...size, recompute: 'none' }, tokens);
+  for (const recompute of ['selective', 'full', 'none', 'selective']) {
+    const [error, where] = worst(await read({ ...size, recompute }, tokens), first);
+    report(`recompute ${recompute} after none`, error < 1e-2, { error, where });
+  }
+});
+
+// 3. The same twice, bit by bit.
+for (const dtype of ['float32', 'bfloat16'])
+  await part(`twice ${dtype}`, async () => {
+    const size = { ...base, heads: 4, dimHead: 64, dim: 128, dtype },
+      tokens = tokensOf(3, device === 'cpu' ? 65 : 513, 97);
+    const [a, b] = [await read(size, tokens), await read(size, tokens)];
+    const different = Object.keys(a).filter((name) => a[name].some((x, i) => !Object.is(x, b[name][i])));
+    report(`twice ${dtype}`, true, { bitwise: different.length === 0, different: different.slice(0, 3) });
+  });
+
+// 4. Decoding through the cache against the forward pass; several chunks of keys; the shapes that fill shared memory.
+for (const [heads, dimHead, rows, more] of device === 'cpu'
+  ? [[4, 64, 3, 20]]
+  : [
+      [12, 64, 1, 400],
+      [12, 64, 3, 300],
+      [12, 64, 300, 40],
+      [64, 64, 2, 8],
+      [32, 128, 2, 8],
+      [16, 64, 65, 270],
+    ])
+  for (const dtype of ['bfloat16', 'float32'])
+    await part(`decode ${heads}x${dimHead} rows ${rows} ${dtype}`, async () => {
+      const palm = new PaLM({ ...base, heads, dimHead, dim: 128, dtype, device, seed: 3 });
+      const prompts = tokensOf(rows, 9, 97).map((row, i) => row.slice(0, 1 + (i % 9)));
+      const out = await palm.generate({ prompts, maxNewTokens: more, seed: 2 });
+      const { logits } = await palm.forward(out.sequences);
+      const [tokens, mask, drawn, all] = await Promise.all(
+        [out.sequences, out.responseMask, out.logProbs, logits].map((tensor) => tensor.data()),
+      );
+      let gap = 0,
+        count = 0;
+      for (let i = 0; i < mask.length; i++) {
+        if (!mask[i]) continue;
+        const row = all.subarray((i - 1) * 97, i * 97),
+          top = Math.max(...row);
+        const lse = Math.log(row.reduce((sum, x) => sum + Math.exp(x - top), 0)) + top;
+        gap = Math.max(gap, Math.abs(row[Number(tokens[i])] - lse - drawn[i]));
+        count++;
+      }
+      report(
+        `decode ${heads}x${dimHead} rows ${rows} ${dtype}`,
+        gap < (dtype === 'float32' ? 2e-4 : 0.2) && count === rows * more,
+        { gap, count },
+      );
+      for (const tensor of [out.sequences, out.responseMask, out.logProbs, logits]) tensor.dispose();
+      palm.dispose();
+    });
+
+// 5. Memory of the device after many generations: graphs must give theirs back.
+const used = () =>
+  device === 'cpu'
+    ? 0
+    : Number(
+        execFileSync('nvidia-smi', ['--query-gpu=memory.used', '--format=csv,noheader,nounits'], {
+          encoding: 'utf8',
+        }).trim(),
+      );
+await part('graphs', async () => {
+  const palm = new PaLM({ ...base, numTokens: 8192, heads: 12, dimHead: 64, dim: 768, dtype: 'bfloat16', device });
+  const memory = [];
+  for (let i = 0; i < (device === 'cpu' ? 2 : 41); i++) {
+    const out = await palm.generate({ prompts: tokensOf(64, 8, 8192), maxNewTokens: 4 });
+    await out.sequences.data();
+    for (const tensor of [out.sequences, out.responseMask, out.logProbs]) tensor.dispose();
+    if (i % 10 === 0) memory.push(used());
+  }
+  palm.dispose();
+  report('graphs', memory.at(-1) - memory[0] < 512, { usedMiB: memory });
+});
+
+// 6. Out of memory is an error with numbers, and the next call works.
+if (device !== 'cpu')
+  await part('out of memory', async () => {
+    const palm = new PaLM({ numTokens: 97, dim: 4096, depth: 1, heads: 32, dimHead: 128, dtype: 'bfloat16', device });
+    let error;
+    try {
+      const loss = await palm.loss(tokensOf(400, 4097, 97));
+      await loss.backward();
+      await loss.item();
+    } catch (caught) {
+      error = caught;
+    }
+    const again = await palm.loss(tokensOf(1, 9, 97));
+    report('out of memory', error?.code === 'ERR_OUT_OF_MEMORY' || error?.constructor.name === 'OutOfMemoryError', {
+      error: String(error?.message).slice(0, 200),
+      again: await again.item(),
+    });
+    again.dispose();
+    palm.dispose();
+  });
+
+// 7. A few steps of everything that trains.
+await part('training', async () => {
+  const palm = new PaLM({ ...base, heads: 4, dimHead: 64, dim: 128, dtype: 'bfloat16', device, seed: 4 });
+  const optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });
+  const losses = [];
+  for (let i = 0; i < 20; i++) {
+    const loss = await palm.loss(tokensOf(4, 65, 97, 1));
+    await loss.backward();
+    await optimizer.step({ maxGradNorm: 1 });
+    optimizer.zeroGrad();
+    losses.push(await loss.item());
+    loss.dispose();
+  }
+  report('training', losses.at(-1) < 0.5 * losses[0], { first: losses[0], last: losses.at(-1) });
+});
+console.log(`${failed} failed in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+process.exitCode = failed > 0 ? 1 : 0;
