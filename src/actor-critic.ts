@@ -4,7 +4,7 @@ import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, printable } from './errors.ts';
 import { type Ids, Inputs } from './inputs.ts';
 import { type ActorCriticHandle, addon } from './native.ts';
-import { checkObject, checkOptions } from './options.ts';
+import { checkAlphaUsed, checkObject, checkOptions } from './options.ts';
 import type { PaLM } from './palm.ts';
 import { writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -43,6 +43,10 @@ export interface Experience extends Rollout {
 export interface ActorCriticOptions {
   /** Rank of the adapters of the scopes `actor` and `critic`, 8 unless given; false trains all weights of the trunk. */
   lora?: number | false;
+  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** Of the adapters; the trunk's unless given. */
+  seed?: number;
   /** With `lora: false`, keep a frozen copy of the trunk as the reference policy. With LoRA the trunk itself is that. */
   reference?: boolean;
 }
@@ -75,13 +79,14 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
 
   /** @throws ArgumentError when a scope `actor` or `critic` exists already. */
   constructor(palm: PaLM, options: ActorCriticOptions = {}) {
-    checkOptions(options, ['lora', 'reference'], 'ActorCritic');
-    const { lora = 8, reference = false } = options;
+    checkOptions(options, ['lora', 'alpha', 'seed', 'reference'], 'ActorCritic');
+    const { lora = 8, alpha, seed, reference = false } = options;
+    checkAlphaUsed(lora, alpha, 'ActorCritic');
     handleOf(palm, 'palm');
     const scopes = lora === false ? [] : [ACTOR, CRITIC];
     // The one that is taken comes first, so that its error leaves nothing behind.
     const taken = scopes.filter((name) => palm.scopes.includes(name));
-    for (const name of [...taken, ...scopes]) palm.addScope(name, { rank: lora as number });
+    for (const name of [...taken, ...scopes]) palm.addScope(name, { rank: lora as number, alpha, seed });
     if (lora === false) palm.unfreeze();
     else palm.freeze({ except: scopes });
     const copy = lora === false && reference ? palm.clone() : undefined;

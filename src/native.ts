@@ -200,7 +200,8 @@ export interface Native {
     grad: boolean,
   ): Promise<TensorHandle>;
   palmMergeScope(palm: PalmHandle, scope: ScopeHandle): Promise<void>;
-  scopeCreate(palm: PalmHandle, rank: number): ScopeHandle;
+  /** What its adapters add is scaled by alpha / rank. */
+  scopeCreate(palm: PalmHandle, rank: number, alpha: number): ScopeHandle;
   scopeInitialise(scope: ScopeHandle, seed: number): Promise<void>;
   scopeParameters(scope: ScopeHandle): NativeParameter[];
   scopePythonParameters(scope: ScopeHandle): NativeParameter[];

@@ -30,3 +30,16 @@ export function checkInteger(value: number, lowest: number, argument: string): v
   if (Number.isSafeInteger(value) && value >= lowest) return;
   throw new ArgumentError({ argument, received: printable(value), expected: `an integer >= ${lowest}` });
 }
+
+/** @throws ArgumentError unless `value` is a finite number above 0. */
+export function checkPositive(value: number, argument: string): void {
+  if (typeof value === 'number' && Number.isFinite(value) && value > 0) return;
+  throw new ArgumentError({ argument, received: printable(value), expected: 'a finite number > 0' });
+}
+
+/** Refuses `alpha` where no adapters are made that it could scale. @throws ArgumentError */
+export function checkAlphaUsed(lora: number | false, alpha: number | undefined, model: string): void {
+  if (lora !== false || alpha === undefined) return;
+  const received = `${printable(alpha)} beside lora: false`;
+  throw new ArgumentError({ argument: `${model}.alpha`, received, expected: 'none without adapters' });
+}

@@ -7,7 +7,7 @@ import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts';
 import { type Ids, Inputs, type Mask } from './inputs.ts';
 import { addon, type GenerateOptions, type NativeParameter, type PalmHandle, type ScopeHandle } from './native.ts';
-import { checkInteger, checkObject, checkOptions } from './options.ts';
+import { checkInteger, checkObject, checkOptions, checkPositive } from './options.ts';
 import {
   findPalm,
   type LoadOptions,
@@ -17,6 +17,7 @@ import {
   type PalmDescription,
   pythonContents,
   type SaveOptions,
+  type ScopeSize,
   writeMetadata,
 } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -48,9 +49,18 @@ export interface Reader {
   trainsTrunk: boolean;
 }
 
-interface Scope {
+/** Sizes of a scope's adapters, and what they are drawn from. */
+export interface ScopeOptions {
+  /** 8 unless given. */
+  rank?: number;
+  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** The model's unless given. */
+  seed?: number;
+}
+
+interface Scope extends ScopeSize {
   handle: ScopeHandle;
-  rank: number;
   parameters: readonly Parameter[];
   python: readonly Parameter[];
 }
@@ -106,7 +116,7 @@ export class PaLM extends Resource<PalmHandle> {
     const { config, scopes, names } = await findPalm(file, load, prefix);
     const palm = new PaLM(config, 'blank');
     try {
-      for (const [name, rank] of scopes) palm.#addBlankScope(name, { rank });
+      for (const [name, size] of scopes) palm.#addBlankScope(name, size);
       const parameters = [undefined, ...palm.scopes].flatMap((scope) => palm.parameters({ scope, names }));
       const targets = parameters.map((tensor) => ({ name: prefix + tensor.name, tensor }));
       await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
@@ -181,10 +191,15 @@ export class PaLM extends Resource<PalmHandle> {
     return [...(options.names === 'python' ? python : parameters)];
   }
 
-  /** Adds adapters of `rank` to the attention of every layer. They change nothing until they are trained. */
-  addScope(name: string, options: { rank?: number } = {}): void {
-    const scope = this.#addBlankScope(name, options);
-    queue(this, addon().scopeInitialise(scope.handle, seedFor(this.config.seed, `scope ${name}`)));
+  /** Adds adapters to the attention of every layer. They change nothing until they are trained. */
+  addScope(name: string, options: ScopeOptions = {}): void {
+    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
+    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
+    checkInteger(rank, 1, 'addScope.rank');
+    checkPositive(alpha, 'addScope.alpha');
+    checkInteger(seed, 0, 'addScope.seed');
+    const scope = this.#addBlankScope(name, { rank, alpha });
+    queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
   }
 
   /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
@@ -254,7 +269,7 @@ export class PaLM extends Resource<PalmHandle> {
   clone(): PaLM {
     handleOf(this);
     const copy = new PaLM(this.config, 'blank');
-    for (const [name, { rank }] of this.#scopes) copy.#addBlankScope(name, { rank });
+    for (const [name, size] of this.#scopes) copy.#addBlankScope(name, size);
     const handles = (palm: PaLM) => palm.#all().map((parameter) => handleOf(parameter));
     queue(copy, addon().parametersCopy(handles(copy), handles(this)));
     return copy;
@@ -263,7 +278,7 @@ export class PaLM extends Resource<PalmHandle> {
   /**
    * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
    * Do not train meanwhile.
-   * @throws FileError
+   * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
     if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
@@ -275,7 +290,7 @@ export class PaLM extends Resource<PalmHandle> {
   pythonContents(): OwnedContents {
     const names = 'python' as const;
     const parameters = [undefined, ...this.scopes].flatMap((scope) => this.parameters({ scope, names }));
-    const { tensors, own } = pythonContents(this.config, parameters, '');
+    const { tensors, own } = pythonContents(this.description(), parameters, '');
     return ownedContents(tensors, writeMetadata('PaLM', { names, palm: this.description() }), own);
   }
 
@@ -288,8 +303,11 @@ export class PaLM extends Resource<PalmHandle> {
 
   /** The hyperparameters and scopes as they stand in files; see `contents`. */
   description(scopes: readonly string[] = this.scopes): PalmDescription {
-    const ranks = scopes.map((name) => [name, this.#scope(name).rank]);
-    return { config: this.config, scopes: Object.fromEntries(ranks) };
+    const sizes = scopes.map((name) => {
+      const { rank, alpha } = this.#scope(name);
+      return [name, { rank, alpha }];
+    });
+    return { config: this.config, scopes: Object.fromEntries(sizes) };
   }
 
   /**
@@ -370,10 +388,7 @@ export class PaLM extends Resource<PalmHandle> {
     return [...this.#parameters, ...[...this.#scopes.values()].flatMap(({ parameters }) => parameters)];
   }
 
-  #addBlankScope(name: string, options: { rank?: number }): Scope {
-    checkOptions(options, ['rank'], 'addScope');
-    const { rank = 8 } = options;
-    checkInteger(rank, 1, 'addScope.rank');
+  #addBlankScope(name: string, { rank, alpha }: ScopeSize): Scope {
     if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
       throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
     }
@@ -385,12 +400,13 @@ export class PaLM extends Resource<PalmHandle> {
         fix: 'Choose another name, or remove or merge that scope first.',
       });
     }
-    const handle = addon().scopeCreate(handleOf(this), rank);
+    const handle = addon().scopeCreate(handleOf(this), rank, alpha);
     const context = { dtype: this.config.dtype, prefix: `scopes.${name}.` };
     const views = addon().scopePythonParameters(handle);
     const scope = {
       handle,
       rank,
+      alpha,
       parameters: addon()
         .scopeParameters(handle)
         .map((parameter) => new Parameter(parameter, context)),

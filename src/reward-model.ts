@@ -5,12 +5,13 @@ import { ArgumentError, FileError, printable } from './errors.ts';
 import { type Ids, Inputs, type Mask, type Values } from './inputs.ts';
 import { Loss } from './losses.ts';
 import { addon, type Device, type RewardInput, type RewardModelHandle, type TensorHandle } from './native.ts';
-import { checkInteger, checkOptions } from './options.ts';
+import { checkAlphaUsed, checkInteger, checkOptions } from './options.ts';
 import { type LoadOptions, PaLM } from './palm.ts';
 import {
   namesFor,
   namesOf,
   type OwnedContents,
+  type PalmDescription,
   ownedContents,
   pythonContents,
   readMetadata,
@@ -26,6 +27,8 @@ export interface RewardModelOptions {
   numBins?: number;
   /** Rank of the adapters of the scope `reward`, 8 unless given; false trains a copy of the whole trunk. */
   lora?: number | false;
+  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
   /**
    * What the mean of the hidden states is over: `all` tokens, prompt and response, as in palm-rlhf-pytorch and unless given; or
    * the `response` alone, wherever prompt positions are given, so that a long prompt does not drown it.
@@ -33,7 +36,7 @@ export interface RewardModelOptions {
   pooling?: 'all' | 'response';
   /** Share of attention probabilities and feed-forward units left out in training mode; 0 unless given. */
   dropout?: number;
-  /** Of the head; the trunk's unless given. */
+  /** Of the head and the adapters; the trunk's unless given. */
   seed?: number;
 }
 
@@ -91,10 +94,10 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    */
   constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
     handleOf(palm, 'palm');
-    const { numBins, lora, dropout, pooling, seed } = checkRewardOptions(options, palm);
+    const { numBins, lora, alpha, dropout, pooling, seed } = checkRewardOptions(options, palm);
     const trunk = loaded || lora !== false ? palm : palm.clone();
     const adds = !loaded && lora !== false;
-    if (adds) trunk.addScope(SCOPE, { rank: lora });
+    if (adds) trunk.addScope(SCOPE, { rank: lora, alpha, seed });
     const scoped = loaded ? trunk.scopes.includes(SCOPE) : lora !== false;
     try {
       const scope = scoped ? trunk.scopeHandle(SCOPE) : undefined;
@@ -244,7 +247,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   async pythonContents(): Promise<OwnedContents> {
     const parameters = this.parameters({ names: 'python' });
     const trunk = parameters.filter(({ name }) => name.startsWith(TRUNK));
-    const { tensors, own } = pythonContents(this.palm.config, trunk, TRUNK);
+    const { tensors, own } = pythonContents(this.#description(), trunk, TRUNK);
     for (const { name, tensor } of this.#named(true)) {
       const { shape, dtype } = tensor;
       const embedding = name.endsWith('_embed');
@@ -270,8 +273,12 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     if (this.#ownsTrunk) this.palm.dispose();
   }
 
+  #description(): PalmDescription {
+    return this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+  }
+
   #metadata(names?: 'python'): Map<string, string> {
-    const palm = this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+    const palm = this.#description();
     const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout };
     return writeMetadata('RewardModel', { names, palm, ...head });
   }
@@ -331,20 +338,21 @@ function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): Rew
 }
 
 function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
-  checkOptions(options, ['numBins', 'lora', 'dropout', 'pooling', 'seed'], 'RewardModel');
-  const { numBins, lora = 8, dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
+  checkOptions(options, ['numBins', 'lora', 'alpha', 'dropout', 'pooling', 'seed'], 'RewardModel');
+  const { numBins, lora = 8, alpha, dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
   if (pooling !== 'all' && pooling !== 'response') {
     const expected = '"all" or "response"';
     throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });
   }
   if (numBins !== undefined) checkInteger(numBins, 2, 'RewardModel.numBins');
   if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
+  checkAlphaUsed(lora, alpha, 'RewardModel');
   checkInteger(seed, 0, 'RewardModel.seed');
   if (!(dropout >= 0 && dropout < 1)) {
     const expected = 'a number >= 0 and < 1';
     throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
   }
-  return { numBins, lora, dropout, pooling, seed };
+  return { numBins, lora, alpha, dropout, pooling, seed };
 }
 
 /** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
