@@ -37,9 +37,11 @@ export function checkPositive(value: number, argument: string): void {
   throw new ArgumentError({ argument, received: printable(value), expected: 'a finite number > 0' });
 }
 
-/** Refuses `alpha` where no adapters are made that it could scale. @throws ArgumentError */
-export function checkAlphaUsed(lora: number | false, alpha: number | undefined, model: string): void {
-  if (lora !== false || alpha === undefined) return;
-  const received = `${printable(alpha)} beside lora: false`;
-  throw new ArgumentError({ argument: `${model}.alpha`, received, expected: 'none without adapters' });
+/** Refuses options about adapters where none are made. @throws ArgumentError */
+export function checkAdapterOptions(lora: number | false, options: object, model: string): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (lora !== false || value === undefined) continue;
+    const received = `${printable(value)} beside lora: false`;
+    throw new ArgumentError({ argument: `${model}.${name}`, received, expected: 'none without adapters' });
+  }
 }

@@ -6,7 +6,14 @@ import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './conf
 import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts';
 import { type Ids, Inputs, type Mask } from './inputs.ts';
-import { addon, type GenerateOptions, type NativeParameter, type PalmHandle, type ScopeHandle } from './native.ts';
+import {
+  addon,
+  type GenerateOptions,
+  type Gradients,
+  type NativeParameter,
+  type PalmHandle,
+  type ScopeHandle,
+} from './native.ts';
 import { checkInteger, checkObject, checkOptions, checkPositive } from './options.ts';
 import {
   findPalm,
@@ -45,7 +52,7 @@ export interface Reader {
   name: string;
   /** Scopes that it needs. */
   scopes: readonly string[];
-  /** True when it is there to train all weights of the trunk. */
+  /** True when it may train all weights of the trunk. */
   trainsTrunk: boolean;
 }
 
@@ -147,7 +154,8 @@ export class PaLM extends Resource<PalmHandle> {
     const ids = inputs.ids(tokens, 'tokens');
     const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, options.grad ?? false);
+    const gradients = this.gradients(options.grad ?? false, options.scope);
+    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, gradients);
     return tensorGroup(await run([this, ...inputs.used], forward));
   }
 
@@ -168,7 +176,8 @@ export class PaLM extends Resource<PalmHandle> {
     const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
     const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, grad);
+    const gradients = this.gradients(grad, options.scope);
+    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, gradients);
     return new Tensor(await run([this, ...inputs.used], loss));
   }
 
@@ -226,7 +235,7 @@ export class PaLM extends Resource<PalmHandle> {
     disposeScope(scope);
   }
 
-  /** From now on only the scopes named in `except` get gradients; without it nothing does. */
+  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
   freeze(options: { except?: string | readonly string[] } = {}): void {
     checkOptions(options, ['except'], 'freeze');
     const kept = new Set([options.except ?? []].flat().map((name) => this.#scope(name)));
@@ -378,6 +387,20 @@ export class PaLM extends Resource<PalmHandle> {
     return this.#scope(name).handle;
   }
 
+  /**
+   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
+   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
+   * weights.
+   */
+  gradients(grad: boolean, scope: string | undefined): Gradients {
+    if (!grad) return 'none';
+    if (scope === undefined) return 'all';
+    const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
+    const shared = [...this.#readers].some(({ scopes, trainsTrunk }) => !trainsTrunk && scopes.includes(scope));
+    const adapters = shared || (owned(this.#scope(scope).parameters) && !owned(this.#parameters));
+    return adapters ? 'adapters' : 'all';
+  }
+
   protected override release(handle: PalmHandle): void {
     for (const parameter of [...this.#parameters, ...this.#python]) parameter.dispose();
     for (const scope of this.#scopes.values()) disposeScope(scope);
@@ -433,6 +456,7 @@ export class PaLM extends Resource<PalmHandle> {
   }
 
   #requireGrad(parameters: readonly Parameter[], on: boolean): void {
+    for (const parameter of parameters) parameter.setFrozen(!on);
     queue(
       this,
       addon().parametersRequireGrad(
