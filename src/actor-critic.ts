@@ -4,7 +4,7 @@ import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, printable } from './errors.ts';
 import { type Ids, Inputs } from './inputs.ts';
 import { type ActorCriticHandle, addon } from './native.ts';
-import { checkObject, checkOptions } from './options.ts';
+import { checkAdapterOptions, checkObject, checkOptions } from './options.ts';
 import type { PaLM } from './palm.ts';
 import { writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -43,6 +43,12 @@ export interface Experience extends Rollout {
 export interface ActorCriticOptions {
   /** Rank of the adapters of the scopes `actor` and `critic`, 8 unless given; false trains all weights of the trunk. */
   lora?: number | false;
+  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** Of the adapters; the trunk's unless given. */
+  seed?: number;
+  /** Other names for the scopes `actor` and `critic`, where several share a trunk. */
+  scopes?: { actor?: string; critic?: string };
   /** With `lora: false`, keep a frozen copy of the trunk as the reference policy. With LoRA the trunk itself is that. */
   reference?: boolean;
 }
@@ -59,12 +65,9 @@ export type RolloutInput = PromptInput &
     signal?: AbortSignal;
   };
 
-const ACTOR = 'actor';
-const CRITIC = 'critic';
-
 /**
- * A policy and a critic that share the trunk they are given. With LoRA each reads it through a scope of its own, everything
- * else is frozen, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
+ * A policy and a critic that share the trunk they are given. With LoRA each reads it through a scope of its own, whose
+ * adapters alone get gradients, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
  */
 export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable {
   readonly palm: PaLM;
@@ -73,25 +76,33 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   readonly #reference: PaLM | undefined;
   readonly #leave: () => void;
 
-  /** @throws ArgumentError when a scope `actor` or `critic` exists already. */
+  /** @throws ArgumentError when one of its scopes exists already. */
   constructor(palm: PaLM, options: ActorCriticOptions = {}) {
-    checkOptions(options, ['lora', 'reference'], 'ActorCritic');
-    const { lora = 8, reference = false } = options;
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference'], 'ActorCritic');
+    const { lora = 8, alpha, seed, scopes, reference = false } = options;
+    const { actor: actorName = 'actor', critic: criticName = 'critic' } = scopes ?? {};
+    checkAdapterOptions(lora, { alpha, scopes }, 'ActorCritic');
+    checkOptions(scopes ?? {}, ['actor', 'critic'], 'ActorCritic.scopes');
     handleOf(palm, 'palm');
-    const scopes = lora === false ? [] : [ACTOR, CRITIC];
-    // The one that is taken comes first, so that its error leaves nothing behind.
-    const taken = scopes.filter((name) => palm.scopes.includes(name));
-    for (const name of [...taken, ...scopes]) palm.addScope(name, { rank: lora as number });
-    if (lora === false) palm.unfreeze();
-    else palm.freeze({ except: scopes });
+    const added: string[] = [];
+    const add = (name: string, rank: number) => {
+      palm.addScope(name, { rank, alpha, seed });
+      added.push(name);
+      return palm.scopeHandle(name);
+    };
     const copy = lora === false && reference ? palm.clone() : undefined;
-    copy?.freeze();
-    const [actor, critic] = scopes.map((name) => palm.scopeHandle(name));
-    super(addon().actorCriticCreate(handleOf(palm, 'palm'), actor, critic, copy && handleOf(copy)), 'ActorCritic');
+    try {
+      const [actor, critic] = lora === false ? [] : [add(actorName, lora), add(criticName, lora)];
+      super(addon().actorCriticCreate(handleOf(palm, 'palm'), actor, critic, copy && handleOf(copy)), 'ActorCritic');
+    } catch (error) {
+      for (const name of added) palm.removeScope(name);
+      copy?.dispose();
+      throw error;
+    }
     this.palm = palm;
-    this.#scopes = scopes;
+    this.#scopes = added;
     this.#reference = copy;
-    this.#leave = palm.addReader({ name: 'ActorCritic', scopes, trainsTrunk: lora === false });
+    this.#leave = palm.addReader({ name: 'ActorCritic', scopes: added, trainsTrunk: lora === false });
     const native = addon().actorCriticParameters(handleOf(this));
     this.#head = native.map((parameter) => new Parameter(parameter, { dtype: palm.config.dtype }));
     queue(this, addon().actorCriticInitialise(handleOf(this)));
@@ -123,7 +134,8 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     checkTemperature(temperature);
     using inputs = new Inputs(this.palm.config.device);
     const ids = inputs.ids(sequence, 'sequence');
-    const evaluate = () => addon().actorCriticEvaluate(handleOf(this), ids, temperature, grad);
+    const gradients = () => this.palm.gradients(grad, this.#scopes[0]);
+    const evaluate = () => addon().actorCriticEvaluate(handleOf(this), ids, temperature, gradients());
     return tensorGroup(await run([this, this.palm, ...inputs.used], evaluate));
   }
 

@@ -23,6 +23,7 @@ export type {
   PalmConfigInput,
   PalmOutput,
   SaveOptions,
+  ScopeOptions,
   StreamInput,
 } from './palm.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';

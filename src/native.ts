@@ -38,6 +38,9 @@ export type NumericArray =
   | Int8Array
   | Uint16Array;
 
+/** Which parameters a graph is recorded for: none, those of the scope that is read through, or all. */
+export type Gradients = 'none' | 'adapters' | 'all';
+
 /** A tensor that is trained, with the name that it has in checkpoints. */
 export interface NativeParameter {
   name: string;
@@ -188,7 +191,7 @@ export interface Native {
     tokens: TensorHandle,
     scope: ScopeHandle | undefined,
     segments: TensorHandle | undefined,
-    grad: boolean,
+    gradients: Gradients,
   ): Promise<{ logits: TensorHandle; embeddings: TensorHandle }>;
   palmLoss(
     palm: PalmHandle,
@@ -197,10 +200,11 @@ export interface Native {
     mask: TensorHandle | undefined,
     segments: TensorHandle | undefined,
     denominator: number | undefined,
-    grad: boolean,
+    gradients: Gradients,
   ): Promise<TensorHandle>;
   palmMergeScope(palm: PalmHandle, scope: ScopeHandle): Promise<void>;
-  scopeCreate(palm: PalmHandle, rank: number): ScopeHandle;
+  /** What its adapters add is scaled by alpha / rank. */
+  scopeCreate(palm: PalmHandle, rank: number, alpha: number): ScopeHandle;
   scopeInitialise(scope: ScopeHandle, seed: number): Promise<void>;
   scopeParameters(scope: ScopeHandle): NativeParameter[];
   scopePythonParameters(scope: ScopeHandle): NativeParameter[];
@@ -240,14 +244,14 @@ export interface Native {
   rewardModelInitialise(rewardModel: RewardModelHandle, seed: number): Promise<void>;
   rewardModelParameters(rewardModel: RewardModelHandle): NativeParameter[];
   rewardModelTrain(rewardModel: RewardModelHandle, on: boolean, seed: number): Promise<void>;
-  rewardModelForward(rewardModel: RewardModelHandle, input: RewardInput, grad: boolean): Promise<TensorHandle>;
+  rewardModelForward(rewardModel: RewardModelHandle, input: RewardInput, gradients: Gradients): Promise<TensorHandle>;
   rewardModelScore(rewardModel: RewardModelHandle, input: RewardInput): Promise<TensorHandle>;
   rewardModelLoss(
     rewardModel: RewardModelHandle,
     input: RewardInput,
     labels: TensorHandle,
     denominator: number | undefined,
-    grad: boolean,
+    gradients: Gradients,
   ): Promise<TensorHandle>;
   rewardModelRankingLoss(
     rewardModel: RewardModelHandle,
@@ -255,7 +259,7 @@ export interface Native {
     groups: TensorHandle,
     ranks: TensorHandle,
     denominator: number | undefined,
-    grad: boolean,
+    gradients: Gradients,
   ): Promise<NativeLoss>;
   actorCriticCreate(
     palm: PalmHandle,
@@ -269,7 +273,7 @@ export interface Native {
     actorCritic: ActorCriticHandle,
     sequence: TensorHandle,
     temperature: number,
-    grad: boolean,
+    gradients: Gradients,
   ): Promise<NativeEvaluation>;
   /**
    * Samples, then reads what was sampled with actor (to recompute log-probs), critic and (if asked) reference, `pieces` of
@@ -329,6 +333,8 @@ export interface Native {
     gradNorm: number;
     skipped: boolean;
     nonFinite: { parameter: number; gradient: boolean } | undefined;
+    /** Parameters by their place in the list. */
+    unreached: number[];
   }>;
   optimizerZeroGrad(optimizer: OptimizerHandle): Promise<void>;
   optimizerState(optimizer: OptimizerHandle): NativeState[];

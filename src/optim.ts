@@ -37,6 +37,8 @@ export interface StepResult {
    * layers.0.input`; `loss` where nothing else is.
    */
   nonFinite: string | undefined;
+  /** Names of the parameters that no backward pass has reached since `zeroGrad`: they are where they were. */
+  unreached: string[];
 }
 
 /** What all optimizers share. */
@@ -44,6 +46,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   readonly #parameters: readonly Parameter[];
   readonly #state: readonly NamedTensor[];
   readonly #kind: string;
+  readonly #leave: readonly (() => void)[];
   #learningRate: number;
   /** Steps skipped since the last that was not. */
   #skippedInARow = 0;
@@ -60,6 +63,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     this.#kind = kind;
     this.#parameters = all;
     this.#learningRate = learningRate;
+    this.#leave = all.map((parameter) => parameter.own());
     queue(this, addon().optimizerInitialise(handleOf(this)));
     const state = addon().optimizerState(handleOf(this));
     this.#state = state.map(({ name, tensor }) => ({ name, tensor: new Tensor(tensor) }));
@@ -79,8 +83,9 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
 
   /**
    * Moves every parameter that has a gradient, or nothing where a number is not finite.
-   * @throws ArgumentError when nothing has a gradient, SharedTrunkError when another model reads the trunk by now,
-   * NumericsError naming the first tensor that is not finite when `maxSkipped` steps in a row were skipped.
+   * @throws ArgumentError when nothing has a gradient or a parameter is frozen by now, SharedTrunkError when another model
+   * reads the trunk by now, NumericsError naming the first tensor that is not finite when `maxSkipped` steps in a row were
+   * skipped.
    */
   async step(options: StepOptions = {}): Promise<StepResult> {
     checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped'], 'step');
@@ -89,13 +94,17 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
       throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
     }
     if (maxSkipped !== undefined) checkInteger(maxSkipped, 1, 'maxSkipped');
-    const { nonFinite, ...done } = await run([this, ...this.#parameters], () => {
+    const { nonFinite, unreached, ...done } = await run([this, ...this.#parameters], () => {
       for (const parameter of this.#parameters) parameter.checkTrainable();
       return addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm, loss);
     });
     // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
     await setImmediate();
-    const result = { ...done, nonFinite: done.skipped ? this.#nameOf(nonFinite) : undefined };
+    const result = {
+      ...done,
+      nonFinite: done.skipped ? this.#nameOf(nonFinite) : undefined,
+      unreached: unreached.map((index) => (this.#parameters[index] as Parameter).name),
+    };
     this.#count(result, maxSkipped);
     return result;
   }
@@ -132,6 +141,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   }
 
   protected override release(handle: OptimizerHandle): void {
+    for (const leave of this.#leave) leave();
     for (const { tensor } of this.#state) tensor.dispose();
     super.release(handle);
   }

@@ -30,3 +30,18 @@ export function checkInteger(value: number, lowest: number, argument: string): v
   if (Number.isSafeInteger(value) && value >= lowest) return;
   throw new ArgumentError({ argument, received: printable(value), expected: `an integer >= ${lowest}` });
 }
+
+/** @throws ArgumentError unless `value` is a finite number above 0. */
+export function checkPositive(value: number, argument: string): void {
+  if (typeof value === 'number' && Number.isFinite(value) && value > 0) return;
+  throw new ArgumentError({ argument, received: printable(value), expected: 'a finite number > 0' });
+}
+
+/** Refuses options about adapters where none are made. @throws ArgumentError */
+export function checkAdapterOptions(lora: number | false, options: object, model: string): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (lora !== false || value === undefined) continue;
+    const received = `${printable(value)} beside lora: false`;
+    throw new ArgumentError({ argument: `${model}.${name}`, received, expected: 'none without adapters' });
+  }
+}

@@ -5,7 +5,7 @@ import type { SafetensorsFile } from './checkpoint/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './config/palm.ts';
 import { ArgumentError, FileError, printable } from './errors.ts';
 import type { Device } from './native.ts';
-import { checkOptions } from './options.ts';
+import { checkInteger, checkOptions, checkPositive } from './options.ts';
 import { type Parameter, Tensor } from './tensor.ts';
 
 /** How a file is loaded: hyperparameters that it does not hold, or that shall differ, and the device (cpu unless given). */
@@ -14,16 +14,22 @@ export interface LoadOptions {
   device?: Device;
 }
 
-/** A PaLM as our files describe it; `scopes` has the rank of each. */
+/** Sizes of a scope: what its adapters add is scaled by alpha / rank. */
+export interface ScopeSize {
+  rank: number;
+  alpha: number;
+}
+
+/** A PaLM as our files describe it. */
 export interface PalmDescription {
   config: PalmConfig;
-  scopes: Record<string, number>;
+  scopes: Record<string, ScopeSize>;
 }
 
 /** What has to be made before the tensors can be read, and whose names they have. */
 export interface FoundPalm {
   config: PalmConfig;
-  scopes: readonly (readonly [name: string, rank: number])[];
+  scopes: readonly (readonly [name: string, size: ScopeSize])[];
   names: 'python' | undefined;
 }
 
@@ -79,8 +85,9 @@ export async function findPalm(
     await checkNormBiases(file);
     const dtype = dtypeOf(file, `${prefix}token_emb.weight`) as PalmConfig['dtype'];
     const config = resolvePalmConfig({ ignoreIndex: 0, dtype, ...inferred, ...options, device });
-    checkSize(file, config, [...scopes]);
-    return { config, scopes: [...scopes], names: 'python' };
+    const sizes = [...scopes].map(([name, rank]) => [name, { rank, alpha: rank }] as const);
+    checkSize(file, config, sizes);
+    return { config, scopes: sizes, names: 'python' };
   }
   throw new FileError({
     argument: file.path,
@@ -92,17 +99,27 @@ export async function findPalm(
 function describedPalm(file: SafetensorsFile, palm: unknown) {
   const { config, scopes = {} } = (palm ?? {}) as Partial<PalmDescription>;
   try {
-    return { config: resolvePalmConfig(config as PalmConfigInput), scopes: Object.entries(scopes) };
+    const sizes = Object.entries(scopes).map(([name, size]) => [name, scopeSize(size)] as const);
+    return { config: resolvePalmConfig(config as PalmConfigInput), scopes: sizes };
   } catch (cause) {
     throw badMetadata(file, palm, cause);
   }
+}
+
+/** Files of 0.1.0 have the rank alone: the scale is 1. @throws ArgumentError for sizes that no scope has. */
+function scopeSize(described: unknown): ScopeSize {
+  const size = typeof described === 'number' ? { rank: described, alpha: described } : described;
+  const { rank, alpha } = (size ?? {}) as ScopeSize;
+  checkInteger(rank, 1, 'rank');
+  checkPositive(alpha, 'alpha');
+  return { rank, alpha };
 }
 
 /** @throws FileError for a model with more weights than the file has numbers: none of it must be made. */
 function checkSize(file: SafetensorsFile, config: PalmConfig, scopes: FoundPalm['scopes']): void {
   const { numTokens, dim, depth, heads, dimHead, ffMult } = config;
   const layer = dim * (2 * heads * dimHead + 2 * dimHead + 3 * ffMult * dim);
-  const ranks = scopes.reduce((sum, [, rank]) => sum + Math.abs(rank), 0);
+  const ranks = scopes.reduce((sum, [, { rank }]) => sum + rank, 0);
   const weights = numTokens * dim + depth * (layer + 4 * ranks * dim);
   let numbers = 0;
   for (const { shape } of file.entries.values()) numbers += shape.reduce((product, size) => product * size, 1);
@@ -166,13 +183,22 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
  * @throws ArgumentError for a model that the library would compute something else with.
  */
 export function pythonContents(
-  { depth, dim, dimHead, qkScale }: PalmConfig,
+  { config: { depth, dim, dimHead, qkScale }, scopes }: PalmDescription,
   parameters: readonly Parameter[],
   prefix: string,
 ): { tensors: NamedTensor[]; own: Tensor[] } {
   if (qkScale !== dimHead ** -0.5) {
     const expected = `${dimHead ** -0.5}, dimHead ** -0.5, which palm-rlhf-pytorch always takes`;
     throw new ArgumentError({ argument: 'qkScale', received: `${qkScale}`, expected });
+  }
+  for (const [name, { rank, alpha }] of Object.entries(scopes)) {
+    if (alpha === rank) continue;
+    throw new ArgumentError({
+      argument: `alpha of scope ${name}`,
+      received: `${alpha}`,
+      expected: `its rank, ${rank}: palm-rlhf-pytorch has no scale`,
+      fix: "Merge the scope, or save without { names: 'python' }.",
+    });
   }
   const tensors: NamedTensor[] = parameters.map((tensor) => ({ name: tensor.name, tensor }));
   const embedding = parameters.find(({ name }) => name === `${prefix}token_emb.weight`) as Parameter;

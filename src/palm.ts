@@ -6,8 +6,15 @@ import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './conf
 import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts';
 import { type Ids, Inputs, type Mask } from './inputs.ts';
-import { addon, type GenerateOptions, type NativeParameter, type PalmHandle, type ScopeHandle } from './native.ts';
-import { checkInteger, checkObject, checkOptions } from './options.ts';
+import {
+  addon,
+  type GenerateOptions,
+  type Gradients,
+  type NativeParameter,
+  type PalmHandle,
+  type ScopeHandle,
+} from './native.ts';
+import { checkInteger, checkObject, checkOptions, checkPositive } from './options.ts';
 import {
   findPalm,
   type LoadOptions,
@@ -17,6 +24,7 @@ import {
   type PalmDescription,
   pythonContents,
   type SaveOptions,
+  type ScopeSize,
   writeMetadata,
 } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -44,13 +52,22 @@ export interface Reader {
   name: string;
   /** Scopes that it needs. */
   scopes: readonly string[];
-  /** True when it is there to train all weights of the trunk. */
+  /** True when it may train all weights of the trunk. */
   trainsTrunk: boolean;
 }
 
-interface Scope {
+/** Sizes of a scope's adapters, and what they are drawn from. */
+export interface ScopeOptions {
+  /** 8 unless given. */
+  rank?: number;
+  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** The model's unless given. */
+  seed?: number;
+}
+
+interface Scope extends ScopeSize {
   handle: ScopeHandle;
-  rank: number;
   parameters: readonly Parameter[];
   python: readonly Parameter[];
 }
@@ -106,7 +123,7 @@ export class PaLM extends Resource<PalmHandle> {
     const { config, scopes, names } = await findPalm(file, load, prefix);
     const palm = new PaLM(config, 'blank');
     try {
-      for (const [name, rank] of scopes) palm.#addBlankScope(name, { rank });
+      for (const [name, size] of scopes) palm.#addBlankScope(name, size);
       const parameters = [undefined, ...palm.scopes].flatMap((scope) => palm.parameters({ scope, names }));
       const targets = parameters.map((tensor) => ({ name: prefix + tensor.name, tensor }));
       await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
@@ -137,7 +154,8 @@ export class PaLM extends Resource<PalmHandle> {
     const ids = inputs.ids(tokens, 'tokens');
     const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, options.grad ?? false);
+    const gradients = this.gradients(options.grad ?? false, options.scope);
+    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, gradients);
     return tensorGroup(await run([this, ...inputs.used], forward));
   }
 
@@ -158,7 +176,8 @@ export class PaLM extends Resource<PalmHandle> {
     const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
     const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
     const scope = this.#scopeHandle(options.scope);
-    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, grad);
+    const gradients = this.gradients(grad, options.scope);
+    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, gradients);
     return new Tensor(await run([this, ...inputs.used], loss));
   }
 
@@ -181,10 +200,15 @@ export class PaLM extends Resource<PalmHandle> {
     return [...(options.names === 'python' ? python : parameters)];
   }
 
-  /** Adds adapters of `rank` to the attention of every layer. They change nothing until they are trained. */
-  addScope(name: string, options: { rank?: number } = {}): void {
-    const scope = this.#addBlankScope(name, options);
-    queue(this, addon().scopeInitialise(scope.handle, seedFor(this.config.seed, `scope ${name}`)));
+  /** Adds adapters to the attention of every layer. They change nothing until they are trained. */
+  addScope(name: string, options: ScopeOptions = {}): void {
+    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
+    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
+    checkInteger(rank, 1, 'addScope.rank');
+    checkPositive(alpha, 'addScope.alpha');
+    checkInteger(seed, 0, 'addScope.seed');
+    const scope = this.#addBlankScope(name, { rank, alpha });
+    queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
   }
 
   /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
@@ -211,7 +235,7 @@ export class PaLM extends Resource<PalmHandle> {
     disposeScope(scope);
   }
 
-  /** From now on only the scopes named in `except` get gradients; without it nothing does. */
+  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
   freeze(options: { except?: string | readonly string[] } = {}): void {
     checkOptions(options, ['except'], 'freeze');
     const kept = new Set([options.except ?? []].flat().map((name) => this.#scope(name)));
@@ -254,7 +278,7 @@ export class PaLM extends Resource<PalmHandle> {
   clone(): PaLM {
     handleOf(this);
     const copy = new PaLM(this.config, 'blank');
-    for (const [name, { rank }] of this.#scopes) copy.#addBlankScope(name, { rank });
+    for (const [name, size] of this.#scopes) copy.#addBlankScope(name, size);
     const handles = (palm: PaLM) => palm.#all().map((parameter) => handleOf(parameter));
     queue(copy, addon().parametersCopy(handles(copy), handles(this)));
     return copy;
@@ -263,7 +287,7 @@ export class PaLM extends Resource<PalmHandle> {
   /**
    * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
    * Do not train meanwhile.
-   * @throws FileError
+   * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
     if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
@@ -275,7 +299,7 @@ export class PaLM extends Resource<PalmHandle> {
   pythonContents(): OwnedContents {
     const names = 'python' as const;
     const parameters = [undefined, ...this.scopes].flatMap((scope) => this.parameters({ scope, names }));
-    const { tensors, own } = pythonContents(this.config, parameters, '');
+    const { tensors, own } = pythonContents(this.description(), parameters, '');
     return ownedContents(tensors, writeMetadata('PaLM', { names, palm: this.description() }), own);
   }
 
@@ -288,8 +312,11 @@ export class PaLM extends Resource<PalmHandle> {
 
   /** The hyperparameters and scopes as they stand in files; see `contents`. */
   description(scopes: readonly string[] = this.scopes): PalmDescription {
-    const ranks = scopes.map((name) => [name, this.#scope(name).rank]);
-    return { config: this.config, scopes: Object.fromEntries(ranks) };
+    const sizes = scopes.map((name) => {
+      const { rank, alpha } = this.#scope(name);
+      return [name, { rank, alpha }];
+    });
+    return { config: this.config, scopes: Object.fromEntries(sizes) };
   }
 
   /**
@@ -360,6 +387,20 @@ export class PaLM extends Resource<PalmHandle> {
     return this.#scope(name).handle;
   }
 
+  /**
+   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
+   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
+   * weights.
+   */
+  gradients(grad: boolean, scope: string | undefined): Gradients {
+    if (!grad) return 'none';
+    if (scope === undefined) return 'all';
+    const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
+    const shared = [...this.#readers].some(({ scopes, trainsTrunk }) => !trainsTrunk && scopes.includes(scope));
+    const adapters = shared || (owned(this.#scope(scope).parameters) && !owned(this.#parameters));
+    return adapters ? 'adapters' : 'all';
+  }
+
   protected override release(handle: PalmHandle): void {
     for (const parameter of [...this.#parameters, ...this.#python]) parameter.dispose();
     for (const scope of this.#scopes.values()) disposeScope(scope);
@@ -370,10 +411,7 @@ export class PaLM extends Resource<PalmHandle> {
     return [...this.#parameters, ...[...this.#scopes.values()].flatMap(({ parameters }) => parameters)];
   }
 
-  #addBlankScope(name: string, options: { rank?: number }): Scope {
-    checkOptions(options, ['rank'], 'addScope');
-    const { rank = 8 } = options;
-    checkInteger(rank, 1, 'addScope.rank');
+  #addBlankScope(name: string, { rank, alpha }: ScopeSize): Scope {
     if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
       throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
     }
@@ -385,12 +423,13 @@ export class PaLM extends Resource<PalmHandle> {
         fix: 'Choose another name, or remove or merge that scope first.',
       });
     }
-    const handle = addon().scopeCreate(handleOf(this), rank);
+    const handle = addon().scopeCreate(handleOf(this), rank, alpha);
     const context = { dtype: this.config.dtype, prefix: `scopes.${name}.` };
     const views = addon().scopePythonParameters(handle);
     const scope = {
       handle,
       rank,
+      alpha,
       parameters: addon()
         .scopeParameters(handle)
         .map((parameter) => new Parameter(parameter, context)),
@@ -417,6 +456,7 @@ export class PaLM extends Resource<PalmHandle> {
   }
 
   #requireGrad(parameters: readonly Parameter[], on: boolean): void {
+    for (const parameter of parameters) parameter.setFrozen(!on);
     queue(
       this,
       addon().parametersRequireGrad(

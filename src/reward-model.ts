@@ -4,13 +4,21 @@ import { openSafetensors, type SafetensorsFile } from './checkpoint/safetensors.
 import { ArgumentError, FileError, printable } from './errors.ts';
 import { type Ids, Inputs, type Mask, type Values } from './inputs.ts';
 import { Loss } from './losses.ts';
-import { addon, type Device, type RewardInput, type RewardModelHandle, type TensorHandle } from './native.ts';
-import { checkInteger, checkOptions } from './options.ts';
+import {
+  addon,
+  type Device,
+  type Gradients,
+  type RewardInput,
+  type RewardModelHandle,
+  type TensorHandle,
+} from './native.ts';
+import { checkAdapterOptions, checkInteger, checkOptions } from './options.ts';
 import { type LoadOptions, PaLM } from './palm.ts';
 import {
   namesFor,
   namesOf,
   type OwnedContents,
+  type PalmDescription,
   ownedContents,
   pythonContents,
   readMetadata,
@@ -26,6 +34,8 @@ export interface RewardModelOptions {
   numBins?: number;
   /** Rank of the adapters of the scope `reward`, 8 unless given; false trains a copy of the whole trunk. */
   lora?: number | false;
+  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
   /**
    * What the mean of the hidden states is over: `all` tokens, prompt and response, as in palm-rlhf-pytorch and unless given; or
    * the `response` alone, wherever prompt positions are given, so that a long prompt does not drown it.
@@ -33,8 +43,10 @@ export interface RewardModelOptions {
   pooling?: 'all' | 'response';
   /** Share of attention probabilities and feed-forward units left out in training mode; 0 unless given. */
   dropout?: number;
-  /** Of the head; the trunk's unless given. */
+  /** Of the head and the adapters; the trunk's unless given. */
   seed?: number;
+  /** Another name for the scope `reward`, where several reward models share a trunk. */
+  scope?: string;
 }
 
 /** Which tokens are prompt (at most one of the first two), and which exist at all. */
@@ -62,14 +74,14 @@ export interface RewardLoadOptions {
   device?: Device;
 }
 
-const SCOPE = 'reward';
 const TRUNK = 'palm.';
 const POSITIONS = ['promptLengths', 'promptMask', 'mask'] as const;
 const RANKING_METRICS = ['accuracy', 'margin'] as const;
 
 /**
  * A trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head. With LoRA it
- * shares the trunk it is given, reads it through the scope `reward`, and freezes everything else; `lora: false` copies it.
+ * shares the trunk it is given and reads it through a scope of its own, whose adapters alone get gradients; `lora: false`
+ * copies the trunk.
  */
 export class RewardModel extends Resource<RewardModelHandle> implements Saveable {
   /** The trunk: the one given, or this model's own copy. */
@@ -87,42 +99,41 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
 
   /**
    * In eval mode. `loaded` is for this package only.
-   * @throws ArgumentError when the trunk has a scope `reward` already.
+   * @throws ArgumentError when the trunk has its scope already.
    */
   constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
     handleOf(palm, 'palm');
-    const { numBins, lora, dropout, pooling, seed } = checkRewardOptions(options, palm);
+    const { numBins, lora, alpha, scope, dropout, pooling, seed } = checkRewardOptions(options, palm);
     const trunk = loaded || lora !== false ? palm : palm.clone();
     const adds = !loaded && lora !== false;
-    if (adds) trunk.addScope(SCOPE, { rank: lora });
-    const scoped = loaded ? trunk.scopes.includes(SCOPE) : lora !== false;
+    if (adds) trunk.addScope(scope, { rank: lora, alpha, seed });
+    const scoped = loaded ? trunk.scopes.includes(scope) : lora !== false;
     try {
-      const scope = scoped ? trunk.scopeHandle(SCOPE) : undefined;
+      const adapters = scoped ? trunk.scopeHandle(scope) : undefined;
       const pool = pooling === 'response';
-      super(addon().rewardModelCreate(handleOf(trunk, 'palm'), scope, numBins ?? 0, dropout, pool), 'RewardModel');
+      super(addon().rewardModelCreate(handleOf(trunk, 'palm'), adapters, numBins ?? 0, dropout, pool), 'RewardModel');
     } catch (error) {
-      if (adds) trunk.removeScope(SCOPE);
+      if (adds) trunk.removeScope(scope);
       else if (!loaded) trunk.dispose();
       throw error;
     }
-    if (adds) trunk.freeze({ except: SCOPE });
     this.palm = trunk;
     this.numBins = numBins;
-    this.#scope = scoped ? SCOPE : undefined;
+    this.#scope = scoped ? scope : undefined;
     this.#dropout = dropout;
     this.#pooling = pooling;
     this.#seed = seed;
     this.#ownsTrunk = loaded || lora === false;
     const native = addon().rewardModelParameters(handleOf(this));
     this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.config.dtype }));
-    const reader = { name: 'RewardModel', scopes: scoped ? [SCOPE] : [], trainsTrunk: !scoped };
+    const reader = { name: 'RewardModel', scopes: scoped ? [scope] : [], trainsTrunk: this.#ownsTrunk };
     this.#leave = trunk.addReader(reader);
     if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), seedFor(seed, 'reward head')));
   }
 
   /**
    * Reads a safetensors file that `save` wrote, or one with the names of palm-rlhf-pytorch; whether it has bins and LoRA is
-   * inferred. The model has a trunk of its own, and everything in it gets gradients until `palm.freeze`.
+   * inferred. The model has a trunk of its own, which gets gradients too while no optimizer owns the adapters alone.
    * @throws FileError for a missing, damaged or foreign file, ConfigError for bad options.
    */
   static async load(path: string, load: RewardLoadOptions = {}): Promise<RewardModel> {
@@ -132,8 +143,9 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const found = findReward(file, numBins);
     const palm = await PaLM.read(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
     try {
-      const { numBins: bins, pooling } = found;
-      const model = new RewardModel(palm, { numBins: bins, pooling, dropout: dropout ?? found.dropout }, true);
+      const { numBins: bins, pooling, scope } = found;
+      checkScope(file, palm.scopes, scope);
+      const model = new RewardModel(palm, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
       await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
       return model;
     } catch (error) {
@@ -152,7 +164,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     checkOptions(options, [...POSITIONS, 'grad'], 'forward');
     using inputs = this.#inputs();
     const input = positions(inputs, sequence, options);
-    const forward = () => addon().rewardModelForward(handleOf(this), input, options.grad ?? false);
+    const forward = () => addon().rewardModelForward(handleOf(this), input, this.#gradients(options.grad));
     return new Tensor(await this.#run(inputs, forward));
   }
 
@@ -177,7 +189,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     using inputs = this.#inputs();
     const input = positions(inputs, sequence, options);
     const labels = this.#labels(inputs, options);
-    const loss = () => addon().rewardModelLoss(handleOf(this), input, labels, denominator, grad);
+    const loss = () => addon().rewardModelLoss(handleOf(this), input, labels, denominator, this.#gradients(grad));
     return new Tensor(await this.#run(inputs, loss));
   }
 
@@ -195,7 +207,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const input = positions(inputs, sequences, options);
     const groups = inputs.ids(options.groups, 'groups');
     const ranks = inputs.ids(options.ranks, 'ranks');
-    const loss = () => addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, denominator, grad);
+    const loss = () =>
+      addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, denominator, this.#gradients(grad));
     return new Loss(await this.#run(inputs, loss), RANKING_METRICS);
   }
 
@@ -244,7 +257,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   async pythonContents(): Promise<OwnedContents> {
     const parameters = this.parameters({ names: 'python' });
     const trunk = parameters.filter(({ name }) => name.startsWith(TRUNK));
-    const { tensors, own } = pythonContents(this.palm.config, trunk, TRUNK);
+    const { tensors, own } = pythonContents(this.#description(), trunk, TRUNK);
     for (const { name, tensor } of this.#named(true)) {
       const { shape, dtype } = tensor;
       const embedding = name.endsWith('_embed');
@@ -270,10 +283,18 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     if (this.#ownsTrunk) this.palm.dispose();
   }
 
+  #description(): PalmDescription {
+    return this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+  }
+
   #metadata(names?: 'python'): Map<string, string> {
-    const palm = this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
-    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout };
+    const palm = this.#description();
+    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout, scope: this.#scope };
     return writeMetadata('RewardModel', { names, palm, ...head });
+  }
+
+  #gradients(grad = false): Gradients {
+    return this.palm.gradients(grad, this.#scope);
   }
 
   #inputs(): Inputs {
@@ -331,20 +352,31 @@ function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): Rew
 }
 
 function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
-  checkOptions(options, ['numBins', 'lora', 'dropout', 'pooling', 'seed'], 'RewardModel');
-  const { numBins, lora = 8, dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
+  checkOptions(options, ['numBins', 'lora', 'alpha', 'scope', 'dropout', 'pooling', 'seed'], 'RewardModel');
+  const { numBins, lora = 8, alpha, scope = 'reward', dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
   if (pooling !== 'all' && pooling !== 'response') {
     const expected = '"all" or "response"';
     throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });
   }
   if (numBins !== undefined) checkInteger(numBins, 2, 'RewardModel.numBins');
   if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
+  checkAdapterOptions(lora, { alpha, scope: options.scope }, 'RewardModel');
   checkInteger(seed, 0, 'RewardModel.seed');
   if (!(dropout >= 0 && dropout < 1)) {
     const expected = 'a number >= 0 and < 1';
     throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
   }
-  return { numBins, lora, dropout, pooling, seed };
+  return { numBins, lora, alpha, scope, dropout, pooling, seed };
+}
+
+/** @throws FileError where a file says that it is read through adapters that it does not have. */
+function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
+  if (scope === undefined || scopes.includes(scope)) return;
+  throw new FileError({
+    argument: path,
+    received: `the scope ${printable(scope)}`,
+    expected: `the one it holds, ${scopes.map(printable).join(', ') || 'none'}`,
+  });
 }
 
 /** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
@@ -370,6 +402,12 @@ function findReward(file: SafetensorsFile, numBins: number | undefined) {
       expected: `the ${printable(found)} it describes`,
     });
   }
-  const { dropout, pooling } = metadata ?? { dropout: 0, pooling: 'all' };
-  return { python, numBins: found, dropout: dropout as number, pooling: pooling as 'all' | 'response' };
+  const { dropout, pooling, scope } = metadata ?? { dropout: 0, pooling: 'all' };
+  return {
+    python,
+    numBins: found,
+    dropout: dropout as number,
+    pooling: pooling as 'all' | 'response',
+    scope: scope as string | undefined,
+  };
 }

@@ -109,6 +109,8 @@ export class Parameter extends Resource<ParameterHandle> {
   readonly dtype: Dtype;
   readonly #guard: (() => void) | undefined;
   readonly #borrowed: boolean;
+  #owners = 0;
+  #frozen = false;
 
   /** For this package only; models make their own, users call `Tensor.parameter`. */
   constructor({ name, shape, handle }: NativeParameter, context: ParameterContext) {
@@ -155,9 +157,32 @@ export class Parameter extends Resource<ParameterHandle> {
     return new Parameter(native, { dtype: this.dtype, guard: () => refuseView(name), borrowed: true });
   }
 
-  /** @throws SharedTrunkError when other models read the trunk that it is part of, ArgumentError for a view. */
+  /** Whether a living optimizer moves it: that decides for what a graph is recorded. */
+  get owned(): boolean {
+    return this.#owners > 0;
+  }
+
+  /** For optimizers: from now on it is theirs to move. Returns how to end that. */
+  own(): () => void {
+    this.#owners++;
+    return () => this.#owners--;
+  }
+
+  /** For models: notes whether they have frozen it. */
+  setFrozen(frozen: boolean): void {
+    this.#frozen = frozen;
+  }
+
+  /** @throws SharedTrunkError when others read the trunk that it is part of, ArgumentError for a view or while frozen. */
   checkTrainable(): void {
     this.#guard?.();
+    if (!this.#frozen) return;
+    throw new ArgumentError({
+      argument: 'parameters',
+      received: `${this.name}, which is frozen`,
+      expected: 'parameters that can get a gradient',
+      fix: 'Call unfreeze() on its model first, or leave it out.',
+    });
   }
 
   protected override release(handle: ParameterHandle): void {

@@ -65,6 +65,14 @@ Napi::Value Js<at::ScalarType>::to(Napi::Env env, at::ScalarType value) {
   throw Error(ErrorKind::dtype, "dtype", at::toString(value), "a dtype that JavaScript has an array for");
 }
 
+Gradients Js<Gradients>::from(const Napi::Value& value) {
+  const std::string wanted = Js<std::string>::from(value);
+  if (wanted == "none") return Gradients::none;
+  if (wanted == "adapters") return Gradients::adapters;
+  if (wanted == "all") return Gradients::all;
+  throw Error(ErrorKind::argument, "gradients", wanted, "none, adapters or all");
+}
+
 at::Device Js<at::Device>::from(const Napi::Value& value) {
   const std::string wanted = Js<std::string>::from(value);
   const bool cuda = wanted == "cuda" || (wanted.starts_with("cuda:") && wanted.size() > 5 && wanted.size() < 8 &&

@@ -85,6 +85,11 @@ struct Js<std::vector<T>> {
   }
 };
 
+template <>
+struct Js<Gradients> {
+  static Gradients from(const Napi::Value& value);
+};
+
 // Handles. A null pointer is undefined.
 template <class T>
 struct Js<std::shared_ptr<T>> {

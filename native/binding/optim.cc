@@ -8,7 +8,8 @@ namespace palm::binding {
 PALM_FIELDS(AdamWOptions, PALM_FIELD(beta1), PALM_FIELD(beta2), PALM_FIELD(eps), PALM_FIELD(weight_decay));
 PALM_FIELDS(Atan2Options, PALM_FIELD(lr), PALM_FIELD(beta1), PALM_FIELD(beta2), PALM_FIELD(weight_decay));
 PALM_FIELDS(Optimizer::NonFinite, PALM_FIELD(parameter), PALM_FIELD(gradient));
-PALM_FIELDS(Optimizer::StepResult, PALM_FIELD(grad_norm), PALM_FIELD(skipped), PALM_FIELD(non_finite));
+PALM_FIELDS(Optimizer::StepResult, PALM_FIELD(grad_norm), PALM_FIELD(skipped), PALM_FIELD(non_finite),
+            PALM_FIELD(unreached));
 PALM_FIELDS(NamedTensor, PALM_FIELD(name), PALM_FIELD(tensor));
 
 void optim_rows(Table& table) {

@@ -37,11 +37,11 @@ static std::shared_ptr<PaLM> palm_create(const PalmConfig& config) {
   return std::make_shared<PaLM>(config);
 }
 
-static std::shared_ptr<Scope> scope_create(PaLM& palm, int64_t rank) {
+static std::shared_ptr<Scope> scope_create(PaLM& palm, int64_t rank, double alpha) {
   const PalmConfig& config = palm.config();
   const double widths = number(config.dim) + number(config.heads) * number(config.dim_head);
   expect_holdable(number(config.depth), number(rank) * widths, "addScope.rank");
-  return std::make_shared<Scope>(palm.config(), rank);
+  return std::make_shared<Scope>(palm.config(), rank, alpha);
 }
 
 void palm_rows(Table& table) {

@@ -82,10 +82,10 @@ Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
 // --- backward
 // ------------------------------------------------------------------------------------------------------------
 
-// y = (x A) B: adds to dx, gives dA and dB.
+// y = scale · x A B: adds to dx, gives dA and dB.
 static void adapter_grad(const Tensor& x, const Tensor& dy, const Adapter& adapter, Tensor dx, Tensor& da, Tensor& db) {
-  const Tensor inner = at::mm(dy, adapter.b.t());
-  db = at::mm(at::mm(x, adapter.a).t(), dy);
+  const Tensor inner = at::mm(dy, adapter.up().t());
+  db = at::mm(adapter.down(x).t(), dy);
   da = at::mm(x.t(), inner);
   dx.addmm_(inner, adapter.a.t());
 }
@@ -98,6 +98,7 @@ struct Saved : torch::CustomClassHolder {
         rotary(self.rotary),
         first(self.first),
         batch(rows_of_batch),
+        adapter_scale(self.adapters ? self.adapters->query.scale : 1),
         now(std::move(activations)) {
     if (config.recompute == Recompute::full) now = {};
     if (config.recompute == Recompute::selective) {
@@ -122,6 +123,7 @@ struct Saved : torch::CustomClassHolder {
   const RotaryTables rotary;
   const Tensor first;
   const int64_t batch;
+  const double adapter_scale;
   Activations now;
 };
 
@@ -154,9 +156,11 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const Saved& saved = static_cast<const Saved&>(*holder);
   const ParallelBlock block{in[kNorm], in[kIn], in[kOut], {}, {}};
   FusedBlock self{saved.kernels, saved.config, block, {}, saved.rotary, saved.first};
-  if (in[kQueryA].defined())
-    self.adapters = LayerAdapters{
-        {in[kQueryA], in[kQueryB]}, {in[kKeyA], in[kKeyB]}, {in[kValueA], in[kValueB]}, {in[kOutputA], in[kOutputB]}};
+  if (in[kQueryA].defined()) {
+    const auto adapter = [&](Input a, Input b) { return Adapter{in[a], in[b], saved.adapter_scale}; };
+    self.adapters = LayerAdapters{adapter(kQueryA, kQueryB), adapter(kKeyA, kKeyB), adapter(kValueA, kValueB),
+                                  adapter(kOutputA, kOutputB)};
+  }
   const BlockShape shape{saved.batch, self.config.heads, self.config.dim_head, self.config.ff(), saved.first};
   const Tensor x = in[kX].flatten(0, 1).contiguous(), dy = grads[0].flatten(0, 1).contiguous();
   const Activations now = saved.restored(self, shape, x);

@@ -14,12 +14,20 @@ class Scope;
 class KvCache;
 class TokenReader;
 
+// Which parameters a graph is recorded for.
+enum class Gradients {
+  none,      // no graph
+  adapters,  // those of the scope that is read through, not the weights below it
+  all,
+};
+
 struct ReadOptions {
-  const Scope* scope = nullptr;         // adapters to read through; none is the reference policy
-  Tensor extra_embedding = {};          // [B, T, D], added to the token embeddings; may be undefined
-  Tensor segments = {};                 // [B, T] int64, sequences that share a row (segments.h); undefined: one a row
-  KvCache* cache = nullptr;             // read on from here; the caller advances it
-  std::optional<Dropout> dropout = {};  // instead of the model's own
+  const Scope* scope = nullptr;          // adapters to read through; none is the reference policy
+  Tensor extra_embedding = {};           // [B, T, D], added to the token embeddings; may be undefined
+  Tensor segments = {};                  // [B, T] int64, sequences that share a row (segments.h); undefined: one a row
+  KvCache* cache = nullptr;              // read on from here; the caller advances it
+  std::optional<Dropout> dropout = {};   // instead of the model's own
+  Gradients gradients = Gradients::all;  // where a graph is recorded
 };
 
 class LanguageModel {
@@ -41,7 +49,7 @@ class LanguageModel {
   virtual int64_t num_tokens() const = 0;
   virtual at::TensorOptions options() const = 0;
   virtual bool training() const = 0;
-  // Called before a graph is recorded: gives every parameter that is trained a place for its gradient.
+  // Called before a graph for all parameters is recorded: gives each that is trained a place for its gradient.
   virtual void prepare_gradients() = 0;
 };
 

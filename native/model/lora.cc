@@ -4,6 +4,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/matmul.h>
 
+#include <cmath>
+
 #include "kernels/dropout.h"
 #include "model/palm.h"
 
@@ -25,19 +27,27 @@ static std::vector<ParameterBuffer::Entry> entries_of(const PalmConfig& config, 
   return entries;
 }
 
-Tensor Adapter::operator()(const Tensor& x) const { return at::matmul(at::matmul(x, a), b); }
-Tensor Adapter::weight() const { return at::matmul(a, b); }
+// Most scopes have the scale 1, which costs nothing.
+static Tensor scaled(const Tensor& x, double scale) { return scale == 1 ? x : x * scale; }
+
+Tensor Adapter::operator()(const Tensor& x) const { return at::matmul(down(x), b); }
+Tensor Adapter::down(const Tensor& x) const { return scaled(at::matmul(x, a), scale); }
+Tensor Adapter::up() const { return scaled(b, scale); }
+Tensor Adapter::weight() const { return at::matmul(a, up()); }
 
 Tensor LayerAdapters::input(const Tensor& h) const { return at::cat({query(h), key(h), value(h)}, -1); }
 
-Scope::Scope(const PalmConfig& config, int64_t rank)
-    : depth_(config.depth), buffer_(entries_of(config, rank), config.dtype, config.device) {}
+Scope::Scope(const PalmConfig& config, int64_t rank, double alpha)
+    : depth_(config.depth),
+      scale_(alpha / static_cast<double>(rank)),
+      buffer_(entries_of(config, rank), config.dtype, config.device) {}
 
 void Scope::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
   auto generator = make_generator(at::kCPU, seed);
   for (size_t i = 0; i < parameters().size(); i += 2) {
-    fill_normal(parameters()[i]->tensor, 1.0, generator);
+    const Tensor& a = parameters()[i]->tensor;
+    fill_uniform(a, 1 / std::sqrt(a.size(0)), generator);
     parameters()[i + 1]->tensor.zero_();
   }
 }
@@ -45,7 +55,7 @@ void Scope::initialise(int64_t seed) {
 LayerAdapters Scope::layer(int64_t index) const {
   const auto at = [&](int64_t place) {
     const size_t first = static_cast<size_t>(index * 8 + place * 2);
-    return Adapter{parameters()[first]->tensor, parameters()[first + 1]->tensor};
+    return Adapter{parameters()[first]->tensor, parameters()[first + 1]->tensor, scale_};
   };
   return {at(0), at(1), at(2), at(3)};
 }

@@ -1,6 +1,10 @@
 // Low-rank adapters (Hu et al. 2021) on the attention of every layer: a scope. A model is read through at most one
-// scope at a time; through none it is the reference policy. alpha = r, so the scale is 1; A ~ N(0, 1) and B = 0 as in
-// PaLM-rlhf-pytorch, hence a fresh scope changes nothing.
+// scope at a time; through none it is the reference policy.
+//
+//   y = x Wᵀ + alpha / r · x A B,   A ~ U(±1/√in), B = 0 at first
+//
+// As in peft: a fresh scope changes nothing, and as x A is as large as x is in every width, one learning rate fits all.
+// Scopes of PaLM-rlhf-pytorch have the scale 1.
 #pragma once
 #include "base/parameter.h"
 
@@ -9,10 +13,13 @@ namespace palm {
 struct PalmConfig;
 
 struct Adapter {
-  Tensor a;  // [in, r]
-  Tensor b;  // [r, out]
+  Tensor a;          // [in, r]
+  Tensor b;          // [r, out]
+  double scale = 1;  // alpha / r
   Tensor operator()(const Tensor& x) const;
-  Tensor weight() const;  // [in, out]
+  Tensor down(const Tensor& x) const;  // [..., in] → [..., r], scaled: the adapter is down(x) · b
+  Tensor up() const;                   // [r, out], scaled: the adapter is x · a · up
+  Tensor weight() const;               // [in, out]
 };
 
 struct LayerAdapters {
@@ -26,7 +33,7 @@ struct LayerAdapters {
 
 class Scope {
  public:
-  Scope(const PalmConfig& config, int64_t rank);
+  Scope(const PalmConfig& config, int64_t rank, double alpha);
 
   // Draws the As, zeroes the Bs.
   void initialise(int64_t seed);
@@ -39,6 +46,7 @@ class Scope {
 
  private:
   int64_t depth_;
+  double scale_;
   ParameterBuffer buffer_;
 };
 

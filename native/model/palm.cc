@@ -93,6 +93,16 @@ const Kernels* PaLM::kernels_to_read(const Reading& reading, const Tensor& x) co
   return kernels && reading.segments.defined() && !kernels->attention ? nullptr : kernels;
 }
 
+// A weight as a graph for `gradients` sees it.
+static Tensor seen_by(Gradients gradients, const Tensor& weight) {
+  return gradients == Gradients::adapters && weight.defined() ? weight.detach() : weight;
+}
+
+static ParallelBlock seen_by(Gradients gradients, const ParallelBlock& block) {
+  const auto seen = [&](const Tensor& weight) { return seen_by(gradients, weight); };
+  return {seen(block.norm), seen(block.input), seen(block.output), seen(block.query_scale), seen(block.key_scale)};
+}
+
 Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   KvCache* const cache = options.cache;
   const bool reads_on = cache && !(config_.causal && cache->empty());
@@ -104,17 +114,18 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
       reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments,
       cache, options.dropout.value_or(dropout_)};
 
-  Tensor x = at::embedding(token_embedding_, tokens.clamp_min(0));
+  Tensor x = at::embedding(seen_by(options.gradients, token_embedding_), tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
   const Kernels* const kernels = kernels_to_read(reading, x);
   const auto tables = kernels ? std::optional(fold_scales(reading.rotary, config_.qk_scale)) : std::nullopt;
   const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
     const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
-    x = kernels ? FusedBlock{*kernels, config_, blocks_[layer], adapters, *tables, first, cache, layer}(x)
-                : parallel_block(x, blocks_[layer], config_, adapters, layer, reading);
+    const ParallelBlock block = seen_by(options.gradients, blocks_[layer]);
+    x = kernels ? FusedBlock{*kernels, config_, block, adapters, *tables, first, cache, layer}(x)
+                : parallel_block(x, block, config_, adapters, layer, reading);
   }
-  return layer_norm(x, norm_);
+  return layer_norm(x, seen_by(options.gradients, norm_));
 }
 
 Tensor PaLM::accept(const Tensor& tokens, const char* argument) const {
@@ -130,18 +141,20 @@ Tensor PaLM::accept_segments(const std::optional<Tensor>& segments, const Tensor
   return to_ids(*segments, "segments", config_.device);
 }
 
-PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, bool grad) {
-  at::AutoGradMode mode(grad);
-  if (grad) prepare_gradients();
+PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments,
+                           Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  if (gradients == Gradients::all) prepare_gradients();
   const Tensor ids = accept(tokens, "tokens");
-  const Tensor embeddings = hidden(ids, {.scope = scope, .segments = accept_segments(segments, ids)});
-  return {at::linear(embeddings, token_embedding_), embeddings};
+  const Tensor embeddings =
+      hidden(ids, {.scope = scope, .segments = accept_segments(segments, ids), .gradients = gradients});
+  return {at::linear(embeddings, seen_by(gradients, token_embedding_)), embeddings};
 }
 
 Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
-                  const std::optional<Tensor>& segments, std::optional<double> denominator, bool grad) {
-  at::AutoGradMode mode(grad);
-  if (grad) prepare_gradients();
+                  const std::optional<Tensor>& segments, std::optional<double> denominator, Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  if (gradients == Gradients::all) prepare_gradients();
   const Tensor ids = accept(tokens, "tokens");
   if (ids.size(1) < 2)
     throw Error(ErrorKind::shape, "tokens", "rows of 1 token", "rows of at least 2", "A loss needs a next token.");
@@ -152,14 +165,15 @@ Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<
   const int64_t time = ids.size(1) - 1;
   const Tensor sequences = accept_segments(segments, ids);
   Tensor targets = mask ? mask->to(config_.device).narrow(1, 1, time) : Tensor();
-  ReadOptions reading{.scope = scope};
+  ReadOptions reading{.scope = scope, .gradients = gradients};
   if (sequences.defined()) {
     reading.segments = sequences.narrow(1, 0, time);
     const Tensor foretold = starts_sequence(sequences).narrow(1, 1, time).logical_not();
     targets = targets.defined() ? targets & foretold : foretold;
   }
   const Tensor read = hidden(ids.narrow(1, 0, time), reading);
-  return language_loss(read, token_embedding_, ids.narrow(1, 1, time), targets, config_.ignore_index, denominator);
+  return language_loss(read, seen_by(gradients, token_embedding_), ids.narrow(1, 1, time), targets,
+                       config_.ignore_index, denominator);
 }
 
 // --- parameters

@@ -59,10 +59,10 @@ class PaLM : public LanguageModel {
     Tensor embeddings;  // [B, T, D], after the final norm
   };
   // segments [B, T]: several sequences share a row (segments.h).
-  Output forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, bool grad);
+  Output forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, Gradients gradients);
   // Mean next-token cross entropy (losses/language.h) of tokens [B, T], within each sequence.
   Tensor loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
-              const std::optional<Tensor>& segments, std::optional<double> denominator, bool grad);
+              const std::optional<Tensor>& segments, std::optional<double> denominator, Gradients gradients);
   // Folds a scope's adapters into the weights.
   void merge_scope(const Scope& scope);
   // Turns dropout on (drawing from `seed`) or off.

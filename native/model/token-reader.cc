@@ -79,11 +79,11 @@ void PalmTokenReader::pack_adapters() {
     const LayerAdapters own = scope_->layer(layer);
     std::vector<Tensor> up;
     for (const Adapter* adapter : {&own.query, &own.key, &own.value})
-      add_pieces(up, adapter->b.detach().t(), config.dim_head);
+      add_pieces(up, adapter->up().detach().t(), config.dim_head);
     adapters_.push_back(
         {PackedMatrix({at::cat({own.query.a.detach(), own.key.a.detach(), own.value.a.detach()}, 1).t()}, type),
          PackedMatrix(up, type), PackedMatrix({own.output.a.detach().t()}, type),
-         PackedMatrix({own.output.b.detach().t()}, type)});
+         PackedMatrix({own.output.up().detach().t()}, type)});
     rank_ = own.query.a.size(1);
   }
 }

@@ -14,6 +14,7 @@
 namespace palm {
 
 static bool needs_master(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
+static int64_t version_of(const Parameter& parameter) { return static_cast<int64_t>(parameter.tensor._version()); }
 
 Optimizer::Optimizer(ParameterList parameters) {
   for (auto& parameter : parameters) {
@@ -23,35 +24,56 @@ Optimizer::Optimizer(ParameterList parameters) {
     const Tensor value = parameter->tensor.detach();
     const auto scalar = at::TensorOptions(at::kFloat).device(value.device());
     const Tensor weight = needs_master(value) ? at::empty_like(value, at::kFloat) : value;
-    slots_.push_back({parameter, weight, at::zeros({}, scalar), at::zeros_like(weight), at::zeros_like(weight)});
+    slots_.push_back({parameter, weight, at::zeros({}, scalar), at::zeros_like(weight), at::zeros_like(weight), 0});
   }
 }
 
 void Optimizer::initialise() {
-  for (auto& slot : slots_)
+  for (auto& slot : slots_) {
     if (needs_master(slot.parameter->tensor)) slot.weight.copy_(slot.parameter->tensor.detach());
+    slot.version = version_of(*slot.parameter);
+  }
+}
+
+// Parameters of one buffer share a version, so a new one says only that something there may have been written. A master
+// that still rounds to its weight stays, with the digits that the weight does not have; where it does not, the weight
+// is what counts.
+void Optimizer::read_what_others_wrote() {
+  for (auto& slot : slots_) {
+    if (slot.version == version_of(*slot.parameter) || !needs_master(slot.parameter->tensor)) continue;
+    const Tensor now = slot.parameter->tensor.detach();
+    const Tensor same = slot.weight.to(now.scalar_type()).eq(now);
+    slot.weight.copy_(at::where(same, slot.weight, now.to(slot.weight.scalar_type())));
+  }
 }
 
 Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss) {
   at::NoGradGuard no_grad;
   std::vector<Slot*> reached;
   std::vector<Tensor> gradients;
-  for (auto& slot : slots_) {
-    if (!*slot.parameter->seen || !slot.parameter->tensor.requires_grad()) continue;
+  std::vector<int64_t> unreached;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (!*slot.parameter->seen) {
+      unreached.push_back(static_cast<int64_t>(i));
+      continue;
+    }
     reached.push_back(&slot);
     gradients.push_back(slot.parameter->tensor.grad());
   }
   if (reached.empty())
     throw Error(ErrorKind::argument, "optimizer.step", "no gradients", "at least one parameter with a gradient",
-                "Call backward() on a loss first, and check that its parameters are not frozen.");
+                "Call backward() on a loss first, and check that it was read through these parameters.");
+  read_what_others_wrote();
   const GradNorm norm = grad_norm(gradients, max_grad_norm);
   const bool broken_loss = loss && !std::isfinite(*loss);
   if (broken_loss) norm.broken.fill_(1);
   update(reached, norm, lr);
+  for (auto& slot : slots_) slot.version = version_of(*slot.parameter);
   const Tensor outcome = at::stack({norm.norm, norm.broken}).cpu();
   const bool skipped = outcome[1].item<double>() != 0;
   return {outcome[0].item<double>(), skipped,
-          skipped ? first_non_finite(reached, norm.each, broken_loss) : std::nullopt};
+          skipped ? first_non_finite(reached, norm.each, broken_loss) : std::nullopt, std::move(unreached)};
 }
 
 std::optional<Optimizer::NonFinite> Optimizer::first_non_finite(const std::vector<Slot*>& reached, const Tensor& norms,

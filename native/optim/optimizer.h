@@ -1,6 +1,7 @@
 // What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and
 // a step that moves nothing when the gradient norm or the loss is not finite. The norm is judged on the device; it
-// crosses to the host once, after all work of the step is queued.
+// crosses to the host once, after all work of the step is queued. What others write to the weights between steps is
+// where the next step starts from.
 #pragma once
 #include <string>
 
@@ -30,8 +31,9 @@ class Optimizer {
     bool skipped;      // something was not finite: no parameter and no state has changed
     // The first parameter that is not finite, else the first gradient; nothing where only the loss was not.
     std::optional<NonFinite> non_finite;
+    std::vector<int64_t> unreached;  // parameters that no backward pass has reached since zero_grad: they stay
   };
-  // Parameters that no backward pass has reached since zero_grad stay as they are. `loss` is what the gradients are of.
+  // `loss` is what the gradients are of.
   StepResult step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss);
   void zero_grad();
   std::vector<NamedTensor> state() const;  // shares memory with the optimizer's own
@@ -42,6 +44,7 @@ class Optimizer {
     Tensor weight;               // float32 master copy, or the parameter itself
     Tensor step;                 // scalar float32: updates so far
     Tensor exp_avg, exp_avg_sq;  // like weight
+    int64_t version;             // of the parameter when this optimizer last read or wrote it
   };
   // Moves the weights of these slots by their gradients, and what the model reads with them (`publish`).
   virtual void update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) = 0;
@@ -51,6 +54,7 @@ class Optimizer {
   static void publish(const std::vector<Slot*>& slots, const GradNorm& norm);
 
  private:
+  void read_what_others_wrote();
   std::optional<NonFinite> first_non_finite(const std::vector<Slot*>& reached, const Tensor& norms, bool of_loss) const;
   std::vector<Slot> slots_;
 };

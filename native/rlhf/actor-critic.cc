@@ -32,11 +32,11 @@ static Tensor aligned(const Tensor& flat, int64_t batch) {
   return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
 }
 
-static TokenLogProb read_log_prob(LanguageModel& model, const Tensor& hidden, const Tensor& sequence,
+static TokenLogProb read_log_prob(const Tensor& hidden, const Tensor& head, const Tensor& sequence,
                                   double temperature) {
   const int64_t before = sequence.size(1) - 1;
-  return token_log_prob(hidden.narrow(1, 0, before).flatten(0, 1), model.head(),
-                        sequence.narrow(1, 1, before).flatten(), temperature);
+  return token_log_prob(hidden.narrow(1, 0, before).flatten(0, 1), head, sequence.narrow(1, 1, before).flatten(),
+                        temperature);
 }
 
 Tensor ActorCritic::accept(const Tensor& sequence) const {
@@ -52,19 +52,23 @@ Tensor ActorCritic::value_of(const Tensor& judged) const {
   return aligned(value.reshape({-1}), judged.size(0));
 }
 
-Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, bool grad) {
+void ActorCritic::prepare(Gradients gradients) {
+  if (gradients == Gradients::none) return;
+  buffer_.prepare_gradients();
+  if (gradients == Gradients::all) trunk_->prepare_gradients();
+  if (actor_) actor_->prepare_gradients();
+  if (critic_) critic_->prepare_gradients();
+}
+
+Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, Gradients gradients) {
   const Tensor tokens = accept(sequence);
-  at::AutoGradMode mode(grad);
-  if (grad) {
-    buffer_.prepare_gradients();
-    trunk_->prepare_gradients();
-    if (actor_) actor_->prepare_gradients();
-    if (critic_) critic_->prepare_gradients();
-  }
+  at::AutoGradMode mode(gradients != Gradients::none);
+  prepare(gradients);
   const int64_t batch = tokens.size(0);
-  const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get()});
-  const TokenLogProb token = read_log_prob(*trunk_, acted, tokens, temperature);
-  const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get()}) : acted;
+  const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get(), .gradients = gradients});
+  const Tensor head = gradients == Gradients::all ? trunk_->head() : trunk_->head().detach();
+  const TokenLogProb token = read_log_prob(acted, head, tokens, temperature);
+  const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get(), .gradients = gradients}) : acted;
   return {aligned(token.log_prob, batch), aligned(token.entropy, batch), value_of(judged)};
 }
 
@@ -80,7 +84,7 @@ Tensor ActorCritic::reference_log_prob(const Tensor& sequence, double temperatur
     throw Error(ErrorKind::argument, "actorCritic", "no reference policy", "one made with { reference: true }",
                 "Without LoRA the trunk itself is trained, so the reference must be a copy made beforehand.");
   const Tensor tokens = model.accept(sequence, "sequence");
-  return aligned(read_log_prob(model, model.hidden(tokens, {}), tokens, temperature).log_prob, tokens.size(0));
+  return aligned(read_log_prob(model.hidden(tokens, {}), model.head(), tokens, temperature).log_prob, tokens.size(0));
 }
 
 }  // namespace palm

@@ -21,7 +21,7 @@ class ActorCritic {
   ParameterList parameters() const { return buffer_.parameters(); }  // the value head
 
   // Reads sequence [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at.
-  Evaluation evaluate(const Tensor& sequence, double temperature, bool grad);
+  Evaluation evaluate(const Tensor& sequence, double temperature, Gradients gradients);
   Tensor value(const Tensor& sequence);                                   // [B, T], the critic alone, without a graph
   Tensor reference_log_prob(const Tensor& sequence, double temperature);  // [B, T]
 
@@ -32,6 +32,7 @@ class ActorCritic {
  private:
   Tensor accept(const Tensor& sequence) const;
   Tensor value_of(const Tensor& judged) const;
+  void prepare(Gradients gradients);
 
   std::shared_ptr<LanguageModel> trunk_;
   std::shared_ptr<Scope> actor_, critic_;

@@ -55,11 +55,11 @@ void RewardModel::train(bool on, int64_t seed) {
   if (on) training_dropout_ = Dropout{dropout_, dropout_, make_generator(trunk_->options().device(), seed)};
 }
 
-void RewardModel::prepare(bool grad) {
-  if (!grad) return;
+void RewardModel::prepare(Gradients gradients) {
+  if (gradients == Gradients::none) return;
   buffer_.prepare_gradients();
   if (scope_) scope_->prepare_gradients();
-  trunk_->prepare_gradients();
+  if (gradients == Gradients::all) trunk_->prepare_gradients();
 }
 
 Tensor RewardModel::prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const {
@@ -87,9 +87,9 @@ Tensor RewardModel::pooled_mask(const RewardInput& input, const Tensor& tokens, 
   return mask.defined() ? mask & response : response;
 }
 
-Tensor RewardModel::head_of(const RewardInput& input) {
+Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
   const Tensor tokens = trunk_->accept(input.sequence, "sequence");
-  ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_};
+  ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_, .gradients = gradients};
   Tensor prompt;  // [B, T]; undefined where the input does not tell
   if (input.prompt_lengths || input.prompt_mask) {
     prompt = prompt_mask(input, tokens.size(0), tokens.size(1));
@@ -102,10 +102,10 @@ Tensor RewardModel::head_of(const RewardInput& input) {
   return bins_ > 0 ? out : out.squeeze(-1);
 }
 
-Tensor RewardModel::forward(const RewardInput& input, bool grad) {
-  at::AutoGradMode mode(grad);
-  prepare(grad);
-  return head_of(input);
+Tensor RewardModel::forward(const RewardInput& input, Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  prepare(gradients);
+  return head_of(input, gradients);
 }
 
 Tensor RewardModel::score_of(const Tensor& head) const {
@@ -115,30 +115,32 @@ Tensor RewardModel::score_of(const Tensor& head) const {
 
 Tensor RewardModel::score(const RewardInput& input) {
   at::NoGradGuard no_grad;
-  return score_of(head_of(input));
+  return score_of(head_of(input, Gradients::none));
 }
 
-Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, bool grad) {
-  at::AutoGradMode mode(grad);
-  prepare(grad);
+Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator,
+                         Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  prepare(gradients);
   expect_token_shape(input.sequence, "sequence");
   expect_shape(labels, "labels", {input.sequence.size(0)});
   if (bins_ > 0) {
     expect_range(labels, "labels", 0, bins_, "Labels count from 0; pass ratings 1 … N as { ratings }.");
-    return classification_loss(head_of(input), to_ids(labels, "labels", trunk_->options().device()), denominator);
+    return classification_loss(head_of(input, gradients), to_ids(labels, "labels", trunk_->options().device()),
+                               denominator);
   }
-  const Tensor head = head_of(input);
+  const Tensor head = head_of(input, gradients);
   return regression_loss(head, labels.to(head.options()), denominator);
 }
 
 Loss RewardModel::ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
-                               std::optional<double> denominator, bool grad) {
-  at::AutoGradMode mode(grad);
-  prepare(grad);
+                               std::optional<double> denominator, Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  prepare(gradients);
   expect_token_shape(input.sequence, "sequence");
   expect_shape(groups, "groups", {input.sequence.size(0)});
   expect_shape(ranks, "ranks", {input.sequence.size(0)});
-  const Tensor score = score_of(head_of(input));
+  const Tensor score = score_of(head_of(input, gradients));
   return palm::ranking_loss(score, groups.to(score.device()), ranks.to(score.device()), denominator);
 }
 

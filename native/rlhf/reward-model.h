@@ -25,20 +25,20 @@ class RewardModel {
   ParameterList parameters() const { return buffer_.parameters(); }  // without the trunk's and the scope's
   void train(bool on, int64_t seed);
 
-  Tensor forward(const RewardInput& input, bool grad);  // [B], or logits [B, N]
-  Tensor score(const RewardInput& input);               // [B]; with bins the expected one
-  Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, bool grad);
+  Tensor forward(const RewardInput& input, Gradients gradients);  // [B], or logits [B, N]
+  Tensor score(const RewardInput& input);                         // [B]; with bins the expected one
+  Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, Gradients gradients);
   Loss ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
-                    std::optional<double> denominator, bool grad);
+                    std::optional<double> denominator, Gradients gradients);
   const Tensor& storage() const { return buffer_.storage(); }
 
  private:
-  Tensor head_of(const RewardInput& input);
+  Tensor head_of(const RewardInput& input, Gradients gradients);
   Tensor score_of(const Tensor& head) const;
   // Where to pool [B, T]; undefined: everywhere.
   Tensor pooled_mask(const RewardInput& input, const Tensor& tokens, const Tensor& prompt) const;
   Tensor prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const;
-  void prepare(bool grad);
+  void prepare(Gradients gradients);
 
   std::shared_ptr<LanguageModel> trunk_;
   std::shared_ptr<Scope> scope_;

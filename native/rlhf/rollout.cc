@@ -30,7 +30,7 @@ Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& 
     const Tensor sequence = all.sequence.index_select(0, rows);
     const auto put = [&](const Tensor& values, const Tensor& some) { values.index_copy_(0, rows, some); };
     if (recompute) {
-      const Evaluation now = actor_critic.evaluate(sequence, options.temperature, /*grad=*/false);
+      const Evaluation now = actor_critic.evaluate(sequence, options.temperature, Gradients::none);
       put(all.rollout_log_prob, now.log_prob);
       put(all.reference_log_prob, now.log_prob);
       put(all.rollout_value, now.value);

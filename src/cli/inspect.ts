@@ -8,7 +8,7 @@ import { readManifest } from '../checkpoint/manifest.ts';
 import { isPythonFile } from '../checkpoint/python-names.ts';
 import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
 import { CheckpointError } from '../errors.ts';
-import { findPalm, readMetadata } from '../palm-file.ts';
+import { findPalm, type FoundPalm, readMetadata } from '../palm-file.ts';
 import { findModel, type ModelFile } from './model-file.ts';
 import { runDirectory } from './run-directory.ts';
 import { type Row, table } from './table.ts';
@@ -45,10 +45,14 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['file', model.path],
     ['parameters', size.toLocaleString('en-US')],
     ['tokenizer', model.tokenizer ?? 'not noted'],
-    ['scopes', scopes.map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
+    ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
     ...Object.entries(hyperparameters).map(([name, value]): Row => [name, String(value)]),
   ];
+}
+
+function scopeCell([name, { rank, alpha }]: FoundPalm['scopes'][number]): string {
+  return alpha === rank ? `${name} (rank ${rank})` : `${name} (rank ${rank}, alpha ${alpha})`;
 }
 
 /** The checkpoints of a run, the newest first; with `hashes` every byte of them is looked at. */

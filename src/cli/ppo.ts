@@ -50,7 +50,8 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
     return printPlan(planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') }));
   }
   const reward = await RewardModel.load(judge.path, { device });
-  const actorCritic = new ActorCritic(await PaLM.load(policy.path, { device }), { lora, reference: klWeight > 0 });
+  const palm = await PaLM.load(policy.path, { device });
+  const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });
   const optimizer = new AdamW(actorCritic.parameters(), { lr, weightDecay: 0 });
   const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed });
   const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);

@@ -45,7 +45,8 @@ export class RLHFTrainer implements Disposable {
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
     this.#config = { ...config, decay: 'constant', rolloutBatch: Math.min(config.rolloutBatch, prompts) };
     this.#options = options;
-    this.actorCritic = new ActorCritic(options.palm, { lora: config.lora, reference: config.klWeight > 0 });
+    const { lora, seed, klWeight } = config;
+    this.actorCritic = new ActorCritic(options.palm, { lora, seed, reference: klWeight > 0 });
     this.#optimizer = new AdamW(this.actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
     this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(config.klWeight, config.adaptiveKl);
     this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
