@@ -1,5 +1,5 @@
 /**
- * Formats native/ with the clang-format of the npm package of that name, so that everybody has the same version.
+ * Formats native/ and the C++ of test/cuda with the clang-format of the npm package of that name, so that everybody has the same version.
  * `--check` changes nothing, names the files that are not formatted, and then exits with 1.
  */
 import { execFileSync } from 'node:child_process';
@@ -11,9 +11,9 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { getNativeBinary } = createRequire(import.meta.url)('clang-format');
 const clangFormat = getNativeBinary();
-const files = readdirSync(join(root, 'native'), { recursive: true })
+const files = ['native', 'test/cuda']
+  .flatMap((folder) => readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, name)))
   .filter((name) => /\.(h|cc|cu)$/.test(name))
-  .map((name) => join('native', name))
   .sort();
 
 if (process.argv.includes('--check')) {
