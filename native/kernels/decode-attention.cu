@@ -130,14 +130,14 @@ struct DecodeJob {
         for (int k = 0; k < kPack; ++k) own[i + k] = pack[k];
       }
       for (int h = group; h < heads; h += groups) {
-        float sum = slice == 0 ? 0.0f : score[h * keys_of_chunk + key];
+        float sum[4] = {slice == 0 ? 0.0f : score[h * keys_of_chunk + key]};  // four, so that none waits for the other
 #pragma unroll
         for (int i = 0; i < kSlice; i += 4) {
           const auto q = load<4>(query + h * padded() + slice + i);
 #pragma unroll
-          for (int k = 0; k < 4; ++k) sum += q[k] * own[i + k];
+          for (int k = 0; k < 4; ++k) sum[k] += q[k] * own[i + k];
         }
-        score[h * keys_of_chunk + key] = key >= count() ? kHidden : sum;
+        score[h * keys_of_chunk + key] = key >= count() ? kHidden : (sum[0] + sum[1]) + (sum[2] + sum[3]);
       }
     }
   }
@@ -194,17 +194,37 @@ struct DecodeJob {
     }
   }
 
-  __device__ void join() const {
-    for (int o = threadIdx.x; o < heads * head; o += kDecodeThreads) {
-      const int h = o / head, i = o % head;
-      float most = kHidden, sum = 0.0f, all = 0.0f;
+  // Of every head over all chunks: the largest score, and Σ exp(score − it).
+  __device__ void join_totals() const {
+    for (int h = threadIdx.x; h < heads; h += kDecodeThreads) {
+      float most = kHidden, sum = 0.0f;
+#pragma unroll 4
       for (int c = 0; c < used(); ++c) most = fmaxf(most, partial(c, h)[head]);
-      for (int c = 0; c < used(); ++c) {
-        const float scale = expf(partial(c, h)[head] - most);
-        sum += scale * partial(c, h)[i];
-        all += scale * partial(c, h)[head + 1];
+#pragma unroll 4
+      for (int c = 0; c < used(); ++c) sum += expf(partial(c, h)[head] - most) * partial(c, h)[head + 1];
+      top[h] = most;
+      total[h] = sum;
+    }
+  }
+
+  // A thread takes kOutputs columns at once: it waits once for all of them.
+  __device__ void join() const {
+    constexpr int kOutputs = 8;
+    const int all = heads * head;
+    for (int first_output = threadIdx.x; first_output < all; first_output += kDecodeThreads * kOutputs) {
+      const auto output = [&](int k) { return min(first_output + k * static_cast<int>(kDecodeThreads), all - 1); };
+      float sum[kOutputs] = {};
+      for (int c = 0; c < used(); ++c)
+#pragma unroll
+        for (int k = 0; k < kOutputs; ++k) {
+          const int h = output(k) / head;
+          sum[k] += expf(partial(c, h)[head] - top[h]) * partial(c, h)[output(k) % head];
+        }
+#pragma unroll
+      for (int k = 0; k < kOutputs; ++k) {
+        const int h = output(k) / head;
+        if (first_output + k * kDecodeThreads < all) convert(sum[k] / total[h], out(h)[output(k) % head]);
       }
-      convert(sum / all, out(h)[i]);
     }
   }
 };
@@ -233,6 +253,8 @@ __global__ void __launch_bounds__(kDecodeThreads)
       __syncthreads();
       if (last) {
         __threadfence();
+        job.join_totals();
+        __syncthreads();
         job.join();
         if (threadIdx.x == 0) args.arrived[job.row] = 0;
       }
