@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { isCurrent, noting } from './fingerprint.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
@@ -78,7 +79,10 @@ try {
     );
     await cmakeJs('reconfigure', `--CDLIBTORCH=${libtorch.path}`);
   }
+  const note = noting('native');
+  if (!isCurrent('native')) console.error('Compiling what has changed of the native addon.');
   await cmakeJs('build', `--parallel=${availableParallelism()}`);
+  note();
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

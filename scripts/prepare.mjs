@@ -1,26 +1,51 @@
-/** What `npm ci` does in a clone: makes sure of a libtorch, then builds the native addon against it. */
-import { findLibtorchToBuild, installLibtorch } from '../dist/libtorch.js';
+/**
+ * What `npm ci` does in a clone: compiles TypeScript, makes sure of a libtorch, and compiles the native addon against it. It
+ * does nothing where that is done already, and nothing for `npx`, which runs it before a command and shows none of its output:
+ * that is no moment to compile for minutes, or to fail where the clone belongs to another user.
+ */
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isBuilt, isCurrent, noting } from './fingerprint.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  await ensureLibtorch();
-  await import('./build-native.mjs');
+  if (process.env.npm_command === 'exec') checkBuilt();
+  else await build();
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;
 }
 
-async function ensureLibtorch() {
-  if (isThere()) return;
-  await installLibtorch({ cuda: false, note: console.error });
+function checkBuilt() {
+  if (!isBuilt('typescript')) throw new Error('This clone of palm-rlhf is not built: run `npm ci` in it.');
 }
 
-function isThere() {
+async function build() {
+  if (!isCurrent('typescript')) compileTypescript();
+  if (isCurrent('native')) return;
+  await ensureLibtorch();
+  await import('./build-native.mjs');
+}
+
+function compileTypescript() {
+  console.error('Compiling TypeScript.');
+  const note = noting('typescript');
+  const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+  const { status } = spawnSync(process.execPath, [tsc], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) throw new Error('TypeScript could not be compiled.');
+  note();
+}
+
+async function ensureLibtorch() {
+  const { findLibtorchToBuild, installLibtorch } = await import('../dist/libtorch.js');
   try {
     findLibtorchToBuild();
-    return true;
   } catch (error) {
     // An explicit choice that is unusable is the user's to correct; only where there is none is one fetched.
     if (error.argument !== 'libtorch') throw error;
-    return false;
+    await installLibtorch({ cuda: false, note: console.error });
   }
 }

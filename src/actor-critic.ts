@@ -8,7 +8,7 @@ import { checkAdapterOptions, checkObject, checkOptions } from './options.ts';
 import type { PaLM } from './palm.ts';
 import { writeMetadata } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
-import { cancellable, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
+import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
 import { Parameter, type Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 
 /** What the current weights say of sequences [B, T]: entry t belongs to token t, entry 0 is 0. */
@@ -142,7 +142,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   /**
    * Samples responses from the actor, then reads them with actor, critic and, if asked for, the reference policy. There are
    * no filters: what is sampled from has to be what is trained.
-   * @throws the signal's reason once it is aborted.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
    */
   async rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
     checkObject(input, 'rollout');
@@ -158,6 +158,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     const batch = (Array.isArray(prompts) ? prompts.length : (prompts as Tensor).shape[0]) as number;
     const all = Array.from({ length: batch * options.samplesPerPrompt }, (_, row) => row);
     const read = (pieces ?? [all]).map((piece) => [...piece]);
+    const own = [...this.palm.parameters(), ...this.parameters()];
     return await cancellable(signal, async (cancel) => {
       const roll = () =>
         addon().actorCriticRollout(
@@ -170,7 +171,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
           recompute,
           cancel,
         );
-      return tensorGroup(await run([this, this.palm, ...inputs.used], roll));
+      return tensorGroup(await drawn(own, () => run([this, this.palm, ...inputs.used], roll)));
     });
   }
 

@@ -135,7 +135,7 @@ export class LockedError extends PalmError {
 export class RewardError extends PalmError {
   override readonly code = 'ERR_REWARD';
 }
-/** Training that goes nowhere: its numbers are not finite, again and again. */
+/** Numbers that are not finite where something was to be learned, or told, from them; `argument` names the tensor. */
 export class NumericsError extends PalmError {
   override readonly code = 'ERR_NUMERICS';
 }
@@ -176,6 +176,7 @@ const KINDS = {
   disposed: DisposedError,
   handle: HandleError,
   memory: OutOfMemoryError,
+  numerics: NumericsError,
   libtorch: LibtorchError,
   native: NativeError,
 };

@@ -9,6 +9,7 @@ const PROBLEMS: Record<string, { received: string; fix: string }> = {
   EROFS: { received: 'a refusal: the file system is read-only', fix: 'Choose a folder that can be written.' },
   ENOSPC: { received: 'a refusal: the disk is full', fix: 'Free some space, or choose another disk.' },
   EDQUOT: { received: 'a refusal: the disk quota is used up', fix: 'Free some space, or choose another disk.' },
+  EEXIST: { received: 'something of that name that is in the way', fix: 'Choose another name, or move it away.' },
   ERR_FS_FILE_TOO_LARGE: { received: 'a file of 2 GiB or more', fix: 'Split it.' },
 };
 
@@ -18,10 +19,17 @@ const PROBLEMS: Record<string, { received: string; fix: string }> = {
  */
 export function asFileError(error: unknown, path: string, expected: string): PalmError {
   if (error instanceof PalmError) return error;
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  const { received, fix } = PROBLEMS[code ?? ''] ?? {
-    received: printable((error as Error)?.message ?? error),
-    fix: undefined,
-  };
+  const fix = problemOf(error)?.fix;
+  const received = reasonOf(error);
   return new FileError({ argument: path, received, expected, ...(fix === undefined ? {} : { fix }), cause: error });
+}
+
+/** What the file system has against something, in words. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof PalmError) return error.received ?? error.message;
+  return problemOf(error)?.received ?? printable((error as Error | undefined)?.message ?? error);
+}
+
+function problemOf(error: unknown) {
+  return PROBLEMS[(error as NodeJS.ErrnoException | undefined)?.code ?? ''];
 }

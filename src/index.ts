@@ -1,5 +1,27 @@
 /** The public surface, in reading order. */
-export * from './errors.ts';
+export {
+  ArgumentError,
+  CheckpointError,
+  ConfigError,
+  DataError,
+  DeviceError,
+  DisposedError,
+  DtypeError,
+  FileError,
+  HandleError,
+  LibtorchError,
+  LockedError,
+  NativeError,
+  NumericsError,
+  OutOfMemoryError,
+  PalmError,
+  RewardError,
+  SafetensorsError,
+  ShapeError,
+  SharedTrunkError,
+  TorchFileError,
+} from './errors.ts';
+export type { ErrorDetail, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
 export { memory, Parameter, Tensor } from './tensor.ts';
 export type {
   MemoryOptions,

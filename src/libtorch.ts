@@ -5,17 +5,19 @@
 import { spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { LibtorchError } from './errors.ts';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { LibtorchError, printable } from './errors.ts';
+import { reasonOf } from './file-error.ts';
+import { makeFolder } from './folder.ts';
 
 /** The release that is fetched, and that shipped addons are compiled against. */
 export const LIBTORCH_VERSION = '2.13.0';
@@ -26,6 +28,8 @@ const NEWEST_MINOR = 14;
 
 const INSTALL = '`npx palm libtorch install`';
 const USE = '`npx palm libtorch use PATH`';
+/** Where commands are started: some, Python above all, take what they load from the folder they are started in. */
+const NEUTRAL_FOLDER = '/';
 
 /** One place that was looked at, and what was there. */
 export interface LookedAt {
@@ -85,8 +89,13 @@ export function saveLibtorchChoice(path: string): Release {
     supported,
     'Give the folder of a libtorch, or of a Python `torch` package.',
   );
-  mkdirSync(dirname(choiceFile()), { recursive: true });
-  writeFileSync(choiceFile(), `${JSON.stringify({ path: release.path }, null, 2)}\n`);
+  const file = choiceFile() ?? homeless('XDG_CONFIG_HOME');
+  try {
+    makeFolder(dirname(file));
+    writeFileSync(file, `${JSON.stringify({ path: release.path }, null, 2)}\n`);
+  } catch (error) {
+    throw unwritable(file, error, 'XDG_CONFIG_HOME');
+  }
   return release;
 }
 
@@ -112,17 +121,19 @@ function search(demand: Demand, fix: string): Libtorch {
   }
   trace.push({ source: 'PALM_LIBTORCH', place: 'environment', outcome: 'not set' });
 
-  const choice = savedChoice();
-  if (choice !== undefined) {
-    const release = explicit(choiceFile(), choice, demand, `Choose another with ${USE}, or delete that file.`);
+  const file = choiceFile();
+  const choice = file && savedChoice(file);
+  if (file && choice) {
+    const release = explicit(file, choice, demand, `Choose another with ${USE}, or delete that file.`);
     trace.push({ source: 'saved choice', place: release.path, outcome: describe(release) });
     return found('saved choice', release);
   }
-  trace.push({ source: 'saved choice', place: choiceFile(), outcome: 'none saved' });
+  trace.push({ source: 'saved choice', place: file ?? HOME, outcome: file ? 'none saved' : HOMELESS });
 
-  const cached = cachedFolders();
-  if (cached.length === 0) trace.push({ source: 'cache', place: cacheFolder(), outcome: 'empty' });
-  for (const path of cached) {
+  const folder = cacheFolder();
+  const cached = folder === undefined ? HOMELESS : cachedFolders(folder);
+  if (typeof cached === 'string') trace.push({ source: 'cache', place: folder ?? HOME, outcome: cached });
+  for (const path of typeof cached === 'string' ? [] : cached) {
     const release = look('cache', path, path);
     if (release !== undefined) return found('cache', release);
   }
@@ -160,12 +171,24 @@ function explicit(argument: string, path: string, demand: Demand, fix: string): 
 
 /** What is at a path: a release that will do, or why not. */
 function inspect(path: string, demand: Demand): Release | string {
-  const missing = ['lib/libtorch_cpu.so', 'lib/libc10.so'].find((file) => !existsSync(join(path, file)));
-  if (missing !== undefined) return existsSync(path) ? `no ${missing} in it` : 'no such folder';
+  const needed = ['', 'lib/libtorch_cpu.so', 'lib/libc10.so'];
+  const problem = needed.map((file) => problemAt(path, file)).find((problem) => problem !== undefined);
+  if (problem !== undefined) return problem;
   const release = releaseAt(path);
   if (release === undefined) return 'its version is nowhere stated';
   const wanted = demand(release.version);
   return wanted === undefined ? release : `${describe(release)}, not ${wanted}`;
+}
+
+/** Why there is no `file` in `folder`, or no folder; undefined where there is. */
+function problemAt(folder: string, file: string): string | undefined {
+  try {
+    statSync(join(folder, file));
+    return undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return reasonOf(error);
+    return file === '' ? 'no such folder' : `no ${file} in it`;
+  }
 }
 
 function supported(version: string): string | undefined {
@@ -210,54 +233,107 @@ function read(folder: string, file: string): string | undefined {
   }
 }
 
-function choiceFile(): string {
-  return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'palm-rlhf', 'libtorch.json');
+const HOME = 'home folder';
+const HOMELESS = 'this user has none, and HOME is not set';
+
+/** The user's home; undefined for a user without one, as containers make them. */
+function home(): string | undefined {
+  try {
+    return homedir() || undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-function savedChoice(): string | undefined {
-  if (!existsSync(choiceFile())) return undefined;
-  try {
-    const { path } = JSON.parse(readFileSync(choiceFile(), 'utf8')) as { path?: unknown };
-    if (typeof path === 'string') return path;
-  } catch {
-    // Not JSON: reported below, together with JSON of another form.
-  }
+/** `name` in a folder for our files: in that of the `variable`, else in `fallback` at home; undefined without a home. */
+function ownPath(variable: string, fallback: string, name: string): string | undefined {
+  const named = process.env[variable];
+  // A relative one does not count, as its specification has it: it would mean another folder in every folder.
+  if (named && isAbsolute(named)) return join(named, 'palm-rlhf', name);
+  const at = home();
+  return at === undefined ? undefined : join(at, fallback, 'palm-rlhf', name);
+}
+
+function choiceFile(): string | undefined {
+  return ownPath('XDG_CONFIG_HOME', '.config', 'libtorch.json');
+}
+
+function cacheFolder(): string | undefined {
+  return ownPath('XDG_CACHE_HOME', '.cache', 'libtorch');
+}
+
+function homeless(variable: string): never {
   throw new LibtorchError({
-    argument: choiceFile(),
-    received: 'something else',
-    expected: '{ "path": FOLDER }',
-    fix: `Delete that file, or run ${USE}.`,
+    argument: HOME,
+    received: HOMELESS,
+    expected: 'a folder that can be written',
+    fix: `Set ${variable} to one, or PALM_LIBTORCH to the folder of a libtorch.`,
   });
 }
 
-function cacheFolder(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'palm-rlhf', 'libtorch');
+function unwritable(path: string, cause: unknown, variable: string): LibtorchError {
+  return new LibtorchError({
+    argument: path,
+    received: reasonOf(cause),
+    expected: 'a place that can be written',
+    fix: `Set ${variable} to a folder that can be, or PALM_LIBTORCH to the folder of a libtorch.`,
+    cause,
+  });
 }
 
-/** Fetched libtorches, the preferred first: CUDA builds serve CPUs too, and were asked for by name; then the newest. */
-function cachedFolders(): string[] {
-  if (!existsSync(cacheFolder())) return [];
-  return readdirSync(cacheFolder())
-    .filter((name) => /^\d.*\+/.test(name))
+/** What was saved in `file`; undefined where nothing was. @throws LibtorchError for what cannot be read or is no choice */
+function savedChoice(file: string): string | undefined {
+  let received = 'something else';
+  try {
+    const { path } = JSON.parse(readFileSync(file, 'utf8')) as { path?: unknown };
+    if (typeof path === 'string' && isAbsolute(path)) return path;
+    received = printable(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code !== undefined) received = reasonOf(error);
+  }
+  const fix = `Delete that file, or run ${USE}.`;
+  throw new LibtorchError({ argument: file, received, expected: '{ "path": ABSOLUTE FOLDER }', fix });
+}
+
+/**
+ * The libtorches that were fetched into `folder`, the preferred first: CUDA builds serve CPUs too, and were asked for by name;
+ * then the newest. A text says why there are none.
+ */
+function cachedFolders(folder: string): string[] | string {
+  let names: string[];
+  try {
+    names = readdirSync(folder).filter((name) => /^\d.*\+/.test(name));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'empty' : reasonOf(error);
+  }
+  if (names.length === 0) return 'empty';
+  return names
     .sort(
       (a, b) => Number(a.endsWith('+cpu')) - Number(b.endsWith('+cpu')) || b.localeCompare(a, 'en', { numeric: true }),
     )
-    .map((name) => join(cacheFolder(), name, 'torch'));
+    .map((name) => join(folder, name, 'torch'));
 }
 
 /** Where a Python would import `torch` from, without importing it. */
 function askPython(python: string): { path: string } | { outcome: string } {
   const program = [
-    'import sys, importlib.util',
-    'sys.path[:] = [p for p in sys.path if p]', // not from the current folder
+    'import sys',
+    'sys.path[:] = [p for p in sys.path if p]', // not from the folder it is started in
+    'import importlib.util',
     'spec = importlib.util.find_spec("torch")',
     'print(spec.origin if spec and spec.origin else "")',
   ].join('\n');
-  const { error, status, stdout } = spawnSync(python, ['-c', program], { encoding: 'utf8', timeout: 30_000 });
+  const { error, status, stdout } = ask(python, ['-c', program]);
   if (error) return { outcome: 'code' in error && error.code === 'ENOENT' ? 'no such command' : error.message };
   if (status !== 0) return { outcome: `exited with ${status}` };
   const origin = stdout.trim();
   return origin === '' ? { outcome: 'has no torch' } : { path: dirname(origin) };
+}
+
+function ask(command: string, args: string[]) {
+  return spawnSync(command, args, { encoding: 'utf8', timeout: 30_000, cwd: NEUTRAL_FOLDER });
 }
 
 /**
@@ -268,13 +344,13 @@ function askPython(python: string): { path: string } | { outcome: string } {
  */
 export async function installLibtorch(options: { cuda: boolean; note: (line: string) => void }): Promise<Release> {
   const variant = options.cuda ? CUDA_VARIANT : 'cpu';
-  const target = join(cacheFolder(), `${LIBTORCH_VERSION}+${variant}`);
+  const folder = cacheFolder() ?? homeless('XDG_CACHE_HOME');
+  const target = join(folder, `${LIBTORCH_VERSION}+${variant}`);
   const present = complete(target, options.cuda);
   if (present !== undefined) return present;
 
   const python = findPip();
-  mkdirSync(cacheFolder(), { recursive: true });
-  const partial = mkdtempSync(join(cacheFolder(), '.partial-'));
+  const partial = partialFolder(folder);
   try {
     options.note(
       `Fetching libtorch ${LIBTORCH_VERSION}+${variant} with pip (${options.cuda ? '3 GB' : '200 MB'}, once).`,
@@ -282,12 +358,30 @@ export async function installLibtorch(options: { cuda: boolean; note: (line: str
     await fetchWithPip(python, options.cuda, partial);
     if (complete(partial, options.cuda) === undefined) throw unfetched('a package that lacks files', variant);
     keepOnly(partial, ['torch', 'nvidia']);
-    rmSync(target, { recursive: true, force: true });
-    renameSync(partial, target);
+    replace(target, partial);
   } finally {
     rmSync(partial, { recursive: true, force: true });
   }
   return { path: join(target, 'torch'), version: LIBTORCH_VERSION, variant };
+}
+
+/** A new folder in `folder`, which is made where it is not there. */
+function partialFolder(folder: string): string {
+  try {
+    makeFolder(folder);
+    return mkdtempSync(join(folder, '.partial-'));
+  } catch (error) {
+    throw unwritable(folder, error, 'XDG_CACHE_HOME');
+  }
+}
+
+function replace(target: string, partial: string): void {
+  try {
+    rmSync(target, { recursive: true, force: true });
+    renameSync(partial, target);
+  } catch (error) {
+    throw unwritable(target, error, 'XDG_CACHE_HOME');
+  }
 }
 
 function complete(folder: string, cuda: boolean): Release | undefined {
@@ -305,7 +399,7 @@ function keepOnly(folder: string, names: string[]): void {
 }
 
 function findPip(): string {
-  const python = ['python3', 'python'].find((command) => spawnSync(command, ['-m', 'pip', '--version']).status === 0);
+  const python = ['python3', 'python'].find((command) => ask(command, ['-m', 'pip', '--version']).status === 0);
   if (python !== undefined) return python;
   throw new LibtorchError({
     argument: 'pip',
@@ -334,7 +428,10 @@ async function fetchWithPip(python: string, cuda: boolean, folder: string): Prom
 /** Undefined on success, else the reason that pip gives. */
 function pip(python: string, what: string[]): Promise<string | undefined> {
   const quickly = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
-  const child = spawn(python, ['-m', 'pip', 'install', ...quickly, ...what], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(python, ['-m', 'pip', 'install', ...quickly, ...what], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    cwd: NEUTRAL_FOLDER,
+  });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text;

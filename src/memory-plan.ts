@@ -3,6 +3,7 @@
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
 import type { PalmConfig } from './config/palm.ts';
+import { COUNT, checkKinds, either, type Kind, NUMBER } from './kinds.ts';
 
 /** Something that takes memory. */
 export interface MemoryItem {
@@ -28,8 +29,18 @@ export interface MemoryPlan {
 /** What a plan reads of a model. */
 export type PlannedModel = Omit<PalmConfig, 'ignoreIndex' | 'qkScale' | 'rotaryXposScaleBase' | 'seed' | 'device'>;
 
+const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
+const MODEL = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, dimHead: COUNT, ffMult: COUNT, dtype: DTYPE };
+const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
+
+function checkModel(model: PlannedModel, argument = 'model'): void {
+  checkKinds(argument, model, MODEL);
+}
+
 /** `pretrain`, or any loop over `palm.loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
 export function planPretraining(model: PlannedModel, run: { batchSize: number; length: number }): MemoryPlan {
+  checkModel(model);
+  checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT });
   const reading = new Reading(model, run.batchSize, run.length, { trains: true });
   return planOf(
     [weightsItem('model', model), ...trunkTrainingItems(model)],
@@ -45,6 +56,8 @@ export function planReward(
   model: PlannedModel,
   run: { batchSize: number; length: number; lora: number | false; dropout: number },
 ): MemoryPlan {
+  checkModel(model);
+  checkKinds('planReward', run, { batchSize: COUNT, length: COUNT, lora: LORA, dropout: NUMBER });
   const { lora, dropout } = run;
   const read = { ...model, attnDropout: dropout, ffDropout: dropout };
   const reading = new Reading(read, 2 * run.batchSize, run.length, { trains: lora === false });
@@ -69,8 +82,20 @@ export interface PlannedPpo {
   reward?: PlannedModel | undefined;
 }
 
+const PPO_SIZES = {
+  rolloutBatch: COUNT,
+  samplesPerPrompt: COUNT,
+  promptLength: COUNT,
+  maxNewTokens: COUNT,
+  minibatchSize: COUNT,
+  lora: LORA,
+};
+
 /** `ppo`: an actor-critic of `model`. */
 export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
+  checkModel(model);
+  checkKinds('planPpo', run, PPO_SIZES);
+  if (run.reward) checkModel(run.reward, 'reward');
   const items = [weightsItem('model', model), ...adapterItems(model, run.lora, 2)];
   if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
   if (run.reward) items.push(weightsItem('reward model', run.reward));

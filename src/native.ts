@@ -3,6 +3,8 @@
  * checks or has a default; the classes above do. Functions that compute return promises and run in program order on one
  * native thread; the others only allocate, name or release. A test compares this file with what the addon exports.
  */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import nodeGypBuild from 'node-gyp-build';
@@ -176,6 +178,8 @@ export interface Native {
   parameterSetGrad(parameter: ParameterHandle, grad: TensorHandle): Promise<void>;
   parametersCopy(targets: ParameterHandle[], sources: ParameterHandle[]): Promise<void>;
   parametersRequireGrad(parameters: ParameterHandle[], on: boolean): Promise<void>;
+  /** The place of the first that has a number which is not finite. */
+  parametersFirstNonFinite(parameters: ParameterHandle[]): Promise<number | undefined>;
 
   // The model (native/binding/palm.cc)
   palmCreate(options: PalmOptions): PalmHandle;
@@ -364,9 +368,26 @@ function load(): Native {
 }
 
 function findLoader(): Loader {
+  const file = addonFile();
+  try {
+    return createRequire(import.meta.url)(file) as Loader;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LibtorchError({
+      argument: file,
+      received: reason.startsWith(`${file}: `) ? reason.slice(file.length + 2) : reason,
+      expected: 'an addon that this system can load',
+      fix: loadingFix(reason),
+      cause,
+    });
+  }
+}
+
+/** The addon's file: in a clone that of build/, in a package that of prebuilds/. @throws LibtorchError when there is none */
+function addonFile(): string {
   const root = dirname(dirname(fileURLToPath(import.meta.url)));
   try {
-    return nodeGypBuild(root) as Loader;
+    return nodeGypBuild.resolve(root);
   } catch (cause) {
     throw new LibtorchError({
       argument: 'palm.node',
@@ -375,5 +396,22 @@ function findLoader(): Loader {
       fix: 'In a clone run `npm run build:native`; packages hold it for linux-x64 only.',
       cause,
     });
+  }
+}
+
+/** What helps against the reason that the system's loader gives. */
+function loadingFix(reason: string): string {
+  if (isMusl())
+    return 'It needs glibc, and this system has musl: use one with glibc, such as Debian or its Node images.';
+  if (reason.includes('failed to map segment')) return 'Install it on a disk that is mounted without noexec.';
+  if (/GLIBC(XX)?_[\d.]+' not found/.test(reason)) return 'Use a newer system, or compile it on this one, in a clone.';
+  return 'Install the package again, or in a clone run `npm run build:native`.';
+}
+
+function isMusl(): boolean {
+  try {
+    return /\/(ld-musl|libc\.musl)-/.test(readFileSync('/proc/self/maps', 'utf8'));
+  } catch {
+    return false;
   }
 }

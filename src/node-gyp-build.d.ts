@@ -1,4 +1,7 @@
 declare module 'node-gyp-build' {
-  /** Loads the addon of the package in `folder`: from build/Release, else the fitting one of prebuilds/. */
-  export default function load(folder: string): unknown;
+  const nodeGypBuild: {
+    /** The file of the addon of the package in `folder`: in build/Release, else the fitting one of prebuilds/. */
+    resolve(folder: string): string;
+  };
+  export default nodeGypBuild;
 }

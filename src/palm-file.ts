@@ -59,6 +59,14 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
   throw badMetadata(file, text);
 }
 
+/** @throws FileError where `file` says that it holds none of `kinds`; `reader` is what was to read it. */
+export function checkModel(file: SafetensorsFile, kinds: readonly string[], reader: string): void {
+  const model = readMetadata(file)?.model as string | undefined;
+  if (model === undefined || kinds.includes(model)) return;
+  const fix = `Load it with ${model === 'ActorCritic' ? 'PaLM' : model}.load.`;
+  throw new FileError({ argument: file.path, received: `a ${model}`, expected: `a ${reader}`, fix });
+}
+
 /** Whose names the tensors have: ours, by default, in a file with our metadata; those of palm-rlhf-pytorch in any other. */
 export function namesOf(metadata: Record<string, unknown> | undefined): 'python' | undefined {
   return metadata === undefined || metadata.names === 'python' ? 'python' : undefined;

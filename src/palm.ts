@@ -3,7 +3,7 @@ import { type Contents, readTensors, saveTensors } from './checkpoint/tensor-fil
 import { isDerived } from './checkpoint/python-names.ts';
 import { openSafetensors, type SafetensorsFile } from './checkpoint/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from './config/palm.ts';
-import type { SamplingConfigInput } from './config/sampling.ts';
+import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, nearest, printable, SharedTrunkError } from './errors.ts';
 import { type Ids, Inputs, type Mask } from './inputs.ts';
 import {
@@ -14,8 +14,9 @@ import {
   type PalmHandle,
   type ScopeHandle,
 } from './native.ts';
-import { checkInteger, checkObject, checkOptions, checkPositive } from './options.ts';
+import { checkInteger, checkOptions, checkPositive } from './options.ts';
 import {
+  checkModel,
   findPalm,
   type LoadOptions,
   namesFor,
@@ -28,7 +29,7 @@ import {
   writeMetadata,
 } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
-import { cancellable, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
+import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from './sampling.ts';
 import { seedFor } from './seed.ts';
 import { Parameter, refuseView, Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 
@@ -72,6 +73,10 @@ interface Scope extends ScopeSize {
   python: readonly Parameter[];
 }
 
+const PROMPTS = ['prompts', 'lengths'];
+const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
+const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
+
 /** Tokens of a stream that are computed together: few at first, so that it starts soon. */
 const STREAM_CHUNKS = [1, 2, 4, 8, 16] as const;
 
@@ -110,6 +115,7 @@ export class PaLM extends Resource<PalmHandle> {
   static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
     checkOptions(load, ['options', 'device'], 'PaLM.load');
     await using file = await openSafetensors(path);
+    checkModel(file, ['PaLM', 'ActorCritic'], 'PaLM');
     return await PaLM.read(file, load, '', isActorCritics);
   }
 
@@ -323,10 +329,10 @@ export class PaLM extends Resource<PalmHandle> {
    * Answers prompts, `samplesPerPrompt` times each, rows in the order of the prompts: prompt, response, then `padToken`,
    * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are of the distribution
    * that was sampled from, 0 outside the response.
-   * @throws the signal's reason once it is aborted.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
    */
   async generate(input: GenerateInput): Promise<Generation> {
-    checkObject(input, 'generate');
+    checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
     const { prompts, lengths, scope, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'generate');
     const adapters = this.#scopeHandle(scope);
@@ -334,17 +340,17 @@ export class PaLM extends Resource<PalmHandle> {
     const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
     return await cancellable(signal, async (cancel) => {
       const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
-      return tensorGroup(await run([this, ...inputs.used], draw));
+      return tensorGroup(await drawn(this.#read(scope), () => run([this, ...inputs.used], draw)));
     });
   }
 
   /**
    * Answers one prompt token by token, each with the log-probability that it was drawn with; the last may be `eosToken`.
    * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
-   * @throws the signal's reason once it is aborted.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
    */
   stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
-    checkObject(input, 'stream');
+    checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
     const { prompt, scope, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'stream');
     handleOf(this);
@@ -365,7 +371,9 @@ export class PaLM extends Resource<PalmHandle> {
       for (let turn = 0, done = false; !done; turn++) {
         const count = STREAM_CHUNKS[Math.min(turn, STREAM_CHUNKS.length - 1)] as number;
         const chunk = await cancellable(signal, (cancel) =>
-          run([this, ...inputs.used], () => addon().decoderAdvance(decoder, count, cancel)),
+          drawn(this.#read(scope), () =>
+            run([this, ...inputs.used], () => addon().decoderAdvance(decoder, count, cancel)),
+          ),
         );
         for (const [i, token] of chunk.tokens.entries()) yield { token, logProb: chunk.logProbs[i] as number };
         done = chunk.done;
@@ -411,6 +419,11 @@ export class PaLM extends Resource<PalmHandle> {
     return [...this.#parameters, ...[...this.#scopes.values()].flatMap(({ parameters }) => parameters)];
   }
 
+  /** The weights that a pass through `scope` reads. */
+  #read(scope: string | undefined): Parameter[] {
+    return [...this.#parameters, ...(scope === undefined ? [] : this.#scope(scope).parameters)];
+  }
+
   #addBlankScope(name: string, { rank, alpha }: ScopeSize): Scope {
     if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
       throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
@@ -447,7 +460,7 @@ export class PaLM extends Resource<PalmHandle> {
       argument: 'scope',
       received: printable(name),
       expected: this.scopes.length === 0 ? 'none: this model has no scopes' : `one of ${this.scopes.join(', ')}`,
-      fix: near === undefined ? 'Add it with addScope.' : `Did you mean ${near}?`,
+      ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
     });
   }
 

@@ -15,6 +15,7 @@ import {
 import { checkAdapterOptions, checkInteger, checkOptions } from './options.ts';
 import { type LoadOptions, PaLM } from './palm.ts';
 import {
+  checkModel,
   namesFor,
   namesOf,
   type OwnedContents,
@@ -140,6 +141,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     checkOptions(load, ['options', 'device'], 'RewardModel.load');
     const { numBins, dropout, ...options } = load.options ?? {};
     await using file = await openSafetensors(path);
+    checkModel(file, ['RewardModel'], 'RewardModel');
     const found = findReward(file, numBins);
     const palm = await PaLM.read(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
     try {

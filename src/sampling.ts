@@ -1,11 +1,12 @@
 /** Generation as palm.ts and actor-critic.ts share it: what is asked for, prompts as tensors, and cancelling. */
 import { parseConfig } from './config/schema.ts';
 import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
-import { ArgumentError, printable, ShapeError } from './errors.ts';
+import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
 import type { Ids, Inputs } from './inputs.ts';
 import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native.ts';
+import { handleOf } from './resource.ts';
 import { randomSeed } from './seed.ts';
-import { Tensor } from './tensor.ts';
+import { type Parameter, Tensor } from './tensor.ts';
 
 /** Prompts to answer in one batch: token ids of any lengths, or a right-padded Tensor [B, P]. */
 export interface PromptInput {
@@ -53,6 +54,27 @@ export function promptTensors(
   const padded = prompts.map((prompt) => [...prompt, ...Array<number>(longest - prompt.length).fill(padToken)]);
   const ends = prompts.map((prompt) => prompt.length);
   return { prompts: inputs.ids(padded, 'prompts'), lengths: inputs.ids(ends, 'lengths') };
+}
+
+/**
+ * Gives what `call` draws with these `weights`.
+ * @throws NumericsError naming the first of them that is not finite, where the logits were not.
+ */
+export async function drawn<T>(weights: readonly Parameter[], call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof NumericsError)) throw error;
+    const place = await addon().parametersFirstNonFinite(weights.map((weight) => handleOf(weight)));
+    if (place === undefined) throw error;
+    throw new NumericsError({
+      argument: (weights[place] as Parameter).name,
+      received: 'numbers that are not finite',
+      expected: 'finite weights',
+      fix: 'Load an earlier checkpoint, or train again with a lower lr.',
+      cause: error,
+    });
+  }
 }
 
 function checkPrompts(prompts: readonly (readonly number[])[]): number {

@@ -145,7 +145,7 @@ function newRun(
     }
   };
   return {
-    parts: { palm, optimizer, batches, unrelated: 7, nothing: undefined },
+    parts: { palm, optimizer, batches, nothing: undefined },
     steps,
     [Symbol.dispose]() {
       optimizer.dispose();
@@ -340,9 +340,8 @@ describe('a run', () => {
 
   it('that will not fit on the disk is not begun', async () => {
     using run = newRun();
-    const huge = {
-      contents: () => ({ tensors: [{ name: 'x', tensor: { dtype: 'float32', shape: [2 ** 46] } }], metadata }),
-    };
+    const tensor = { dtype: 'float32', shape: [2 ** 46] } as unknown as Tensor;
+    const huge = { contents: () => ({ tensors: [{ name: 'x', tensor }], metadata }) };
     await using checkpoints = await openCheckpoints({ directory: folder, parts: { ...run.parts, huge } });
     const error = await thrownBy(drain(checkpoints.during(run.steps)));
     expect(error).toBeInstanceOf(FileError);

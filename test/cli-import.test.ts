@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { openSafetensors } from '../src/checkpoint/safetensors.ts';
+import { saveTensors } from '../src/checkpoint/tensor-files.ts';
 import { exportCommand } from '../src/cli/export.ts';
 import { importCommand } from '../src/cli/import.ts';
-import { ArgumentError, ConfigError, FileError, type PalmError } from '../src/errors.ts';
+import { ArgumentError, ConfigError, FileError, type PalmError, TorchFileError } from '../src/errors.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
 import { device } from './device.ts';
 import { distance, readTensors } from './parity/numbers.ts';
-import { dictOf, finished, op, stateDictOf, torchArchive, torchFileOf } from './torch-archive.ts';
+import { dictOf, finished, op, stateDictOf, tensorOf, torchArchive, torchFileOf } from './torch-archive.ts';
 
 /** A line of fixtures/torch/recorded.jsonl, made by record.py there. */
 interface Recording {
@@ -169,6 +170,70 @@ describe('palm import', () => {
     const printed = await imported(torchArchive(wrapped, storages), '--layout', '0.2.3');
     expect(printed).toMatch(/left out +"optimizer", "step"/);
     expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+  });
+
+  it('import-loss-tensor: takes it beside other tensors too', async () => {
+    const recorded = recording('0.2.3', 'PaLM');
+    const { pickle, storages } = stateDictOf(weightsOf(recorded));
+    const [key, bytes] = [...storages][0] as [string, Uint8Array];
+    const loss = tensorOf({ key, elements: bytes.length / 4, shape: [] });
+    const recipe = { epoch: op.int(3), model_state_dict: pickle, optimizer_state_dict: op.emptyDict, loss };
+    const wrapped = finished(dictOf(Object.entries(recipe)));
+    const printed = await imported(torchArchive(wrapped, storages), '--layout', '0.2.3');
+    expect(printed).toMatch(/left out +"epoch", "optimizer_state_dict", "loss"/);
+    expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
+  });
+
+  it('import-beside-globals: names the entry that needs code', async () => {
+    const recorded = recording('0.2.3', 'PaLM');
+    const { pickle, storages } = stateDictOf(weightsOf(recorded));
+    const scalar = op.global('numpy._core.multiarray', 'scalar');
+    const wrapped = finished(dictOf(Object.entries({ model: pickle, loss: scalar })));
+    const error = await failure(imported(torchArchive(wrapped, storages)), TorchFileError);
+    expect(error).toMatchObject({ code: 'ERR_TORCH_FILE', reason: 'pickle-global' });
+    expect(error.received).toContain('numpy._core.multiarray.scalar');
+    expect(error.received).toContain('"loss"');
+    expect(error.fix).toContain('weights_only=True');
+  });
+
+  it('import-safetensors-message: says that a safetensors file needs no import', async () => {
+    const path = join(folder, 'whole.safetensors');
+    using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
+    await palm.save(path);
+    const error = await failure(run(importCommand(), [path, '--out', out]), TorchFileError);
+    expect(error).toMatchObject({ reason: 'safetensors', received: 'a safetensors file' });
+    expect(error.fix).not.toContain('again');
+    rmSync(path);
+  });
+
+  it.each([
+    ['PaLM', ''],
+    ['RewardModel', 'palm.'],
+  ] as const)(
+    'import-save_model-safetensors: a %s whose tied weights have one name in the file',
+    async (kind, prefix) => {
+      const path = join(folder, 'tied.safetensors');
+      using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, seed: 3, device });
+      using model = kind === 'PaLM' ? undefined : new RewardModel(palm, { lora: false });
+      using contents = await (model ?? palm).pythonContents();
+      const [name, other] = [`${prefix}token_emb.weight`, `${prefix}to_logits.weight`];
+      // As safetensors.torch.save_model writes it.
+      const tensors = contents.tensors.filter((tensor) => tensor.name !== name);
+      await saveTensors(path, { tensors, metadata: new Map([[name, other]]) });
+      using loaded =
+        kind === 'PaLM' ? await PaLM.load(path, { device }) : (await RewardModel.load(path, { device })).palm;
+      using before = await (model?.palm ?? palm).forward([[1, 2, 3]]);
+      using after = await loaded.forward([[1, 2, 3]]);
+      expect(await after.logits.data()).toEqual(await before.logits.data());
+      rmSync(path);
+    },
+  );
+
+  it('takes the newest layout for weights of norms near 0, and says so', async () => {
+    const recorded = recording('0.7.5', 'PaLM');
+    const weights = weightsOf(recorded);
+    for (const [name, { data }] of weights) if (name.endsWith('norm.gamma')) data.fill(0);
+    expect(await imported(torchFileOf(weights))).toMatch(/layout +0\.2\.4, by its names and norm weights of 0\.00/);
   });
 
   it('lists every name that has no match, and writes nothing', async () => {

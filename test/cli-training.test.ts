@@ -11,7 +11,7 @@ import { inspectCommand } from '../src/cli/inspect.ts';
 import { ppoCommand } from '../src/cli/ppo.ts';
 import { pretrainCommand } from '../src/cli/pretrain.ts';
 import { rewardCommand } from '../src/cli/reward.ts';
-import { NumericsError } from '../src/errors.ts';
+import { NumericsError, type OutOfMemoryError } from '../src/errors.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
 import { device } from './device.ts';
@@ -307,5 +307,22 @@ describe('palm inspect', () => {
     expect(stdout).toMatch(/^model +RewardModel\n/);
     expect(stdout).toMatch(/^scopes +reward \(rank 8\)$/m);
     expect(stdout).not.toMatch(/^step/m);
+  });
+});
+
+describe('a model', () => {
+  it('is also the folder of one checkpoint', async () => {
+    await pretrain('by-checkpoint', '--steps', '2', '--checkpoint.every', '1');
+    const checkpoint = join(folder, 'by-checkpoint/checkpoints/step-000001');
+    await palm(inspectCommand(), checkpoint);
+    expect(stdout).toContain(join(checkpoint, 'weights.safetensors'));
+  });
+
+  it('that cannot fit is refused with the plan, before any of it is made', async () => {
+    const huge = ['--model.dim', '65536', '--model.depth', '512', '--device', 'cpu'];
+    const error = await pretrain('huge', ...huge).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'ERR_OUT_OF_MEMORY', argument: 'memory' });
+    expect((error as OutOfMemoryError).requested).toBeGreaterThan((error as OutOfMemoryError).available as number);
+    expect(existsSync(join(folder, 'huge'))).toBe(false);
   });
 });

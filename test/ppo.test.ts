@@ -30,6 +30,11 @@ const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device }
 /** Likes the token 5. */
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
+/** The parts that training changes. */
+function changing({ actorCritic, optimizer, batches, adaptiveKl }: PpoParts) {
+  return { actorCritic, optimizer, batches, adaptiveKl };
+}
+
 function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
   const config = parseConfig(
     ppoConfig,
@@ -86,14 +91,14 @@ describe('a run that was saved and resumed', () => {
     const directory = join(folder, String(lora));
     const half: PpoStep[] = [];
     {
-      await using checkpoints = await openCheckpoints({ directory, parts: first.parts, every: 2 });
+      await using checkpoints = await openCheckpoints({ directory, parts: changing(first.parts), every: 2 });
       for await (const step of checkpoints.during((start) => ppo(first.parts, first.config, start))) {
         if (step.step > 2) break;
         half.push(step);
       }
     }
     using second = setUp(options);
-    await using checkpoints = await openCheckpoints({ directory, parts: second.parts, every: 2 });
+    await using checkpoints = await openCheckpoints({ directory, parts: changing(second.parts), every: 2 });
     expect(await checkpoints.restore()).toBe(2);
     const rest = await stepsOf(checkpoints.during((start) => ppo(second.parts, second.config, start)));
 

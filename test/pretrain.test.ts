@@ -49,6 +49,8 @@ function parts(options: { dropout?: number; batchSize?: number; text?: Sequences
   return { palm, optimizer, batches, text: rows, validation };
 }
 
+const changing = ({ palm, optimizer, batches }: ReturnType<typeof parts>) => ({ palm, optimizer, batches });
+
 async function collect(steps: AsyncIterable<PretrainStep>): Promise<Omit<PretrainStep, 'timing'>[]> {
   const all: Omit<PretrainStep, 'timing'>[] = [];
   for await (const { timing: _, ...step } of steps) all.push(step);
@@ -100,13 +102,13 @@ describe('pretraining', () => {
     const killed = parts({ dropout });
     const directory = join(folder, `${dropout}`);
     {
-      await using checkpoints = await openCheckpoints({ directory, parts: killed, every: 4 });
+      await using checkpoints = await openCheckpoints({ directory, parts: changing(killed), every: 4 });
       for await (const { step } of checkpoints.during((start) => pretrain(killed, settings, start))) {
         if (step === 5) break;
       }
     }
     const resumed = parts({ dropout });
-    await using checkpoints = await openCheckpoints({ directory, parts: resumed, every: 4 });
+    await using checkpoints = await openCheckpoints({ directory, parts: changing(resumed), every: 4 });
     expect(await checkpoints.restore()).toBe(4);
     const rest = await collect(checkpoints.during((start) => pretrain(resumed, settings, start)));
     expect(rest).toEqual(steps.slice(4));

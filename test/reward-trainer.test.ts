@@ -45,6 +45,11 @@ function parts({
   return { rewardModel, optimizer, pairs, batches, validation, padToken: 11 };
 }
 
+/** The parts that training changes. */
+function changing({ rewardModel, optimizer, batches }: ReturnType<typeof parts>) {
+  return { rewardModel, optimizer, batches };
+}
+
 async function collect(steps: AsyncIterable<RewardStep>): Promise<Omit<RewardStep, 'timing'>[]> {
   const all: Omit<RewardStep, 'timing'>[] = [];
   for await (const { timing: _, ...step } of steps) all.push(step);
@@ -90,13 +95,13 @@ describe('training a reward model', () => {
     const killed = parts({ dropout });
     const directory = join(folder, `${dropout}`);
     {
-      await using checkpoints = await openCheckpoints({ directory, parts: killed, every: 2 });
+      await using checkpoints = await openCheckpoints({ directory, parts: changing(killed), every: 2 });
       for await (const { step } of checkpoints.during((start) => reward(killed, settings, start))) {
         if (step === 3) break;
       }
     }
     const resumed = parts({ dropout });
-    await using checkpoints = await openCheckpoints({ directory, parts: resumed, every: 2 });
+    await using checkpoints = await openCheckpoints({ directory, parts: changing(resumed), every: 2 });
     expect(await checkpoints.restore()).toBe(2);
     const rest = await collect(checkpoints.during((start) => reward(resumed, settings, start)));
     expect(rest).toEqual(steps.slice(2));

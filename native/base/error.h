@@ -7,7 +7,7 @@
 
 namespace palm {
 
-enum class ErrorKind { argument, shape, dtype, device, disposed, handle, memory, native };
+enum class ErrorKind { argument, shape, dtype, device, disposed, handle, memory, native, numerics };
 
 struct Error : std::exception {
   ErrorKind kind;

@@ -126,7 +126,8 @@ void Environment::complete(napi_env raw, napi_value, void*, void* data) {
 }
 
 static const char* name_of(ErrorKind kind) {
-  static const char* const names[] = {"argument", "shape", "dtype", "device", "disposed", "handle", "memory", "native"};
+  static const char* const names[] = {"argument", "shape",  "dtype",  "device",  "disposed",
+                                      "handle",   "memory", "native", "numerics"};
   return names[static_cast<int>(kind)];
 }
 

@@ -4,7 +4,9 @@
 // It links none of them, so that Node can load it where no libtorch is found, to say so in a sentence. What they need
 // of each other they name without a path; it is satisfied because it is already in the process.
 #include <dlfcn.h>
+#include <link.h>
 #include <napi.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -48,6 +50,40 @@ bool open_if_present(Napi::Env env, const std::string& path, const char* without
   return false;
 }
 
+bool same_file(const char* a, const char* b) {
+  struct stat first, second;
+  return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+// Another file in this process of the name (with any version behind it) that `path` has; empty where there is none.
+std::string loaded_elsewhere(const std::string& path) {
+  struct Search {
+    const std::string& path;
+    std::string found;
+  } search{path, {}};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        Search& search = *static_cast<Search*>(data);
+        const std::string loaded = info->dlpi_name;
+        const std::string name = search.path.substr(search.path.rfind('/') + 1);
+        if (!loaded.substr(loaded.rfind('/') + 1).starts_with(name)) return 0;
+        if (same_file(loaded.c_str(), search.path.c_str())) return 0;
+        search.found = loaded;
+        return 1;
+      },
+      &search);
+  return search.found;
+}
+
+// Two copies of libtorch would register everything twice, and end the process.
+void refuse_second(const Napi::Function& create_error, const std::string& path) {
+  const std::string other = loaded_elsewhere(path);
+  if (other.empty()) return;
+  fail(create_error, path, "a libtorch that this process has loaded already, from " + other,
+       "Set PALM_LIBTORCH to the folder of that one, or use another process.");
+}
+
 std::string own_folder() {
   Dl_info info;
   if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0) return ".";
@@ -66,6 +102,7 @@ Napi::Value load(const Napi::CallbackInfo& call) {
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);
 
   const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";
+  for (const char* name : {"libc10.so", "libtorch_cpu.so"}) refuse_second(create_error, lib + name);
   open_or_fail(create_error, lib + "libc10.so", other_libtorch);
   open_or_fail(create_error, lib + "libtorch_cpu.so", other_libtorch);
   const bool cuda = open_if_present(call.Env(), lib + "libtorch_cuda.so", "CUDA");

@@ -22,6 +22,13 @@ static void parameters_require_grad(const ParameterList& parameters, bool on) {
   for (const auto& parameter : parameters) parameter->require_grad(on);
 }
 
+// The place of the first parameter with a number that is not finite.
+static std::optional<int64_t> parameters_first_non_finite(const ParameterList& parameters) {
+  for (size_t i = 0; i < parameters.size(); ++i)
+    if (!parameters[i]->tensor.isfinite().all().item<bool>()) return static_cast<int64_t>(i);
+  return {};
+}
+
 void parameter_rows(Table& table) {
   table.now<&parameter_create>("parameterCreate");
   table.job<&Parameter::value>("parameterValue");
@@ -29,6 +36,7 @@ void parameter_rows(Table& table) {
   table.job<&Parameter::set_grad>("parameterSetGrad");
   table.job<&parameters_copy>("parametersCopy");
   table.job<&parameters_require_grad>("parametersRequireGrad");
+  table.job<&parameters_first_non_finite>("parametersFirstNonFinite");
 }
 
 }  // namespace palm::binding

@@ -9,6 +9,8 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+
 #include "base/error.h"
 #include "base/shape.h"
 #include "kernels/precision.h"
@@ -28,11 +30,12 @@ Decoder::Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> sc
 Decoder::~Decoder() = default;
 
 void Decoder::prefill() {
-  prompts_ = model_->accept(prompts_, "prompts");
+  // Before the prompts, which may be padded with it.
   const int64_t vocabulary = model_->head().size(0);
   if (options_.pad_token < 0 || options_.pad_token >= vocabulary)
     throw Error(ErrorKind::argument, "padToken", std::to_string(options_.pad_token),
                 "a token of the model, 0 to " + std::to_string(vocabulary - 1));
+  prompts_ = model_->accept(prompts_, "prompts");
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
   expect_shape(lengths_, "lengths", {batch});
   expect_range(lengths_, "lengths", 1, longest + 1, "A prompt needs a token, and cannot be longer than its row.");
@@ -133,6 +136,7 @@ Generation Decoder::result() const {
           at::where(time.narrow(0, 0, longest).lt(lengths_.unsqueeze(1)), prompts_, sequences.narrow(1, 0, longest)));
   Tensor mask = at::zeros({batch, width}, alive_.options());
   if (steps == 0) return {sequences, mask, at::zeros({batch, width}, logits_.options())};
+  if (log_probs_.narrow(0, 0, steps).isnan().any().item<bool>()) refuse_numbers();
 
   const Tensor place = lengths_.unsqueeze(1) + at::arange(steps, lengths_.options());  // [B, steps]
   const auto drawn = [&](const Tensor& all) { return all.narrow(0, 0, steps).t(); };
@@ -153,8 +157,16 @@ std::vector<int64_t> Decoder::tokens_since(size_t first) const {
 
 std::vector<double> Decoder::log_probs_since(size_t first) const {
   std::vector<double> values;
-  for (size_t i = first; i < steps_; ++i) values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
+  for (size_t i = first; i < steps_; ++i) {
+    values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
+    if (std::isnan(values.back())) refuse_numbers();
+  }
   return values;
+}
+
+void Decoder::refuse_numbers() const {
+  throw Error(ErrorKind::numerics, "logits", "numbers that are not finite", "finite ones",
+              "The weights are finite, but so large that their products are not: train again with a lower lr.");
 }
 
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,

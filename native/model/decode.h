@@ -45,7 +45,8 @@ class Decoder {
   ~Decoder();
 
   bool done() const { return done_; }
-  // Up to `count` more tokens a row.
+  // Up to `count` more tokens a row. Those drawn from logits that are not finite are for nobody to see: what gives them
+  // throws.
   void advance(int64_t count, const Cancel* cancel);
   Generation result() const;
   // The steps from `first` on of a decoder with a single row.
@@ -59,6 +60,7 @@ class Decoder {
   void step();
   void keep(const Draw& draw);
   void drop_ended(int64_t living);
+  [[noreturn]] void refuse_numbers() const;
   int64_t rows() const { return prompts_.size(0); }
 
   std::shared_ptr<LanguageModel> model_;

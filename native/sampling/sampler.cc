@@ -3,7 +3,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/searchsorted.h>
-#include <ATen/ops/zeros.h>
 
 #include "kernels/dispatch.h"
 #include "sampling/filters.h"
@@ -32,7 +31,8 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& u
     return fused(*kernels, logits, greedy ? 0 : 1 / options.temperature, uniform);
 
   Tensor filtered = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
-  if (greedy) return {filtered.argmax(-1), at::zeros({logits.size(0)}, filtered.options())};
+  const Tensor doubt = (filtered - filtered).sum(-1);  // 0, or NaN where a logit is not finite
+  if (greedy) return {filtered.argmax(-1), doubt};
   filtered = filtered / options.temperature;
   if (options.top_k) filtered = top_k(filtered, *options.top_k);
   if (options.top_p) filtered = top_p(filtered, *options.top_p);
@@ -43,7 +43,7 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& u
   // NaN is found behind the last token.
   const Tensor token =
       at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true).clamp_max_(cumulative.size(-1) - 1);
-  return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1)};
+  return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1) + doubt};
 }
 
 }  // namespace palm

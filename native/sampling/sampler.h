@@ -15,7 +15,7 @@ struct SamplerOptions {
 
 struct Draw {
   Tensor token;     // [B] int64
-  Tensor log_prob;  // [B], of the distribution that was sampled from
+  Tensor log_prob;  // [B], of the distribution that was sampled from; NaN where a logit of the row is not finite
 };
 
 Draw sample(const Tensor& logits,  // [B, V]

@@ -2,12 +2,32 @@
 import { randomBytes } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { FileError } from '../errors.ts';
+import { asFileError } from '../file-error.ts';
+import { syncFile } from './open-file.ts';
 
 const PREFIX = '.tmp-';
 
 /** A free name in the folder of `path`. */
 export function asideName(path: string): string {
   return join(dirname(path), `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}-${basename(path)}`);
+}
+
+/**
+ * Lets `write` fill a file beside `path`, then moves it there: `path` holds the old file or all of the new one.
+ * @throws FileError that names `path`, which is then as it was.
+ */
+export async function writeAside(path: string, write: (aside: string) => Promise<void>): Promise<void> {
+  const aside = asideName(path);
+  try {
+    await write(aside);
+    await rename(aside, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await discard(aside);
+    const ofAside = error instanceof FileError && error.argument === aside;
+    throw asFileError(ofAside ? error.cause : error, path, 'a file to write to');
+  }
 }
 
 /** Removes what a failure left at `path`: what failed first is what to report. */
@@ -33,7 +53,7 @@ export async function removeLeftovers(directory: string): Promise<string[]> {
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
-    await folder.sync();
+    await syncFile(folder);
   } finally {
     await folder.close();
   }

@@ -7,6 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { checkKind, PATH } from '../kinds.ts';
 import { asideName, discard, removeFolder, syncFolder } from './aside.ts';
 import {
   damaged,
@@ -89,7 +90,7 @@ async function fill(folder: string, { run, environment, files, state }: StagedCh
     sealed[name] = await writeSealed(join(folder, name), pieces);
   }
   const manifest = manifestText({ format: 1, run, step: state.step, environment, files: sealed });
-  await writeFile(join(folder, MANIFEST_FILE), manifest, { flush: true });
+  await writeSealed(join(folder, MANIFEST_FILE), [Buffer.from(manifest)]);
   await syncFolder(folder);
 }
 
@@ -146,6 +147,7 @@ export interface Verified {
  * @throws CheckpointError naming the file that is missing or damaged.
  */
 export async function verifyCheckpoint(path: string): Promise<Verified> {
+  checkKind('path', path, PATH);
   const manifest = await readManifest(path, { hashes: true });
   const file = join(path, STATE_FILE);
   const { data } = runState.safeParse(readJson(file));

@@ -3,12 +3,14 @@
  * their tensors (`contents`) or their state as JSON (`state`, `restore`): nothing else needs to be known of it.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { makeFolder } from '../folder.ts';
+import { checkKind, type Kind, PATH } from '../kinds.ts';
 import { checkInteger, checkOptions } from '../options.ts';
-import { removeLeftovers } from './aside.ts';
+import { asideName, removeLeftovers, syncFolder } from './aside.ts';
 import {
   checkpointsIn,
   checkSpace,
@@ -20,15 +22,16 @@ import {
   writeCheckpoint,
 } from './checkpoint.ts';
 import { lock } from './lock.ts';
-import { differences, Parts } from './parts.ts';
+import { writeSealed } from './manifest.ts';
+import { differences, type Part, Parts } from './parts.ts';
 import { type SpikeOptions, Spikes } from './spikes.ts';
 import { Staging } from './staging.ts';
 
 export interface CheckpointOptions {
   /** The folder of the checkpoints, made where it is not there. */
   directory: string;
-  /** All that training changes, by name. What has neither `contents` nor `state` and `restore` is left out. */
-  parts: object;
+  /** All that training changes, by name: each has `contents`, or `state` and `restore`. Undefined ones are left out. */
+  parts: Readonly<Record<string, Part>>;
   /** Steps between checkpoints, 100 unless given; the last step always has one. */
   every?: number;
   /** How many checkpoints are kept, 2 unless given and at least 2: the newest may be the one that a fault hits. */
@@ -45,6 +48,10 @@ export interface CheckpointOptions {
   warn?: (message: string) => void;
 }
 
+const words = 'a function that gives a generator of steps';
+const TRAIN: Kind = { is: (value) => typeof value === 'function', words };
+const STEPS: Kind = { is: (value) => typeof Object(value)[Symbol.asyncIterator] === 'function', words };
+
 /** How often a run goes back to the same checkpoint. */
 const MAX_RETURNS = 3;
 /** What training can be without a checkpoint on a disk that refuses. */
@@ -58,15 +65,28 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
   const known = ['directory', 'parts', 'every', 'keep', 'signal', 'spikes', 'rewind', 'flush', 'warn'];
   checkOptions(options, known, 'openCheckpoints');
   const { directory, every = 100, keep = 2 } = options;
+  checkKind('openCheckpoints.directory', directory, PATH);
   checkInteger(every, 1, 'openCheckpoints.every');
   checkInteger(keep, 2, 'openCheckpoints.keep');
+  let unlock: (() => Promise<void>) | undefined;
   try {
-    await mkdir(directory, { recursive: true });
-    const unlock = await lock(directory);
-    return new Checkpoints({ ...options, every, keep }, await removeLeftovers(directory), unlock);
+    makeFolder(directory);
+    unlock = await lock(directory);
+    const leftovers = await removeLeftovers(directory);
+    await tryWriting(directory);
+    return new Checkpoints({ ...options, every, keep }, leftovers, unlock);
   } catch (error) {
+    await unlock?.();
     throw asFileError(error, directory, 'a folder to write to');
   }
+}
+
+/** Writes a file as those of checkpoints are written: what keeps them from the disk shall be known before the first step. */
+async function tryWriting(directory: string): Promise<void> {
+  const aside = asideName(join(directory, 'trial'));
+  await writeSealed(aside, [Buffer.from('a trial')]);
+  await syncFolder(directory);
+  await rm(aside);
 }
 
 /** The checkpoints of one run, whose only writer this is. */
@@ -131,6 +151,7 @@ export class Checkpoints implements AsyncDisposable {
   async *during<Step extends { readonly step: number }>(
     train: (start: number) => AsyncGenerator<Step>,
   ): AsyncGenerator<Step> {
+    checkKind('train', train, TRAIN);
     await this.#checkRestored();
     await checkSpace(this.#options.directory, this.#staging.byteLength);
     const { signal } = this.#options;
@@ -151,7 +172,9 @@ export class Checkpoints implements AsyncDisposable {
     train: (start: number) => AsyncGenerator<Step>,
   ): AsyncGenerator<Step, boolean> {
     const { signal, every } = this.#options;
-    for await (const step of train(this.#reached.step)) {
+    const steps = train(this.#reached.step);
+    checkKind('train', steps, STEPS);
+    for await (const step of steps) {
       const spike = this.#spikes?.isSpike((step as { loss?: number }).loss ?? Number.NaN) === true;
       this.#reached = this.#stateAfter(step.step);
       yield step; // it is told before it is saved, so that a resumed run need not tell it again

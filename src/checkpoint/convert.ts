@@ -1,9 +1,6 @@
 /** Writes the model in a .pt file as safetensors, tensor by tensor in pieces: the file is whole or not there at all. */
-import { rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { asideName, discard, syncFolder } from './aside.ts';
+import { writeAside } from './aside.ts';
 import { decodeFloats, encodeFloats, type FloatDtype } from './floats.ts';
 import type { PickleTensor } from './pickle.ts';
 import { isNormBias } from './python-names.ts';
@@ -22,14 +19,13 @@ export async function convertStateDict(
   path: string,
   metadata: ReadonlyMap<string, string>,
 ): Promise<void> {
-  const aside = asideName(path);
-  try {
-    const names = [...state.parameters().keys()];
-    const tensors = names.map((name) => ({
-      name,
-      dtype: storedDtype(state.entry(name)),
-      shape: state.entry(name).shape,
-    }));
+  const names = [...state.parameters().keys()];
+  const tensors = names.map((name) => ({
+    name,
+    dtype: storedDtype(state.entry(name)),
+    shape: state.entry(name).shape,
+  }));
+  await writeAside(path, async (aside) => {
     await using writer = await createSafetensors(aside, planSafetensors(tensors, metadata));
     for (const { name, dtype } of tensors) {
       const offset = isGamma(name) ? gammaOffset : 0;
@@ -41,12 +37,7 @@ export async function convertStateDict(
       }
     }
     await writer.finish();
-    await rename(aside, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await discard(aside);
-    throw asFileError(error, path, 'a file to write to');
-  }
+  });
 }
 
 /** The element type in which weights of `tensor` are written: its own, but for float16, which models do not have. */

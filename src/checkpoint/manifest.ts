@@ -7,6 +7,7 @@ import { CheckpointError, type PalmError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
 import { JsonError, parseJson } from '../json.ts';
 import { checkRegular, READ_FLAGS, readWholeText } from '../whole-file.ts';
+import { syncFile } from './open-file.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -52,7 +53,7 @@ export async function writeSealed(path: string, pieces: readonly Uint8Array[]): 
       }
       bytes += slice.length;
     }
-    await file.sync();
+    await syncFile(file);
   } finally {
     await file.close();
   }
@@ -113,18 +114,25 @@ async function checkSize(path: string, { bytes }: Sealed): Promise<void> {
 }
 
 async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
+  const found = await hashOfFile(path).catch((error: unknown) => {
+    throw asDamage(error, path);
+  });
+  if (found !== sha256) throw damaged(path, 'bytes that were changed', 'those that were written');
+}
+
+async function hashOfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
+  const file = await open(path, READ_FLAGS);
   try {
-    await using file = await open(path, READ_FLAGS);
     const buffer = new Uint8Array(SLICE_BYTES);
     for (let read = -1; read !== 0; ) {
       ({ bytesRead: read } = await file.read(buffer, 0, buffer.length, null));
       hash.update(buffer.subarray(0, read));
     }
-  } catch (error) {
-    throw asDamage(error, path);
+  } finally {
+    await file.close();
   }
-  if (hash.digest('hex') !== sha256) throw damaged(path, 'bytes that were changed', 'those that were written');
+  return hash.digest('hex');
 }
 
 /** Of what is in the place of a file: that it cannot be read is no damage, that it is something else is. */

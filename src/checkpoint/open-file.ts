@@ -1,4 +1,7 @@
+/** Files that are open: read at places, never as a whole, and waited for until they are on the disk. */
+import { fsync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { promisify } from 'node:util';
 
 /** An open file that is read at places, never as a whole. Close it, or use `await using`. */
 export abstract class OpenFile implements AsyncDisposable {
@@ -17,6 +20,16 @@ export abstract class OpenFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+const sync = promisify(fsync);
+
+/**
+ * Waits until `file` is on the disk. By its descriptor: package managers that put their own files in place of the system's
+ * leave out `FileHandle.sync`.
+ */
+export async function syncFile(file: FileHandle): Promise<void> {
+  await sync(file.fd);
 }
 
 /** Fills `target` with the bytes of `file` from `position` on; gives how many there were, fewer where the file ends before. */

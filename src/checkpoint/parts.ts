@@ -1,6 +1,7 @@
 /** What a run changes from step to step, by name: things with tensors, and things with a small state. */
 import { join } from 'node:path';
 import { ArgumentError, printable } from '../errors.ts';
+import { checkKind, checkKinds, type Kind } from '../kinds.ts';
 import { addon } from '../native.ts';
 import { Tensor } from '../tensor.ts';
 import { packageVersion } from '../version.ts';
@@ -15,14 +16,25 @@ export interface Stateful<State = never> {
   skip?(batches: number): void;
 }
 
-/** The parts of a run; what has neither tensors nor a state is none. */
+/** What a run may change: a model, an optimizer, a place in the data; undefined where a run does without. */
+export type Part = Saveable | Stateful<never> | undefined;
+
+const PART: Kind = {
+  is: (part) => isSaveable(part) || isStateful(part),
+  words: 'something with contents(), or with state() and restore(): leave out what training does not change',
+};
+
+/** The parts of a run; what is undefined is none. */
 export class Parts {
   /** Those with tensors. */
   readonly saved: ReadonlyMap<string, Saveable>;
   readonly #stateful: ReadonlyMap<string, Stateful>;
 
-  constructor(parts: object) {
-    const all = Object.entries(parts) as [string, unknown][];
+  /** @throws ArgumentError for a part that has neither tensors nor a state: it would be lost, and a resume be another run. */
+  constructor(parts: Readonly<Record<string, Part>>) {
+    checkKinds('openCheckpoints.parts', parts, {});
+    const all = Object.entries(parts).filter(([, part]) => part !== undefined);
+    for (const [name, part] of all) checkKind(`openCheckpoints.parts.${name}`, part, PART);
     this.saved = new Map(all.filter((entry): entry is [string, Saveable] => isSaveable(entry[1])));
     this.#stateful = new Map(all.filter((entry): entry is [string, Stateful] => isStateful(entry[1])));
   }
@@ -79,7 +91,7 @@ export function differences(then: Environment, now: Environment): string[] {
 }
 
 function isSaveable(part: unknown): part is Saveable {
-  return typeof (part as Partial<Saveable> | undefined)?.contents === 'function';
+  return typeof (part as Partial<Saveable> | null | undefined)?.contents === 'function';
 }
 
 function isStateful(part: unknown): part is Stateful {

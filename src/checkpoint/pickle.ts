@@ -325,8 +325,17 @@ class Machine {
     const name = `${this.line()}.${this.line()}`;
     const known = name === ORDERED_DICT || name === TENSOR || name === PARAMETER || name === SIZE;
     if (known || Object.hasOwn(STORAGES, name) || DTYPE.test(name)) return new PickleGlobal(name);
-    const fix = 'Do not load it with Python: if it is no attack, save a state_dict of tensors instead.';
-    throw this.bad('pickle-global', `global ${printable(name)}`, 'only what a state_dict of tensors needs', fix);
+    const key = this.stack.findLast((value) => typeof value === 'string');
+    const place = key === undefined ? '' : `, in or after the entry ${printable(key)}`;
+    const fix =
+      'It names code, which torch.load(file, weights_only=True) refuses too, and torch.load without that runs. Whoever wrote ' +
+      'the file can save the state_dict alone.';
+    throw this.bad(
+      'pickle-global',
+      `global ${printable(name)}${place}`,
+      'only what a state_dict of tensors needs',
+      fix,
+    );
   }
 
   private line(): string {

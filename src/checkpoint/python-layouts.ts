@@ -36,9 +36,12 @@ const LAYOUTS: readonly PythonLayout[] = [
   { version: '0.2.4', gammaPlusOne: true, xpos: true, normedLogits: true },
 ];
 
+/** How far the mean of the norms' weights may be from 0 to count as near it. */
+const NEAR = 0.25;
+
 /**
- * The layout of a file with these signs. `asked` is the version that the user gave; `gamma` the mean of the norms' weights, which
- * an error tells as a hint.
+ * The layout of a file with these signs. `asked` is the version that the user gave; `gamma` the mean of the norms' weights: near
+ * 0 in the newest layout, near 1 in all others.
  * @throws ArgumentError where nothing was asked for and several are possible, and where what was asked for is not.
  */
 export function findLayout(signs: LayoutSigns, asked: string | undefined, gamma: number): PythonLayout {
@@ -53,6 +56,8 @@ export function findLayout(signs: LayoutSigns, asked: string | undefined, gamma:
     throw new ArgumentError({ argument: '--layout', received: asked, expected });
   }
   if (distinct.length === 1) return distinct[0] as PythonLayout;
+  const newest = distinct.find(({ gammaPlusOne }) => gammaPlusOne);
+  if (newest !== undefined && Math.abs(gamma) < NEAR) return newest;
   throw new ArgumentError({
     argument: '--layout',
     received: 'nothing, and names that several versions write',

@@ -3,8 +3,9 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { ArgumentError, nearest, printable, SafetensorsError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
 import { isWellFormed } from '../json.ts';
+import { checkKind, PATH } from '../kinds.ts';
 import { READ_FLAGS } from '../whole-file.ts';
-import { fill, OpenFile } from './open-file.ts';
+import { fill, OpenFile, syncFile } from './open-file.ts';
 import {
   badFile,
   DTYPE_BITS,
@@ -26,13 +27,13 @@ const EXPECTED = 'a readable safetensors file';
 
 /** An open safetensors file whose header has been checked by every rule of the format. Close it, or use `await using`. */
 export class SafetensorsFile extends OpenFile {
-  /** Every tensor by name, in the order of the header. */
+  /** Every tensor by name, in the order of the header; then those that metadata say are the same as another. */
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   readonly metadata: ReadonlyMap<string, string>;
 
   constructor(path: string, file: FileHandle, { entries, metadata }: SafetensorsHeader) {
     super(path, file);
-    this.entries = entries;
+    this.entries = withTied({ entries, metadata });
     this.metadata = metadata;
   }
 
@@ -60,10 +61,27 @@ export class SafetensorsFile extends OpenFile {
 }
 
 /**
+ * The entries under all their names: safetensors.torch.save_model writes tied tensors once, and into the metadata which other
+ * name stands for which. A tensor gets one name more at most, as a file shall not stand for many times what it holds.
+ */
+function withTied({ entries, metadata }: SafetensorsHeader): ReadonlyMap<string, SafetensorsEntry> {
+  const tied = new Map<string, SafetensorsEntry>();
+  const used = new Set<string>();
+  for (const [name, other] of metadata) {
+    const entry = entries.get(other);
+    if (entry === undefined || entries.has(name) || used.has(other)) continue;
+    used.add(other);
+    tied.set(name, entry);
+  }
+  return tied.size === 0 ? entries : new Map([...entries, ...tied]);
+}
+
+/**
  * Opens `path` and checks its header: nothing is allocated for a length that the file does not have.
  * @throws FileError for a missing or unreadable file, SafetensorsError for any that breaks a rule of the format.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  checkKind('path', path, PATH);
   let file: FileHandle | undefined;
   try {
     file = await open(path, READ_FLAGS);
@@ -81,7 +99,14 @@ function mostHeaderBytes(fileBytes: number): number {
 
 async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHeader> {
   const stats = await file.stat();
-  if (!stats.isFile()) throw badFile('not-a-file', path, 'something that is not a regular file', EXPECTED);
+  if (stats.isDirectory()) {
+    const fix = 'Name a file; in the folder of a run it is model.safetensors.';
+    throw badFile('not-a-file', path, 'a folder', EXPECTED, { fix });
+  }
+  if (!stats.isFile()) {
+    const fix = 'Write it to a file first.';
+    throw badFile('not-a-file', path, 'something that is not a regular file', EXPECTED, { fix });
+  }
   const { size } = stats;
   if (size < 8) throw badFile('too-short', path, `${size} bytes`, 'at least the 8 of a header length');
   const prefix = Buffer.alloc(8);
@@ -258,7 +283,7 @@ export class SafetensorsWriter implements AsyncDisposable {
       throw new ArgumentError({ argument: `tensor ${printable(name)}`, received, expected: 'every byte once' });
     }
     try {
-      await this.open().sync();
+      await syncFile(this.open());
     } catch (error) {
       throw asFileError(error, this.path, 'to be written to the disk');
     }

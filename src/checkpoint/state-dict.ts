@@ -109,18 +109,18 @@ export class StateDict implements NamedShapes {
   }
 }
 
-/** The dict of tensors: what was saved, or what it has under a usual name. */
+/** The dict of tensors: what it has under a usual name, whatever stands beside that, or all that was saved. */
 function unwrap({ path, root }: TorchFile): { dict: PickleDict; beside: string[] } {
   if (!(root instanceof PickleDict)) throw bad(path, 'something else', 'a state_dict: names and tensors');
   const isTensors = (value: PickleValue | undefined): boolean =>
     value instanceof PickleDict && [...value.entries.values()].some((item) => item instanceof PickleTensor);
-  if (isTensors(root)) return { dict: root, beside: [] };
   const found = WRAPPERS.filter((name) => isTensors(root.entries.get(name)));
   if (found.length === 1) {
     const [name] = found as [string];
     const beside = [...root.entries.keys()].filter((key) => key !== name).map(String);
     return { dict: root.entries.get(name) as PickleDict, beside };
   }
+  if (found.length === 0 && isTensors(root)) return { dict: root, beside: [] };
   const keys = list('a dict of', [...root.entries.keys()].map(String)) || 'an empty dict';
   throw bad(path, keys, `tensors, or one state_dict under ${WRAPPERS.join(', ')}`);
 }

@@ -1,12 +1,10 @@
 /** Tensors in files, one at a time through one buffer: a file is whole or not there at all. */
-import { rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
+import { checkKind, checkKinds, either, instanceOf, LIST, PATH } from '../kinds.ts';
 import { addon, type Dtype } from '../native.ts';
 import { handleOf, run } from '../resource.ts';
 import { Parameter, Tensor } from '../tensor.ts';
-import { asideName, discard, syncFolder } from './aside.ts';
+import { writeAside } from './aside.ts';
 import {
   createSafetensors,
   openSafetensors,
@@ -32,6 +30,11 @@ export interface Saveable {
   contents(): Contents;
 }
 
+const NAMED_TENSOR = {
+  name: { is: (value: unknown) => typeof value === 'string', words: 'a name' },
+  tensor: either(instanceOf(Tensor), instanceOf(Parameter)),
+};
+
 /** The most bytes of a file that are in memory at once. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
@@ -51,15 +54,10 @@ const FILE_DTYPES: Record<Dtype, SafetensorsDtype> = {
  * @throws FileError when the disk refuses; `path` is then as it was.
  */
 export async function saveTensors(path: string, contents: Contents): Promise<void> {
-  const aside = asideName(path);
-  try {
-    await writeTensors(aside, contents);
-    await rename(aside, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await discard(aside);
-    throw asFileError(error, path, 'a file to write to');
-  }
+  checkKind('path', path, PATH);
+  checkKinds('contents', contents, { tensors: LIST, metadata: instanceOf(Map) });
+  checkTensors(contents.tensors);
+  await writeAside(path, (aside) => writeTensors(aside, contents));
 }
 
 /**
@@ -67,8 +65,15 @@ export async function saveTensors(path: string, contents: Contents): Promise<voi
  * @throws FileError for a missing or damaged file, and for one with other names or shapes than `targets` have.
  */
 export async function loadTensors(path: string, targets: readonly NamedTensor[]): Promise<void> {
+  checkKind('path', path, PATH);
+  checkTensors(targets);
   await using file = await openSafetensors(path);
   await readTensors(file, targets);
+}
+
+function checkTensors(tensors: readonly NamedTensor[]): void {
+  checkKind('tensors', tensors, LIST);
+  for (const [i, tensor] of tensors.entries()) checkKinds(`tensors[${i}]`, tensor, NAMED_TENSOR);
 }
 
 /**

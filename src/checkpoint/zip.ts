@@ -139,6 +139,10 @@ class ZipReader {
     if (head[0] === 0x80 && (head[1] as number) <= 5) {
       throw this.bad('legacy-pickle', 'a bare pickle, as torch.save wrote before 1.6', 'a zip archive', 0, fix);
     }
+    if (this.size > 9 && head.readBigUInt64LE(0) <= BigInt(this.size - 8) && head[8] === 0x7b) {
+      const whole = 'It needs no import: give it where a model file is asked for.';
+      throw this.bad('safetensors', 'a safetensors file', 'a zip archive', undefined, whole);
+    }
     if (head.toString('latin1', 257, 262) === 'ustar') {
       throw this.bad('tar', 'a tar archive, as the first versions of PyTorch wrote', 'a zip archive', 0, fix);
     }

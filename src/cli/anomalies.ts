@@ -1,6 +1,7 @@
 /** What was going on at steps whose gradient was not finite, for whoever looks for the reason: a file each. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../folder.ts';
 import type { StepMetrics } from '../metrics/metrics.ts';
 
 const ROWS = 20;
@@ -28,7 +29,7 @@ export class Anomalies {
     this.#rows = [...this.#rows.slice(1 - ROWS), row];
     if (Number(row.skipped ?? 0) > 0) {
       const name = `step-${String(row.step).padStart(6, '0')}.json`;
-      mkdirSync(this.#folder, { recursive: true });
+      makeFolder(this.#folder);
       const dump = { step: row.step, before: this.#before, metrics: this.#rows };
       writeFileSync(join(this.#folder, name), `${JSON.stringify(dump, null, 2)}\n`);
     }

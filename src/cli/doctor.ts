@@ -112,7 +112,7 @@ function memoryLimit(): number | undefined {
 function gpus(): Gpu {
   const driver = read('/proc/driver/nvidia/version').match(/Kernel Module.*?(\d+\.[\d.]+)/)?.[1];
   const query = ['--query-gpu=name,memory.total', '--format=csv,noheader'];
-  const { status, stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8', timeout: 10_000 });
+  const { status, stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8', timeout: 10_000, cwd: '/' });
   return { devices: status === 0 ? stdout.trim().split('\n').filter(Boolean) : [], driver };
 }
 

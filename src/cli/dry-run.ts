@@ -1,6 +1,7 @@
 /** What a run would hold in memory, told instead of training. */
 import { openSafetensors } from '../checkpoint/safetensors.ts';
 import type { PalmConfig } from '../config/palm.ts';
+import { OutOfMemoryError } from '../errors.ts';
 import { type MemoryItem, type MemoryPlan, sum } from '../memory-plan.ts';
 import { findPalm } from '../palm-file.ts';
 
@@ -16,6 +17,24 @@ export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {
     how: 'tensors; what Node.js, libtorch and the data take is extra',
   };
   console.log([section('all the time', always), ...parts, line(total)].join('\n'));
+}
+
+/**
+ * @throws OutOfMemoryError where what a run holds from its beginning to its end does not fit on the CPU: before any of it is made.
+ * What it holds for a while it can make do without, with smaller batches.
+ */
+export function checkFits({ always, totalBytes }: MemoryPlan, device: string): void {
+  if (device !== 'cpu') return;
+  const [requested, available] = [sum(always), process.availableMemory()];
+  if (requested <= available) return;
+  throw new OutOfMemoryError({
+    argument: 'memory',
+    received: `a run that holds ${readable(requested)} from beginning to end, and ${readable(totalBytes)} at most`,
+    expected: `at most the ${readable(available)} that are left`,
+    fix: 'Use a smaller model; --dry-run tells what takes how much.',
+    requested,
+    available,
+  });
 }
 
 function section(title: string, items: readonly MemoryItem[]): string {

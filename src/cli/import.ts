@@ -53,7 +53,7 @@ async function importFile({ file: path, out, layout: asked, model }: z.output<ty
   checkLogits(state, layout);
   const config = configOf(state, layout, model);
   await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadataOf(state, config));
-  console.log(table(summary(state, layout, gamma, out)));
+  console.log(table(summary({ state, layout, gamma, asked }, out)));
 }
 
 function checkLogits({ kind, path }: StateDict, { normedLogits }: PythonLayout): void {
@@ -84,13 +84,17 @@ function metadataOf({ kind, palm, numBins }: StateDict, config: PalmConfig): Map
   return writeMetadata('RewardModel', { ...described, numBins, pooling: 'all', dropout: 0 });
 }
 
-function summary(state: StateDict, layout: PythonLayout, gamma: number, out: string): Row[] {
+function summary(
+  { state, layout, gamma, asked }: { state: StateDict; layout: PythonLayout; gamma: number; asked: string | undefined },
+  out: string,
+): Row[] {
   const parameters = [...state.parameters().values()];
   const size = parameters.reduce((sum, shape) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const how = asked === undefined ? 'by its names and' : 'as asked, with';
   const left = [...new Set(state.leftOut.map((name) => name.split('.')[0] as string))].map(printable);
   return [
     ['model', state.kind],
-    ['layout', `${layout.version}, norm weights ${gamma.toFixed(2)} on average`],
+    ['layout', `${layout.version}, ${how} norm weights of ${gamma.toFixed(2)} on average`],
     ['parameters', size.toLocaleString('en-US')],
     ['scopes', [...state.palm.scopes].map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
     ['left out', left.length === 0 ? undefined : left.join(', ')],

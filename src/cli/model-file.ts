@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
+import { MANIFEST_FILE } from '../checkpoint/manifest.ts';
 import { openSafetensors } from '../checkpoint/safetensors.ts';
 import type { Saveable } from '../checkpoint/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
@@ -11,6 +12,8 @@ import type { Tokenizer, TokenizerDescription } from '../tokenizer/tokenizer.ts'
 import { runDirectory } from './run-directory.ts';
 
 const KEY = 'palm-rlhf.tokenizer';
+/** The model of a run in its checkpoints. */
+const WEIGHTS_FILE = 'weights.safetensors';
 
 /** `model`, whose files also say how its text became tokens. */
 export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
@@ -32,7 +35,7 @@ export interface ModelFile {
 }
 
 /**
- * The model that `path` stands for: a file, or a run directory with its model, or before its end its last checkpoint.
+ * The model that `path` stands for: a file, a checkpoint, or a run directory with its model, or before its end its last checkpoint.
  * @throws FileError when there is none.
  */
 export async function findModel(path: string): Promise<ModelFile> {
@@ -63,12 +66,13 @@ export async function tokenizerOf(model: ModelFile, asked: string | undefined): 
 async function modelOfRun(directory: string): Promise<string> {
   const { model, checkpoints } = runDirectory(directory);
   if (existsSync(model)) return model;
+  if (existsSync(join(directory, MANIFEST_FILE))) return join(directory, WEIGHTS_FILE);
   const checkpoint = await latestCheckpoint(checkpoints);
-  if (checkpoint !== undefined) return join(checkpoint, 'weights.safetensors');
+  if (checkpoint !== undefined) return join(checkpoint, WEIGHTS_FILE);
   throw new FileError({
     argument: directory,
     received: 'a folder without a model or a checkpoint',
-    expected: 'the folder of a run, or a model file',
+    expected: 'the folder of a run, a checkpoint of it, or a model file',
     fix: 'Check the path, or wait for the first checkpoint of the run.',
   });
 }

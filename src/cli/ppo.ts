@@ -12,7 +12,7 @@ import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl } from '../trainers/schedule.ts';
-import { modelIn, printPlan } from './dry-run.ts';
+import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
@@ -44,11 +44,11 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   noteSkipped(skipped);
 
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
-  if (dryRun) {
-    const promptLength = prompts.reduce((most, { length }) => Math.max(most, length), 0);
-    const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
-    return printPlan(planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') }));
-  }
+  const promptLength = prompts.reduce((most, { length }) => Math.max(most, length), 0);
+  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
+  const plan = planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') });
+  if (dryRun) return printPlan(plan);
+  checkFits(plan, device);
   const reward = await RewardModel.load(judge.path, { device });
   const palm = await PaLM.load(policy.path, { device });
   const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });

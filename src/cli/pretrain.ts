@@ -12,7 +12,7 @@ import { PaLM } from '../palm.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pretrain } from '../trainers/pretrain.ts';
-import { printPlan } from './dry-run.ts';
+import { checkFits, printPlan } from './dry-run.ts';
 import { withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
@@ -40,7 +40,9 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   // A short text holds out less than a window: then that is the window.
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
   const model = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
-  if (dryRun) return printPlan(planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength }));
+  const plan = planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength });
+  if (dryRun) return printPlan(plan);
+  checkFits(plan, device);
   const palm = new PaLM(model);
   const { lr, betas, weightDecay } = config;
   const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });

@@ -10,7 +10,7 @@ import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
-import { modelIn, printPlan } from './dry-run.ts';
+import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf, withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
@@ -41,10 +41,10 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const file = await findModelOf(config.model, ['PaLM']);
   const tokenizer = await tokenizerOf(file, config.tokenizer);
   const { pairs, validation } = await load(config, tokenizer);
-  if (dryRun) {
-    const length = longest([...pairs, ...validation]);
-    return printPlan(planReward(await modelIn(file.path), { batchSize, length, lora, dropout }));
-  }
+  const length = longest([...pairs, ...validation]);
+  const plan = planReward(await modelIn(file.path), { batchSize, length, lora, dropout });
+  if (dryRun) return printPlan(plan);
+  checkFits(plan, device);
   const palm = await PaLM.load(file.path, { device });
   const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();

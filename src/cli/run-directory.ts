@@ -1,7 +1,9 @@
 /** The folder of a run: config.json, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done, model.safetensors. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.ts';
+import { reasonOf } from '../file-error.ts';
+import { makeFolder } from '../folder.ts';
 import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run directory. */
@@ -32,12 +34,12 @@ export function openRun(out: string, config: object, resume: boolean): RunDirect
   checkFree(out, resume);
   const run = runDirectory(out);
   try {
-    mkdirSync(run.checkpoints, { recursive: true });
+    makeFolder(run.checkpoints);
     writeFileSync(`${run.config}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
     renameSync(`${run.config}.tmp`, run.config);
   } catch (cause) {
-    const received = `the error ${(cause as NodeJS.ErrnoException).code}`;
-    throw new FileError({ argument: `--out ${out}`, received, expected: 'a folder that can be written', cause });
+    const expected = 'a folder that can be written';
+    throw new FileError({ argument: `--out ${out}`, received: reasonOf(cause), expected, cause });
   }
   return run;
 }

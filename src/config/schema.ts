@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ConfigError, type ErrorDetail, nearest, printable } from '../errors.ts';
+import { checkKind, having } from '../kinds.ts';
 
 /** A schema of a configured thing: an object that refuses keys it does not know. */
 export type ConfigSchema = z.ZodObject;
@@ -28,6 +29,8 @@ export interface FieldSchema {
   required?: string[];
 }
 
+const SCHEMA = having('a schema, such as ppoConfig', 'safeParse');
+
 type Issue = z.core.$ZodIssue;
 type Key = PropertyKey;
 
@@ -36,6 +39,7 @@ type Key = PropertyKey;
  * @throws ConfigError that names the first wrong key and lists the others.
  */
 export function parseConfig<S extends ConfigSchema>(schema: S, value: unknown, argument: string): z.output<S> {
+  checkKind('schema', schema, SCHEMA);
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const json = fieldSchema(schema);
@@ -43,6 +47,11 @@ export function parseConfig<S extends ConfigSchema>(schema: S, value: unknown, a
   const also = others.map((detail) => new ConfigError({ ...detail, fix: undefined }).message).join(' ');
   const fix = [first?.fix, also && `Also ${also}`].filter(Boolean).join(' ');
   throw new ConfigError({ ...(first as ErrorDetail), fix: fix === '' ? undefined : fix });
+}
+
+/** The same for an object that may have other keys too, such as the configuration of a whole command: they are left out. */
+export function parseKnown<S extends ConfigSchema>(schema: S, value: unknown, argument: string): z.output<S> {
+  return parseConfig(z.object(schema.shape), value, argument) as z.output<S>;
 }
 
 /** The JSON schema of what may be given: fields with a default are not required. */

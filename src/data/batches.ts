@@ -1,4 +1,5 @@
 import { ArgumentError, printable } from '../errors.ts';
+import { checkKinds, NUMBER } from '../kinds.ts';
 import { deriveSeed, Random } from './random.ts';
 
 /** How far the batches have come: `position` items of the epoch `epoch` were given out. */
@@ -20,7 +21,9 @@ export class Batches {
   private order: Uint32Array;
 
   /** @throws ArgumentError unless size and batchSize are at least 1. */
-  constructor({ size, batchSize, seed }: { size: number; batchSize: number; seed: number }) {
+  constructor(options: { size: number; batchSize: number; seed: number }) {
+    checkKinds('Batches', options, { seed: NUMBER });
+    const { size, batchSize, seed } = options;
     checkCount('size', size, 1);
     checkCount('batchSize', batchSize, 1);
     this.size = size;
@@ -53,7 +56,9 @@ export class Batches {
   }
 
   /** Goes on from a `state()` of batches with the same size and seed. @throws ArgumentError for a place that is not there. */
-  restore({ epoch, position }: BatchesState): void {
+  restore(state: BatchesState): void {
+    checkKinds('state', state, {});
+    const { epoch, position } = state;
     checkCount('epoch', epoch, 0);
     checkCount('position', position, 0, this.size);
     this.enter(epoch, position);

@@ -1,3 +1,4 @@
+import { checkKind, TOKENIZER } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 import { joinTokens } from './text.ts';
@@ -12,6 +13,7 @@ export async function loadDocuments(
   path: string,
   tokenizer: Tokenizer,
 ): Promise<{ tokens: Int32Array; skipped: Skipped[] }> {
+  checkKind('tokenizer', tokenizer, TOKENIZER);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
   const { used, skipped } = await readRows(path, (value): Row<Int32Array> => {
     const row = readStrings(value, Object.hasOwn(value, 'prompt') ? ['prompt', 'chosen'] : ['chosen']);

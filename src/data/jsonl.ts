@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { DataError, printable } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
 import { JsonError, parseJson } from '../json.ts';
@@ -54,8 +54,9 @@ async function* readLines(path: string): AsyncGenerator<Buffer> {
 
 /** All bytes that the file has when it is opened. */
 async function* readPieces(path: string): AsyncGenerator<Buffer> {
+  let file: FileHandle | undefined;
   try {
-    await using file = await open(path, READ_FLAGS);
+    file = await open(path, READ_FLAGS);
     const stats = await file.stat();
     checkRegular(stats, path, EXPECTED);
     for (let at = 0; at < stats.size; ) {
@@ -67,6 +68,8 @@ async function* readPieces(path: string): AsyncGenerator<Buffer> {
     }
   } catch (error) {
     throw asFileError(error, path, EXPECTED);
+  } finally {
+    await file?.close();
   }
 }
 

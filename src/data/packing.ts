@@ -1,4 +1,5 @@
 import { ShapeError } from '../errors.ts';
+import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../kinds.ts';
 import { checkLimit } from './preferences.ts';
 
 /** Several sequences to a row, row by row: arrays of `shape` [B, T] for `palm.loss`, made tensors with that shape. */
@@ -21,8 +22,11 @@ export interface PackedRows {
 export function packSequences(
   sequences: readonly (readonly number[])[],
   length: number,
-  { padToken = 0 }: { padToken?: number } = {},
+  options: { padToken?: number } = {},
 ): PackedRows {
+  checkKind('sequences', sequences, LISTS);
+  checkKinds('packSequences options', options, { padToken: optional(NUMBER) });
+  const { padToken = 0 } = options;
   checkLimit('length', length, 1);
   const rows = firstFit(sequences, length);
   const size = rows.length * length;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { ArgumentError, printable } from '../errors.ts';
+import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
@@ -29,6 +30,8 @@ export async function loadPreferences(
   tokenizer: Tokenizer,
   limits: PreferenceLimits,
 ): Promise<{ pairs: Preference[]; skipped: Skipped[] }> {
+  checkKind('tokenizer', tokenizer, TOKENIZER);
+  checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
   const { maxLength, maxPromptLength = maxLength } = limits;
   checkLimit('maxLength', maxLength, 2);
   checkLimit('maxPromptLength', maxPromptLength, 1);

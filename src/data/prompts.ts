@@ -1,6 +1,7 @@
 import { ShapeError } from '../errors.ts';
+import { COUNT, checkKind, checkKinds, TOKENIZER } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { checkLimit, readDialogue } from './preferences.ts';
+import { readDialogue } from './preferences.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
 /**
@@ -11,9 +12,11 @@ import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 export async function loadPrompts(
   path: string,
   tokenizer: Tokenizer,
-  { maxPromptLength }: { maxPromptLength: number },
+  limits: { maxPromptLength: number },
 ): Promise<{ prompts: number[][]; skipped: Skipped[] }> {
-  checkLimit('maxPromptLength', maxPromptLength, 1);
+  checkKind('tokenizer', tokenizer, TOKENIZER);
+  checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
+  const { maxPromptLength } = limits;
   const { used, skipped } = await readRows(path, (value): Row<number[]> => {
     const row = readPrompt(value);
     if ('skip' in row) return row;

@@ -1,4 +1,5 @@
 import { ArgumentError, FileError, printable } from '../errors.ts';
+import { COUNT, checkKind, LIST, TOKENIZER, TOKENS } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readWholeText } from '../whole-file.ts';
 
@@ -7,6 +8,7 @@ import { readWholeText } from '../whole-file.ts';
  * @throws FileError when the file cannot be read, is not UTF-8, has a NUL or more than 512 MiB, or gives no token.
  */
 export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
+  checkKind('tokenizer', tokenizer, TOKENIZER);
   const tokens = encodeInPieces(readText(path), tokenizer);
   if (tokens.length > 0) return tokens;
   throw new FileError({ argument: path, received: 'no text', expected: 'text to train on', fix: 'Check the path.' });
@@ -62,6 +64,7 @@ function pieceEnd(text: string, begin: number): number {
  * @throws ArgumentError unless 0 <= fraction < 1.
  */
 export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Array; validation: Int32Array } {
+  checkKind('tokens', tokens, TOKENS);
   if (!(fraction >= 0 && fraction < 1)) {
     throw new ArgumentError({
       argument: 'fraction',
@@ -92,6 +95,8 @@ export class Windows implements Sequences {
 
   /** @throws ArgumentError when `tokens` are too few for one window; `argument` names them. */
   constructor(tokens: Int32Array, length: number, argument = 'text') {
+    checkKind('tokens', tokens, TOKENS);
+    checkKind('length', length, COUNT);
     this.size = Math.floor((tokens.length - 1) / length);
     this.length = length;
     this.tokens = tokens;
@@ -106,6 +111,12 @@ export class Windows implements Sequences {
 
   /** The windows with these numbers: tokens of shape [B, length + 1]. */
   rows(windows: readonly number[]): ReturnType<Sequences['rows']> {
+    checkKind('windows', windows, LIST);
+    const missing = windows.find((window) => !(Number.isInteger(window) && window >= 0 && window < this.size));
+    if (missing !== undefined) {
+      const expected = `integers from 0 to ${this.size - 1}`;
+      throw new ArgumentError({ argument: 'windows', received: printable(missing), expected });
+    }
     const shape: [number, number] = [windows.length, this.length + 1];
     const tokens = new Int32Array(shape[0] * shape[1]);
     windows.forEach((window, row) => {

@@ -1,3 +1,4 @@
+import { checkKind, TEXT } from '../kinds.ts';
 import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
 /** The bytes of UTF-8 as tokens 0 to 255, then an eos (256) and a padding (257): needs no file and knows every text. */
@@ -7,6 +8,7 @@ export class ByteTokenizer implements Tokenizer {
   readonly padToken = 257;
 
   encode(text: string): number[] {
+    checkKind('text', text, TEXT);
     return Array.from(Buffer.from(text, 'utf8'));
   }
 

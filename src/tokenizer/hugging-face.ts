@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { JsonError, parseJson } from '../json.ts';
+import { checkKind, TEXT } from '../kinds.ts';
 import { readWholeText } from '../whole-file.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import { checkSteps } from './steps.ts';
@@ -63,6 +64,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
   /** @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or it fails. */
   encode(text: string): number[] {
+    checkKind('text', text, TEXT);
     const encode = () => this.parts.library.encode(text, { add_special_tokens: false }).ids;
     return this.run(encode, this.parts.watched.encode, text.length);
   }

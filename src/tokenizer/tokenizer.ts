@@ -1,4 +1,5 @@
 import { ArgumentError, printable } from '../errors.ts';
+import { checkKind, ITERABLE, TOKENIZER } from '../kinds.ts';
 
 /** What a checkpoint notes of its tokenizer, so that it can be loaded again. */
 export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string };
@@ -20,6 +21,7 @@ export interface Tokenizer {
 
 /** The tokens as an array. @throws ArgumentError unless every one is an integer from 0 to vocabSize - 1. */
 export function checkTokens(tokens: Iterable<number>, vocabSize: number): number[] {
+  checkKind('tokens', tokens, ITERABLE);
   const array = [...tokens];
   const wrong = array.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
   if (wrong < 0) return array;
@@ -41,6 +43,7 @@ export interface DecodeStream {
 
 /** A decoder for a single stream of tokens, whatever bytes each of them has. */
 export function decodeStream(tokenizer: Tokenizer): DecodeStream {
+  checkKind('tokenizer', tokenizer, TOKENIZER);
   // Some tokenizers write a word otherwise at the beginning of a text: the tokens printed last are decoded along.
   let context: number[] = [];
   let pending: number[] = [];

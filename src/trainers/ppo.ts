@@ -2,16 +2,19 @@
  * Proximal policy optimisation of a language model (Schulman et al. 2017; Ziegler et al. 2019; Ouyang et al. 2022).
  * docs/ppo.md has every formula with its source.
  */
-import type { ActorCritic, Experience } from '../actor-critic.ts';
-import type { PpoConfig } from '../config/ppo.ts';
+import { ActorCritic, type Experience } from '../actor-critic.ts';
+import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
+import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
-import type { Optimizer } from '../optim.ts';
+import { checkKinds, having, instanceOf, LISTS, optional } from '../kinds.ts';
+import { Optimizer } from '../optim.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { ShapeError } from '../errors.ts';
+import { NumericsError, ShapeError } from '../errors.ts';
 import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
+import { BATCHES, itemsAt, REWARD } from './parts.ts';
 import { type AdaptiveKl, learningRate } from './schedule.ts';
 import { scoresOf } from './scores.ts';
 import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
@@ -40,6 +43,15 @@ export interface PpoParts {
    */
   signal?: AbortSignal | undefined;
 }
+
+const PARTS = {
+  actorCritic: instanceOf(ActorCritic),
+  reward: REWARD,
+  prompts: LISTS,
+  batches: BATCHES,
+  optimizer: instanceOf(Optimizer),
+  adaptiveKl: optional(having('an AdaptiveKl', 'update')),
+};
 
 /** What an iteration tells. Losses and what follows are means over its updates. */
 export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
@@ -77,9 +89,12 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
  * Trains `actorCritic`, one iteration a step: answer prompts, judge the answers, learn from them. `start` is the number of
  * steps already done. Nothing of a step stays in native memory while the caller looks at it.
  * @throws ArgumentError before the first step for a token that the model does not have, RewardError where the reward gives no
- * score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row that were not finite.
+ * score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row that were not finite, where no update of
+ * the last step was, and where the policy's logits are not.
  */
-export async function* ppo(parts: PpoParts, config: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
+export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
+  checkKinds('ppo parts', parts, PARTS);
+  const config = parseKnown(ppoConfig, options, 'ppo');
   checkPrompts(parts);
   const microBatch = new MicroBatch(config.minibatchSize);
   for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, microBatch);
@@ -102,7 +117,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, microBa
   const began = performance.now();
 
   // Act: answer a batch of prompts with the current policy.
-  const prompts = parts.batches.next().map((index) => parts.prompts[index] as readonly number[]);
+  const prompts = itemsAt(parts.prompts, parts.batches.next(), 'prompts');
   using rollout = await collect(actorCritic, prompts, parts, config, step);
   const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
   const lengths = answers.map(({ response }) => response.length);
@@ -150,7 +165,9 @@ async function learn(
   const { temperature } = config.sampling;
   const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
   let firstLogRatio: number | undefined;
+  let nonFinite: string | undefined;
   let skipped = 0;
+  let count = 0;
   let epochs = 0;
   // `moved` is what the last update found before it: how far the policy was then from the one that answered.
   for (let moved = 0; epochs < config.epochs && !(moved > approxKlStop); epochs++) {
@@ -174,13 +191,25 @@ async function learn(
       const result = await optimizer.step({ maxGradNorm, loss: lossOf(sums, config), maxSkipped });
       optimizer.zeroGrad();
       skipped += Number(result.skipped);
+      nonFinite ??= result.nonFinite;
+      count++;
       updates.add({ ...sums, gradNorm: result.gradNorm });
       moved = sums.approxKl;
       if (moved > approxKlStop) break;
     }
   }
+  if (nonFinite !== undefined && skipped === count && step + 1 === config.steps) throw learnedNothing(nonFinite, count);
   const { maxLogRatio: _, ...means } = updates.result();
   return { ...means, skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+}
+
+function learnedNothing(nonFinite: string, updates: number): NumericsError {
+  return new NumericsError({
+    argument: nonFinite,
+    received: `numbers that are not finite in all ${updates} updates of the last step`,
+    expected: 'finite ones',
+    fix: 'Lower lr and go on from a checkpoint before them; check the model and the reward that you began with.',
+  });
 }
 
 function sumOf(metrics: readonly PpoMetrics[]): PpoMetrics {

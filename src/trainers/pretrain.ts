@@ -1,13 +1,24 @@
 /** Pretraining: loss = −mean over targets of log p(token | the tokens before it in its row). */
-import type { PretrainConfig } from '../config/pretrain.ts';
+import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
+import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';
 import type { Sequences } from '../data/text.ts';
-import type { Optimizer } from '../optim.ts';
-import type { PaLM } from '../palm.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../kinds.ts';
+import { Optimizer } from '../optim.ts';
+import { PaLM } from '../palm.ts';
 import { Tensor } from '../tensor.ts';
 import { MicroBatch } from './micro-batch.ts';
-import { learningRate } from './schedule.ts';
+import { BATCHES, SEQUENCES } from './parts.ts';
+import { learningRate, skipsAllowed } from './schedule.ts';
+
+const PARTS = {
+  palm: instanceOf(PaLM),
+  optimizer: instanceOf(Optimizer),
+  text: SEQUENCES,
+  batches: BATCHES,
+  validation: optional(SEQUENCES),
+};
 
 type Rows = ReturnType<Sequences['rows']>;
 
@@ -45,8 +56,15 @@ export interface PretrainStep {
 /**
  * Trains all weights of `palm` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing
  * of a step stays in native memory while the caller looks at it.
+ * @throws NumericsError after `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
  */
-export async function* pretrain(parts: PretrainParts, config: PretrainConfig, start = 0): AsyncGenerator<PretrainStep> {
+export async function* pretrain(
+  parts: PretrainParts,
+  options: PretrainConfig,
+  start = 0,
+): AsyncGenerator<PretrainStep> {
+  checkKinds('pretrain parts', parts, PARTS);
+  const config = parseKnown(pretrainConfig, options, 'pretrain');
   const { palm, optimizer, text, batches, validation } = parts;
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {
@@ -62,7 +80,8 @@ export async function* pretrain(parts: PretrainParts, config: PretrainConfig, st
       for (const piece of all.flatMap((batch) => pieces(batch, rows))) sum += await learn(palm, piece, targets);
       return sum;
     });
-    const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
+    const { maxGradNorm } = config;
+    const maxSkipped = skipsAllowed(step, config.steps, config);
     const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
     if (palm.training) palm.eval();
@@ -112,9 +131,14 @@ async function learn(palm: PaLM, { tokens, shape }: Rows, targets: number): Prom
 export async function validationLoss(
   palm: PaLM,
   validation: Sequences,
-  { batchSize, evaluateBatches }: Pick<PretrainConfig, 'batchSize' | 'evaluateBatches'>,
-  rows = batchSize,
+  options: Pick<PretrainConfig, 'batchSize' | 'evaluateBatches'>,
+  rows = options?.batchSize,
 ): Promise<number> {
+  checkKind('palm', palm, PARTS.palm);
+  checkKind('validation', validation, SEQUENCES);
+  checkKinds('validationLoss options', options, { batchSize: COUNT, evaluateBatches: COUNT });
+  checkKind('rows', rows, COUNT);
+  const { batchSize, evaluateBatches } = options;
   const count = Math.min(validation.size, batchSize * evaluateBatches);
   const chosen = Array.from({ length: count }, (_, i) => Math.floor((i * validation.size) / count));
   let nats = 0;

@@ -2,19 +2,22 @@
  * Training a reward model on pairs of responses, one preferred (Bradley & Terry 1952; Ouyang et al. 2022). docs/reward-model.md
  * has the formulas.
  */
-import type { RewardConfig } from '../config/reward.ts';
+import { type RewardConfig, rewardConfig } from '../config/reward.ts';
+import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
-import type { Optimizer } from '../optim.ts';
-import type { RankingMetrics, RewardModel } from '../reward-model.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../kinds.ts';
+import { Optimizer } from '../optim.ts';
+import { type RankingMetrics, RewardModel } from '../reward-model.ts';
 import { ArgumentError } from '../errors.ts';
 import { Tensor } from '../tensor.ts';
 import { chunks } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
-import { learningRate } from './schedule.ts';
+import { BATCHES, itemsAt, PAIRS } from './parts.ts';
+import { learningRate, skipsAllowed } from './schedule.ts';
 import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
@@ -31,6 +34,14 @@ export interface RewardParts {
   /** Fills rows up; it is masked, so any token will do. 0 unless given. */
   padToken?: number | undefined;
 }
+
+const PARTS = {
+  rewardModel: instanceOf(RewardModel),
+  optimizer: instanceOf(Optimizer),
+  pairs: PAIRS,
+  batches: BATCHES,
+  validation: optional(PAIRS),
+};
 
 /** What a step tells. The first three are of the pairs that it learned from, before it did. */
 export interface RewardStep {
@@ -57,10 +68,10 @@ export interface RewardStep {
 }
 
 /** How many steps `epochs` passes over `pairs` pairs take. */
-export function rewardSteps(
-  pairs: number,
-  { epochs, batchSize, accumulate }: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>,
-): number {
+export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {
+  checkKind('pairs', pairs, COUNT);
+  checkKinds('rewardSteps options', options, { epochs: POSITIVE, batchSize: COUNT, accumulate: COUNT });
+  const { epochs, batchSize, accumulate } = options;
   return Math.ceil((epochs * pairs) / (batchSize * accumulate));
 }
 
@@ -68,11 +79,13 @@ export function rewardSteps(
  * Trains `rewardModel` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing of a
  * step stays in native memory while the caller looks at it.
  * @throws ArgumentError before the first step for a token that the model does not have, NumericsError after
- * `config.maxSkippedSteps` steps in a row that were not finite.
+ * `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
  */
-export async function* reward(parts: RewardParts, config: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
+export async function* reward(parts: RewardParts, options: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
+  checkKinds('reward parts', parts, PARTS);
+  const config = parseKnown(rewardConfig, options, 'reward');
   const { rewardModel, optimizer, pairs, batches, validation = [], padToken = 0 } = parts;
-  const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
+  const { maxGradNorm } = config;
   checkSpecialTokens({ padToken }, rewardModel.palm.config.numTokens);
   checkPairs(pairs, rewardModel, 'pairs');
   checkPairs(validation, rewardModel, 'validation');
@@ -82,7 +95,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
     const began = performance.now();
     optimizer.learningRate = learningRate(step, { ...config, steps, decay: 'cosine' });
 
-    const all = Array.from({ length: config.accumulate }, () => batches.next().map((i) => pairs[i] as Preference));
+    const all = Array.from({ length: config.accumulate }, () => itemsAt(pairs, batches.next(), 'pairs'));
     const { loss, metrics, tokens } = await microBatch.fit(optimizer, async (size) => {
       if (config.dropout > 0) rewardModel.train({ seed: deriveSeed(config.seed, step) });
       return await learn(
@@ -91,6 +104,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
         config,
       );
     });
+    const maxSkipped = skipsAllowed(step, steps, config);
     const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
     if (rewardModel.training) rewardModel.eval();
@@ -157,6 +171,9 @@ export async function evaluatePairs(
   batchSize: number,
   padToken = 0,
 ): Promise<{ loss: number; accuracy: number }> {
+  checkKind('rewardModel', rewardModel, PARTS.rewardModel);
+  checkKind('pairs', pairs, PAIRS);
+  checkKind('batchSize', batchSize, COUNT);
   if (pairs.length === 0) throw new ArgumentError({ argument: 'pairs', received: 'none', expected: 'at least one' });
   let loss = 0;
   let accuracy = 0;

@@ -5,8 +5,11 @@ import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts
 import { Batches } from '../data/batches.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { AdamW } from '../optim.ts';
-import type { PaLM } from '../palm.ts';
+import { checkKinds, COUNT, instanceOf, LIST, LISTS, NUMBER, optional } from '../kinds.ts';
+import { checkOptions } from '../options.ts';
+import { PaLM } from '../palm.ts';
 import { answersOf, type Reward } from './experience.ts';
+import { REWARD } from './parts.ts';
 import { type PpoStep, ppo } from './ppo.ts';
 import { AdaptiveKl } from './schedule.ts';
 import { scoresOf } from './scores.ts';
@@ -28,6 +31,8 @@ export interface RLHFTrainerOptions {
   config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'checkpoint'>;
 }
 
+const OPTIONS = ['palm', 'rewardModel', 'promptTokenIds', 'eosToken', 'padToken', 'config'];
+
 /** A trainer that owns its actor, critic and optimizer. */
 export class RLHFTrainer implements Disposable {
   readonly actorCritic: ActorCritic;
@@ -40,6 +45,8 @@ export class RLHFTrainer implements Disposable {
 
   /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the palm has such scopes already. */
   constructor(options: RLHFTrainerOptions) {
+    checkOptions(options, OPTIONS, 'RLHFTrainer');
+    checkKinds('RLHFTrainer', options, { palm: instanceOf(PaLM), rewardModel: REWARD, promptTokenIds: LISTS });
     const prompts = options.promptTokenIds.length;
     if (prompts === 0) throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'a prompt' });
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
@@ -53,8 +60,9 @@ export class RLHFTrainer implements Disposable {
   }
 
   /** Trains on at least `numEpisodes` more answers and gives the metrics of every iteration. */
-  async train({ numEpisodes }: { numEpisodes: number }): Promise<PpoStep[]> {
-    checkCount(numEpisodes, 'numEpisodes');
+  async train(options: { numEpisodes: number }): Promise<PpoStep[]> {
+    checkKinds('train', options, { numEpisodes: COUNT });
+    const { numEpisodes } = options;
     const { rolloutBatch, sampling } = this.#config;
     const end = this.#steps + Math.ceil(numEpisodes / (rolloutBatch * sampling.samplesPerPrompt));
     const { promptTokenIds: prompts, rewardModel: reward, eosToken, padToken } = this.#options;
@@ -74,8 +82,10 @@ export class RLHFTrainer implements Disposable {
    */
   async generate(
     length: number,
-    { prompt, numSamples = 4, seed }: { prompt: readonly number[]; numSamples?: number; seed?: number },
+    options: { prompt: readonly number[]; numSamples?: number; seed?: number },
   ): Promise<number[]> {
+    checkKinds('generate', options, { prompt: LIST, numSamples: optional(COUNT), seed: optional(NUMBER) });
+    const { prompt, numSamples = 4, seed } = options;
     checkCount(length, 'length', prompt.length + 1);
     const { eosToken, padToken, rewardModel } = this.#options;
     const { temperature } = this.#config.sampling;

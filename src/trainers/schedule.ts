@@ -1,5 +1,6 @@
 /** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
 import { ArgumentError } from '../errors.ts';
+import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../kinds.ts';
 
 /** A rise over `warmupSteps`, then a fall from `lr` to `minLr` (a tenth of it unless given) at step `steps`. */
 export interface Schedule {
@@ -27,6 +28,14 @@ export function learningRate(step: number, schedule: Schedule): number {
 }
 
 /**
+ * How many steps in a row may be skipped for numbers that are not finite before that is an error. The last step may not be: no
+ * other comes after it, and a run that ends so would pass for one that went well.
+ */
+export function skipsAllowed(step: number, steps: number, { maxSkippedSteps }: { maxSkippedSteps: number }): number {
+  return step + 1 === steps ? 1 : maxSkippedSteps;
+}
+
+/**
  * The adaptive weight of the KL penalty of Ziegler et al. 2019, section 2.2: after n responses whose mean KL to the
  * reference policy was kl nats,
  *
@@ -37,7 +46,11 @@ export class AdaptiveKl {
   readonly #target: number;
   readonly #horizon: number;
 
-  constructor(weight: number, { target, horizon }: { target: number; horizon: number }) {
+  /** @throws ArgumentError for a weight that is no number, and a target or horizon that is not above 0. */
+  constructor(weight: number, options: { target: number; horizon: number }) {
+    checkKind('weight', weight, NUMBER);
+    checkKinds('AdaptiveKl', options, { target: POSITIVE, horizon: POSITIVE });
+    const { target, horizon } = options;
     this.#weight = weight;
     this.#target = target;
     this.#horizon = horizon;
@@ -49,6 +62,8 @@ export class AdaptiveKl {
 
   /** Takes in the mean KL, in nats per response, of `responses` responses. */
   update(kl: number, responses: number): void {
+    checkKind('kl', kl, NUMBER);
+    checkKind('responses', responses, COUNT);
     const error = Math.min(0.2, Math.max(-0.2, kl / this.#target - 1));
     this.#weight *= 1 + (error * responses) / this.#horizon;
   }
@@ -58,7 +73,8 @@ export class AdaptiveKl {
     return { weight: this.#weight };
   }
 
-  restore({ weight }: { weight: number }): void {
-    this.#weight = weight;
+  restore(state: { weight: number }): void {
+    checkKinds('AdaptiveKl.restore', state, { weight: NUMBER });
+    this.#weight = state.weight;
   }
 }

@@ -187,6 +187,7 @@ const HOSTILE: [what: string, reason: string, bytes: () => Uint8Array][] = [
   // The archive: two readers that see two files.
   ['nothing', 'not-zip', () => Buffer.alloc(0)],
   ['a file of another kind', 'not-zip', () => Buffer.from('%PDF-1.7 and so on, for longer than the end of an archive')],
+  ['a safetensors file', 'safetensors', () => Buffer.from('\x02\0\0\0\0\0\0\0{}')],
   ['something before it', 'not-zip', () => Buffer.concat([Buffer.from('#!/bin/sh\n'), torchArchive(fine, storages)])],
   ['something after it', 'no-end', () => Buffer.concat([torchArchive(fine, storages), Buffer.from('PK')])],
   ['half of it', 'no-end', () => torchArchive(fine, storages).subarray(0, 700)],

@@ -54,16 +54,18 @@ static int64_t token_at(const Distribution<T>& from, double share, double* all_m
   return last;
 }
 
+// The first of the largest logits. `top` is NaN where any of them is not finite.
 template <class T>
 static int64_t likeliest(const T* logits, int64_t width, float* top) {
-  Vec largest = all(-__builtin_inff());
+  Vec largest = all(-__builtin_inff()), doubt{};  // x - x is 0, or NaN
   each(width, [&](int64_t i, int64_t n) {
     const Vec x = load(logits + i, n);
+    doubt += x - x;
     for (int64_t lane = 0; lane < kLanes && n < kLanes; ++lane)
       if (lane < n && x[lane] > largest[lane]) largest[lane] = x[lane];
     if (n == kLanes) largest = maximum(x, largest);
   });
-  *top = maximum(largest);
+  *top = maximum(largest) + sum(doubt);
   for (int64_t i = 0; i < width; ++i)
     if (load(logits + i, 1)[0] == *top) return i;
   return 0;
@@ -76,7 +78,7 @@ void sample(const SampleArgs& args, int64_t begin, int64_t end) {
     float top;
     const int64_t best = likeliest(logits, args.width, &top);
     args.token[row] = best;
-    args.log_prob[row] = 0;
+    args.log_prob[row] = top - top;
     if (args.inverse_temperature == 0) continue;
     const Distribution<T> from{logits, args.width, args.inverse_temperature, top};
     double total;

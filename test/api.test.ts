@@ -1,0 +1,206 @@
+/** Every public function with something else for one of its arguments: a typed error or a result, never a raw one. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import * as api from '../src/index.ts';
+import { device } from './device.ts';
+
+const SIZE = { numTokens: 256, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device };
+const folder = mkdtempSync(join(tmpdir(), 'palm-api-'));
+const file = (name: string, text: string) => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+const text = file('text.txt', 'some text to learn');
+const rows = file('rows.jsonl', '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
+const tokenizer = await api.loadTokenizer('byte');
+const palm = new api.PaLM(SIZE);
+const rewardModel = new api.RewardModel(new api.PaLM(SIZE), { lora: false });
+const actorCritic = new api.ActorCritic(new api.PaLM(SIZE));
+const weight = api.Tensor.parameter([1, 2]);
+const optimizer = new api.AdamW([weight]);
+const tensor = api.Tensor.from([[0.5, 1]], { device });
+const tokens = Int32Array.from({ length: 20 }, (_, i) => i);
+const windows = new api.Windows(tokens, 4);
+const batches = new api.Batches({ size: 4, batchSize: 2, seed: 0 });
+const pairs = [{ prompt: [1], chosen: [2], rejected: [3] }];
+const adaptiveKl = new api.AdaptiveKl(0.1, { target: 1, horizon: 10 });
+const trainer = new api.RLHFTrainer({
+  palm: new api.PaLM(SIZE),
+  rewardModel: (answers) => answers.map(() => 1),
+  promptTokenIds: [[1]],
+});
+const rollout = await actorCritic.rollout({ prompts: [[1, 2]], maxNewTokens: 2, seed: 1 });
+const judging = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
+const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
+const now = await actorCritic.evaluate(rollout.sequence, { grad: false });
+const losing = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0 };
+const planned = { ...SIZE, causal: true, qkRmsnorm: false, attnDropout: 0, ffDropout: 0 };
+const plannedModel = { ...planned, recompute: 'none', dtype: 'float32' } as const;
+const drawing = { rolloutBatch: 1, samplesPerPrompt: 1, promptLength: 1, maxNewTokens: 1 };
+const ppoSizes = { ...drawing, minibatchSize: 1, lora: 4, reference: false };
+const checkpoints = await api.openCheckpoints({ directory: join(folder, 'run'), parts: { optimizer } });
+const parts = { palm, optimizer, text: windows, batches, actorCritic, rewardModel, pairs, reward: rewardModel };
+const config = { steps: 1, maxSkippedSteps: 5 };
+const saved = join(folder, 'saved.safetensors');
+await palm.save(saved);
+
+afterAll(async () => {
+  await checkpoints.close();
+  rmSync(folder, { recursive: true });
+});
+
+type Call = (...values: never[]) => unknown;
+/** The first step of a generator. */
+async function first(steps: AsyncGenerator<unknown>): Promise<unknown> {
+  const { value } = await steps.next();
+  await steps.return(undefined);
+  return value;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a table of all signatures there are
+const entry = (call: (...values: any[]) => unknown, ...good: unknown[]) => ({ call: call as Call, good });
+
+/** Every function of the package with arguments that are right. */
+const FUNCTIONS = {
+  memory: entry(api.memory, {}),
+  PaLM: entry((options) => new api.PaLM(options), SIZE),
+  AdamW: entry((all, options) => new api.AdamW(all, options), [weight], {}),
+  AdoptAtan2: entry((all, options) => new api.AdoptAtan2(all, options), [weight], {}),
+  AdamAtan2: entry((all, options) => new api.AdamAtan2(all, options), [weight], {}),
+  RewardModel: entry((model, options) => new api.RewardModel(model, options), palm, { lora: false }),
+  ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
+  RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
+  AdaptiveKl: entry((weight, options) => new api.AdaptiveKl(weight, options), 0.1, { target: 1, horizon: 1 }),
+  Batches: entry((options) => new api.Batches(options), { size: 1, batchSize: 1, seed: 1 }),
+  Windows: entry((all, length) => new api.Windows(all, length), tokens, 4),
+  entropy: entry(api.entropy, tensor),
+  whiten: entry(api.whiten, tensor, [[1, 1]]),
+  maskedMean: entry(api.maskedMean, tensor, [[1, 1]]),
+  judge: entry(api.judge, rollout, [1], judging),
+  experienceRows: entry(api.experienceRows, experience, [0]),
+  ppoLoss: entry(api.ppoLoss, now, experience, losing),
+  loadTensors: entry(api.loadTensors, saved, palm.contents().tensors),
+  saveTensors: entry(api.saveTensors, join(folder, 'tensors.safetensors'), palm.contents()),
+  openCheckpoints: entry(api.openCheckpoints, {}),
+  latestCheckpoint: entry(api.latestCheckpoint, folder),
+  verifyCheckpoint: entry(api.verifyCheckpoint, folder),
+  parseConfig: entry(api.parseConfig, api.ppoConfig, {}, 'ppo'),
+  holdOut: entry(api.holdOut, tokens, 0.1),
+  loadText: entry(api.loadText, text, tokenizer),
+  loadDocuments: entry(api.loadDocuments, rows, tokenizer),
+  loadPreferences: entry(api.loadPreferences, rows, tokenizer, { maxLength: 8 }),
+  loadPrompts: entry(api.loadPrompts, rows, tokenizer, { maxPromptLength: 8 }),
+  packSequences: entry(api.packSequences, [[1, 2], [3]], 4, {}),
+  loadTokenizer: entry(api.loadTokenizer, 'byte'),
+  decodeStream: entry(api.decodeStream, tokenizer),
+  validationLoss: entry(api.validationLoss, palm, windows, { batchSize: 1, evaluateBatches: 1 }, 1),
+  evaluatePairs: entry(api.evaluatePairs, rewardModel, pairs, 1, 0),
+  rewardSteps: entry(api.rewardSteps, 4, { epochs: 1, batchSize: 1, accumulate: 1 }),
+  pretrain: entry((some, options, start) => first(api.pretrain(some, options, start)), parts, config, 1),
+  reward: entry((some, options, start) => first(api.reward(some, options, start)), parts, config, 1),
+  ppo: entry(
+    (some, options, start) => first(api.ppo(some, options, start)),
+    { ...parts, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  planPretraining: entry(api.planPretraining, plannedModel, { batchSize: 1, length: 4 }),
+  planReward: entry(api.planReward, plannedModel, { batchSize: 1, length: 4, lora: 4, dropout: 0 }),
+  planPpo: entry(api.planPpo, plannedModel, ppoSizes),
+};
+
+const METHODS = {
+  'Tensor.from': entry((values, options) => api.Tensor.from(values, options), [1], {}),
+  'Tensor.parameter': entry((values, options) => api.Tensor.parameter(values, options), [1], {}),
+  'Parameter.setGrad': entry((grad) => weight.setGrad(grad), tensor),
+  'PaLM.load': entry((path, options) => api.PaLM.load(path, options), saved, {}),
+  'palm.save': entry((path, options) => palm.save(path, options), join(folder, 'palm.safetensors'), {}),
+  'palm.forward': entry((ids, options) => palm.forward(ids, options), [[1, 2]], {}),
+  'palm.loss': entry((ids, options) => palm.loss(ids, options), [[1, 2]], {}),
+  'palm.generate': entry((input) => palm.generate(input), { prompts: [[1]], maxNewTokens: 1 }),
+  'palm.stream': entry((input) => first(palm.stream(input)), { prompt: [1], maxNewTokens: 1 }),
+  'palm.parameters': entry((options) => palm.parameters(options), {}),
+  'palm.addScope': entry((name, options) => palm.addScope(name, options), 'fresh', {}),
+  'palm.removeScope': entry((name) => palm.removeScope(name), 'nobody'),
+  'palm.mergeScope': entry((name) => palm.mergeScope(name), 'nobody'),
+  'palm.freeze': entry((options) => palm.freeze(options), {}),
+  'palm.train': entry((options) => palm.train(options), {}),
+  'palm.setGeneratorState': entry((state) => palm.setGeneratorState(state), tensor),
+  'RewardModel.load': entry((path, options) => api.RewardModel.load(path, options), saved, {}),
+  'rewardModel.forward': entry((ids, options) => rewardModel.forward(ids, options), [[1, 2]], {}),
+  'rewardModel.score': entry((ids, options) => rewardModel.score(ids, options), [[1, 2]], {}),
+  'rewardModel.loss': entry((ids, options) => rewardModel.loss(ids, options), [[1, 2]], { labels: [1] }),
+  'rewardModel.rankingLoss': entry((ids, options) => rewardModel.rankingLoss(ids, options), [[1, 2]], {}),
+  'rewardModel.save': entry((path) => rewardModel.save(path), join(folder, 'reward.safetensors')),
+  'rewardModel.train': entry((options) => rewardModel.train(options), {}),
+  'actorCritic.evaluate': entry((ids, options) => actorCritic.evaluate(ids, options), [[1, 2]], {}),
+  'actorCritic.rollout': entry((input) => actorCritic.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
+  'optimizer.step': entry((options) => optimizer.step(options), {}),
+  'optimizer.learningRate': entry((value) => {
+    optimizer.learningRate = value;
+  }, 0.1),
+  'checkpoints.restore': entry((path) => checkpoints.restore(path), undefined),
+  'checkpoints.during': entry(
+    (train) => first(checkpoints.during(train)),
+    async function* () {},
+  ),
+  'batches.skip': entry((count) => batches.skip(count), 1),
+  'batches.restore': entry((state) => batches.restore(state), { epoch: 0, position: 0 }),
+  'windows.rows': entry((numbers) => windows.rows(numbers), [0]),
+  'tokenizer.encode': entry((value) => tokenizer.encode(value), 'a'),
+  'tokenizer.decode': entry((value) => tokenizer.decode(value), [97]),
+  'decodeStream.push': entry((token) => api.decodeStream(tokenizer).push(token), 97),
+  'adaptiveKl.update': entry((kl, count) => adaptiveKl.update(kl, count), 1, 1),
+  'adaptiveKl.restore': entry((state) => adaptiveKl.restore(state), { weight: 0.1 }),
+  'trainer.train': entry((options) => trainer.train(options), { numEpisodes: 1 }),
+  'trainer.generate': entry((length, options) => trainer.generate(length, options), 4, { prompt: [1] }),
+};
+
+/** What a call throws that is no error of the package. */
+async function rawError(call: () => unknown): Promise<string | undefined> {
+  try {
+    await call();
+    return undefined;
+  } catch (error) {
+    return error instanceof api.PalmError
+      ? undefined
+      : String((error as Error).stack)
+          .split('\n')
+          .slice(0, 3)
+          .join(' ');
+  }
+}
+
+describe('api-raw-typeerrors', () => {
+  it('is about every function that is exported', () => {
+    const functions = Object.entries(api).filter(([, value]) => {
+      return typeof value === 'function' && !(value.prototype instanceof Error);
+    });
+    const known = new Set([...Object.keys(FUNCTIONS), 'Tensor', 'Parameter']); // made by from and parameter
+    expect(functions.map(([name]) => name).filter((name) => !known.has(name))).toEqual([]);
+  });
+
+  it.each(Object.entries({ ...FUNCTIONS, ...METHODS }))('%s', async (_name, { call, good }) => {
+    const found: string[] = [];
+    for (const [place] of good.entries()) {
+      for (const bad of [undefined, {}, null, 5, '', [], () => 1]) {
+        const raw = await rawError(() => call(...(good.with(place, bad) as never[])));
+        if (raw !== undefined) found.push(`${place}: ${JSON.stringify(bad) ?? String(bad)}: ${raw}`);
+      }
+    }
+    expect(found).toEqual([]);
+  });
+
+  it("names what RLHFTrainer is not given under the Python library's names", () => {
+    const prompts = { palm, rewardModel, prompts: [[1]] } as never;
+    expect(() => new api.RLHFTrainer(prompts)).toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'RLHFTrainer.prompts' }),
+    );
+    const words = { palm, rewardModel, promptTokenIds: ['hi'] } as never;
+    expect(() => new api.RLHFTrainer(words)).toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'RLHFTrainer.promptTokenIds' }),
+    );
+  });
+});
