@@ -355,7 +355,7 @@ describe('D11: stop sequences', () => {
   it('end a response with their last token, in any batch, and change nothing before it', async () => {
     using palm = await modelOf(ODD);
     const whole = tokensOf(await take(await palm.generate(sampling)));
-    const [a, b, c, d] = whole[0]?.slice(20) as [number, number, number, number];
+    const [a, b, c, d] = (whole[0] as number[]).slice(20) as [number, number, number, number];
     for (const [stop, eosToken] of [[[[a, b], [c], [7, 7]]], [[[b, c, d]]], [[[a, b, c]], 5]] as [
       number[][],
       number?,

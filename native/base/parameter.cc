@@ -32,7 +32,8 @@ void Parameter::set_grad(const Tensor& grad) {
   at::NoGradGuard no_grad;
   expect_shape(grad, "gradient", shape());
   if (!tensor.grad().defined())
-    tensor.mutable_grad() = gradient.defined() ? gradient : at::zeros_like(tensor, gradient_dtype(tensor.scalar_type()));
+    tensor.mutable_grad() =
+        gradient.defined() ? gradient : at::zeros_like(tensor, gradient_dtype(tensor.scalar_type()));
   sliced(tensor.mutable_grad(), slice).copy_(grad);
   *seen = true;
 }

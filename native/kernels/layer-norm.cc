@@ -73,8 +73,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& gamma) {
   const Kernels* const kernels = x.scalar_type() == at::kBFloat16 ? kernels_for(x) : nullptr;
   if (kernels) return LayerNormNode::apply(x, gamma, kernels);
   const Tensor scale = widened(gamma) + 1;
-  return at::layer_norm(x.to(scale.scalar_type()), gamma.sizes(), scale, /*bias=*/{}, /*eps=*/1e-5)
-      .to(x.scalar_type());
+  return at::layer_norm(x.to(scale.scalar_type()), gamma.sizes(), scale, /*bias=*/{}, /*eps=*/1e-5).to(x.scalar_type());
 }
 
 }  // namespace palm

@@ -9,8 +9,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-// Of MKL, which libtorch for x86 brings along: a product of bfloat16 matrices that ends in float32, where at::mm rounds.
-// Null where there is no MKL.
+// Of MKL, which libtorch for x86 brings along: a product of bfloat16 matrices that ends in float32, where at::mm
+// rounds. Null where there is no MKL.
 extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int transpose_a, int transpose_b, int m, int n,
                                                              int k, float alpha, const void* a, int a_stride,
                                                              const void* b, int b_stride, float beta, float* c,

@@ -63,8 +63,7 @@ RotaryTables fold_scales(const Rotary& rotary, double query_scale) {
   const auto front = [&](const Tensor& x) { return x.squeeze(-2).narrow(-1, 0, half); };
   const auto table = [](const Tensor& x) { return x.to(at::kFloat).contiguous(); };
   const Tensor cos = front(rotary.cos), sin = front(rotary.sin);
-  if (!rotary.scale.defined())
-    return {table(cos * query_scale), table(sin * query_scale), table(cos), table(sin)};
+  if (!rotary.scale.defined()) return {table(cos * query_scale), table(sin * query_scale), table(cos), table(sin)};
   const Tensor scale = front(rotary.scale), up = scale * query_scale;
   return {table(cos * up), table(sin * up), table(cos / scale), table(sin / scale)};
 }

@@ -22,8 +22,8 @@ struct Rotary {
   Rotary to(at::ScalarType dtype) const;
 };
 
-Rotary rotary_table(const Tensor& positions,           // [T] or [B, T], any integer type
-                    int64_t dim_head,                  // K, even
+Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any integer type
+                    int64_t dim_head,                   // K, even
                     std::optional<double> scale_base);  // nothing: plain rotary
 
 // The most positions that a sequence may have under xPos of this base, and an error for `length` if it has more.
@@ -36,7 +36,8 @@ Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
 Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
                   const Rotary& rotary);
 
-// The same turn as four float32 tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied in.
+// The same turn as four float32 tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied
+// in.
 struct RotaryTables {
   Tensor query_cos, query_sin, key_cos, key_sin;
 };

@@ -21,9 +21,9 @@ struct GenerateOptions {
   double temperature;
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p;
-  std::optional<int64_t> eos_token;         // ends a row
-  std::vector<std::vector<int64_t>> stop;   // a row ends with the last token of any of these
-  std::vector<int64_t> suppress;            // tokens that are never drawn
+  std::optional<int64_t> eos_token;        // ends a row
+  std::vector<std::vector<int64_t>> stop;  // a row ends with the last token of any of these
+  std::vector<int64_t> suppress;           // tokens that are never drawn
   int64_t pad_token;
   int64_t samples_per_prompt;
   bool int8;  // decode through weights rounded to 8 bits; prompts are read with the model's own

@@ -48,7 +48,7 @@ static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const 
                              const std::optional<LayerAdapters>& adapters, int64_t layer, const Reading& reading) {
   const int64_t head = config.dim_head, heads = config.heads * head;
   const Tensor h = layer_norm(x, block.norm);                   // [B, T, D]
-  const Tensor projected = trained_linear(h, block.input);          // [B, T, HK + 2K + 2F]
+  const Tensor projected = trained_linear(h, block.input);      // [B, T, HK + 2K + 2F]
   Tensor attended = projected.narrow(-1, 0, heads + 2 * head);  // [B, T, HK + 2K]
   if (adapters) attended = attended + adapters->input(h);
 
@@ -112,10 +112,9 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
   if (scale_base && !cache) expect_within_reach(time, "tokens", *scale_base);
   const Rotary rotary = rotary_table(positions, config_.dim_head, scale_base);
-  const Reading reading{
-      rotary.to(config_.dtype == at::kDouble ? at::kDouble : at::kFloat),
-      reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments,
-      cache, options.dropout.value_or(dropout_)};
+  const Reading reading{rotary.to(config_.dtype == at::kDouble ? at::kDouble : at::kFloat),
+                        reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments),
+                        options.segments, cache, options.dropout.value_or(dropout_)};
 
   Tensor x = trained_embedding(seen_by(options.gradients, token_embedding_), tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;

@@ -94,8 +94,8 @@ Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
   Tensor prompt;  // [B, T]; undefined where the input does not tell
   if (input.prompt_lengths || input.prompt_mask) {
     prompt = prompt_mask(input, tokens.size(0), tokens.size(1));
-    reading.extra_embedding =
-        at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_)).to(head_.scalar_type());
+    reading.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
+                                  .to(head_.scalar_type());
   }
   const Tensor weight = widened(head_), bias = bins_ > 0 ? widened(bias_) : bias_;
   const Tensor hidden = trunk_->hidden(tokens, reading).to(weight.scalar_type());
