@@ -55,7 +55,7 @@ function language(variant: Variant): Subject {
       const denominator = all.length * (LENGTH - 1);
       await backward(palm.loss(piece, { scope: 'actor', denominator }));
     }
-    return gradientsOf([...palm.parameters(), ...palm.parameters({ scope: 'actor' })]);
+    return await gradientsOf([...palm.parameters(), ...palm.parameters({ scope: 'actor' })]);
   };
 }
 
@@ -66,10 +66,10 @@ const ranking: Subject = async (dtype, pieces, rows) => {
   for (const piece of inPieces(pairs, pieces)) {
     const groups = piece.flatMap((_, pair) => [pair, pair]);
     const ranks = piece.flatMap(() => [0, 1]);
-    const promptLengths = piece.flatMap((_, pair) => [40 + pair, 60]);
+    const promptLengths = piece.flatMap(() => [40, 60]);
     await backward(model.rankingLoss(piece.flat(), { groups, ranks, promptLengths, denominator: pairs.length }));
   }
-  return gradientsOf(model.parameters());
+  return await gradientsOf(model.parameters());
 };
 
 /** PPO's loss of a policy that trains all weights, with its value head. */
@@ -94,7 +94,7 @@ const policy: Subject = async (dtype, pieces, rows) => {
     const options = { clip: 1e3, valueClip: 1e3, valueWeight: 1, entropyWeight: 0.1, denominator: all.length * LENGTH };
     await backward(ppoLoss(await actorCritic.evaluate(sequence), experience, options));
   }
-  return gradientsOf(actorCritic.parameters());
+  return await gradientsOf(actorCritic.parameters());
 };
 
 export const SUBJECTS: Record<string, Subject> = {
@@ -108,6 +108,6 @@ export const SUBJECTS: Record<string, Subject> = {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const all: Record<string, Gradients> = {};
-  for (const [name, subject] of Object.entries(SUBJECTS)) all[name] = await subject('bfloat16', 1, 8);
+  for (const [name, subject] of Object.entries(SUBJECTS)) all[name] = await subject('bfloat16', 1, 4);
   process.stdout.write(JSON.stringify(all));
 }

@@ -10,7 +10,7 @@ import { device } from '../device.ts';
 import { relativeDistance } from '../parity/numbers.ts';
 import { type Gradients, SUBJECTS } from './subjects.ts';
 
-const ROWS = 32; // 8,192 tokens
+const ROWS = 16; // 4,096 tokens
 const norm = (values: readonly number[]) => Math.hypot(...values);
 const cosine = (a: readonly number[], b: readonly number[]) =>
   a.reduce((sum, value, i) => sum + value * (b[i] as number), 0) / norm(a) / norm(b);
