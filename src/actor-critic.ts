@@ -3,7 +3,7 @@ import type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.
 import type { SamplingConfigInput } from './config/sampling.ts';
 import { ArgumentError, printable } from './errors.ts';
 import { type Ids, Inputs } from './inputs.ts';
-import { type ActorCriticHandle, addon } from './native.ts';
+import { type ActorCriticHandle, addon, type GenerateOptions } from './native.ts';
 import { checkAdapterOptions, checkObject, checkOptions } from './options.ts';
 import type { PaLM } from './palm.ts';
 import { writeMetadata } from './palm-file.ts';
@@ -55,7 +55,10 @@ export interface ActorCriticOptions {
 
 /** Prompts, how to answer them, and how to read the answers. */
 export type RolloutInput = PromptInput &
-  Pick<SamplingConfigInput, 'maxNewTokens' | 'temperature' | 'eosToken' | 'padToken' | 'samplesPerPrompt' | 'seed'> & {
+  Pick<
+    SamplingConfigInput,
+    'maxNewTokens' | 'temperature' | 'eosToken' | 'stop' | 'suppress' | 'padToken' | 'samplesPerPrompt' | 'seed'
+  > & {
     /** Rows that are read together; all at once unless given. Training on the same pieces has ratios of exactly 1. */
     pieces?: readonly (readonly number[])[];
     /** Whether to read with the reference policy too; false unless given. */
@@ -76,7 +79,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   readonly #reference: PaLM | undefined;
   readonly #leave: () => void;
 
-  /** @throws ArgumentError when one of its scopes exists already. */
+  /** @throws ArgumentError when one of its scopes exists already, or when `palm` is not causal. */
   constructor(palm: PaLM, options: ActorCriticOptions = {}) {
     checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference'], 'ActorCritic');
     const { lora = 8, alpha, seed, scopes, reference = false } = options;
@@ -84,6 +87,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     checkAdapterOptions(lora, { alpha, scopes }, 'ActorCritic');
     checkOptions(scopes ?? {}, ['actor', 'critic'], 'ActorCritic.scopes');
     handleOf(palm, 'palm');
+    checkCausal(palm);
     const added: string[] = [];
     const add = (name: string, rank: number) => {
       palm.addScope(name, { rank, alpha, seed });
@@ -141,13 +145,13 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
 
   /**
    * Samples responses from the actor, then reads them with actor, critic and, if asked for, the reference policy. There are
-   * no filters: what is sampled from has to be what is trained.
+   * no filters: what is sampled from has to be what is trained. A `padToken` other than the eos is never drawn.
    * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
    */
   async rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
     checkObject(input, 'rollout');
     const { prompts, lengths, pieces, reference = false, recompute = true, signal, ...sampling } = input;
-    const options = nativeSampling(sampling, 'rollout');
+    const options = withoutPadding(nativeSampling(sampling, 'rollout'), sampling.padToken);
     checkTemperature(options.temperature);
     const { topK, topP, minP, weights } = sampling as SamplingConfigInput;
     for (const [filter, value] of Object.entries({ topK, topP, minP, weights })) {
@@ -194,12 +198,29 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   }
 }
 
+// Where a token sees those behind it, it sees itself: its log-probability would be that of a copy.
+function checkCausal({ config }: PaLM): void {
+  if (config.causal) return;
+  throw new ArgumentError({
+    argument: 'palm',
+    received: 'a model with causal: false, whose tokens see those behind them',
+    expected: 'a causal model',
+    fix: 'A policy writes from left to right; such a trunk can carry a reward model.',
+  });
+}
+
+// As a response token, padding would be trained as an action; an eos that pads has its meaning.
+function withoutPadding(options: GenerateOptions, padToken: number | undefined): GenerateOptions {
+  if (padToken === undefined || padToken === options.eosToken) return options;
+  return { ...options, suppress: [...options.suppress, padToken] };
+}
+
 function checkTemperature(temperature: number): void {
-  if (Number.isFinite(temperature) && temperature > 0) return;
+  if (Number.isFinite(temperature) && temperature >= 1e-6) return;
   throw new ArgumentError({
     argument: 'temperature',
     received: printable(temperature),
-    expected: 'a number > 0',
+    expected: 'a number >= 1e-6',
     fix: 'Greedy responses teach a policy nothing: sample.',
   });
 }

@@ -163,14 +163,14 @@ function weightsItem(what: string, model: PlannedModel, also?: string): MemoryIt
   };
 }
 
-/** What training adds to weights: their gradients, and AdamW's state in float32 or more. `bytes` is theirs, by size. */
+/** What training adds to weights: their gradients and AdamW's state, in float32 or more. `bytes` is theirs, by size. */
 function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
   const each = BYTES[model.dtype];
   const precise = Math.max(each, 4);
   const copies = each < 4 ? 3 : 2;
   const state = copies === 3 ? '2 moments and a float32 copy' : '2 moments';
   return [
-    { what: 'gradients', bytes: bytes(each), how: `${count(numbers)} numbers × ${each} bytes` },
+    { what: 'gradients', bytes: bytes(precise), how: `${count(numbers)} numbers × ${precise} bytes` },
     {
       what: 'optimizer',
       bytes: copies * bytes(precise),
@@ -279,7 +279,7 @@ class Reading {
     ];
     if (this.#trains) {
       const numbers = dim * (projected + mixed);
-      const bytes = this.#bytes(dim * projected) + this.#bytes(dim * mixed) + this.#bytes(numTokens * dim);
+      const bytes = [dim * projected, dim * mixed, numTokens * dim].reduce((total, n) => total + this.#precise(n), 0);
       const how = `${count(numbers)} of a layer, ${count(numTokens * dim)} of the embedding`;
       items.push({ what: 'weight gradients', bytes, how });
     }
@@ -288,10 +288,9 @@ class Reading {
 
   /** What is said of the vocabulary: logits in pieces, and the gradients that are ready before those of the layers. */
   head(): MemoryItem[] {
-    const { dim, numTokens, dtype } = this.#model;
+    const { dim, numTokens } = this.#model;
     const piece = Math.min(this.#rows, Math.floor(2 ** 25 / numTokens));
-    const rounded = dtype === 'bfloat16' ? this.#bytes(numTokens * dim) : 0;
-    const embedding = this.#trains ? block(numTokens * dim * 4) + rounded : 0;
+    const embedding = this.#trains ? this.#precise(numTokens * dim) : 0;
     const how = `${count(piece)} of ${count(this.#rows)} tokens × ${count(numTokens)}`;
     const ends = embedding + this.#matrices([dim, dim, dim]);
     return [
@@ -350,6 +349,11 @@ class Reading {
 
   #bytes(numbers: number): number {
     return block(numbers * BYTES[this.#model.dtype]);
+  }
+
+  /** The same of what weights learn. */
+  #precise(numbers: number): number {
+    return block(numbers * Math.max(BYTES[this.#model.dtype], 4));
   }
 }
 

@@ -83,6 +83,8 @@ export interface GenerateOptions {
   topP: number | undefined;
   minP: number | undefined;
   eosToken: number | undefined;
+  stop: number[][];
+  suppress: number[];
   padToken: number;
   samplesPerPrompt: number;
   int8: boolean;

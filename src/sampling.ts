@@ -25,6 +25,8 @@ export function nativeSampling(input: SamplingConfigInput, argument: string): Ge
     topP: config.topP,
     minP: config.minP,
     eosToken: config.eosToken,
+    stop: config.stop ?? [],
+    suppress: config.suppress ?? [],
     padToken: config.padToken ?? config.eosToken ?? 0,
     samplesPerPrompt: config.samplesPerPrompt,
     int8: config.weights === 'int8',

@@ -128,7 +128,7 @@ export class Parameter extends Resource<ParameterHandle> {
     return new Tensor(await run([this], () => addon().parameterValue(handleOf(this))));
   }
 
-  /** The gradient as a tensor that shares its memory; null before any backward pass and after `zeroGrad`. */
+  /** The gradient as a tensor that shares its memory, float32 in bfloat16 too; null before any backward pass and after `zeroGrad`. */
   async grad(): Promise<Tensor | null> {
     const handle = await run([this], () => addon().parameterGrad(handleOf(this)));
     return handle === undefined ? null : new Tensor(handle);

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/actor-critic.ts';
 import { addon } from '../src/native.ts';
 import { AdamW } from '../src/optim.ts';
-import type { Generation, PaLM } from '../src/palm.ts';
+import { type Generation, PaLM } from '../src/palm.ts';
 import { handleOf } from '../src/resource.ts';
 import { Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
@@ -236,6 +236,162 @@ describe('rollouts that keep the log-probabilities of the sampler', () => {
     for (const name of ['sequence', 'responseMask', 'samplerLogProb', 'rolloutValue', 'referenceLogProb'] as const)
       expect(distance(await sampled[name].data(), await recomputed[name].data())).toBeLessThan(1e-6);
     expect(distance(await sampled.rolloutLogProb.data(), await recomputed.rolloutLogProb.data())).toBeLessThan(1e-5);
+  });
+});
+
+describe('D6: a model with causal: false', () => {
+  const noncausal = () => new PaLM({ ...ODD, causal: false, device });
+  const error = { code: 'ERR_ARGUMENT', argument: 'causal' };
+
+  it('writes nothing', async () => {
+    using palm = noncausal();
+    await expect(palm.generate({ prompts: [[1, 2]], maxNewTokens: 2 })).rejects.toMatchObject(error);
+    await expect(palm.stream({ prompt: [1, 2], maxNewTokens: 2 }).next()).rejects.toMatchObject(error);
+  });
+
+  it.each([4, false] as const)('is no policy, lora %s, and is left as it was', async (lora) => {
+    using palm = noncausal();
+    expect(() => new ActorCritic(palm, { lora })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+    expect(palm.scopes).toEqual([]);
+    using loss = await palm.loss([[1, 2, 3]]);
+    await loss.backward();
+    using grad = await palm.parameters()[0]?.grad();
+    expect(grad).not.toBeNull();
+  });
+});
+
+describe('D11: draws', () => {
+  const prompts = promptsOf(3, ODD.numTokens);
+  const draw = async (palm: PaLM, more: object) => take(await palm.generate({ prompts, maxNewTokens: 12, ...more }));
+
+  it.each([1e-40, 1e-38, 1e-9, 0.99e-6])('at a temperature of %s are greedy', async (temperature) => {
+    using palm = await modelOf(ODD);
+    for (const kernels of [true, false]) {
+      const [cold, greedy] = await withKernels(kernels, async () => [
+        await draw(palm, { temperature, seed: 1 }),
+        await draw(palm, { temperature: 0 }),
+      ]);
+      expect(cold).toEqual(greedy);
+    }
+  });
+
+  it('are finite at the lowest temperature that is drawn at', async () => {
+    using palm = await modelOf(ODD);
+    for (const kernels of [true, false]) {
+      const { logProbs } = await withKernels(kernels, () => draw(palm, { temperature: 1e-6, seed: 1 }));
+      expect(logProbs.every(Number.isFinite)).toBe(true);
+    }
+  });
+
+  it.each([1e-40, 9e-7])('a policy has no temperature of %s', async (temperature) => {
+    using palm = new PaLM({ ...ODD, device });
+    using actorCritic = new ActorCritic(palm, { lora: false });
+    const error = { code: 'ERR_ARGUMENT', argument: 'temperature' };
+    await expect(actorCritic.evaluate([[1, 2]], { temperature })).rejects.toMatchObject(error);
+    await expect(actorCritic.rollout({ prompts, maxNewTokens: 2, temperature })).rejects.toMatchObject(error);
+  });
+
+  it('depend on all 53 bits of a seed', async () => {
+    using palm = await modelOf(ODD);
+    const seeds = [7, 7 + 2 ** 32, 7 + 2 ** 33, 7 + 2 ** 52, 2 ** 32, 2 ** 53 - 1, 2 ** 32 - 1];
+    const texts = new Set<string>();
+    for (const seed of seeds) texts.add(JSON.stringify((await draw(palm, { seed })).tokens));
+    expect(texts.size).toBe(seeds.length);
+  });
+
+  it('leave out what is suppressed, and the others share its probability', async () => {
+    using palm = await modelOf(ODD);
+    const suppress = [0, 3, 4, 18];
+    for (const kernels of [true, false]) {
+      for (const more of [{ seed: 2 }, { seed: 2, topK: 6 }, { temperature: 0 }]) {
+        const { tokens, mask } = await withKernels(kernels, () => draw(palm, { ...more, suppress, padToken: 1 }));
+        expect(tokens.filter((token, i) => mask[i] && suppress.includes(token))).toEqual([]);
+      }
+    }
+    const all = Array.from({ length: ODD.numTokens }, (_, token) => token);
+    const { logProbs, tokens, mask } = await draw(palm, { seed: 2, suppress: all.filter((token) => token !== 5) });
+    expect(new Set(tokens.filter((_, i) => mask[i]))).toEqual(new Set([5]));
+    expect(
+      distance(
+        logProbs,
+        logProbs.map(() => 0),
+      ),
+    ).toBeLessThan(1e-6);
+    const error = { code: 'ERR_ARGUMENT', argument: 'suppress' };
+    await expect(draw(palm, { suppress: all })).rejects.toMatchObject(error);
+    await expect(draw(palm, { suppress: [ODD.numTokens] })).rejects.toMatchObject(error);
+  });
+
+  it('of a rollout are never padding, unless that is the eos', async () => {
+    using palm = new PaLM({ numTokens: 3, dim: 8, depth: 1, heads: 1, dimHead: 8, device });
+    using actorCritic = new ActorCritic(palm, { lora: 2 });
+    const roll = async (special: object) => {
+      const rolling = { prompts: [[0], [1]], maxNewTokens: 30, samplesPerPrompt: 4, seed: 3, ...special };
+      using out = await actorCritic.rollout(rolling);
+      const mask = await out.responseMask.data();
+      return new Set(Array.from(await out.sequence.data(), Number).filter((_, i) => mask[i]));
+    };
+    expect(await roll({ padToken: 2 })).toEqual(new Set([0, 1]));
+    expect(await roll({ padToken: 2, eosToken: 2 })).toEqual(new Set([0, 1, 2]));
+    expect(await roll({})).toEqual(new Set([0, 1, 2]));
+  });
+});
+
+describe('D11: stop sequences', () => {
+  const prompts = promptsOf(9, ODD.numTokens);
+  const sampling = { prompts, maxNewTokens: 60, samplesPerPrompt: 2, seed: 11 };
+  const endOf = (response: number[], stop: number[][], eos?: number) => {
+    const ends = response.map((_, t) => {
+      const said = response.slice(0, t + 1);
+      return (
+        said.at(-1) === eos ||
+        stop.some((sequence) => sequence.every((token, i) => said.at(i - sequence.length) === token))
+      );
+    });
+    return response.slice(0, ends.includes(true) ? ends.indexOf(true) + 1 : response.length);
+  };
+  const tokensOf = (drawn: Drawn) => responses(drawn).map((row) => row.map(({ token }) => token));
+
+  it('end a response with their last token, in any batch, and change nothing before it', async () => {
+    using palm = await modelOf(ODD);
+    const whole = tokensOf(await take(await palm.generate(sampling)));
+    const [a, b, c, d] = (whole[0] as number[]).slice(20) as [number, number, number, number];
+    for (const [stop, eosToken] of [[[[a, b], [c], [7, 7]]], [[[b, c, d]]], [[[a, b, c]], 5]] as [
+      number[][],
+      number?,
+    ][]) {
+      const expected = whole.map((response) => endOf(response, stop, eosToken));
+      expect(expected.some((response) => response.length < 60)).toBe(true);
+      for (const kernels of [true, false]) {
+        const stopping = { ...sampling, stop, ...(eosToken !== undefined && { eosToken }) };
+        const ended = await withKernels(kernels, async () => tokensOf(await take(await palm.generate(stopping))));
+        expect(ended).toEqual(expected);
+      }
+    }
+  });
+
+  it('are looked for in the response alone, and end streams and rollouts too', async () => {
+    using palm = await modelOf(ODD);
+    const prompt = prompts[1] as number[];
+    const whole: number[] = [];
+    for await (const { token } of palm.stream({ prompt, maxNewTokens: 40, seed: 3 })) whole.push(token);
+    const stop = [[prompt.at(-1) as number, whole[0] as number], whole.slice(4, 6)];
+    const expected = endOf(whole, stop);
+    const streamed: number[] = [];
+    for await (const { token } of palm.stream({ prompt, maxNewTokens: 40, seed: 3, stop })) streamed.push(token);
+    expect(streamed).toEqual(expected);
+    expect(expected.length).toBeGreaterThan(1);
+
+    using actorCritic = new ActorCritic(await modelOf(ODD), { lora: false });
+    using out = await actorCritic.rollout({ prompts: [prompt], maxNewTokens: 40, seed: 3, stop });
+    const mask = await out.responseMask.data();
+    expect(Array.from(await out.sequence.data(), Number).filter((_, i) => mask[i])).toEqual(expected);
+  });
+
+  it.each([[[[]]], [[[ODD.numTokens]]], [[[-1]]], [[1]]])('%j is none', async (stop) => {
+    using palm = new PaLM({ ...ODD, device });
+    const generation = palm.generate({ prompts: [[1]], maxNewTokens: 2, stop: stop as number[][] });
+    await expect(generation).rejects.toMatchObject({ code: expect.stringMatching(/ERR_(CONFIG|ARGUMENT)/) });
   });
 });
 

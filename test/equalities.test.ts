@@ -10,8 +10,6 @@ import { drawn, ids, palmOf, palmShapes, rewardModelOf, rewardShapes } from './p
 
 const SIZE = { numTokens: 23, dim: 20, depth: 3, heads: 3, dimHead: 8, ffMult: 3 };
 const FLOAT64 = { ...SIZE, dtype: 'float64' } as const;
-// Rotary tables are float32 in float64 models too, and xpos centres them on the length.
-const ROTARY = 1e-5;
 const EXACT = 1e-10;
 
 /** Eight sequences, right-padded with 0 to the longest. */
@@ -87,7 +85,7 @@ describe('log-probs of what was sampled are those of the forward pass', () => {
         return Math.log(distribution(logits.slice(start, start + SIZE.numTokens), sampling)[token] as number);
       }),
     );
-    expect(distance(await numbers(out.logProbs), expected)).toBeLessThan(ROTARY);
+    expect(distance(await numbers(out.logProbs), expected)).toBeLessThan(EXACT);
   });
 });
 
@@ -153,7 +151,7 @@ describe('a row in a padded batch is the row alone', () => {
         using alone = await palm.forward([tokens], { scope: 'actor' });
         const start = row * WIDTH * size;
         expect(distance(await alone[name].data(), together.slice(start, start + tokens.length * size))).toBeLessThan(
-          ROTARY,
+          EXACT,
         );
       }
     }
@@ -181,7 +179,7 @@ describe('a row in a padded batch is the row alone', () => {
       using alone = await palm.loss([tokens], { denominator });
       total += await alone.item();
     }
-    expect(Math.abs((await batch.item()) - total)).toBeLessThan(ROTARY);
+    expect(Math.abs((await batch.item()) - total)).toBeLessThan(EXACT);
   });
 
   it('greedy generation, each row up to its own end', async () => {
@@ -212,7 +210,7 @@ describe('a row in a padded batch is the row alone', () => {
       using alone = await model.score([tokens], { promptLengths: [promptLengths[row] as number] });
       expected.push(await alone.item());
     }
-    expect(distance(await batch.data(), expected)).toBeLessThan(ROTARY);
+    expect(distance(await batch.data(), expected)).toBeLessThan(EXACT);
   });
 });
 

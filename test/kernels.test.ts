@@ -98,7 +98,7 @@ describe.each(Object.entries(SIZES))('a block that is %s', (_name, { size, batch
   });
 
   it.each([undefined, 'actor'])('in bfloat16, through the scope %s', async (scope) => {
-    const weights = representable(drawn(palmShapes(size, { actor: 2 }), 8));
+    const weights = representable(drawn(palmShapes(size, { actor: 2 }), 11));
     const read = async (dtype: 'bfloat16' | 'float64', on: boolean) => {
       using palm = await palmOf(weights, { ...size, dtype });
       return await withKernels(on, () => readings(palm, tokens, scope));

@@ -289,6 +289,24 @@ describe('a trainer whose numbers are not finite', () => {
   });
 });
 
+describe('D11: whitening', () => {
+  it.each([1e3, 1, 1e-3, 1e-4])('gives advantages of scale %s a variance of 1', async (scale) => {
+    using values = Tensor.from(
+      [3, -1, 4, -1.5, 5.25, -9, 2, 6].map((value) => value * scale),
+      { device },
+    );
+    const white = await numbers(await whiten(values));
+    const mean = white.reduce((sum, value) => sum + value, 0) / white.length;
+    expect(mean).toBeCloseTo(0, 5);
+    expect(white.reduce((sum, value) => sum + value ** 2, 0) / white.length).toBeCloseTo(1, 4);
+  });
+
+  it('does not blow up what is smaller than 1e-4', async () => {
+    using values = Tensor.from([1e-6, -1e-6], { device });
+    expect(Math.max(...(await numbers(await whiten(values))).map(Math.abs))).toBeCloseTo(0.01, 6);
+  });
+});
+
 describe('the ratio of PPO', () => {
   const row = (values: number[], dtype?: 'bool' | 'int64') =>
     Tensor.from([values], { device, ...(dtype && { dtype }) });

@@ -197,3 +197,48 @@ describe('pooling over the response', () => {
     expect(() => new RewardModel(palm, { pooling: 'mean' as 'all' })).toThrow(/"all" or "response"/);
   });
 });
+
+describe('D9: a reward model in bfloat16', () => {
+  const LONG = Array.from({ length: 40 }, (_, row) => Array.from({ length: 9 }, (_, t) => (row * 5 + t * t) % 19));
+  const positions = { promptLengths: LONG.map(() => 3) };
+  const groups = LONG.map((_, row) => row >> 1);
+  const ranks = LONG.map((_, row) => row % 2);
+
+  it.each([undefined, 5])('scores and judges in float32, bins %s', async (numBins) => {
+    using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
+    using model = new RewardModel(palm, { numBins, lora: 4, seed: 2 });
+    using score = await model.score(LONG, positions);
+    using forward = await model.forward(LONG, positions);
+    expect([score.dtype, forward.dtype]).toEqual(['float32', 'float32']);
+    const scores = Array.from(await score.data(), Number);
+    expect(scores.filter((value) => value !== bfloat16(value)).length).toBeGreaterThan(30);
+
+    using loss = await model.rankingLoss(LONG, { ...positions, groups, ranks });
+    const margins = scores.flatMap((value, row) => (row % 2 === 0 ? [value - (scores[row + 1] as number)] : []));
+    const expected = margins.reduce((sum, margin) => sum + Math.log1p(Math.exp(-margin)), 0) / margins.length;
+    expect(loss.dtype).toBe('float32');
+    expect(await loss.item()).toBeCloseTo(expected, 5);
+    const { accuracy, margin } = await loss.metrics();
+    expect(accuracy).toBeCloseTo(margins.filter((value) => value > 0).length / margins.length, 6);
+    expect(margin).toBeCloseTo(margins.reduce((sum, value) => sum + value, 0) / margins.length, 6);
+  });
+
+  it('does not round labels', async () => {
+    using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
+    using model = new RewardModel(palm, { lora: 4, seed: 2 });
+    using score = await model.score(X, POSITIONS);
+    const [first, second] = Array.from(await score.data(), Number) as [number, number];
+    const labels = [3.013, 2.991];
+    using loss = await model.loss(X, { ...POSITIONS, labels });
+    const expected = ((first - 3.013) ** 2 + (second - 2.991) ** 2) / 2;
+    expect(loss.dtype).toBe('float32');
+    expect(await loss.item()).toBeCloseTo(expected, 5);
+  });
+});
+
+/** The nearest number of 8 significant bits. */
+function bfloat16(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer);
+  bits[0] = ((bits[0] as number) + 0x7fff + (((bits[0] as number) >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(bits.buffer)[0] as number;
+}

@@ -38,7 +38,7 @@ Tensor masked_variance(const Tensor& values, const Tensor& mask) {
 Tensor whiten(const Tensor& values, const Tensor& mask) {
   const Tensor all = mask.defined() ? mask : at::ones_like(values, at::kBool);
   const Tensor centred = values - masked_mean(values, all, {});
-  const Tensor whitened = kept(centred * masked_variance(values, all).clamp_min(1e-5).rsqrt(), all);
+  const Tensor whitened = kept(centred * masked_variance(values, all).clamp_min(1e-8).rsqrt(), all);
   if (values.numel() == 0) return whitened;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Tensor outside = all.logical_not();

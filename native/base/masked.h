@@ -18,9 +18,9 @@ Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<doubl
 Tensor masked_mean_rows(const Tensor& values,
                         const Tensor& mask);  // [B, T] bool
 
-// (values − mean) / sqrt(max(var, 1e-5)) over the true entries with biased variance; 0 elsewhere, and everywhere if the
+// (values − mean) / sqrt(max(var, 1e-8)) over the true entries with biased variance; 0 elsewhere, and everywhere if the
 // true entries are all equal, whatever their mean is rounded to. An undefined mask means all. (PaLM-rlhf-pytorch
-// `masked_normalize`.)
+// `masked_normalize`, whose floor of 1e-5 would shrink advantages of small rewards.)
 Tensor whiten(const Tensor& values, const Tensor& mask);
 
 // Population variance of the true entries, a scalar.

@@ -16,6 +16,9 @@ static Tensor sliced(const Tensor& tensor, const std::optional<Slice>& slice) {
   return slice ? tensor.narrow(slice->dim, slice->start, slice->length) : tensor;
 }
 
+// Steps are summed over micro-batches, which bfloat16 would round each time.
+static at::ScalarType gradient_dtype(at::ScalarType dtype) { return dtype == at::kBFloat16 ? at::kFloat : dtype; }
+
 std::vector<int64_t> Parameter::shape() const { return sliced(tensor.detach(), slice).sizes().vec(); }
 
 Tensor Parameter::value() const { return sliced(tensor.detach(), slice); }
@@ -28,7 +31,9 @@ std::optional<Tensor> Parameter::grad() const {
 void Parameter::set_grad(const Tensor& grad) {
   at::NoGradGuard no_grad;
   expect_shape(grad, "gradient", shape());
-  if (!tensor.grad().defined()) tensor.mutable_grad() = gradient.defined() ? gradient : at::zeros_like(tensor);
+  if (!tensor.grad().defined())
+    tensor.mutable_grad() =
+        gradient.defined() ? gradient : at::zeros_like(tensor, gradient_dtype(tensor.scalar_type()));
   sliced(tensor.mutable_grad(), slice).copy_(grad);
   *seen = true;
 }
@@ -46,6 +51,7 @@ void Parameter::require_grad(bool on) {
 
 static void watch(Parameter& parameter) {
   parameter.tensor.set_requires_grad(true);
+  parameter.tensor.set_grad_dtype(gradient_dtype(parameter.tensor.scalar_type()));
   parameter.seen = std::make_shared<bool>(false);
   parameter.tensor.register_hook([seen = parameter.seen](const Tensor&) { *seen = true; });
 }
@@ -97,7 +103,7 @@ void ParameterBuffer::prepare_gradients() {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& parameter = *parameters_[i];
     if (!parameter.tensor.requires_grad() || parameter.tensor.grad().defined()) continue;
-    if (!gradients_.defined()) gradients_ = at::zeros_like(values_);
+    if (!gradients_.defined()) gradients_ = at::zeros_like(values_, gradient_dtype(values_.scalar_type()));
     parameter.gradient = gradients_.narrow(0, offsets_[i], parameter.tensor.numel()).view(parameter.tensor.sizes());
     parameter.tensor.mutable_grad() = parameter.gradient;
   }

@@ -1,5 +1,6 @@
 // Trained tensors. Those of one layer or one scope share a flat buffer, and their gradients another of the same layout:
-// one kernel can then reach all of them, and a checkpoint or an all-reduce finds them side by side.
+// one kernel can then reach all of them, and a checkpoint or an all-reduce finds them side by side. Gradients of
+// bfloat16 are float32.
 #pragma once
 #include "base/tensor.h"
 

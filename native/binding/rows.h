@@ -39,8 +39,8 @@ std::vector<NamedParameter> python_parameters_of(T& object) {
 }
 
 PALM_FIELDS(GenerateOptions, PALM_FIELD(max_new_tokens), PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p),
-            PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(pad_token), PALM_FIELD(samples_per_prompt),
-            PALM_FIELD(int8), PALM_FIELD(seed));
+            PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(stop), PALM_FIELD(suppress), PALM_FIELD(pad_token),
+            PALM_FIELD(samples_per_prompt), PALM_FIELD(int8), PALM_FIELD(seed));
 PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
 PALM_FIELDS(Evaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(value));
 struct Experience {

@@ -9,14 +9,13 @@ template <class T, int kPack>
 __global__ void adam_w_pieces(AdamWArgs args, int64_t begin, int64_t end) {
   if (*args.broken != 0.0f) return;
   T* const parameter = static_cast<T*>(args.parameter);
-  const T* const gradient = static_cast<const T*>(args.gradient);
   const float scale = 1.0f / *args.divisor;
   const float first = 1.0f - powf(args.beta1, *args.step), second = 1.0f - powf(args.beta2, *args.step);
   const float size = args.lr / first, root = 1.0f / sqrtf(second), decay = 1.0f - args.lr * args.weight_decay;
   const int64_t all = static_cast<int64_t>(gridDim.x) * blockDim.x * kPack;
   int64_t i = begin + (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kPack;
   for (; i < end; i += all) {
-    const auto g = load<kPack>(gradient + i);
+    const auto g = load<kPack>(args.gradient + i);
     auto m = load<kPack>(args.exp_avg + i), v = load<kPack>(args.exp_avg_sq + i);
     auto weight = args.weight ? load<kPack>(args.weight + i) : load<kPack>(parameter + i);
     for (int k = 0; k < kPack; ++k) {
@@ -34,7 +33,7 @@ __global__ void adam_w_pieces(AdamWArgs args, int64_t begin, int64_t end) {
 
 template <class T>
 void adam_w(const AdamWArgs& args, int64_t begin, int64_t end) {
-  bool fits = fits_packs<T>(args.parameter, begin, end) && fits_packs<T>(args.gradient, begin, end);
+  bool fits = fits_packs<T>(args.parameter, begin, end) && fits_packs<float>(args.gradient, begin, end);
   for (const float* state : {args.weight, args.exp_avg, args.exp_avg_sq})
     fits = fits && fits_packs<float>(state, begin, end);
   by_pack<T>(fits, [&](auto pack) {

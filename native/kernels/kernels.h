@@ -114,7 +114,7 @@ struct LogProbGradArgs {
 // One AdamW step over a flat piece (optim/adam-w.h). Nothing moves where *broken is not 0.
 struct AdamWArgs {
   void* parameter;              // [n]
-  const void* gradient;         // [n]
+  const float* gradient;        // [n]
   float* weight;                // [n] float32 master; null where the parameter is float32 itself
   float *exp_avg, *exp_avg_sq;  // [n]
   const float* step;            // [1], this step included

@@ -4,14 +4,12 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/dispatch.h"
+#include "kernels/linear.h"
 
 namespace palm {
-
-Tensor layer_norm(const Tensor& x, const Tensor& gamma) {
-  return at::layer_norm(x, gamma.sizes(), gamma + 1, /*bias=*/{}, /*eps=*/1e-5);
-}
 
 LayerNormed layer_norm_forward(const Kernels& kernels, const Tensor& x, const Tensor& gamma) {
   const auto statistic = x.options().dtype(at::kFloat);
@@ -36,7 +34,7 @@ LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const
                                mean.const_data_ptr<float>(),
                                rstd.const_data_ptr<float>(),
                                dy.const_data_ptr(),
-                               residual.const_data_ptr(),
+                               residual.defined() ? residual.const_data_ptr() : nullptr,
                                dx.mutable_data_ptr(),
                                sums.mutable_data_ptr<float>(),
                                width};
@@ -45,7 +43,37 @@ LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const
     own.dgamma += piece * width;
     kernels.layer_norm_grad(own, begin, end);
   });
-  return {dx, sums.sum(0).to(gamma.scalar_type())};
+  return {dx, sums.sum(0)};
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct LayerNormNode : torch::autograd::Function<LayerNormNode> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& gamma, const Kernels* kernels) {
+    const Tensor rows = x.reshape({-1, x.size(-1)}).contiguous();
+    const LayerNormed out = layer_norm_forward(*kernels, rows, gamma);
+    ctx->save_for_backward({rows, gamma, out.mean, out.rstd});
+    ctx->saved_data["kernels"] = reinterpret_cast<int64_t>(kernels);
+    return out.y.view(x.sizes());
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Kernels& kernels = *reinterpret_cast<const Kernels*>(ctx->saved_data["kernels"].toInt());
+    const Tensor dy = grads[0].reshape(saved[0].sizes()).contiguous();
+    const LayerNormGrad grad =
+        layer_norm_backward(kernels, saved[0], saved[1], saved[2], saved[3], dy, /*residual=*/{});
+    return {grad.dx.view(grads[0].sizes()), grad.dgamma, Tensor()};
+  }
+};
+
+Tensor layer_norm(const Tensor& x, const Tensor& gamma) {
+  // libtorch's backward of a bfloat16 norm sums dgamma in bfloat16.
+  const Kernels* const kernels = x.scalar_type() == at::kBFloat16 ? kernels_for(x) : nullptr;
+  if (kernels) return LayerNormNode::apply(x, gamma, kernels);
+  const Tensor scale = widened(gamma) + 1;
+  return at::layer_norm(x.to(scale.scalar_type()), gamma.sizes(), scale, /*bias=*/{}, /*eps=*/1e-5).to(x.scalar_type());
 }
 
 }  // namespace palm

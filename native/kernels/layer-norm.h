@@ -20,11 +20,11 @@ LayerNormed layer_norm_forward(const Kernels& kernels,
 
 struct LayerNormGrad {
   Tensor dx;      // [M, D], residual included
-  Tensor dgamma;  // [D]
+  Tensor dgamma;  // [D] float32
 };
 LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                   const Tensor& rstd,
                                   const Tensor& dy,         // [M, D] contiguous
-                                  const Tensor& residual);  // [M, D], the gradient that bypasses the norm
+                                  const Tensor& residual);  // [M, D], the gradient that bypasses the norm; or undefined
 
 }  // namespace palm

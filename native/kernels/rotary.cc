@@ -4,23 +4,43 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
 
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
 #include "kernels/dispatch.h"
 
 namespace palm {
 
-Rotary rotary_table(const Tensor& positions, int64_t dim_head, std::optional<double> scale_base, double centre) {
-  const Tensor even = at::arange(0, dim_head, 2, at::TensorOptions(at::kFloat).device(positions.device()));
+Rotary rotary_table(const Tensor& positions, int64_t dim_head, std::optional<double> scale_base) {
+  const Tensor even = at::arange(0, dim_head, 2, at::TensorOptions(at::kDouble).device(positions.device()));
   const Tensor frequency = at::pow(10000.0, even / -static_cast<double>(dim_head));
-  const Tensor time = positions.to(at::kFloat).unsqueeze(-1);
-  const Tensor half = time * frequency;
-  const Tensor angle = at::cat({half, half}, -1).unsqueeze(-2);
-  Rotary rotary{angle.cos(), angle.sin(), {}};
+  const Tensor time = positions.to(at::kDouble).unsqueeze(-1);
+  const auto both_halves = [](const Tensor& half) { return at::cat({half, half}, -1).unsqueeze(-2); };
+  const Tensor angle = time * frequency;
+  Rotary rotary{both_halves(angle.cos()), both_halves(angle.sin()), {}};
   if (scale_base) {
     const Tensor zeta = (even + 0.4 * dim_head) / (1.4 * dim_head);
-    const Tensor power = at::pow(zeta, (time - centre) / *scale_base);
-    rotary.scale = at::cat({power, power}, -1).unsqueeze(-2);
+    rotary.scale = both_halves(at::pow(zeta, time / *scale_base));
   }
   return rotary;
+}
+
+Rotary Rotary::to(at::ScalarType dtype) const {
+  return {cos.to(dtype), sin.to(dtype), scale.defined() ? scale.to(dtype) : scale};
+}
+
+int64_t longest_sequence(double scale_base) {
+  constexpr double kReach = 48, kMost = 1e15;
+  return static_cast<int64_t>(std::min(kReach * scale_base, kMost));
+}
+
+void expect_within_reach(int64_t length, const char* argument, double scale_base) {
+  const int64_t longest = longest_sequence(scale_base);
+  if (length <= longest) return;
+  throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
+              "at most " + std::to_string(longest) + ", 48 times rotaryXposScaleBase",
+              "Shorten prompt and response, or train a model with a larger rotaryXposScaleBase.");
 }
 
 static Tensor rotated(const Tensor& x, const Rotary& rotary) {
@@ -41,10 +61,11 @@ Tensor rotate_key(const Tensor& key, const Rotary& rotary) {
 RotaryTables fold_scales(const Rotary& rotary, double query_scale) {
   const int64_t half = rotary.cos.size(-1) / 2;
   const auto front = [&](const Tensor& x) { return x.squeeze(-2).narrow(-1, 0, half); };
+  const auto table = [](const Tensor& x) { return x.to(at::kFloat).contiguous(); };
   const Tensor cos = front(rotary.cos), sin = front(rotary.sin);
-  if (!rotary.scale.defined()) return {cos * query_scale, sin * query_scale, cos.contiguous(), sin.contiguous()};
+  if (!rotary.scale.defined()) return {table(cos * query_scale), table(sin * query_scale), table(cos), table(sin)};
   const Tensor scale = front(rotary.scale), up = scale * query_scale;
-  return {cos * up, sin * up, cos / scale, sin / scale};
+  return {table(cos * up), table(sin * up), table(cos / scale), table(sin / scale)};
 }
 
 void rotate_rows(const Kernels& kernels, const Tensor& rows, const RotaryTables& tables, int64_t heads, bool inverse) {

@@ -1,10 +1,12 @@
 // Rotary positions (Su et al. 2021, halves as in GPT-NeoX) with the decay of xPos (Sun et al. 2022).
 //
 //   θ[t, i] = t · 10000^(−2i/K)                       i = 0 … K/2 − 1, the same for both halves
-//   s[t, i] = ζ_i ^ ((t − centre) / base),  ζ_i = (2i + 0.4 K) / (1.4 K)
+//   s[t, i] = ζ_i ^ (t / base),  ζ_i = (2i + 0.4 K) / (1.4 K)
 //   q ← (q cos θ + rotate_half(q) sin θ) · s,   k ← (k cos θ + rotate_half(k) sin θ) / s
 //
-// A score depends on s only through ζ^((i − j)/base): the centre cancels and just keeps the powers small.
+// A score depends on s only through ζ^((i − j)/base). Powers count from position 0, whatever the length: a cached key
+// is the same however long an answer may become. They are computed in float64 and stay above 2^−87 on the first
+// 48 · base positions, which leaves room in float32 for the gradients that they multiply; beyond is an error.
 #pragma once
 #include "base/tensor.h"
 #include "kernels/kernels.h"
@@ -14,21 +16,28 @@
 namespace palm {
 
 struct Rotary {
-  Tensor cos, sin;  // [..., T, 1, K] float32: bfloat16 positions collapse beyond 256
+  Tensor cos, sin;  // [..., T, 1, K] float64
   Tensor scale;     // like cos; undefined without xPos
+
+  Rotary to(at::ScalarType dtype) const;
 };
 
-Rotary rotary_table(const Tensor& positions,           // [T] or [B, T], any integer type
-                    int64_t dim_head,                  // K, even
-                    std::optional<double> scale_base,  // nothing: plain rotary
-                    double centre);
+Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any integer type
+                    int64_t dim_head,                   // K, even
+                    std::optional<double> scale_base);  // nothing: plain rotary
 
+// The most positions that a sequence may have under xPos of this base, and an error for `length` if it has more.
+int64_t longest_sequence(double scale_base);
+void expect_within_reach(int64_t length, const char* argument, double scale_base);
+
+// Tables are float32 or float64, never bfloat16, whose positions collapse beyond 256.
 Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
                     const Rotary& rotary);
 Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
                   const Rotary& rotary);
 
-// The same turn as four tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied in.
+// The same turn as four float32 tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied
+// in.
 struct RotaryTables {
   Tensor query_cos, query_sin, key_cos, key_sin;
 };

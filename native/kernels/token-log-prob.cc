@@ -7,7 +7,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "kernels/dispatch.h"
+#include "kernels/linear.h"
 
 namespace palm {
 
@@ -78,7 +78,7 @@ class HeadGrad {
   HeadGrad(const Tensor& hidden, const Tensor& embedding, bool wants_hidden, bool wants_embedding)
       : hidden_(hidden), embedding_(embedding) {
     if (wants_hidden) dhidden = at::empty_like(hidden);
-    if (wants_embedding) dembedding_ = at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
+    if (wants_embedding) dembedding = at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
   }
 
   void add(const Tensor& dlogits, int64_t first) {
@@ -87,20 +87,13 @@ class HeadGrad {
       Tensor place = dhidden.narrow(0, first, rows);
       at::mm_out(place, dlogits, embedding_);
     }
-    if (!dembedding_.defined()) return;
-    const Tensor read = hidden_.narrow(0, first, rows);
-    if (read.scalar_type() == at::kFloat)
-      dembedding_.addmm_(dlogits.t(), read);
-    else
-      dembedding_.add_(at::mm(dlogits.t(), read));  // pieces are summed in float32
+    if (dembedding.defined()) add_weight_gradient(dembedding, dlogits, hidden_.narrow(0, first, rows));
   }
 
-  Tensor dembedding() const { return dembedding_.defined() ? dembedding_.to(embedding_.scalar_type()) : Tensor(); }
-  Tensor dhidden;
+  Tensor dhidden, dembedding;  // undefined where not wanted; that of embedding is float32
 
  private:
   const Tensor hidden_, embedding_;
-  Tensor dembedding_;
 };
 
 // --- log-probabilities
@@ -133,7 +126,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
       rows.differentiate(kernels, logits, first, dlog_prob.const_data_ptr<float>(), dentropy.const_data_ptr<float>());
       grad.add(logits, first);
     });
-    return {grad.dhidden, grad.dembedding(), Tensor(), Tensor(), Tensor()};
+    return {grad.dhidden, grad.dembedding, Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -145,7 +138,7 @@ Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits,
 static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
   std::vector<Tensor> log_probs, entropies;
   for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
-    Tensor logits = at::linear(hidden.narrow(0, first, count), embedding);
+    Tensor logits = trained_linear(hidden.narrow(0, first, count), embedding);
     if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
     const Tensor log_softmax = at::log_softmax(logits / temperature, -1);
     log_probs.push_back(log_softmax.gather(1, target.narrow(0, first, count).unsqueeze(1)).squeeze(1));
@@ -178,15 +171,13 @@ struct CrossEntropyNode : torch::autograd::Function<CrossEntropyNode> {
       rows.differentiate(*kernels, logits, first, down.const_data_ptr<float>(), nullptr);
       grad.add(logits, first);
     });
-    if (record) ctx->save_for_backward({grad.dhidden, grad.dembedding()});
+    if (record) ctx->save_for_backward({grad.dhidden, grad.dembedding});
     return -rows.log_prob.sum();
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list ready = ctx->get_saved_variables();
-    const auto scaled = [&](const Tensor& grad) {
-      return grad.defined() ? grad * grads[0].to(grad.scalar_type()) : grad;
-    };
+    const auto scaled = [&](const Tensor& grad) { return grad.defined() ? grad * grads[0] : grad; };
     return {scaled(ready[0]), scaled(ready[1]), Tensor(), Tensor(), Tensor()};
   }
 };
@@ -196,7 +187,7 @@ Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& embedding, const
     const bool record = at::GradMode::is_enabled() && (hidden.requires_grad() || embedding.requires_grad());
     return CrossEntropyNode::apply(hidden.contiguous(), embedding, target, kernels, record);
   }
-  Tensor logits = at::linear(hidden, embedding);
+  Tensor logits = trained_linear(hidden, embedding);
   if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
   constexpr int64_t kIgnored = -1;
   return at::cross_entropy_loss(logits, target.clamp_min(kIgnored), {}, at::Reduction::Sum, kIgnored);

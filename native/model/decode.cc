@@ -6,10 +6,14 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <limits>
+#include <set>
 
 #include "base/error.h"
 #include "base/shape.h"
@@ -29,12 +33,23 @@ Decoder::Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> sc
 
 Decoder::~Decoder() = default;
 
+void Decoder::check_tokens() const {
+  const int64_t vocabulary = model_->num_tokens();
+  const auto check = [&](const char* argument, int64_t token) {
+    if (token < 0 || token >= vocabulary)
+      throw Error(ErrorKind::argument, argument, std::to_string(token),
+                  "a token of the model, 0 to " + std::to_string(vocabulary - 1));
+  };
+  check("padToken", options_.pad_token);
+  for (const int64_t token : options_.suppress) check("suppress", token);
+  for (const auto& sequence : options_.stop)
+    for (const int64_t token : sequence) check("stop", token);
+  if (static_cast<int64_t>(std::set(options_.suppress.begin(), options_.suppress.end()).size()) == vocabulary)
+    throw Error(ErrorKind::argument, "suppress", "every token of the model", "fewer");
+}
+
 void Decoder::prefill() {
-  // Before the prompts, which may be padded with it.
-  const int64_t vocabulary = model_->head().size(0);
-  if (options_.pad_token < 0 || options_.pad_token >= vocabulary)
-    throw Error(ErrorKind::argument, "padToken", std::to_string(options_.pad_token),
-                "a token of the model, 0 to " + std::to_string(vocabulary - 1));
+  check_tokens();  // before the prompts, which may be padded with one
   prompts_ = model_->accept(prompts_, "prompts");
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
   expect_shape(lengths_, "lengths", {batch});
@@ -60,6 +75,8 @@ void Decoder::prefill() {
   prompts_ = prompts_.repeat_interleave(samples, 0);
   lengths_ = lengths_.repeat_interleave(samples, 0);
   alive_ = at::ones({rows()}, prompts_.options().dtype(at::kBool));
+  suppress_ = at::tensor(options_.suppress, prompts_.options());
+  for (const auto& sequence : options_.stop) stop_.push_back(at::tensor(sequence, prompts_.options()).unsqueeze(1));
   tokens_ = at::full({options_.max_new_tokens, rows()}, options_.pad_token, prompts_.options());
   was_alive_ = at::zeros(tokens_.sizes(), alive_.options());
 }
@@ -86,17 +103,31 @@ void Decoder::keep(const Draw& draw) {
   put(tokens_, next_);
   put(log_probs_, log_prob);
   put(was_alive_, alive_);
-  if (options_.eos_token) alive_ = alive_ & next_.ne(*options_.eos_token);
+  if (ends_early()) alive_ = alive_ & ends().logical_not();
+}
+
+// [n] bool: which rows end with the token just drawn. All that a living row has drawn is its response.
+Tensor Decoder::ends() const {
+  Tensor ended = options_.eos_token ? next_.eq(*options_.eos_token) : at::zeros_like(alive_);
+  const int64_t steps = static_cast<int64_t>(steps_);
+  for (const Tensor& sequence : stop_) {
+    const int64_t length = sequence.size(0);
+    if (length > steps) continue;
+    const Tensor last = tokens_.narrow(0, steps - length, length);  // [length, B]
+    ended = ended | (left_.defined() ? last.index_select(1, left_) : last).eq(sequence).all(0);
+  }
+  return ended;
 }
 
 void Decoder::step() {
   if (steps_ > 0) read_on();
   Tensor uniform;
-  if (options_.temperature > 0) {
+  if (!sampler().greedy()) {
     uniform = at::empty({rows()}, lengths_.options().dtype(at::kDouble)).uniform_(0, 1, generator_);
     if (left_.defined()) uniform = uniform.index_select(0, left_);
   }
-  keep(sample(logits_, {options_.temperature, options_.top_k, options_.top_p, options_.min_p}, uniform));
+  if (suppress_.size(0) > 0) logits_.index_fill_(1, suppress_, -std::numeric_limits<double>::infinity());
+  keep(sample(logits_, sampler(), uniform));
 }
 
 void Decoder::drop_ended(int64_t living) {
@@ -119,7 +150,7 @@ void Decoder::advance(int64_t count, const Cancel* cancel) {
     if (cancel && *cancel) return;
     step();
     done_ = static_cast<int64_t>(steps_) == options_.max_new_tokens;
-    if (!options_.eos_token || steps_ % poll != 0) continue;
+    if (!ends_early() || steps_ % poll != 0) continue;
     const int64_t living = alive_.sum().item<int64_t>();
     done_ = done_ || living == 0;
     drop_ended(living);

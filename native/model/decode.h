@@ -21,7 +21,9 @@ struct GenerateOptions {
   double temperature;
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p;
-  std::optional<int64_t> eos_token;  // nothing: rows end at max_new_tokens only
+  std::optional<int64_t> eos_token;        // ends a row
+  std::vector<std::vector<int64_t>> stop;  // a row ends with the last token of any of these
+  std::vector<int64_t> suppress;           // tokens that are never drawn
   int64_t pad_token;
   int64_t samples_per_prompt;
   bool int8;  // decode through weights rounded to 8 bits; prompts are read with the model's own
@@ -30,7 +32,7 @@ struct GenerateOptions {
 
 struct Generation {
   Tensor sequences;      // [B, T] int64: prompt, response, then pad_token, without a gap
-  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos
+  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos, or its last of a stop sequence
   Tensor log_probs;      // [B, T], of the distribution sampled from; 0 outside the response
 };
 
@@ -55,10 +57,14 @@ class Decoder {
   size_t steps() const { return steps_; }
 
  private:
+  void check_tokens() const;
   void prefill();
   void read_on();
   void step();
   void keep(const Draw& draw);
+  Tensor ends() const;
+  bool ends_early() const { return options_.eos_token || !options_.stop.empty(); }
+  SamplerOptions sampler() const { return {options_.temperature, options_.top_k, options_.top_p, options_.min_p}; }
   void drop_ended(int64_t living);
   [[noreturn]] void refuse_numbers() const;
   int64_t rows() const { return prompts_.size(0); }
@@ -72,6 +78,8 @@ class Decoder {
   std::optional<KvCache> cache_;           // where there is no reader
   Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which `steps_` are drawn
   size_t steps_ = 0;
+  Tensor suppress_;           // [m] int64, of the options
+  std::vector<Tensor> stop_;  // a column [m, 1] for each of the options
   // Of the rows that are still computed, n of B:
   Tensor left_;    // [n] int64, where they stand among all; undefined while all are
   Tensor logits_;  // [n, V], of the next token

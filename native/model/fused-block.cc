@@ -9,6 +9,7 @@
 
 #include "kernels/causal-attention.h"
 #include "kernels/layer-norm.h"
+#include "kernels/linear.h"
 #include "kernels/swiglu.h"
 #include "model/kv-cache.h"
 
@@ -85,8 +86,8 @@ Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
 // y = scale · x A B: adds to dx, gives dA and dB.
 static void adapter_grad(const Tensor& x, const Tensor& dy, const Adapter& adapter, Tensor dx, Tensor& da, Tensor& db) {
   const Tensor inner = at::mm(dy, adapter.up().t());
-  db = at::mm(adapter.down(x).t(), dy);
-  da = at::mm(x.t(), inner);
+  db = weight_gradient(adapter.down(x), dy);
+  da = weight_gradient(x, inner);
   dx.addmm_(inner, adapter.a.t());
 }
 
@@ -179,12 +180,12 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   swiglu_backward(self.kernels, shape.gates(now.projected), ff_of(shape, dmixed), shape.gates(dprojected), ff);
   if (ctx->needs_input_grad(kOut)) {
     if (!kept) dattended.copy_(attended);
-    out[kOut] = at::mm(dy.t(), kept ? now.mixed : dmixed);
+    out[kOut] = weight_gradient(dy, kept ? now.mixed : dmixed);
   }
   rotate_rows(self.kernels, dprojected, self.rotary, shape.heads, /*inverse=*/true);
 
   const Tensor dnormed = at::mm(dprojected, block.input);
-  if (ctx->needs_input_grad(kIn)) out[kIn] = at::mm(dprojected.t(), now.norm.y);
+  if (ctx->needs_input_grad(kIn)) out[kIn] = weight_gradient(dprojected, now.norm.y);
   if (self.adapters) {
     const AttentionRows from = shape.attention(dprojected);
     adapter_grad(now.norm.y, from.query, self.adapters->query, dnormed, out[kQueryA], out[kQueryB]);

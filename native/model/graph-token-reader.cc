@@ -34,8 +34,7 @@ GraphTokenReader::GraphTokenReader(const Kernels& kernels, const PaLM& palm, con
       position_(cache.lengths().repeat_interleave(samples)) {
   const PalmConfig& config = palm.config();
   const Tensor positions = at::arange(cache.capacity(), position_.options());
-  rotary_ = fold_scales(rotary_table(positions, config.dim_head, config.rotary_xpos_scale_base, cache.centre()),
-                        config.qk_scale);
+  rotary_ = fold_scales(rotary_table(positions, config.dim_head, config.rotary_xpos_scale_base), config.qk_scale);
   allocate();
 }
 

@@ -30,7 +30,6 @@ class KvCache {
   const Tensor& values() const { return value_; }
   const Tensor& lengths() const { return lengths_; }  // [B] int64
   int64_t capacity() const { return capacity_; }
-  double centre() const { return static_cast<double>(capacity_ / 2); }
 
  private:
   int64_t capacity_;

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/dropout.h"
+#include "kernels/linear.h"
 #include "model/palm.h"
 
 namespace palm {
@@ -30,8 +31,8 @@ static std::vector<ParameterBuffer::Entry> entries_of(const PalmConfig& config, 
 // Most scopes have the scale 1, which costs nothing.
 static Tensor scaled(const Tensor& x, double scale) { return scale == 1 ? x : x * scale; }
 
-Tensor Adapter::operator()(const Tensor& x) const { return at::matmul(down(x), b); }
-Tensor Adapter::down(const Tensor& x) const { return scaled(at::matmul(x, a), scale); }
+Tensor Adapter::operator()(const Tensor& x) const { return trained_product(down(x), b); }
+Tensor Adapter::down(const Tensor& x) const { return scaled(trained_product(x, a), scale); }
 Tensor Adapter::up() const { return scaled(b, scale); }
 Tensor Adapter::weight() const { return at::matmul(a, up()); }
 

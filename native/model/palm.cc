@@ -3,10 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 
 #include <cmath>
@@ -16,6 +14,7 @@
 #include "base/shape.h"
 #include "kernels/dispatch.h"
 #include "kernels/layer-norm.h"
+#include "kernels/linear.h"
 #include "kernels/rotary.h"
 #include "kernels/swiglu.h"
 #include "losses/language.h"
@@ -40,14 +39,16 @@ struct Reading {
 
 // q / ‖q‖ · scale over the head width; the name comes from the Python library, the norm is l2.
 static Tensor rms_norm(const Tensor& x, const Tensor& scale) {
-  return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true).clamp_min(1e-12) * scale;
+  const Tensor wide_scale = widened(scale), wide = x.to(wide_scale.scalar_type());
+  const Tensor norm = at::linalg_vector_norm(wide, 2, at::IntArrayRef{-1}, /*keepdim=*/true);
+  return (wide / norm.clamp_min(1e-12) * wide_scale).to(x.scalar_type());
 }
 
 static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const PalmConfig& config,
                              const std::optional<LayerAdapters>& adapters, int64_t layer, const Reading& reading) {
   const int64_t head = config.dim_head, heads = config.heads * head;
   const Tensor h = layer_norm(x, block.norm);                   // [B, T, D]
-  const Tensor projected = at::linear(h, block.input);          // [B, T, HK + 2K + 2F]
+  const Tensor projected = trained_linear(h, block.input);      // [B, T, HK + 2K + 2F]
   Tensor attended = projected.narrow(-1, 0, heads + 2 * head);  // [B, T, HK + 2K]
   if (adapters) attended = attended + adapters->input(h);
 
@@ -68,7 +69,7 @@ static Tensor parallel_block(const Tensor& x, const ParallelBlock& block, const 
   const Tensor attention_out = attention(query, key, value, reading.visible, config.qk_scale, reading.dropout);
   const Tensor ff_out = reading.dropout.apply(swiglu(projected.narrow(-1, heads + 2 * head, 2 * config.ff())),
                                               reading.dropout.feed_forward);
-  Tensor y = x + at::linear(at::cat({attention_out, ff_out}, -1), block.output);  // [B, T, D]
+  Tensor y = x + trained_linear(at::cat({attention_out, ff_out}, -1), block.output);  // [B, T, D]
   if (adapters) y = y + adapters->output(attention_out);
   return y;
 }
@@ -105,19 +106,20 @@ static ParallelBlock seen_by(Gradients gradients, const ParallelBlock& block) {
 
 Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   KvCache* const cache = options.cache;
-  const bool reads_on = cache && !(config_.causal && cache->empty());
+  const bool reads_on = cache && !cache->empty();
   const int64_t time = tokens.size(1);
   const Tensor positions = reads_on ? cache->positions(time) : at::arange(time, tokens.options());
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
-  const Reading reading{
-      rotary_table(positions, config_.dim_head, scale_base, cache ? cache->centre() : static_cast<double>(time / 2)),
-      reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments), options.segments,
-      cache, options.dropout.value_or(dropout_)};
+  if (scale_base && !cache) expect_within_reach(time, "tokens", *scale_base);
+  const Rotary rotary = rotary_table(positions, config_.dim_head, scale_base);
+  const Reading reading{rotary.to(config_.dtype == at::kDouble ? at::kDouble : at::kFloat),
+                        reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments),
+                        options.segments, cache, options.dropout.value_or(dropout_)};
 
-  Tensor x = at::embedding(seen_by(options.gradients, token_embedding_), tokens.clamp_min(0));
+  Tensor x = trained_embedding(seen_by(options.gradients, token_embedding_), tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
   const Kernels* const kernels = kernels_to_read(reading, x);
-  const auto tables = kernels ? std::optional(fold_scales(reading.rotary, config_.qk_scale)) : std::nullopt;
+  const auto tables = kernels ? std::optional(fold_scales(rotary, config_.qk_scale)) : std::nullopt;
   const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
     const auto adapters = options.scope ? std::optional(options.scope->layer(layer)) : std::nullopt;
@@ -148,7 +150,7 @@ PaLM::Output PaLM::forward(const Tensor& tokens, const Scope* scope, const std::
   const Tensor ids = accept(tokens, "tokens");
   const Tensor embeddings =
       hidden(ids, {.scope = scope, .segments = accept_segments(segments, ids), .gradients = gradients});
-  return {at::linear(embeddings, seen_by(gradients, token_embedding_)), embeddings};
+  return {trained_linear(embeddings, seen_by(gradients, token_embedding_)), embeddings};
 }
 
 Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
@@ -306,7 +308,13 @@ void PaLM::set_generator_state(const Tensor& state) {
 // --- decoding
 // -----------------------------------------------------------------------------------------------------------
 
-KvCache PaLM::make_cache(int64_t batch, int64_t capacity) const { return KvCache(config_, batch, capacity); }
+KvCache PaLM::make_cache(int64_t batch, int64_t capacity) const {
+  if (!config_.causal)
+    throw Error(ErrorKind::argument, "causal", "a model whose tokens see those behind them", "a causal model",
+                "A cache answers token by token: such a model can score texts, not write them.");
+  expect_within_reach(capacity, "maxNewTokens", config_.rotary_xpos_scale_base);
+  return KvCache(config_, batch, capacity);
+}
 
 std::shared_ptr<const PackedWeights> PaLM::packed(bool int8) {
   if (!packed_ || packed_->int8 != int8 || packed_->version != version_of(parameters())) {
@@ -317,7 +325,7 @@ std::shared_ptr<const PackedWeights> PaLM::packed(bool int8) {
 }
 
 std::unique_ptr<TokenReader> PaLM::token_reader(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
-  const Kernels* const kernels = config_.causal && !config_.qk_rmsnorm ? kernels_for(token_embedding_) : nullptr;
+  const Kernels* const kernels = config_.qk_rmsnorm ? nullptr : kernels_for(token_embedding_);
   if (!kernels || training()) return nullptr;
   if (GraphTokenReader::reads(*kernels, *this) && !int8)
     return std::make_unique<GraphTokenReader>(*kernels, *this, scope, cache, samples);

@@ -56,8 +56,7 @@ PalmTokenReader::PalmTokenReader(const Kernels& kernels, PaLM& palm, const Scope
   const PalmConfig& config = palm.config();
   capacity_ = panels_of(cache.capacity()) * kPanel;
   const Tensor positions = at::arange(capacity_, at::TensorOptions(at::kLong));
-  rotary_ = fold_scales(rotary_table(positions, config.dim_head, config.rotary_xpos_scale_base, cache.centre()),
-                        config.qk_scale);
+  rotary_ = fold_scales(rotary_table(positions, config.dim_head, config.rotary_xpos_scale_base), config.qk_scale);
   refresh();
   take(cache, samples);
   allocate();

@@ -13,7 +13,7 @@ AdamW::AdamW(ParameterList parameters, const AdamWOptions& options)
 // One pass over a parameter: clip, moments, weight and the rounded copy that the model reads.
 static void fused_step(const Kernels& kernels, const Tensor& parameter, const Tensor& gradient, AdamWArgs args) {
   args.parameter = parameter.mutable_data_ptr();
-  args.gradient = gradient.const_data_ptr();
+  args.gradient = gradient.const_data_ptr<float>();
   launch(kernels, kernels.adam_w, args, parameter.numel(), grain_of(1));
   parameter.unsafeGetTensorImpl()->bump_version();  // autograd sees no write through a pointer
 }

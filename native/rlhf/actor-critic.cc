@@ -5,6 +5,7 @@
 #include <ATen/ops/linear.h>
 
 #include "base/error.h"
+#include "kernels/linear.h"
 #include "kernels/token-log-prob.h"
 #include "model/lora.h"
 
@@ -47,8 +48,8 @@ Tensor ActorCritic::accept(const Tensor& sequence) const {
 }
 
 Tensor ActorCritic::value_of(const Tensor& judged) const {
-  Tensor value = at::linear(judged.narrow(1, 0, judged.size(1) - 1), value_weight_, value_bias_);
-  if (value.scalar_type() == at::kBFloat16) value = value.to(at::kFloat);
+  const Tensor weight = widened(value_weight_), before = judged.narrow(1, 0, judged.size(1) - 1);
+  const Tensor value = at::linear(before.to(weight.scalar_type()), weight, widened(value_bias_));
   return aligned(value.reshape({-1}), judged.size(0));
 }
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/masked.h"
 #include "base/shape.h"
+#include "kernels/linear.h"
 #include "losses/ranking.h"
 #include "losses/rating.h"
 #include "model/lora.h"
@@ -93,12 +94,14 @@ Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
   Tensor prompt;  // [B, T]; undefined where the input does not tell
   if (input.prompt_lengths || input.prompt_mask) {
     prompt = prompt_mask(input, tokens.size(0), tokens.size(1));
-    reading.extra_embedding = at::where(prompt.unsqueeze(-1), prompt_embedding_, response_embedding_);
+    reading.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
+                                  .to(head_.scalar_type());
   }
-  const Tensor hidden = trunk_->hidden(tokens, reading);
+  const Tensor weight = widened(head_), bias = bins_ > 0 ? widened(bias_) : bias_;
+  const Tensor hidden = trunk_->hidden(tokens, reading).to(weight.scalar_type());
   const Tensor mask = pooled_mask(input, tokens, prompt);
   const Tensor pooled = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
-  const Tensor out = at::linear(pooled, head_, bias_);
+  const Tensor out = at::linear(pooled, weight, bias);
   return bins_ > 0 ? out : out.squeeze(-1);
 }
 

@@ -25,6 +25,7 @@ class RewardModel {
   ParameterList parameters() const { return buffer_.parameters(); }  // without the trunk's and the scope's
   void train(bool on, int64_t seed);
 
+  // All of these are float32 (float64 of such models), from the pooled hidden states on.
   Tensor forward(const RewardInput& input, Gradients gradients);  // [B], or logits [B, N]
   Tensor score(const RewardInput& input);                         // [B]; with bins the expected one
   Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, Gradients gradients);

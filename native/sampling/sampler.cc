@@ -24,7 +24,7 @@ static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_t
 }
 
 Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& uniform) {
-  const bool greedy = options.temperature == 0;
+  const bool greedy = options.greedy();
   const bool filters = !greedy && (options.top_k || options.top_p || options.min_p);
   const Kernels* const kernels = filters ? nullptr : kernels_for(logits);
   if (kernels && kernels->token.sample && logits.is_contiguous())

@@ -8,9 +8,11 @@
 namespace palm {
 
 struct SamplerOptions {
-  double temperature;  // 0 is greedy: all probability on the likeliest token
+  double temperature;  // below 1e-6 it is greedy: all probability on the likeliest token
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p;
+
+  bool greedy() const { return temperature < 1e-6; }  // smaller ones would overflow in float32
 };
 
 struct Draw {

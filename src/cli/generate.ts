@@ -5,13 +5,15 @@ import { device } from '../config/fields.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
 import { PaLM } from '../palm.ts';
-import { decodeStream } from '../tokenizer/tokenizer.ts';
+import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
 import { configuredCommand } from './options.ts';
 
-const sampling = samplingConfig.omit({ eosToken: true, padToken: true, samplesPerPrompt: true }).extend({
-  maxNewTokens: samplingConfig.shape.maxNewTokens.default(512),
-});
+const sampling = samplingConfig
+  .omit({ eosToken: true, stop: true, suppress: true, padToken: true, samplesPerPrompt: true })
+  .extend({
+    maxNewTokens: samplingConfig.shape.maxNewTokens.default(512),
+  });
 
 const schema = z.strictObject({
   model: z.string().min(1).describe('the folder of a run, or a model file'),
@@ -31,6 +33,11 @@ export function generateCommand(): Command {
   return configuredCommand('generate', schema, generate, 'model').description('go on with a text, up to its end');
 }
 
+/** What stands for no text, though a model knows it. */
+function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): number[] {
+  return padToken === undefined || padToken === eosToken || padToken >= numTokens ? [] : [padToken];
+}
+
 async function generate(config: z.output<typeof schema>): Promise<void> {
   const { model, prompt, scope, tokenizer: asked, device, ...sampling } = config;
   const file = await findModelOf(model, ['PaLM', 'ActorCritic']);
@@ -42,6 +49,7 @@ async function generate(config: z.output<typeof schema>): Promise<void> {
     ...sampling,
     prompt: tokens,
     eosToken: tokenizer.eosToken,
+    suppress: silentTokens(tokenizer, palm.config.numTokens),
     scope: scope ?? (palm.scopes.includes('actor') ? 'actor' : undefined),
   });
   const text = decodeStream(tokenizer);

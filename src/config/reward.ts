@@ -20,7 +20,7 @@ export const rewardConfig = z.strictObject({
     .enum(['all', 'response'])
     .default('response')
     .describe('what the score is a mean over: the response, or the prompt too'),
-  dropout: probability.default(0).describe('dropout before the head, while training'),
+  dropout: probability.default(0).describe('dropout of attention and feed-forward, while training'),
   validationFraction: z
     .number()
     .min(0)

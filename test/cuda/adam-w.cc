@@ -4,8 +4,8 @@
 template <class T>
 static void adam_w(int64_t n, size_t off, bool broken) {
   const std::string of = text("adam_w", name<T>(), n, "off", off, broken ? "broken" : "");
-  Array<T> parameter(n, off), gradient(n, off);
-  Array<float> master(n), mean(n), square(n);
+  Array<T> parameter(n, off);
+  Array<float> gradient(n, off), master(n), mean(n), square(n);
   parameter.draw(), gradient.draw(), mean.draw(0.1), square.draw(0.01);
   for (int64_t i = 0; i < n; ++i) square[i] = std::abs(square[i]), master[i] = up(parameter[i]) + 1e-3f;
   Array<T> parameter_before = parameter.copy();
@@ -17,7 +17,7 @@ static void adam_w(int64_t n, size_t off, bool broken) {
   Gap gap_weight, gap_mean, gap_square;
   bool right = true;
   for (int64_t i = 0; i < n; ++i) {
-    const double g = up(gradient[i]) / static_cast<double>(divisor);
+    const double g = gradient[i] / static_cast<double>(divisor);
     const double m = mean_before[i] * 0.9 + 0.1 * g, v = square_before[i] * 0.99 + 0.01 * g * g;
     const double from = kWide<T> ? up(parameter_before[i]) : master_before[i];
     const double to =

@@ -8,13 +8,12 @@ template <class T>
 void adam_w(const AdamWArgs& args, int64_t begin, int64_t end) {
   if (*args.broken != 0.0f) return;
   T* parameter = static_cast<T*>(args.parameter);
-  const T* gradient = static_cast<const T*>(args.gradient);
   const float scale = 1.0f / *args.divisor;
   const float first = 1.0f - __builtin_powf(args.beta1, *args.step),
               second = 1.0f - __builtin_powf(args.beta2, *args.step);
   const float size = args.lr / first, root = 1.0f / __builtin_sqrtf(second), decay = 1.0f - args.lr * args.weight_decay;
   const auto update = [&](int64_t i, int64_t n) {
-    const Vec g = load(gradient + i, n) * scale;
+    const Vec g = load(args.gradient + i, n) * scale;
     const Vec m = load(args.exp_avg + i, n) * args.beta1 + g * (1.0f - args.beta1);
     const Vec v = load(args.exp_avg_sq + i, n) * args.beta2 + g * g * (1.0f - args.beta2);
     const Vec before = args.weight ? load(args.weight + i, n) : load(parameter + i, n);

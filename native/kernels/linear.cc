@@ -1,0 +1,127 @@
+#include "kernels/linear.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/embedding_dense_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+// Of MKL, which libtorch for x86 brings along: a product of bfloat16 matrices that ends in float32, where at::mm
+// rounds. Null where there is no MKL.
+extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int transpose_a, int transpose_b, int m, int n,
+                                                             int k, float alpha, const void* a, int a_stride,
+                                                             const void* b, int b_stride, float beta, float* c,
+                                                             int c_stride);
+
+namespace palm {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+static bool is_rounded(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
+
+// Whether libtorch's own backward would round what `weight` learns.
+static bool learns_rounded(const Tensor& weight) {
+  return is_rounded(weight) && weight.requires_grad() && at::GradMode::is_enabled();
+}
+
+static Tensor with_contiguous_rows(const Tensor& matrix) {
+  return matrix.stride(1) == 1 && matrix.stride(0) >= matrix.size(1) ? matrix : matrix.contiguous();
+}
+
+// sum = beta · sum + leftᵀ · right, of bfloat16.
+static void mkl_product(const Tensor& sum, const Tensor& left, const Tensor& right, float beta) {
+  constexpr int kRowMajor = 101, kAsItIs = 111, kTransposed = 112;
+  const Tensor a = with_contiguous_rows(left), b = with_contiguous_rows(right);
+  const auto size = [](int64_t n) { return static_cast<int>(n); };
+  cblas_gemm_bf16bf16f32(kRowMajor, kTransposed, kAsItIs, size(a.size(1)), size(b.size(1)), size(a.size(0)), 1,
+                         a.const_data_ptr(), size(a.stride(0)), b.const_data_ptr(), size(b.stride(0)), beta,
+                         sum.mutable_data_ptr<float>(), size(sum.stride(0)));
+}
+
+static bool mkl_multiplies(const Tensor& left, const Tensor& right) {
+  return left.is_cpu() && cblas_gemm_bf16bf16f32 && left.numel() > 0 && right.numel() > 0;
+}
+
+Tensor weight_gradient(const Tensor& left, const Tensor& right) {
+  if (!is_rounded(left)) return at::mm(left.t(), right);
+  if (left.is_cuda()) return at::mm(left.t(), right, at::kFloat);
+  if (!mkl_multiplies(left, right)) return at::mm(left.to(at::kFloat).t(), right.to(at::kFloat));
+  const Tensor product = at::empty({left.size(1), right.size(1)}, left.options().dtype(at::kFloat));
+  mkl_product(product, left, right, /*beta=*/0);
+  return product;
+}
+
+void add_weight_gradient(const Tensor& sum, const Tensor& left, const Tensor& right) {
+  if (!is_rounded(left))
+    sum.addmm_(left.t(), right);
+  else if (mkl_multiplies(left, right))
+    mkl_product(sum, left, right, /*beta=*/1);
+  else
+    sum.add_(weight_gradient(left, right));
+}
+
+// x · weight or x · weightᵀ.
+struct ProductNode : torch::autograd::Function<ProductNode> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, bool transposed) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["transposed"] = transposed;
+    return transposed ? at::linear(x, weight) : at::matmul(x, weight);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const bool transposed = ctx->saved_data["transposed"].toBool();
+    const Tensor &weight = saved[1], &dy = grads[0];
+    variable_list out(3);
+    if (ctx->needs_input_grad(0)) out[0] = at::matmul(dy, transposed ? weight : weight.t());
+    if (ctx->needs_input_grad(1)) {
+      const Tensor x = saved[0].reshape({-1, saved[0].size(-1)}), down = dy.reshape({-1, dy.size(-1)});
+      out[1] = transposed ? weight_gradient(down, x) : weight_gradient(x, down);
+    }
+    return out;
+  }
+};
+
+Tensor trained_linear(const Tensor& x, const Tensor& weight) {
+  return learns_rounded(weight) ? ProductNode::apply(x, weight, true) : at::linear(x, weight);
+}
+
+Tensor trained_product(const Tensor& x, const Tensor& weight) {
+  return learns_rounded(weight) ? ProductNode::apply(x, weight, false) : at::matmul(x, weight);
+}
+
+struct WidenedNode : torch::autograd::Function<WidenedNode> {
+  static Tensor forward(AutogradContext*, const Tensor& parameter) { return parameter.to(at::kFloat); }
+  static variable_list backward(AutogradContext*, const variable_list& grads) { return grads; }
+};
+
+Tensor widened(const Tensor& parameter) {
+  if (learns_rounded(parameter)) return WidenedNode::apply(parameter);
+  return is_rounded(parameter) ? parameter.to(at::kFloat) : parameter;
+}
+
+// libtorch's own backward sums the rows of a token in the dtype of their gradients.
+struct EmbeddingNode : torch::autograd::Function<EmbeddingNode> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& table, const Tensor& ids) {
+    ctx->save_for_backward({ids});
+    ctx->saved_data["rows"] = table.size(0);
+    return at::embedding(table, ids);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const Tensor ids = ctx->get_saved_variables()[0];
+    return {at::embedding_dense_backward(grads[0].to(at::kFloat), ids, ctx->saved_data["rows"].toInt(),
+                                         /*padding_idx=*/-1, /*scale_grad_by_freq=*/false),
+            Tensor()};
+  }
+};
+
+Tensor trained_embedding(const Tensor& table, const Tensor& ids) {
+  return learns_rounded(table) ? EmbeddingNode::apply(table, ids) : at::embedding(table, ids);
+}
+
+}  // namespace palm
