@@ -135,7 +135,10 @@ describe('a run', () => {
   });
 
   it('says where it cannot write', () => {
-    expect(() => openRun(join(file('plain', ''), 'run'), {}, false)).toThrow(/--out .*got the error (ENOTDIR|EEXIST)/);
+    const out = join(file('plain', ''), 'run');
+    expect(() => openRun(out, {}, false)).toThrow(
+      expect.objectContaining({ code: 'ERR_FILE', argument: expect.stringContaining(out) }),
+    );
   });
 });
 

@@ -252,7 +252,7 @@ describe('preferences', () => {
     [{ maxLength: 16 }, ['prompt', ' chosen', ' no']],
     [{ maxLength: 16, maxPromptLength: 3 }, ['mpt', ' chosen', ' no']],
     [{ maxLength: 10 }, ['mpt', ' chosen', ' no']],
-    [{ maxLength: 7 }, ['t', ' chose', ' no']],
+    [{ maxLength: 7 }, ['pt', ' chos', ' no']],
     [{ maxLength: 3 }, ['t', ' c', ' n']],
   ])('of %j lose the beginning of the prompt, then the end of the responses', async (limits, expected) => {
     const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);

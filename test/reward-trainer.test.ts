@@ -42,7 +42,7 @@ function parts({
   const rewardModel = new RewardModel(palm, { lora, dropout });
   const optimizer = new AdamW(rewardModel.parameters(), { lr: 1e-2, weightDecay: 0 });
   const batches = new Batches({ size: pairs.length, batchSize, seed: 5 });
-  return { rewardModel, optimizer, pairs, batches, validation, padToken: 11 };
+  return { rewardModel, optimizer, pairs, batches, validation };
 }
 
 async function collect(steps: AsyncIterable<RewardStep>): Promise<Omit<RewardStep, 'timing'>[]> {

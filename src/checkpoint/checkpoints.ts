@@ -3,10 +3,11 @@
  * their tensors (`contents`) or their state as JSON (`state`, `restore`): nothing else needs to be known of it.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
+import { makeFolder } from '../folder.ts';
 import { checkInteger, checkOptions } from '../options.ts';
 import { removeLeftovers } from './aside.ts';
 import {
@@ -61,7 +62,7 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
   checkInteger(every, 1, 'openCheckpoints.every');
   checkInteger(keep, 2, 'openCheckpoints.keep');
   try {
-    await mkdir(directory, { recursive: true });
+    makeFolder(directory);
     const unlock = await lock(directory);
     return new Checkpoints({ ...options, every, keep }, await removeLeftovers(directory), unlock);
   } catch (error) {

@@ -1,25 +1,47 @@
 /** Model files as the commands write and find them: with a note of the tokenizer, which the model itself knows nothing of. */
-import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
-import { openSafetensors } from '../checkpoint/safetensors.ts';
+import { isPythonFile } from '../checkpoint/python-names.ts';
+import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
 import type { Saveable } from '../checkpoint/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { readMetadata } from '../palm-file.ts';
+import { asFileError } from '../file-error.ts';
+import { findPalm, readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../palm-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
-import type { Tokenizer, TokenizerDescription } from '../tokenizer/tokenizer.ts';
+import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';
+import { warn } from './warn.ts';
 
-const KEY = 'palm-rlhf.tokenizer';
+/** The files of a Hugging Face tokenizer that are read. */
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
+const [TOKENIZER_FILE] = TOKENIZER_FILES;
 
-/** `model`, whose files also say how its text became tokens. */
+/** How a file notes its tokenizer; files of 0.1.0 have no hash. */
+export type TokenizerNote = { type: 'byte' } | { type: 'hugging-face'; path: string; hash?: string };
+
+/** `model`, whose files also say how its text became tokens: by a tokenizer that lies beside them, unless it is bytes. */
 export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
-  return {
-    contents() {
-      const { tensors, metadata } = model.contents();
-      return { tensors, metadata: new Map([...metadata, [KEY, JSON.stringify(tokenizer.describe())]]) };
-    },
-  };
+  const described = tokenizer.describe();
+  const note = described.type === 'byte' ? described : { ...described, path: TOKENIZER_FILE };
+  return { contents: () => withTokenizerNote(model.contents(), { describe: () => note }) };
+}
+
+/** Copies the files of `tokenizer`, if it has any, into `folder`. @throws FileError when that cannot be written. */
+export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
+  const described = tokenizer.describe();
+  if (described.type === 'byte' || dirname(described.path) === resolve(folder)) return;
+  for (const name of TOKENIZER_FILES) {
+    const source = name === TOKENIZER_FILE ? described.path : join(dirname(described.path), name);
+    if (!existsSync(source)) continue;
+    const target = join(folder, name);
+    try {
+      copyFileSync(source, `${target}.tmp`);
+      renameSync(`${target}.tmp`, target);
+    } catch (error) {
+      throw asFileError(error, target, 'a file to write to');
+    }
+  }
 }
 
 /** A file with a model in it. */
@@ -27,19 +49,28 @@ export interface ModelFile {
   path: string;
   /** PaLM, RewardModel or ActorCritic; undefined in files that are not ours. */
   kind: string | undefined;
-  /** `byte` or a path; undefined where nothing is noted. */
-  tokenizer: string | undefined;
+  /** How many tokens the model knows. */
+  numTokens: number;
+  /** Undefined where nothing is noted. */
+  tokenizer: TokenizerNote | undefined;
 }
 
 /**
- * The model that `path` stands for: a file, or a run directory with its model, or before its end its last checkpoint.
+ * The model that `path` stands for: a file, a checkpoint, or a run directory with its model, or before its end its last
+ * checkpoint.
  * @throws FileError when there is none.
  */
 export async function findModel(path: string): Promise<ModelFile> {
-  const file = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? await modelOfRun(path) : path;
+  const file = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? await modelIn(path) : path;
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
-  return { path: file, kind, tokenizer: readTokenizer(opened.metadata.get(KEY), file) };
+  const tokenizer = readTokenizer(opened.metadata.get(TOKENIZER_KEY), file);
+  return { path: file, kind, numTokens: await numTokensOf(opened, kind), tokenizer };
+}
+
+async function numTokensOf(file: SafetensorsFile, kind: string | undefined): Promise<number> {
+  const isReward = kind === undefined ? isPythonFile(file, 'palm.') : kind === 'RewardModel';
+  return (await findPalm(file, {}, isReward ? 'palm.' : '')).config.numTokens;
 }
 
 /** The same, which has to be one of `kinds`, or not ours. @throws ArgumentError for another kind, and see `findModel`. */
@@ -50,38 +81,97 @@ export async function findModelOf(path: string, kinds: readonly string[]): Promi
 }
 
 /**
- * The tokenizer of a model: the one asked for, or the one noted in its file.
- * @throws ArgumentError when there is neither, FileError when the tokenizer cannot be read.
+ * The tokenizer of models that share one: the one asked for, else the first one noted. It has an eos and a padding only where
+ * the first model knows these tokens.
+ * @throws ArgumentError when nothing is asked for or noted, or a model notes another one, FileError when it cannot be read.
  */
-export async function tokenizerOf(model: ModelFile, asked: string | undefined): Promise<Tokenizer> {
-  const spec = asked ?? model.tokenizer;
-  if (spec !== undefined) return await loadTokenizer(spec);
-  const fix = 'Add --tokenizer byte, or --tokenizer with the path of its tokenizer.json.';
-  throw new ArgumentError({ argument: model.path, received: 'a model without a note of its tokenizer', fix });
+export async function tokenizerOf(
+  asked: string | undefined,
+  ...models: [ModelFile, ...ModelFile[]]
+): Promise<Tokenizer> {
+  const noted = models.find(({ tokenizer }) => tokenizer !== undefined);
+  if (asked === undefined && noted === undefined) {
+    const fix = 'Add --tokenizer byte, or --tokenizer with the path of its tokenizer.json.';
+    throw new ArgumentError({ argument: models[0].path, received: 'a model without a note of its tokenizer', fix });
+  }
+  const tokenizer = asked === undefined ? await loadNoted(noted as ModelFile) : await loadTokenizer(asked);
+  for (const model of models) {
+    await checkTokenizer(model, tokenizer);
+    const taken = asked === undefined && model.tokenizer === undefined;
+    if (taken) warn(`${model.path} notes no tokenizer: taken to have that of ${noted?.path}`);
+  }
+  return forModel(tokenizer, models[0].numTokens);
 }
 
-async function modelOfRun(directory: string): Promise<string> {
-  const { model, checkpoints } = runDirectory(directory);
-  if (existsSync(model)) return model;
+/** The tokenizer that is noted, from beside the model, from the run of a checkpoint, or from the path in the note. */
+async function loadNoted({ path, tokenizer }: ModelFile): Promise<Tokenizer> {
+  const note = tokenizer as TokenizerNote;
+  if (note.type === 'byte') return await loadTokenizer('byte');
+  const folder = dirname(path);
+  const beside = [join(folder, TOKENIZER_FILE), join(folder, '..', '..', TOKENIZER_FILE)];
+  // Without a hash nobody knows what lies beside.
+  const places = [...(note.hash === undefined ? [] : beside), resolve(folder, note.path)];
+  const found = places.filter((place) => existsSync(place));
+  for (const place of found) {
+    const candidate = await loadTokenizer(place);
+    if (note.hash === undefined || candidate.hash === note.hash) return candidate;
+  }
+  throw new FileError({
+    argument: found[0] ?? (places.at(-1) as string),
+    received: found.length > 0 ? 'another tokenizer' : 'nothing: it does not exist',
+    expected: `the tokenizer of ${path}`,
+    fix: 'Name it with --tokenizer.',
+  });
+}
+
+/** @throws ArgumentError where `model` notes another tokenizer; files of 0.1.0 do so by a path, which may lead nowhere now. */
+async function checkTokenizer({ path, tokenizer: note }: ModelFile, tokenizer: Tokenizer): Promise<void> {
+  if (note === undefined) return;
+  const isByte = tokenizer.hash === 'byte';
+  if (note.type === 'byte' ? isByte : !isByte && (await notedHash(note, tokenizer)) === tokenizer.hash) return;
+  throw new ArgumentError({
+    argument: '--tokenizer',
+    received: nameOf(tokenizer.describe()),
+    expected: `the tokenizer of ${path}, ${nameOf(note)}`,
+    fix: 'The same ids are other texts to another tokenizer: use models of one tokenizer, and leave out --tokenizer.',
+  });
+}
+
+async function notedHash(note: TokenizerNote & { type: 'hugging-face' }, tokenizer: Tokenizer): Promise<string> {
+  if (note.hash !== undefined) return note.hash;
+  return existsSync(note.path) ? (await loadTokenizer(note.path)).hash : tokenizer.hash;
+}
+
+/** A tokenizer in a few words: what it is called, and the beginning of its hash. */
+export function nameOf(note: TokenizerNote): string {
+  if (note.type === 'byte') return 'byte';
+  return note.hash === undefined ? note.path : `${note.path} (${note.hash.slice(0, 12)})`;
+}
+
+async function modelIn(folder: string): Promise<string> {
+  const { model, checkpoints } = runDirectory(folder);
+  const weights = join(folder, 'weights.safetensors');
+  for (const file of [model, weights]) if (existsSync(file)) return file;
   const checkpoint = await latestCheckpoint(checkpoints);
   if (checkpoint !== undefined) return join(checkpoint, 'weights.safetensors');
   throw new FileError({
-    argument: directory,
+    argument: folder,
     received: 'a folder without a model or a checkpoint',
     expected: 'the folder of a run, or a model file',
     fix: 'Check the path, or wait for the first checkpoint of the run.',
   });
 }
 
-function readTokenizer(text: string | undefined, path: string): string | undefined {
+function readTokenizer(text: string | undefined, path: string): TokenizerNote | undefined {
   if (text === undefined) return undefined;
   try {
-    const description = JSON.parse(text) as TokenizerDescription;
-    if (description.type === 'byte') return 'byte';
-    if (description.type === 'hugging-face' && typeof description.path === 'string') return description.path;
+    const { type, path: place, hash } = JSON.parse(text) as Record<string, unknown>;
+    if (type === 'byte') return { type };
+    const known = hash === undefined || typeof hash === 'string';
+    if (type === 'hugging-face' && typeof place === 'string' && known) return { type, path: place, hash };
   } catch {
     // Not JSON: as bad as JSON of something else.
   }
   const expected = 'the description of a tokenizer';
-  throw new FileError({ argument: `${path}, metadata ${KEY}`, received: printable(text), expected });
+  throw new FileError({ argument: `${path}, metadata ${TOKENIZER_KEY}`, received: printable(text), expected });
 }

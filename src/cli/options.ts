@@ -2,12 +2,20 @@
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { z } from 'zod';
+import { fromHome, path } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
-import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
+import { type Flag, flagsOf, mergeFlags, valueAt } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
 import type { Resume } from './run.ts';
 import { runDirectory } from './run-directory.ts';
+import { readNote, settingsChanged } from './run-note.ts';
+import { warn } from './warn.ts';
+
+/** The field of a command that reads models. */
+export const tokenizerOption = path
+  .optional()
+  .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The
@@ -36,12 +44,15 @@ export function configuredCommand<S extends ConfigSchema>(
 
 /**
  * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
- * from the configuration that was saved there, below file and flags; and `--dry-run`, which shall change nothing.
+ * from the configuration that was saved there, below file and flags, and tells what those change; and `--dry-run`, which
+ * shall change nothing. `before` has what 0.1.0 did by the names of flags: it goes for a run of that version where its
+ * configuration lacks the key.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
+  before: Readonly<Record<string, unknown>> = {},
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
@@ -51,9 +62,21 @@ export function runCommand<S extends ConfigSchema>(
     )
     .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-      const saved = resume === false ? {} : savedConfig(given.out);
-      await run(parseConfig(schema, layered(file, given, saved), name), resume as Resume, dryRun === true);
+      const saved = resume === false ? {} : savedConfig(given.out, before);
+      const config = parseConfig(schema, layered(file, given, saved), name);
+      if (resume !== false) tellChanges(parseConfig(schema, saved, name), config);
+      await run(config, typeof resume === 'string' ? fromHome(resume) : (resume as boolean), dryRun === true);
     });
+}
+
+/** Settings that leave the numbers alone, or of which a checkpoint tells. */
+const UNTOLD = ['out', 'device', 'checkpoint.every', 'checkpoint.keep'];
+/** Files: where their content is noted, that tells more than their paths do. */
+const FILES = ['data', 'validation', 'model', 'reward', 'tokenizer'];
+
+function tellChanges(then: Record<string, unknown>, now: Record<string, unknown>): void {
+  const noted = existsSync(runDirectory(now.out as string).note);
+  for (const change of settingsChanged(then, now, noted ? [...UNTOLD, ...FILES] : UNTOLD)) warn(change);
 }
 
 function command(name: string, flags: Flag[]): Command {
@@ -77,11 +100,12 @@ function optionsOf(flag: Flag): Option[] {
 }
 
 function layered(file: unknown, flags: Record<string, unknown>, saved: Record<string, unknown> = {}) {
-  const given = typeof file === 'string' ? readConfigFile(file) : {};
+  const given = typeof file === 'string' ? readConfigFile(fromHome(file)) : {};
   return mergeFlags({ ...saved, ...given }, flags);
 }
 
-function savedConfig(out: unknown): Record<string, unknown> {
+/** The configuration of the run in `out`; the tokenizer is the run's own copy, where it has one. */
+function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): Record<string, unknown> {
   if (typeof out !== 'string') {
     throw new ArgumentError({
       argument: '--resume',
@@ -89,8 +113,14 @@ function savedConfig(out: unknown): Record<string, unknown> {
       fix: 'Add --out with the run to go on with.',
     });
   }
-  const path = runDirectory(out).config;
-  if (existsSync(path)) return readConfigFile(path);
-  const received = 'a folder without a run';
-  throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+  const run = runDirectory(fromHome(out));
+  if (!existsSync(run.config)) {
+    const received = 'a folder without a run';
+    throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+  }
+  const saved = readConfigFile(run.config);
+  if (existsSync(run.tokenizer)) saved.tokenizer = run.tokenizer;
+  if (readNote(run.note) !== undefined) return saved;
+  const missing = Object.entries(before).filter(([name]) => valueAt(saved, name.split('.')) === undefined);
+  return mergeFlags(saved, Object.fromEntries(missing));
 }

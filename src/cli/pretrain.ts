@@ -1,11 +1,13 @@
 /** `palm pretrain`: a PaLM from text. */
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { path } from '../config/fields.ts';
 import { resolvePalmConfig } from '../config/palm.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
 import { Batches } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
+import { makeFolder } from '../folder.ts';
 import { planPretraining } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
@@ -13,14 +15,13 @@ import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pretrain } from '../trainers/pretrain.ts';
 import { printPlan } from './dry-run.ts';
-import { withTokenizer } from './model-file.ts';
 import { runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree } from './run-directory.ts';
 
 const schema = z.strictObject({
-  data: z.string().min(1).describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
-  out: z.string().min(1).describe('folder of the run'),
+  data: path.describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
+  out: path.describe('folder of the run'),
   ...pretrainConfig.shape,
 });
 type Config = z.output<typeof schema>;
@@ -41,6 +42,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
   const model = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
   if (dryRun) return printPlan(planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength }));
+  makeFolder(config.out);
   const palm = new PaLM(model);
   const { lr, betas, weightDecay } = config;
   const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });
@@ -49,7 +51,10 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   await runTraining(
     {
       steps: config.steps,
-      parts: { weights: withTokenizer(palm, tokenizer), optimizer, batches },
+      parts: { weights: palm, optimizer, batches },
+      tokenizer,
+      inputs: { data: config.data },
+      rows: { tokens: train.length, heldOut: held.length },
       train: (start) => pretrain({ palm, optimizer, text, batches, validation }, config, start),
     },
     config,

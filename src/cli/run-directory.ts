@@ -1,12 +1,19 @@
-/** The folder of a run: config.json, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done, model.safetensors. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+/**
+ * The folder of a run: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done,
+ * model.safetensors.
+ */
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ArgumentError, FileError } from '../errors.ts';
+import { ArgumentError } from '../errors.ts';
+import { asFileError } from '../file-error.ts';
+import { makeFolder } from '../folder.ts';
 import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run directory. */
 export interface RunDirectory {
   config: string;
+  note: string;
+  tokenizer: string;
   metrics: string;
   timing: string;
   checkpoints: string;
@@ -17,6 +24,8 @@ export interface RunDirectory {
 export function runDirectory(out: string): RunDirectory {
   return {
     config: join(out, 'config.json'),
+    note: join(out, 'run.json'),
+    tokenizer: join(out, 'tokenizer.json'),
     metrics: join(out, METRICS_FILE),
     timing: join(out, TIMING_FILE),
     checkpoints: join(out, 'checkpoints'),
@@ -31,15 +40,19 @@ export function runDirectory(out: string): RunDirectory {
 export function openRun(out: string, config: object, resume: boolean): RunDirectory {
   checkFree(out, resume);
   const run = runDirectory(out);
-  try {
-    mkdirSync(run.checkpoints, { recursive: true });
-    writeFileSync(`${run.config}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
-    renameSync(`${run.config}.tmp`, run.config);
-  } catch (cause) {
-    const received = `the error ${(cause as NodeJS.ErrnoException).code}`;
-    throw new FileError({ argument: `--out ${out}`, received, expected: 'a folder that can be written', cause });
-  }
+  makeFolder(run.checkpoints);
+  replaceJson(run.config, config);
   return run;
+}
+
+/** Writes `value` to `path`, which holds the old text or all of the new one. @throws FileError */
+export function replaceJson(path: string, value: object): void {
+  try {
+    writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
+    renameSync(`${path}.tmp`, path);
+  } catch (error) {
+    throw asFileError(error, path, 'a file to write to');
+  }
 }
 
 /** @throws ArgumentError when `out` has a run already, unless that is to be resumed. */

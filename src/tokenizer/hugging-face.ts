@@ -92,7 +92,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   describe(): TokenizerDescription {
-    return { type: 'hugging-face', path: this.parts.path };
+    return { type: 'hugging-face', path: this.parts.path, hash: this.hash };
   }
 }
 

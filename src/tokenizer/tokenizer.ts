@@ -1,7 +1,7 @@
 import { ArgumentError, printable } from '../errors.ts';
 
-/** What a checkpoint notes of its tokenizer, so that it can be loaded again. */
-export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string };
+/** What a model file notes of its tokenizer, so that it can be found again, and known when it is found. */
+export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string; hash: string };
 
 /** Text to tokens and back. `decode` leaves out special tokens and writes U+FFFD where bytes are no UTF-8. */
 export interface Tokenizer {
@@ -18,6 +18,21 @@ export interface Tokenizer {
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
   describe(): TokenizerDescription;
+}
+
+/** `tokenizer` for a model of `numTokens` tokens: without the eos and the padding that the model does not have. */
+export function forModel(tokenizer: Tokenizer, numTokens: number): Tokenizer {
+  const within = (token: number | undefined) => (token !== undefined && token < numTokens ? token : undefined);
+  const { vocabSize, hash, eosToken, padToken } = tokenizer;
+  return {
+    vocabSize,
+    hash,
+    eosToken: within(eosToken),
+    padToken: within(padToken),
+    encode: (text) => tokenizer.encode(text),
+    decode: (tokens) => tokenizer.decode(tokens),
+    describe: () => tokenizer.describe(),
+  };
 }
 
 /** The tokens as an array. @throws ArgumentError unless every one is an integer from 0 to vocabSize - 1. */

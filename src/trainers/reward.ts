@@ -15,7 +15,7 @@ import { Tensor } from '../tensor.ts';
 import { chunks } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { learningRate } from './schedule.ts';
-import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
+import { checkTokens, paddingOf } from './vocabulary.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {
@@ -28,8 +28,6 @@ export interface RewardParts {
   batches: Batches;
   /** Held-out pairs; without any there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
-  /** Fills rows up; it is masked, so any token will do. 0 unless given. */
-  padToken?: number | undefined;
 }
 
 /** What a step tells. The first three are of the pairs that it learned from, before it did. */
@@ -71,9 +69,8 @@ export function rewardSteps(
  * `config.maxSkippedSteps` steps in a row that were not finite.
  */
 export async function* reward(parts: RewardParts, config: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
-  const { rewardModel, optimizer, pairs, batches, validation = [], padToken = 0 } = parts;
+  const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;
   const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
-  checkSpecialTokens({ padToken }, rewardModel.palm.config.numTokens);
   checkPairs(pairs, rewardModel, 'pairs');
   checkPairs(validation, rewardModel, 'validation');
   const steps = rewardSteps(pairs.length, config);
@@ -98,7 +95,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
     const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
-    const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize, padToken) : undefined;
+    const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize) : undefined;
     yield {
       step: done,
       loss,
@@ -116,7 +113,7 @@ export async function* reward(parts: RewardParts, config: RewardConfig, start = 
 
 /** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */
 async function learn(
-  { rewardModel, padToken = 0 }: RewardParts,
+  { rewardModel }: RewardParts,
   pieces: readonly (readonly Preference[])[],
   { batchSize, accumulate }: RewardConfig,
 ) {
@@ -124,7 +121,7 @@ async function learn(
   let loss = 0;
   let tokens = 0;
   for (const piece of pieces) {
-    const { rows, order } = compare(piece, padToken);
+    const { rows, order } = compare(piece, rewardModel);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
     // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
     using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
@@ -155,14 +152,13 @@ export async function evaluatePairs(
   rewardModel: RewardModel,
   pairs: readonly Preference[],
   batchSize: number,
-  padToken = 0,
 ): Promise<{ loss: number; accuracy: number }> {
   if (pairs.length === 0) throw new ArgumentError({ argument: 'pairs', received: 'none', expected: 'at least one' });
   let loss = 0;
   let accuracy = 0;
   for (let begin = 0; begin < pairs.length; begin += batchSize) {
     const batch = pairs.slice(begin, begin + batchSize);
-    const { rows, order } = compare(batch, padToken);
+    const { rows, order } = compare(batch, rewardModel);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
     using sum = await rewardModel.rankingLoss(sequences, { ...order, denominator: 1, grad: false });
     loss += await sum.item();
@@ -172,13 +168,13 @@ export async function evaluatePairs(
 }
 
 /** Pairs as rows, chosen before rejected, with what `rankingLoss` wants to know of them. */
-function compare(pairs: readonly Preference[], padToken: number) {
+function compare(pairs: readonly Preference[], { palm }: RewardModel) {
   const rows = padRight(
     pairs.flatMap(({ prompt, chosen, rejected }) => [
       [...prompt, ...chosen],
       [...prompt, ...rejected],
     ]),
-    padToken,
+    paddingOf(palm),
   );
   const order = {
     groups: pairs.flatMap((_, group) => [group, group]),

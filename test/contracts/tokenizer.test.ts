@@ -1,6 +1,6 @@
 /** What every tokenizer must do; the Hugging Face ones are compared with what the Rust library `tokenizers` 0.23 gives. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -116,7 +116,7 @@ describe.each(['byte-level', 'metaspace'])('%s', (name) => {
 
   it('has its size and place', () => {
     expect(tokenizer.vocabSize).toBe(vocabSize);
-    expect(tokenizer.describe()).toEqual({ type: 'hugging-face', path: pathOf(name) });
+    expect(tokenizer.describe()).toEqual({ type: 'hugging-face', path: pathOf(name), hash: tokenizer.hash });
   });
 });
 
@@ -248,7 +248,9 @@ describe('files', () => {
   it('that are no files, or too large, are refused', async () => {
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
-    for (const other of [pipe, folder, '/dev/zero']) await expect(loadTokenizer(other)).rejects.toThrow(FileError);
+    const none = join(folder, 'none');
+    mkdirSync(none);
+    for (const other of [pipe, none, '/dev/zero']) await expect(loadTokenizer(other)).rejects.toThrow(FileError);
     const large = join(folder, 'large.json');
     writeFileSync(large, '{}');
     truncateSync(large, 2 ** 40);
