@@ -44,6 +44,22 @@ export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
   }
 }
 
+/**
+ * The note of `tokenizer` as metadata of a model file at `out`. Its files are copied beside that; where such files lie
+ * already, the note has the path of its own.
+ * @throws FileError when the folder cannot be written.
+ */
+export function noteBeside(tokenizer: Tokenizer, out: string): ReadonlyMap<string, string> {
+  const folder = dirname(resolve(out));
+  const taken = TOKENIZER_FILES.some((name) => existsSync(join(folder, name)));
+  const described = tokenizer.describe();
+  if (described.type !== 'byte' && !taken) {
+    keepTokenizer(tokenizer, folder);
+    described.path = TOKENIZER_FILE;
+  }
+  return new Map([[TOKENIZER_KEY, JSON.stringify(described)]]);
+}
+
 /** A file with a model in it. */
 export interface ModelFile {
   path: string;
@@ -103,25 +119,38 @@ export async function tokenizerOf(
   return forModel(tokenizer, models[0].numTokens);
 }
 
-/** The tokenizer that is noted, from beside the model, from the run of a checkpoint, or from the path in the note. */
-async function loadNoted({ path, tokenizer }: ModelFile): Promise<Tokenizer> {
-  const note = tokenizer as TokenizerNote;
-  if (note.type === 'byte') return await loadTokenizer('byte');
-  const folder = dirname(path);
-  const beside = [join(folder, TOKENIZER_FILE), join(folder, '..', '..', TOKENIZER_FILE)];
-  // Without a hash nobody knows what lies beside.
-  const places = [...(note.hash === undefined ? [] : beside), resolve(folder, note.path)];
-  const found = places.filter((place) => existsSync(place));
-  for (const place of found) {
-    const candidate = await loadTokenizer(place);
-    if (note.hash === undefined || candidate.hash === note.hash) return candidate;
-  }
+async function loadNoted(model: ModelFile): Promise<Tokenizer> {
+  const found = await findTokenizer(model);
+  if (found !== undefined) return found;
+  const places = placesOf(model);
   throw new FileError({
-    argument: found[0] ?? (places.at(-1) as string),
-    received: found.length > 0 ? 'another tokenizer' : 'nothing: it does not exist',
-    expected: `the tokenizer of ${path}`,
+    argument: places.find((place) => existsSync(place)) ?? (places.at(-1) as string),
+    received: 'no file, or another tokenizer',
+    expected: `the tokenizer of ${model.path}`,
     fix: 'Name it with --tokenizer.',
   });
+}
+
+/** The tokenizer that a file notes; undefined where it notes none, or that lies nowhere it is looked for. */
+export async function findTokenizer(model: ModelFile): Promise<Tokenizer | undefined> {
+  const { tokenizer: note } = model;
+  if (note === undefined || note.type === 'byte') return note && (await loadTokenizer('byte'));
+  for (const place of placesOf(model)) {
+    if (!existsSync(place)) continue;
+    const found = await loadTokenizer(place);
+    if (note.hash === undefined || found.hash === note.hash) return found;
+  }
+  return undefined;
+}
+
+/** Where the tokenizer of a file may be: beside it, in the run of a checkpoint, at the path in the note. */
+function placesOf({ path, tokenizer: note }: ModelFile): string[] {
+  if (note === undefined || note.type === 'byte') return [];
+  const folder = dirname(path);
+  const noted = resolve(folder, note.path);
+  // Without a hash nobody knows what lies beside.
+  if (note.hash === undefined) return [noted];
+  return [join(folder, TOKENIZER_FILE), join(folder, '..', '..', TOKENIZER_FILE), noted];
 }
 
 /** @throws ArgumentError where `model` notes another tokenizer; files of 0.1.0 do so by a path, which may lead nowhere now. */

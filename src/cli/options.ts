@@ -1,7 +1,7 @@
 /** Commands that are configured: by flags, over a file, over the defaults. */
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { fromHome, path } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags, valueAt } from '../config/flags.ts';
@@ -16,6 +16,12 @@ import { warn } from './warn.ts';
 export const tokenizerOption = path
   .optional()
   .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
+
+/** The field of a command that reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
+export const rulesOption = z
+  .enum(['v1', 'v2'])
+  .default('v2')
+  .describe('how rows are told, cut, compared and held out; v1 is how 0.1.0 did it, in runs that it began');
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The

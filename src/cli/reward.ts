@@ -16,7 +16,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
 import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
-import { runCommand, tokenizerOption } from './options.ts';
+import { rulesOption, runCommand, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree } from './run-directory.ts';
 
@@ -26,10 +26,7 @@ const schema = z.strictObject({
   validation: path.optional().describe('the same, held out; some prompts of data unless given'),
   out: path.describe('folder of the run'),
   tokenizer: tokenizerOption,
-  rules: z
-    .enum(['v1', 'v2'])
-    .default('v2')
-    .describe('how rows are cut, compared and held out; v1 is how 0.1.0 did, in runs that it began'),
+  rules: rulesOption,
   ...rewardConfig.shape,
 });
 type Config = z.output<typeof schema>;
