@@ -1,33 +1,27 @@
-/** Folders to write to. */
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { FileError } from './errors.ts';
-import { asFileError } from './file-error.ts';
-
-const EXPECTED = 'a folder to write to';
+/** Making folders. */
+import { mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 /**
- * Makes the folder `path`, and those above it that are missing, one at a time: the recursion of `mkdir` never ends where the
- * system refuses with ENOENT, as in /proc, and tells ENOENT of a disk that is read-only.
- * @throws FileError naming `path` for whatever the system says.
+ * Makes the folder `path` with those above it, where they are not there. `mkdir` with `recursive` would do, but says that a
+ * folder on a read-only disk does not exist, and never ends below one that refuses every name, as /proc does.
+ * @throws what the system has against the first that could not be made.
  */
 export function makeFolder(path: string): void {
   const missing: string[] = [];
-  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.unshift(at);
-  try {
-    for (const folder of missing) makeOne(folder);
-    if (statSync(path).isDirectory()) return;
-  } catch (error) {
-    throw asFileError(error, path, EXPECTED);
-  }
-  throw new FileError({ argument: path, received: 'a file', expected: EXPECTED, fix: 'Choose another place.' });
+  for (let at = path; !isThere(at); at = dirname(at)) missing.unshift(at);
+  for (const folder of missing) makeOne(folder);
 }
 
-/** Another process may have made it in between. */
-function makeOne(folder: string): void {
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true || dirname(path) === path;
+}
+
+/** Another process may have made it in the meantime. */
+function makeOne(path: string): void {
   try {
-    mkdirSync(folder);
+    mkdirSync(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !isThere(path)) throw error;
   }
 }

@@ -3,32 +3,36 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
+import { makeOut } from '../src/cli/run-directory.ts';
 import { makeFolder } from '../src/folder.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-folder-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const refused = (path: string) => expect.objectContaining({ code: 'ERR_FILE', argument: path });
+const refused = (code: string) => expect.objectContaining({ code });
 
 describe('a folder to write to', () => {
   it('is made with those above it, and may be there', () => {
     const path = join(folder, 'a', 'b', 'c');
-    for (const again of [path, path, relative('.', join(folder, 'd', 'e'))]) makeFolder(again);
-    expect([path, join(folder, 'd', 'e')].map((made) => existsSync(made))).toEqual([true, true]);
+    const other = join(folder, 'd', 'e');
+    for (const again of [path, path, relative('.', other)]) makeFolder(again);
+    expect([path, other].map((made) => existsSync(made))).toEqual([true, true]);
   });
 
-  it('that the system refuses is an error at once', async () => {
-    expect(() => makeFolder('/proc/xx')).toThrow(refused('/proc/xx'));
-    expect(() => makeFolder('/proc/xx/yy')).toThrow(refused('/proc/xx/yy'));
-    await expect(openCheckpoints({ directory: '/proc/xx', parts: {} })).rejects.toEqual(refused('/proc/xx'));
+  it('that the system refuses is an error at once, as --out and for checkpoints', async () => {
+    for (const path of ['/proc/xx', '/proc/xx/yy']) {
+      expect(() => makeFolder(path)).toThrow(refused('ENOENT'));
+      expect(() => makeOut(path)).toThrow(refused('ERR_FILE'));
+      await expect(openCheckpoints({ directory: path, parts: {} })).rejects.toEqual(refused('ERR_FILE'));
+    }
   });
 
   it('is no file, and in none', () => {
     const plain = join(folder, 'plain');
     writeFileSync(plain, '');
-    for (const path of [plain, join(plain, 'run')]) expect(() => makeFolder(path)).toThrow(refused(path));
     const dangling = join(folder, 'dangling');
     symlinkSync(join(folder, 'nowhere'), dangling);
-    expect(() => makeFolder(dangling)).toThrow(refused(dangling));
+    for (const path of [plain, dangling]) expect(() => makeFolder(path)).toThrow(refused('EEXIST'));
+    for (const path of [plain, dangling, join(plain, 'run')]) expect(() => makeOut(path)).toThrow(refused('ERR_FILE'));
   });
 });

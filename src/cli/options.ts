@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { z } from 'zod';
 import { fromHome, path } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
-import { type Flag, flagsOf, mergeFlags, valueAt } from '../config/flags.ts';
+import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
 import type { Resume } from './run.ts';
@@ -51,8 +51,7 @@ export function configuredCommand<S extends ConfigSchema>(
 /**
  * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
  * from the configuration that was saved there, below file and flags, and tells what those change; and `--dry-run`, which
- * shall change nothing. `before` has what 0.1.0 did by the names of flags: it goes for a run of that version where its
- * configuration lacks the key.
+ * shall change nothing. `before` is what 0.1.0 did: it goes for a run of that version where its configuration lacks the key.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
@@ -126,7 +125,5 @@ function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): R
   }
   const saved = readConfigFile(run.config);
   if (existsSync(run.tokenizer)) saved.tokenizer = run.tokenizer;
-  if (readNote(run.note) !== undefined) return saved;
-  const missing = Object.entries(before).filter(([name]) => valueAt(saved, name.split('.')) === undefined);
-  return mergeFlags(saved, Object.fromEntries(missing));
+  return readNote(run.note) === undefined ? { ...before, ...saved } : saved;
 }

@@ -7,7 +7,6 @@ import { ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
-import { makeFolder } from '../folder.ts';
 import { planPpo } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
@@ -18,7 +17,7 @@ import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
 import { runCommand, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { checkFree, makeOut } from './run-directory.ts';
 
 const schema = z.strictObject({
   model: path.describe('the PaLM to train: the folder of its run, or its file'),
@@ -53,7 +52,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
     const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
     return printPlan(planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') }));
   }
-  makeFolder(config.out);
+  makeOut(config.out);
   const reward = await RewardModel.load(judge.path, { device });
   const palm = await PaLM.load(policy.path, { device });
   const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });

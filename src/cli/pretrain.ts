@@ -8,7 +8,6 @@ import { Batches } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
 import { kindOfText, type TextKind } from '../data/jsonl.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
-import { makeFolder } from '../folder.ts';
 import { planPretraining } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
@@ -18,7 +17,7 @@ import { pretrain } from '../trainers/pretrain.ts';
 import { printPlan } from './dry-run.ts';
 import { rulesOption, runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { checkFree, makeOut } from './run-directory.ts';
 import { warn } from './warn.ts';
 
 const schema = z.strictObject({
@@ -45,7 +44,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
   const model = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
   if (dryRun) return printPlan(planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength }));
-  makeFolder(config.out);
+  makeOut(config.out);
   const palm = new PaLM(model);
   const { lr, betas, weightDecay } = config;
   const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });

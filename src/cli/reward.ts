@@ -7,7 +7,6 @@ import { Batches } from '../data/batches.ts';
 import { holdOutPrompts, type Split } from '../data/hold-out.ts';
 import { loadPreferences, type Preference, type Preferences } from '../data/preferences.ts';
 import { loadPreferencesV1 } from '../data/preferences-v1.ts';
-import { makeFolder } from '../folder.ts';
 import { planReward } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
@@ -18,7 +17,7 @@ import { modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
 import { rulesOption, runCommand, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { checkFree, makeOut } from './run-directory.ts';
 
 const schema = z.strictObject({
   model: path.describe('the PaLM to build on: the folder of its run, or its file'),
@@ -46,7 +45,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
     const length = longest([...pairs, ...validation]);
     return printPlan(planReward(await modelIn(file.path), { batchSize, length, lora, dropout }));
   }
-  makeFolder(config.out);
+  makeOut(config.out);
   const palm = await PaLM.load(file.path, { device });
   const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();

@@ -40,9 +40,18 @@ export function runDirectory(out: string): RunDirectory {
 export function openRun(out: string, config: object, resume: boolean): RunDirectory {
   checkFree(out, resume);
   const run = runDirectory(out);
-  makeFolder(run.checkpoints);
+  makeOut(out);
   replaceJson(run.config, config);
   return run;
+}
+
+/** Makes the folder of a run: what keeps it from being written shall be known before a model is made. @throws FileError */
+export function makeOut(out: string): void {
+  try {
+    makeFolder(runDirectory(out).checkpoints);
+  } catch (cause) {
+    throw asFileError(cause, `--out ${out}`, 'a folder that can be written');
+  }
 }
 
 /** Writes `value` to `path`, which holds the old text or all of the new one. @throws FileError */

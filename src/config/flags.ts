@@ -35,11 +35,6 @@ export function mergeFlags(file: Record<string, unknown>, flags: Record<string, 
   return merged;
 }
 
-/** What stands at a path of keys; undefined where it leads nowhere. */
-export function valueAt(object: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>((inner, key) => (isObject(inner) ? inner[key] : undefined), object);
-}
-
 function nestedFlags(object: FieldSchema, prefix: string, parentRequired: boolean): Flag[] {
   return Object.entries(object.properties ?? {}).flatMap(([key, field]) => {
     const required = parentRequired && (object.required ?? []).includes(key);
