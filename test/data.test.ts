@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Batches } from '../src/data/batches.ts';
+import { loadDocuments } from '../src/data/documents.ts';
 import { holdOutPrompts } from '../src/data/hold-out.ts';
 import { kindOfText, readJsonl } from '../src/data/jsonl.ts';
 import { loadPreferences, splitDialogue } from '../src/data/preferences.ts';
@@ -14,6 +15,7 @@ import { deriveSeed, Random } from '../src/data/random.ts';
 import { holdOut, loadText } from '../src/data/text.ts';
 import { ArgumentError, DataError, FileError, ShapeError } from '../src/errors.ts';
 import { ByteTokenizer } from '../src/tokenizer/byte.ts';
+import type { Tokenizer } from '../src/tokenizer/tokenizer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-data-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -358,6 +360,25 @@ describe('preferences', () => {
       const unended = pairs.filter((pair) => pair.chosen.at(-1) !== EOS || pair.rejected.at(-1) !== EOS);
       expect(cut.responses).toBe(unended.length);
     }
+  });
+
+  it('have responses that go on with their prompts, as documents have (sentencepiece-joined-space)', async () => {
+    const spaced: Tokenizer = {
+      ...bytes,
+      vocabSize: bytes.vocabSize,
+      encode: (text, { continues = false } = {}) => bytes.encode(continues ? text : ` ${text}`),
+      decode: (tokens) => bytes.decode(tokens).replace(/^ /, ''),
+      describe: () => ({ type: 'byte' }),
+    };
+    const path = jsonl([
+      { chosen: '\n\nHuman: Is it?\n\nAssistant: Yes it is.', rejected: '\n\nHuman: Is it?\n\nAssistant: No.' },
+      { prompt: 'Q: 2+2=', chosen: '4', rejected: '5' },
+    ]);
+    const whole = ['\n\nHuman: Is it?\n\nAssistant: Yes it is.', 'Q: 2+2=4'];
+    const { pairs } = await loadPreferences(path, spaced, { maxLength: 100 });
+    expect(pairs.map(({ prompt, chosen }) => spaced.decode([...prompt, ...chosen]))).toEqual(whole);
+    const { tokens } = await loadDocuments(path, spaced);
+    expect(spaced.decode(tokens)).toBe(`${whole[0]} ${whole[1]}`); // the second prompt begins a text
   });
 
   it('are compared whole, not as they were cut (pref-cut-rows-contradict)', async () => {

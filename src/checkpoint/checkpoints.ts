@@ -21,7 +21,7 @@ import {
   writeCheckpoint,
 } from './checkpoint.ts';
 import { lock } from './lock.ts';
-import { differences, Parts } from './parts.ts';
+import { checkParts, differences, Parts } from './parts.ts';
 import { type SpikeOptions, Spikes } from './spikes.ts';
 import { Staging } from './staging.ts';
 
@@ -53,11 +53,12 @@ const MAX_FAILURES = 3;
 
 /**
  * Takes `directory` for this process, which becomes the only one that can write to it, until what is returned is closed.
- * @throws LockedError naming the process that has it, FileError when it cannot be written.
+ * @throws LockedError naming the process that has it, FileError when it cannot be written, ArgumentError for half a part.
  */
 export async function openCheckpoints(options: CheckpointOptions): Promise<Checkpoints> {
   const known = ['directory', 'parts', 'every', 'keep', 'signal', 'spikes', 'rewind', 'flush', 'warn'];
   checkOptions(options, known, 'openCheckpoints');
+  checkParts(options.parts);
   const { directory, every = 100, keep = 2 } = options;
   checkInteger(every, 1, 'openCheckpoints.every');
   checkInteger(keep, 2, 'openCheckpoints.keep');

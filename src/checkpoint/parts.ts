@@ -70,6 +70,20 @@ export class Parts {
   }
 }
 
+/** @throws ArgumentError for a part that can tell its state and not take it back, or the other way round: it would be lost. */
+export function checkParts(parts: object): void {
+  for (const [name, part] of Object.entries(parts)) {
+    const { state, restore } = (part ?? {}) as Partial<Stateful>;
+    const tells = typeof state === 'function';
+    if (tells === (typeof restore === 'function')) continue;
+    throw new ArgumentError({
+      argument: `parts.${name}`,
+      received: tells ? 'state() without restore()' : 'restore() without state()',
+      expected: 'both, or neither',
+    });
+  }
+}
+
 /** In words what `now` has other than `then`. */
 export function differences(then: Environment, now: Environment): string[] {
   const names = Object.keys(now).filter((name) => now[name] !== then[name]);

@@ -10,8 +10,8 @@ import {
 import type { Row } from './rows.ts';
 
 /**
- * The pairs that version 0.1.0 made of a file, for runs that it began: the prompt yields first, down to a token, every response
- * ends with the eos, and rows are compared as they were cut.
+ * The pairs that version 0.1.0 made of a file, for runs that it began: a response is encoded as a text of its own and ends with
+ * the eos, the prompt yields first, down to a token, and rows are compared as they were cut.
  * @throws as loadPreferences does
  */
 export async function loadPreferencesV1(
@@ -22,7 +22,7 @@ export async function loadPreferencesV1(
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
   return await readPairs(
     path,
-    tokenizer,
+    { encode: (text) => tokenizer.encode(text) },
     (whole) => fitV1(whole, limits, end),
     (_, pair) => pair,
   );

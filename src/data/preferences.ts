@@ -54,7 +54,7 @@ export async function loadPreferences(
 /** The pairs that `cut` makes of whole rows; rows are compared by what `said` takes of the whole row and the pair. */
 export async function readPairs(
   path: string,
-  tokenizer: Tokenizer,
+  tokenizer: Pick<Tokenizer, 'encode'>,
   cut: (whole: Preference) => Row<Fitted>,
   said: (whole: Preference, pair: Preference) => Preference,
 ): Promise<Preferences> {
@@ -189,12 +189,12 @@ function readWhole(value: Record<string, unknown>): Row<Dialogue> {
 }
 
 /** The tokens of a whole row, without an eos, or why it has none. */
-function encodeRow(value: Record<string, unknown>, tokenizer: Tokenizer): Row<Preference> {
+function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
   const row = readDialogue(value);
   if ('skip' in row) return row;
   const prompt = tokenizer.encode(row.use.prompt);
-  const chosen = tokenizer.encode(row.use.chosen);
-  const rejected = tokenizer.encode(row.use.rejected);
+  const chosen = tokenizer.encode(row.use.chosen, { continues: true });
+  const rejected = tokenizer.encode(row.use.rejected, { continues: true });
   const empty = Math.min(prompt.length, chosen.length, rejected.length) === 0;
   return empty ? { skip: 'a part of it has no tokens' } : { use: { prompt, chosen, rejected } };
 }
