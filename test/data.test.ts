@@ -405,7 +405,7 @@ describe('preferences', () => {
   it('that become the same are skipped, and none at all is an error', async () => {
     const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
     const none = loadPreferences(path, bytes, { maxLength: 2 });
-    await expect(none).rejects.toThrow(/1 unusable rows, the first because the responses are the same in the 1 tokens/);
+    await expect(none).rejects.toThrow(/1 unusable row, the first because the responses are the same in the 1 tokens/);
     await expect(loadPreferences(file('\n'), bytes, { maxLength: 9 })).rejects.toThrow(
       /got no row, expected at least one/,
     );
