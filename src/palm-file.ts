@@ -33,12 +33,28 @@ export interface FoundPalm {
   names: 'python' | undefined;
 }
 
-/** How a model is saved: under our names, or those of palm-rlhf-pytorch. */
+/** How a model is saved. */
 export interface SaveOptions {
+  /** Whose names its tensors get: ours unless given, or those of palm-rlhf-pytorch. */
   names?: 'palm' | 'python';
+  /** Is noted in the file, so that the commands need not be told of it. */
+  tokenizer?: Described;
+}
+
+/** What is noted of a tokenizer: kind, path and hash. */
+export interface Described {
+  describe(): object;
 }
 
 const KEY = 'palm-rlhf';
+/** Where the metadata of a file describe its tokenizer. */
+export const TOKENIZER_KEY = 'palm-rlhf.tokenizer';
+
+/** `contents` with a note of how text becomes the tokens of the model. */
+export function withTokenizerNote({ tensors, metadata }: Contents, tokenizer: Described | undefined): Contents {
+  if (tokenizer === undefined) return { tensors, metadata };
+  return { tensors, metadata: new Map([...metadata, [TOKENIZER_KEY, JSON.stringify(tokenizer.describe())]]) };
+}
 
 /** Metadata of a file of ours: the kind of model and what describes it. */
 export function writeMetadata(model: string, description: object): Map<string, string> {
@@ -179,8 +195,12 @@ export function ownedContents(
 
 /** Checks the options of `save` and says whose names are asked for. @throws ArgumentError */
 export function namesFor(options: SaveOptions): 'palm' | 'python' {
-  checkOptions(options, ['names'], 'save');
-  const { names = 'palm' } = options;
+  checkOptions(options, ['names', 'tokenizer'], 'save');
+  const { names = 'palm', tokenizer } = options;
+  if (tokenizer !== undefined && typeof (tokenizer as Partial<Described> | null)?.describe !== 'function') {
+    const expected = 'a tokenizer, as loadTokenizer gives';
+    throw new ArgumentError({ argument: 'save.tokenizer', received: printable(tokenizer), expected });
+  }
   if (names === 'palm' || names === 'python') return names;
   throw new ArgumentError({ argument: 'save.names', received: printable(names), expected: '"palm" or "python"' });
 }

@@ -26,6 +26,7 @@ import {
   pythonContents,
   type SaveOptions,
   type ScopeSize,
+  withTokenizerNote,
   writeMetadata,
 } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -296,9 +297,10 @@ export class PaLM extends Resource<PalmHandle> {
    * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
-    if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
+    const { tokenizer } = options;
+    if (namesFor(options) === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
     using contents = this.pythonContents();
-    await saveTensors(path, contents);
+    await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
   /** The same as `contents`, under the names of palm-rlhf-pytorch and with its buffers. Dispose of it. */

@@ -24,6 +24,7 @@ import {
   pythonContents,
   readMetadata,
   type SaveOptions,
+  withTokenizerNote,
   writeMetadata,
 } from './palm-file.ts';
 import { handleOf, queue, Resource, run } from './resource.ts';
@@ -250,9 +251,10 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    * @throws FileError
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
-    if (namesFor(options) === 'palm') return await saveTensors(path, this.contents());
+    const { tokenizer } = options;
+    if (namesFor(options) === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
     using contents = await this.pythonContents();
-    await saveTensors(path, contents);
+    await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
   /** The same as `contents`, under the names of palm-rlhf-pytorch, with its buffers and shapes. Dispose of it. */

@@ -44,12 +44,30 @@ export function readWholeText(path: string, wanted: Wanted): string {
   const bytes = readWholeFile(path, wanted);
   const wrong = invalidUtf8(bytes);
   if (wrong === undefined) return new TextDecoder().decode(bytes);
-  const received = `bytes that are not UTF-8, from byte ${wrong} on`;
-  throw new FileError({ argument: path, received, expected: wanted.expected, fix: UTF8_FIX });
+  throw new FileError({ argument: path, ...notText(bytes, `from byte ${wrong} on`), expected: wanted.expected });
 }
 
-/** What to do about text that is not UTF-8. */
-export const UTF8_FIX = 'Convert it to UTF-8, for example with iconv.';
+/** How the files begin that people take for the text in them. */
+const PACKED: readonly [magic: string, name: string, fix: string][] = [
+  ['1f8b', 'gzip', 'Unpack it with gunzip.'],
+  ['504b0304', 'a zip archive', 'Unpack it with unzip.'],
+  ['28b52ffd', 'zstd', 'Unpack it with unzstd.'],
+  ['fd377a585a00', 'xz', 'Unpack it with unxz.'],
+  ['425a68', 'bzip2', 'Unpack it with bunzip2.'],
+  ['50415231', 'parquet', 'Write its rows as JSONL.'],
+];
+
+/**
+ * What a file of other bytes than UTF-8 is, and what to do about it; `begin` is the beginning of the file, `place` where the
+ * first of these bytes stands.
+ */
+export function notText(begin: Uint8Array, place: string): { received: string; fix: string } {
+  const hex = Buffer.from(begin.subarray(0, 8)).toString('hex');
+  const [, name, fix] = PACKED.find(([magic]) => hex.startsWith(magic)) ?? [];
+  if (name !== undefined && fix !== undefined) return { received: `${name}, not text`, fix };
+  const convert = 'Convert it to UTF-8, for example with iconv.';
+  return { received: `bytes that are not UTF-8, ${place}`, fix: convert };
+}
 
 /** @throws FileError for a folder, a pipe, a device: what has no size, and may never end. */
 export function checkRegular(stats: Stats, path: string, expected: string): void {

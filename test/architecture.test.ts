@@ -25,7 +25,7 @@ const FILES = ['errors', 'small'];
 /** Groups of TypeScript files, lowest first, and the groups that each may import besides itself. */
 const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['errors', /^src\/(errors|file-error)\.ts$/, []],
-  ['small', /^src\/(options|seed|version|json|whole-file)\.ts$/, ['errors']],
+  ['small', /^src\/(options|seed|version|json|whole-file|folder)\.ts$/, ['errors']],
   ['libtorch', /^src\/libtorch\.ts$/, ['errors']],
   ['native', /^src\/native\.ts$/, ['errors', 'libtorch']],
   ['config', /^src\/config\//, ['errors', 'small']],

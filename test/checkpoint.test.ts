@@ -39,6 +39,15 @@ async function values(parameters: Parameter[]): Promise<number[]> {
   return all;
 }
 
+describe('the parts of a run', () => {
+  it('are refused where half a state is there, which would be lost', async () => {
+    for (const half of [{ state: () => 1 }, { restore: () => {} }]) {
+      const refused = openCheckpoints({ directory: join(folder, 'half'), parts: { half: half as never } });
+      await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'openCheckpoints.parts.half' });
+    }
+  });
+});
+
 describe('tensors in a file', () => {
   it.each([
     ['float32', [1.5, -2]],

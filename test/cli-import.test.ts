@@ -8,6 +8,7 @@ import { openSafetensors } from '../src/checkpoint/safetensors.ts';
 import { saveTensors } from '../src/checkpoint/tensor-files.ts';
 import { exportCommand } from '../src/cli/export.ts';
 import { importCommand } from '../src/cli/import.ts';
+import { findModel, findTokenizer } from '../src/cli/model-file.ts';
 import { ArgumentError, ConfigError, FileError, type PalmError, TorchFileError } from '../src/errors.ts';
 import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
@@ -116,6 +117,16 @@ describe('palm import', () => {
     if (kind !== 'ActorCritic') return;
     const critic = version === '0.2.3' ? 'critic_palm' : 'critic';
     expect(printed).toMatch(new RegExp(`left out +"${critic}", "value_head"\n`));
+  });
+
+  it('notes the tokenizer that is named, and copies its files beside', async () => {
+    const bytes = torchFileOf(weightsOf(recording('0.7.5', 'PaLM')));
+    await imported(bytes, '--layout', '0.7.5', '--tokenizer', 'byte');
+    expect((await findModel(out)).tokenizer).toEqual({ type: 'byte' });
+    await imported(bytes, '--layout', '0.7.5', '--tokenizer', 'test/fixtures/tokenizer/metaspace');
+    const found = await findModel(out);
+    expect(found.tokenizer).toMatchObject({ type: 'hugging-face', path: 'tokenizer.json' });
+    expect((await findTokenizer(found))?.encode('To be')).toHaveLength(3);
   });
 
   it('tells the oldest layout and the newest ActorCritic by their names', async () => {

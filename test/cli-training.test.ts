@@ -92,7 +92,7 @@ describe('palm pretrain', () => {
     await pretrain('run', '--steps', '9', '--checkpoint.every', '4');
     const run = join(folder, 'run');
     expect(readdirSync(run).sort()).toEqual(
-      ['checkpoints', 'config.json', 'metrics.jsonl', 'model.safetensors', 'timing.jsonl'].sort(),
+      ['checkpoints', 'config.json', 'metrics.jsonl', 'model.safetensors', 'run.json', 'timing.jsonl'].sort(),
     );
     expect(readdirSync(join(run, 'checkpoints'))).toEqual(['latest', 'step-000008', 'step-000009']);
     const metrics = lines(join(run, 'metrics.jsonl')).map((line) => JSON.parse(line));

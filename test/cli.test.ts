@@ -135,8 +135,9 @@ describe('a run', () => {
   });
 
   it('says where it cannot write', () => {
-    expect(() => openRun(join(file('plain', ''), 'run'), {}, false)).toThrow(
-      /--out .*got nothing: part of its path is not a folder/,
+    const out = join(file('plain', ''), 'run');
+    expect(() => openRun(out, {}, false)).toThrow(
+      expect.objectContaining({ code: 'ERR_FILE', argument: expect.stringContaining(out) }),
     );
   });
 });

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { path } from '../src/config/fields.ts';
 import { readConfigFile } from '../src/config/file.ts';
 import { flagsOf, mergeFlags } from '../src/config/flags.ts';
 import { adamAtan2Config, adamWConfig, adoptAtan2Config } from '../src/config/optim.ts';
@@ -311,5 +312,15 @@ describe('a configuration file', () => {
     for (const path of [join(folder, 'none.yaml'), folder, pipe, '/dev/zero']) {
       expect(() => readConfigFile(path)).toThrow(FileError);
     }
+  });
+});
+
+describe('a path', () => {
+  const parsed = (value: string) => path.parse(value);
+
+  it('that begins with ~/ is in the home folder (tilde-in-config)', () => {
+    expect(parsed('~/runs/x')).toBe(join(homedir(), 'runs/x'));
+    expect(parsed('~')).toBe(homedir());
+    for (const other of ['a/~/b', './~/b', '~user/b', '/~', 'byte']) expect(parsed(other)).toBe(other);
   });
 });

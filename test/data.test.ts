@@ -2,15 +2,20 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Batches } from '../src/data/batches.ts';
-import { readJsonl } from '../src/data/jsonl.ts';
+import { loadDocuments } from '../src/data/documents.ts';
+import { holdOutPrompts } from '../src/data/hold-out.ts';
+import { kindOfText, readJsonl } from '../src/data/jsonl.ts';
 import { loadPreferences, splitDialogue } from '../src/data/preferences.ts';
+import { loadPreferencesV1 } from '../src/data/preferences-v1.ts';
 import { loadPrompts, padRight } from '../src/data/prompts.ts';
 import { deriveSeed, Random } from '../src/data/random.ts';
 import { holdOut, loadText } from '../src/data/text.ts';
 import { ArgumentError, DataError, FileError, ShapeError } from '../src/errors.ts';
 import { ByteTokenizer } from '../src/tokenizer/byte.ts';
+import type { Tokenizer } from '../src/tokenizer/tokenizer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-data-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -38,6 +43,58 @@ describe('JSONL', () => {
       [4, { a: 'x\u2028y' }],
       [5, { a: '\ufeff' }],
     ]);
+  });
+
+  it('of files that were joined may have a byte order mark at every line (bom-inside-file)', async () => {
+    expect(await lines('{"a":1}\n\ufeff{"a":"\ufeff2"}\n')).toEqual([
+      [1, { a: 1 }],
+      [2, { a: '\ufeff2' }],
+    ]);
+    await expect(lines('{"a":1}\n{"a"\ufeff:2}\n')).rejects.toMatchObject({
+      code: 'ERR_DATA',
+      received: expect.stringContaining('\\ufeff'),
+    });
+  });
+
+  it('that is packed is told by its first bytes (data-by-file-name)', async () => {
+    const packed: [string, Buffer][] = [
+      ['gzip', gzipSync('{"a":1}\n')],
+      ['zstd', Buffer.from('28b52ffd2008', 'hex')],
+      ['xz', Buffer.from('fd377a585a000004', 'hex')],
+      ['bzip2', Buffer.from('425a683931415926535994', 'hex')],
+      ['zip', Buffer.from('504b0304140000080800ff', 'hex')],
+      ['parquet', Buffer.from('5041523115fe', 'hex')],
+    ];
+    for (const [name, content] of packed) {
+      const error = { received: expect.stringContaining(name), fix: expect.stringMatching(/Unpack|JSONL/) };
+      await expect(lines(content)).rejects.toMatchObject({ code: 'ERR_DATA', ...error });
+      await expect(loadText(file(content), bytes)).rejects.toMatchObject({ code: 'ERR_FILE', ...error });
+    }
+  });
+
+  it('is told from text by the name, or by the first line whatever the name (data-by-file-name)', async () => {
+    const kind = async (name: string, content: string) => {
+      const path = join(folder, name);
+      writeFileSync(path, content);
+      return await kindOfText(path, 'chosen');
+    };
+    for (const name of ['a.jsonl', 'a.ndjson', 'a.json', 'a.JSONL'])
+      expect(await kind(name, '{"text":"a"}')).toBe('rows');
+    expect(await kind('a.txt', '\ufeff\n {"chosen":"a"}\r\n')).toBe('rows');
+    for (const text of ['{"text":"a"}\n{"text":"b"}', '[{"chosen":"a"}]', '[\n{"chosen":"a"}]', '{\n"chosen":"a"}']) {
+      expect(await kind('a.txt', text)).toBe('text like rows');
+    }
+    for (const text of [
+      'To be',
+      '',
+      '{To be}',
+      '[Enter HAMLET]\n',
+      '"To be"',
+      '7',
+      `{"chosen":"${'a'.repeat(3e6)}"}`,
+    ]) {
+      expect(await kind('a.txt', text)).toBe('text');
+    }
   });
 
   it('may be empty', async () => {
@@ -252,7 +309,7 @@ describe('preferences', () => {
     [{ maxLength: 16 }, ['prompt', ' chosen', ' no']],
     [{ maxLength: 16, maxPromptLength: 3 }, ['mpt', ' chosen', ' no']],
     [{ maxLength: 10 }, ['mpt', ' chosen', ' no']],
-    [{ maxLength: 7 }, ['t', ' chose', ' no']],
+    [{ maxLength: 7 }, ['pt', ' chos', ' no']],
     [{ maxLength: 3 }, ['t', ' c', ' n']],
   ])('of %j lose the beginning of the prompt, then the end of the responses', async (limits, expected) => {
     const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
@@ -260,10 +317,95 @@ describe('preferences', () => {
     expect(texts(pairs[0])).toEqual(expected);
   });
 
+  const EOS = bytes.eosToken;
+  const long = (i: number) => ({
+    prompt: `${i}. ${'Tell me more about it. '.repeat(20)}\n\nAssistant:`,
+    chosen: ` good ${'Good. '.repeat(100)}`,
+    rejected: ` bad ${'Bad. '.repeat(i % 2 === 0 ? 100 : 2)}`,
+  });
+
+  it('end with the eos only where a response is whole, and the prompt keeps a third (pref-cut-silently)', async () => {
+    const path = jsonl(Array.from({ length: 20 }, (_, i) => long(i)));
+    const { pairs, skipped, cut } = await loadPreferences(path, bytes, { maxLength: 256 });
+    expect(skipped).toEqual([]);
+    expect(pairs).toHaveLength(20);
+    expect(cut).toEqual({ prompts: 20, responses: 20 });
+    for (const [i, { prompt, chosen, rejected }] of pairs.entries()) {
+      expect(prompt).toHaveLength(85);
+      expect(chosen).toHaveLength(256 - 85);
+      expect(chosen).not.toContain(EOS);
+      expect(rejected.at(-1) === EOS).toBe(i % 2 === 1);
+    }
+  });
+
+  it('keep all of the prompt that the responses leave room for, unless less is asked for', async () => {
+    const path = jsonl([{ ...long(0), chosen: ' yes', rejected: ' no' }]);
+    const whole = await loadPreferences(path, bytes, { maxLength: 256 });
+    expect(whole.pairs[0]?.prompt).toHaveLength(256 - ' yes'.length - 1);
+    expect(whole.pairs[0]?.chosen).toEqual([...bytes.encode(' yes'), EOS]);
+    expect(whole.cut).toEqual({ prompts: 1, responses: 0 });
+    const short = await loadPreferences(path, bytes, { maxLength: 256, maxPromptLength: 30 });
+    expect(short.pairs[0]?.prompt).toHaveLength(30);
+  });
+
+  it('never have more tokens than they may, and count what they lost, whatever the limits', async () => {
+    const path = jsonl(Array.from({ length: 12 }, (_, i) => ({ ...long(i), chosen: ' y'.repeat(1 + i * 7) })));
+    for (let maxLength = 9; maxLength < 160; maxLength += 3) {
+      const { pairs, cut } = await loadPreferences(path, bytes, { maxLength });
+      const lengths = pairs.flatMap(({ prompt, chosen, rejected }) =>
+        [chosen, rejected].map((response) => prompt.length + response.length),
+      );
+      expect(Math.max(...lengths)).toBeLessThanOrEqual(maxLength);
+      expect(Math.min(...pairs.map(({ prompt }) => prompt.length))).toBeGreaterThanOrEqual(Math.floor(maxLength / 3));
+      const unended = pairs.filter((pair) => pair.chosen.at(-1) !== EOS || pair.rejected.at(-1) !== EOS);
+      expect(cut.responses).toBe(unended.length);
+    }
+  });
+
+  it('have responses that go on with their prompts, as documents have (sentencepiece-joined-space)', async () => {
+    const spaced: Tokenizer = {
+      ...bytes,
+      vocabSize: bytes.vocabSize,
+      encode: (text, { continues = false } = {}) => bytes.encode(continues ? text : ` ${text}`),
+      decode: (tokens) => bytes.decode(tokens).replace(/^ /, ''),
+      describe: () => ({ type: 'byte' }),
+    };
+    const path = jsonl([
+      { chosen: '\n\nHuman: Is it?\n\nAssistant: Yes it is.', rejected: '\n\nHuman: Is it?\n\nAssistant: No.' },
+      { prompt: 'Q: 2+2=', chosen: '4', rejected: '5' },
+    ]);
+    const whole = ['\n\nHuman: Is it?\n\nAssistant: Yes it is.', 'Q: 2+2=4'];
+    const { pairs } = await loadPreferences(path, spaced, { maxLength: 100 });
+    expect(pairs.map(({ prompt, chosen }) => spaced.decode([...prompt, ...chosen]))).toEqual(whole);
+    const { tokens } = await loadDocuments(path, spaced);
+    expect(spaced.decode(tokens)).toBe(`${whole[0]} ${whole[1]}`); // the second prompt begins a text
+  });
+
+  it('are compared whole, not as they were cut (pref-cut-rows-contradict)', async () => {
+    const [yes, no] = [` Yes. ${'It is so. '.repeat(40)}`, ` No. ${'It is not so. '.repeat(40)}`];
+    const path = jsonl([
+      { prompt: `Is the sun hot?${' '.repeat(200)}\n\nAssistant:`, chosen: yes, rejected: no },
+      { prompt: `Is ice hot?${' '.repeat(200)}\n\nAssistant:`, chosen: no, rejected: yes },
+      { prompt: `Is fire hot?${' '.repeat(200)}\n\nAssistant:`, chosen: yes, rejected: no },
+    ]);
+    const { pairs, skipped } = await loadPreferences(path, bytes, { maxLength: 256 });
+    expect([pairs.length, skipped]).toEqual([3, []]);
+  });
+
+  it('of a run that 0.1.0 began are those that it made', async () => {
+    const path = jsonl([long(0), long(2), { prompt: 'Q', chosen: 'a', rejected: 'b' }]);
+    const { pairs, skipped } = await loadPreferencesV1(path, bytes, { maxLength: 256, maxPromptLength: 96 });
+    expect(pairs.map(({ prompt, chosen }) => [prompt.length, chosen.length, chosen.at(-1)])).toEqual([
+      [1, 255, EOS],
+      [1, 2, EOS],
+    ]);
+    expect(skipped).toEqual([{ place: `${path}:2`, reason: 'line 1 says the same' }]);
+  });
+
   it('that become the same are skipped, and none at all is an error', async () => {
     const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
     const none = loadPreferences(path, bytes, { maxLength: 2 });
-    await expect(none).rejects.toThrow(/1 unusable rows, the first because the responses are the same in the 1 tokens/);
+    await expect(none).rejects.toThrow(/1 unusable row, the first because the responses are the same in the 1 tokens/);
     await expect(loadPreferences(file('\n'), bytes, { maxLength: 9 })).rejects.toThrow(
       /got no row, expected at least one/,
     );
@@ -323,7 +465,68 @@ describe('preferences', () => {
   });
 });
 
+describe('holding out', () => {
+  /** K-way rankings as pairs: every two of `answers` answers to each of `prompts` prompts. */
+  const kWay = (prompts: number, answers: number) =>
+    Array.from({ length: prompts }, (_, prompt) =>
+      Array.from({ length: answers }, (_, a) =>
+        Array.from({ length: a }, (_, b) => ({
+          prompt: `${prompt}? ${'why '.repeat(90)}`,
+          chosen: ` answer ${'!'.repeat(a * 20)}${a}`,
+          rejected: ` answer ${b}`,
+        })),
+      ).flat(),
+    ).flat();
+
+  it.each([0, 1, 2, 7])('leaves no prompt on both sides of K-way pairs, with seed %d', async (seed) => {
+    const rows = kWay(40, 5);
+    const { pairs, groups } = await loadPreferences(jsonl(rows), bytes, { maxLength: 256 });
+    expect(new Set(groups).size).toBe(40);
+    const { train, validation } = holdOutPrompts(
+      pairs.map((_, i) => i),
+      groups,
+      { fraction: 0.05, seed },
+    );
+    expect([train.length, validation.length]).toEqual([380, 20]);
+    const learned = new Set(train.map((i) => rows[i]?.prompt));
+    expect(validation.filter((i) => learned.has(rows[i]?.prompt))).toEqual([]);
+  });
+
+  it('depends on the seed alone, is spread over the rows and keeps their order', () => {
+    const rows = Array.from({ length: 1000 }, (_, i) => i);
+    const held = (seed: number) => holdOutPrompts(rows, rows, { fraction: 0.1, seed }).validation;
+    expect(held(3)).toEqual(held(3));
+    expect(held(3)).not.toEqual(held(4));
+    expect(held(3)).toHaveLength(100);
+    expect([...held(3)].sort((a, b) => a - b)).toEqual(held(3));
+    expect(held(3).filter((i) => i < 500).length).toBeGreaterThan(30);
+    expect(held(3).filter((i) => i < 500).length).toBeLessThan(70);
+  });
+
+  it('takes a prompt with more rows than asked for where there is no other, and never all', () => {
+    const rows = Array.from({ length: 100 }, (_, i) => i);
+    const tens = rows.map((i) => Math.floor(i / 10));
+    expect(holdOutPrompts(rows, tens, { fraction: 0.05, seed: 1 }).validation).toHaveLength(10);
+    const one = rows.map(() => 0);
+    expect(holdOutPrompts(rows, one, { fraction: 0.5, seed: 1 })).toEqual({ train: rows, validation: [] });
+    expect(holdOutPrompts(rows, rows, { fraction: 0, seed: 1 }).validation).toEqual([]);
+    expect(holdOutPrompts([], [], { fraction: 0.5, seed: 1 })).toEqual({ train: [], validation: [] });
+  });
+
+  it('refuses what is no fraction, and groups that are not of these rows', () => {
+    for (const fraction of [-0.1, 1, Number.NaN]) {
+      expect(() => holdOutPrompts([1], [1], { fraction, seed: 0 })).toThrow(ArgumentError);
+    }
+    expect(() => holdOutPrompts([1, 2], [1], { fraction: 0.5, seed: 0 })).toThrow(ShapeError);
+  });
+});
+
 describe('prompts', () => {
+  it('that are cut are counted', async () => {
+    const path = jsonl([{ prompt: 'abcdef' }, { prompt: 'abcd' }, { prompt: 'abcde' }]);
+    expect((await loadPrompts(path, bytes, { maxPromptLength: 4 })).cut).toBe(2);
+  });
+
   it('come from every kind of row and lose their beginning', async () => {
     const path = jsonl([
       { prompt: 'abcdef' },

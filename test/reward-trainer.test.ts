@@ -12,6 +12,7 @@ import { PaLM } from '../src/palm.ts';
 import { RewardModel } from '../src/reward-model.ts';
 import { memory, type Parameter } from '../src/tensor.ts';
 import { evaluatePairs, type RewardStep, reward, rewardSteps } from '../src/trainers/reward.ts';
+import { scoresOf } from '../src/trainers/scores.ts';
 import { device } from './device.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-reward-'));
@@ -42,7 +43,7 @@ function parts({
   const rewardModel = new RewardModel(palm, { lora, dropout });
   const optimizer = new AdamW(rewardModel.parameters(), { lr: 1e-2, weightDecay: 0 });
   const batches = new Batches({ size: pairs.length, batchSize, seed: 5 });
-  return { rewardModel, optimizer, pairs, batches, validation, padToken: 11 };
+  return { rewardModel, optimizer, pairs, batches, validation };
 }
 
 /** The parts that training changes. */
@@ -134,6 +135,49 @@ describe('comparing all pairs', () => {
     const [a, b] = [await evaluatePairs(rewardModel, validation, 7), await evaluatePairs(rewardModel, validation, 3)];
     expect(b.loss).toBeCloseTo(a.loss, 5);
     expect(b.accuracy).toBeCloseTo(a.accuracy, 6);
+  });
+});
+
+describe('a trunk that reads both ways', () => {
+  function judge(causal: boolean, numTokens = 50) {
+    const palm = new PaLM({ numTokens, dim: 32, depth: 2, heads: 2, dimHead: 16, causal, seed: 3, device });
+    return new RewardModel(palm, { lora: false, pooling: 'response' });
+  }
+  const short = { prompt: [5, 9, 11], response: [2, 30, 7] };
+  const long = { prompt: [5], response: Array.from({ length: 20 }, (_, i) => i + 1) };
+
+  it.each([true, false])('scores an answer alone as beside a longer one, with causal %s', async (causal) => {
+    using rewardModel = judge(causal);
+    const options = { size: 8, timeout: 9 };
+    const [alone] = await scoresOf(rewardModel, [short], options);
+    const [beside] = await scoresOf(rewardModel, [short, long], options);
+    expect(beside).toBeCloseTo(alone as number, 6);
+  });
+
+  it.each([true, false])('compares pairs alone as in a batch, with causal %s', async (causal) => {
+    using rewardModel = judge(causal);
+    const rows = [
+      { prompt: [5, 9], chosen: [2, 30, 7], rejected: [4] },
+      { prompt: [5], chosen: long.response, rejected: [1, 2] },
+    ];
+    const together = await evaluatePairs(rewardModel, rows, 2);
+    const apart = await evaluatePairs(rewardModel, rows, 1);
+    expect(together.loss).toBeCloseTo(apart.loss, 6);
+  });
+
+  it('learns the same in a batch as one pair at a time', async () => {
+    const losses: number[][] = [];
+    for (const [batchSize, accumulate] of [
+      [4, 1],
+      [1, 4],
+    ] as const) {
+      using rewardModel = judge(false, 12);
+      const optimizer = new AdamW(rewardModel.parameters(), { lr: 1e-2, weightDecay: 0 });
+      const batches = new Batches({ size: pairs.length, batchSize, seed: 5 });
+      const steps = reward({ rewardModel, optimizer, pairs, batches }, config({ epochs: 1, batchSize, accumulate }));
+      losses.push((await collect(steps)).map(({ loss }) => loss));
+    }
+    for (const [i, loss] of (losses[0] as number[]).entries()) expect(losses[1]?.[i]).toBeCloseTo(loss, 5);
   });
 });
 

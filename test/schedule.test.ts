@@ -37,6 +37,24 @@ describe('learningRate', () => {
     expect(learningRate(12, { ...schedule, warmupSteps: 12 })).toBe(1);
   });
 
+  it('warms up over a tenth of the steps, at most 100, unless told, so that every run reaches the highest rate', () => {
+    const { warmupSteps: _, ...usual } = schedule;
+    const highest = (steps: number) => {
+      const all = Array.from({ length: steps }, (_, step) => learningRate(step, { ...usual, steps }));
+      return [all.indexOf(Math.max(...all)) + 1, Math.max(...all)];
+    };
+    expect([1, 2, 13, 20, 93, 1500, 5000].map(highest)).toEqual([
+      [1, 1],
+      [1, 1],
+      [2, 1],
+      [2, 1],
+      [10, 1],
+      [100, 1],
+      [100, 1],
+    ]);
+    expect(learningRate(0, { ...usual, steps: 1500 })).toBe(0.01);
+  });
+
   it('refuses an end above the start', () => {
     expect(() => learningRate(0, { ...schedule, minLr: 2 })).toThrow(ArgumentError);
   });

@@ -59,7 +59,7 @@ const MAX_FAILURES = 3;
 
 /**
  * Takes `directory` for this process, which becomes the only one that can write to it, until what is returned is closed.
- * @throws LockedError naming the process that has it, FileError when it cannot be written.
+ * @throws LockedError naming the process that has it, FileError when it cannot be written, ArgumentError for half a part.
  */
 export async function openCheckpoints(options: CheckpointOptions): Promise<Checkpoints> {
   const known = ['directory', 'parts', 'every', 'keep', 'signal', 'spikes', 'rewind', 'flush', 'warn'];

@@ -116,7 +116,7 @@ export async function learnToJudge(
   const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
   const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
   using optimizer = new AdamW(rewardModel.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
-  for await (const step of reward({ rewardModel, optimizer, pairs, batches, padToken: PAD }, config)) show({ ...step });
+  for await (const step of reward({ rewardModel, optimizer, pairs, batches }, config)) show({ ...step });
   return rewardModel;
 }
 
@@ -186,7 +186,7 @@ async function demo(seed: number): Promise<void> {
 
 /** Share of fresh pairs of the policy's walks that the judge puts in the right order. */
 async function agreement(judge: RewardModel, palm: PaLM, seed: number): Promise<number> {
-  return (await evaluatePairs(judge, await comparedPairs(palm, 200, seed), 100, PAD)).accuracy;
+  return (await evaluatePairs(judge, await comparedPairs(palm, 200, seed), 100)).accuracy;
 }
 
 function shown({ step, score, kl, entropy, timing }: PpoStep): StepMetrics {

@@ -4,14 +4,16 @@ import { z } from 'zod';
 import { isPythonFile } from '../checkpoint/python-names.ts';
 import { openSafetensors } from '../checkpoint/safetensors.ts';
 import { saveTensors } from '../checkpoint/tensor-files.ts';
+import { path as filePath } from '../config/fields.ts';
 import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
-import { findModel, type ModelFile } from './model-file.ts';
-import { configuredCommand } from './options.ts';
+import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from './model-file.ts';
+import { configuredCommand, tokenizerOption } from './options.ts';
 
 const schema = z.strictObject({
-  model: z.string().min(1).describe('the folder of a run, or a model file'),
-  out: z.string().min(1).describe('the safetensors file to write'),
+  model: filePath.describe('the folder of a run, or a model file'),
+  out: filePath.describe('the safetensors file to write'),
+  tokenizer: tokenizerOption,
   names: z
     .enum(['palm', 'python'])
     .default('palm')
@@ -25,16 +27,18 @@ export function exportCommand(): Command {
   );
 }
 
-async function exportModel({ model: path, out, names }: z.output<typeof schema>): Promise<void> {
+async function exportModel({ model: path, out, names, tokenizer: asked }: z.output<typeof schema>): Promise<void> {
   const file = await findModel(path);
+  const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
   const { isReward, notes } = await look(file);
+  const own = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
   using model = await (isReward ? RewardModel : PaLM).load(file.path);
   if (names === 'palm') {
     const { tensors, metadata } = model.contents();
-    await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata]) });
+    await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata, ...own]) });
   } else {
     using contents = await model.pythonContents();
-    await saveTensors(out, { tensors: contents.tensors, metadata: new Map([...notes, ...contents.metadata]) });
+    await saveTensors(out, { tensors: contents.tensors, metadata: new Map([...notes, ...contents.metadata, ...own]) });
   }
   console.log(`wrote ${out}`);
 }

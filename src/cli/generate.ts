@@ -1,13 +1,13 @@
 /** `palm generate`: text from a model, printed as it is drawn. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { device } from '../config/fields.ts';
+import { device, path } from '../config/fields.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
 import { PaLM } from '../palm.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
-import { configuredCommand } from './options.ts';
+import { configuredCommand, tokenizerOption } from './options.ts';
 
 const sampling = samplingConfig
   .omit({ eosToken: true, stop: true, suppress: true, padToken: true, samplesPerPrompt: true })
@@ -16,15 +16,11 @@ const sampling = samplingConfig
   });
 
 const schema = z.strictObject({
-  model: z.string().min(1).describe('the folder of a run, or a model file'),
+  model: path.describe('the folder of a run, or a model file'),
   prompt: z.string().min(1).default('\n').meta({ description: 'text to go on with; a line break unless given' }),
   ...sampling.shape,
   scope: z.string().min(1).optional().describe('adapters to read through; of a policy, actor unless given'),
-  tokenizer: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({ description: 'byte, or the path of a tokenizer.json; that of the model unless given' }),
+  tokenizer: tokenizerOption,
   device,
 });
 
@@ -41,7 +37,7 @@ function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): num
 async function generate(config: z.output<typeof schema>): Promise<void> {
   const { model, prompt, scope, tokenizer: asked, device, ...sampling } = config;
   const file = await findModelOf(model, ['PaLM', 'ActorCritic']);
-  const tokenizer = await tokenizerOf(file, asked);
+  const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
   if (tokens.length === 0) throw new ArgumentError({ argument: '--prompt', received: 'a text without tokens' });
   using palm = await PaLM.load(file.path, { device });

@@ -5,16 +5,22 @@ import { checkDerived, convertStateDict, meanGamma, storedDtype } from '../check
 import { findLayout, type PythonLayout } from '../checkpoint/python-layouts.ts';
 import { StateDict } from '../checkpoint/state-dict.ts';
 import { openTorchFile } from '../checkpoint/torch-file.ts';
+import { path as filePath } from '../config/fields.ts';
 import { type PalmConfig, palmConfig, resolvePalmConfig } from '../config/palm.ts';
 import { FileError, printable } from '../errors.ts';
 import { writeMetadata } from '../palm-file.ts';
+import { loadTokenizer } from '../tokenizer/load.ts';
+import { noteBeside } from './model-file.ts';
 import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 
 const { causal, qkScale } = palmConfig.shape;
 const schema = z.strictObject({
-  file: z.string().min(1).describe('a .pt file of torch.save with a state_dict'),
-  out: z.string().min(1).describe('the safetensors file to write'),
+  file: filePath.describe('a .pt file of torch.save with a state_dict'),
+  out: filePath.describe('the safetensors file to write'),
+  tokenizer: filePath
+    .optional()
+    .describe('byte, or the path of a tokenizer.json or its folder, to be noted in the file'),
   layout: z
     .string()
     .regex(/^\d{1,4}\.\d{1,4}\.\d{1,4}$/)
@@ -44,7 +50,8 @@ export function importCommand(): Command {
   );
 }
 
-async function importFile({ file: path, out, layout: asked, model }: z.output<typeof schema>): Promise<void> {
+async function importFile({ file: path, out, layout: asked, model, ...given }: z.output<typeof schema>): Promise<void> {
+  const tokenizer = given.tokenizer === undefined ? undefined : await loadTokenizer(given.tokenizer);
   await using file = await openTorchFile(path);
   const state = new StateDict(file);
   await checkDerived(file, state);
@@ -52,7 +59,9 @@ async function importFile({ file: path, out, layout: asked, model }: z.output<ty
   const layout = findLayout(state.signs(), asked, gamma);
   checkLogits(state, layout);
   const config = configOf(state, layout, model);
-  await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadataOf(state, config));
+  const notes = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
+  const metadata = new Map([...metadataOf(state, config), ...notes]);
+  await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadata);
   console.log(table(summary({ state, layout, gamma, asked }, out)));
 }
 

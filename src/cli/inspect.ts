@@ -7,9 +7,10 @@ import { checkpointsIn } from '../checkpoint/checkpoint.ts';
 import { readManifest } from '../checkpoint/manifest.ts';
 import { isPythonFile } from '../checkpoint/python-names.ts';
 import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
+import { fromHome } from '../config/fields.ts';
 import { CheckpointError } from '../errors.ts';
 import { findPalm, type FoundPalm, readMetadata } from '../palm-file.ts';
-import { findModel, type ModelFile } from './model-file.ts';
+import { findModel, type ModelFile, nameOf } from './model-file.ts';
 import { runDirectory } from './run-directory.ts';
 import { type Row, table } from './table.ts';
 
@@ -19,7 +20,8 @@ export function inspectCommand(): Command {
     .description('print what a model file or the folder of a run holds')
     .argument('<MODEL>', 'the folder of a run, or a model file')
     .option('--verify', 'read every byte of the checkpoints of a run, and end with 4 if one is damaged')
-    .action(async (path: string, { verify = false }: { verify?: boolean }) => {
+    .action(async (given: string, { verify = false }: { verify?: boolean }) => {
+      const path = fromHome(given);
       const model = await findModel(path);
       await using file = await openSafetensors(model.path);
       const checkpoints = await checkpointRows(path, verify);
@@ -44,7 +46,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['model', names === 'python' ? `${kind} of palm-rlhf-pytorch` : kind],
     ['file', model.path],
     ['parameters', size.toLocaleString('en-US')],
-    ['tokenizer', model.tokenizer ?? 'not noted'],
+    ['tokenizer', model.tokenizer === undefined ? 'not noted' : nameOf(model.tokenizer)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
     ...Object.entries(hyperparameters).map(([name, value]): Row => [name, String(value)]),

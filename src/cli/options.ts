@@ -1,13 +1,27 @@
 /** Commands that are configured: by flags, over a file, over the defaults. */
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { z } from 'zod';
+import { z } from 'zod';
+import { fromHome, path } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
 import type { Resume } from './run.ts';
 import { runDirectory } from './run-directory.ts';
+import { readNote, settingsChanged } from './run-note.ts';
+import { warn } from './warn.ts';
+
+/** The field of a command that reads models. */
+export const tokenizerOption = path
+  .optional()
+  .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
+
+/** The field of a command that reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
+export const rulesOption = z
+  .enum(['v1', 'v2'])
+  .default('v2')
+  .describe('how rows are told, cut, compared and held out; v1 is how 0.1.0 did it, in runs that it began');
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The
@@ -36,12 +50,14 @@ export function configuredCommand<S extends ConfigSchema>(
 
 /**
  * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
- * from the configuration that was saved there, below file and flags; and `--dry-run`, which shall change nothing.
+ * from the configuration that was saved there, below file and flags, and tells what those change; and `--dry-run`, which
+ * shall change nothing. `before` is what 0.1.0 did: it goes for a run of that version where its configuration lacks the key.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
+  before: Readonly<Record<string, unknown>> = {},
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
@@ -51,9 +67,21 @@ export function runCommand<S extends ConfigSchema>(
     )
     .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-      const saved = resume === false ? {} : savedConfig(given.out);
-      await run(parseConfig(schema, layered(file, given, saved), name), resume as Resume, dryRun === true);
+      const saved = resume === false ? {} : savedConfig(given.out, before);
+      const config = parseConfig(schema, layered(file, given, saved), name);
+      if (resume !== false) tellChanges(parseConfig(schema, saved, name), config);
+      await run(config, typeof resume === 'string' ? fromHome(resume) : (resume as boolean), dryRun === true);
     });
+}
+
+/** Settings that leave the numbers alone, or of which a checkpoint tells. */
+const UNTOLD = ['out', 'device', 'checkpoint.every', 'checkpoint.keep'];
+/** Files: where their content is noted, that tells more than their paths do. */
+const FILES = ['data', 'validation', 'model', 'reward', 'tokenizer'];
+
+function tellChanges(then: Record<string, unknown>, now: Record<string, unknown>): void {
+  const noted = existsSync(runDirectory(now.out as string).note);
+  for (const change of settingsChanged(then, now, noted ? [...UNTOLD, ...FILES] : UNTOLD)) warn(change);
 }
 
 function command(name: string, flags: Flag[]): Command {
@@ -77,11 +105,12 @@ function optionsOf(flag: Flag): Option[] {
 }
 
 function layered(file: unknown, flags: Record<string, unknown>, saved: Record<string, unknown> = {}) {
-  const given = typeof file === 'string' ? readConfigFile(file) : {};
+  const given = typeof file === 'string' ? readConfigFile(fromHome(file)) : {};
   return mergeFlags({ ...saved, ...given }, flags);
 }
 
-function savedConfig(out: unknown): Record<string, unknown> {
+/** The configuration of the run in `out`; the tokenizer is the run's own copy, where it has one. */
+function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): Record<string, unknown> {
   if (typeof out !== 'string') {
     throw new ArgumentError({
       argument: '--resume',
@@ -89,8 +118,12 @@ function savedConfig(out: unknown): Record<string, unknown> {
       fix: 'Add --out with the run to go on with.',
     });
   }
-  const path = runDirectory(out).config;
-  if (existsSync(path)) return readConfigFile(path);
-  const received = 'a folder without a run';
-  throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+  const run = runDirectory(fromHome(out));
+  if (!existsSync(run.config)) {
+    const received = 'a folder without a run';
+    throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+  }
+  const saved = readConfigFile(run.config);
+  if (existsSync(run.tokenizer)) saved.tokenizer = run.tokenizer;
+  return readNote(run.note) === undefined ? { ...before, ...saved } : saved;
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { ActorCritic } from '../actor-critic.ts';
+import { path } from '../config/fields.ts';
 import { ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
@@ -13,16 +14,17 @@ import { RewardModel } from '../reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl } from '../trainers/schedule.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
-import { findModelOf, type ModelFile, tokenizerOf, withTokenizer } from './model-file.ts';
-import { runCommand } from './options.ts';
-import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
+import { runCommand, tokenizerOption } from './options.ts';
+import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
+import { checkFree, makeOut } from './run-directory.ts';
 
 const schema = z.strictObject({
-  model: z.string().min(1).describe('the PaLM to train: the folder of its run, or its file'),
-  reward: z.string().min(1).describe('the reward model: the folder of its run, or its file'),
-  data: z.string().min(1).describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
-  out: z.string().min(1).describe('folder of the run'),
+  model: path.describe('the PaLM to train: the folder of its run, or its file'),
+  reward: path.describe('the reward model: the folder of its run, or its file'),
+  data: path.describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
+  out: path.describe('folder of the run'),
+  tokenizer: tokenizerOption,
   ...ppoConfig.shape,
 });
 type Config = z.output<typeof schema>;
@@ -37,11 +39,12 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const { device, seed, lora, lr, klWeight } = config;
   const policy = await findModelOf(config.model, ['PaLM']);
   const judge = await findModelOf(config.reward, ['RewardModel']);
-  checkSameTokens(policy, judge);
-  const tokenizer = await tokenizerOf(policy, undefined);
+  checkTokens(policy, judge);
+  const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
   const { eosToken, padToken } = tokenizer;
-  const { prompts, skipped } = await loadPrompts(config.data, tokenizer, config);
+  const { prompts, skipped, cut } = await loadPrompts(config.data, tokenizer, config);
   noteSkipped(skipped);
+  noteCut({ prompts: cut }, prompts.length);
 
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const promptLength = prompts.reduce((most, { length }) => Math.max(most, length), 0);
@@ -49,6 +52,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const plan = planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') });
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
+  makeOut(config.out);
   const reward = await RewardModel.load(judge.path, { device });
   const palm = await PaLM.load(policy.path, { device });
   const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });
@@ -60,7 +64,10 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   await runTraining(
     {
       steps: config.steps,
-      parts: { weights: withTokenizer(actorCritic, tokenizer), optimizer, batches, adaptiveKl },
+      parts: { weights: actorCritic, optimizer, batches, adaptiveKl },
+      tokenizer,
+      inputs: { data: config.data, reward: judge.path },
+      rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },
       train: (start, signal) => ppo({ ...parts, signal }, config, start),
     },
     config,
@@ -68,13 +75,13 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   );
 }
 
-/** @throws ArgumentError where policy and reward model would read the same ids as different texts. */
-function checkSameTokens(policy: ModelFile, judge: ModelFile): void {
-  if (policy.tokenizer === judge.tokenizer) return;
+/** @throws ArgumentError where the policy may draw tokens that the reward model cannot read. */
+function checkTokens(policy: ModelFile, judge: ModelFile): void {
+  if (judge.numTokens >= policy.numTokens) return;
   throw new ArgumentError({
     argument: '--reward',
-    received: `a model of the tokenizer ${judge.tokenizer ?? 'unknown'}`,
-    expected: `the policy's, ${policy.tokenizer ?? 'unknown'}`,
+    received: `a model of ${judge.numTokens} tokens`,
+    expected: `at least the policy's ${policy.numTokens}`,
     fix: 'Train both on the same tokenizer.',
   });
 }

@@ -1,10 +1,12 @@
 /** `palm pretrain`: a PaLM from text. */
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { path } from '../config/fields.ts';
 import { resolvePalmConfig } from '../config/palm.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
 import { Batches } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
+import { kindOfText, type TextKind } from '../data/jsonl.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
 import { planPretraining } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
@@ -13,28 +15,29 @@ import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pretrain } from '../trainers/pretrain.ts';
 import { checkFits, printPlan } from './dry-run.ts';
-import { withTokenizer } from './model-file.ts';
-import { runCommand } from './options.ts';
+import { rulesOption, runCommand } from './options.ts';
 import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { checkFree, makeOut } from './run-directory.ts';
+import { warn } from './warn.ts';
 
 const schema = z.strictObject({
-  data: z.string().min(1).describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
-  out: z.string().min(1).describe('folder of the run'),
+  data: path.describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
+  out: path.describe('folder of the run'),
+  rules: rulesOption,
   ...pretrainConfig.shape,
 });
 type Config = z.output<typeof schema>;
 
 /** The `pretrain` command. */
 export function pretrainCommand(): Command {
-  return runCommand('pretrain', schema, run).description('train a PaLM on text');
+  return runCommand('pretrain', schema, run, { rules: 'v1' }).description('train a PaLM on text');
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
   const { sequenceLength, batchSize, seed, device, dtype } = config;
   const tokenizer = await loadTokenizer(config.tokenizer);
-  const tokens = await load(config.data, tokenizer);
+  const tokens = await load(config, tokenizer);
   const { train, validation: held } = holdOut(tokens, config.validationFraction);
   const text = new Windows(train, sequenceLength, config.data);
   // A short text holds out less than a window: then that is the window.
@@ -43,6 +46,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const plan = planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength });
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
+  makeOut(config.out);
   const palm = new PaLM(model);
   const { lr, betas, weightDecay } = config;
   const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });
@@ -51,7 +55,10 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   await runTraining(
     {
       steps: config.steps,
-      parts: { weights: withTokenizer(palm, tokenizer), optimizer, batches },
+      parts: { weights: palm, optimizer, batches },
+      tokenizer,
+      inputs: { data: config.data },
+      rows: { tokens: train.length, heldOut: held.length },
       train: (start) => pretrain({ palm, optimizer, text, batches, validation }, config, start),
     },
     config,
@@ -59,9 +66,19 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   );
 }
 
-async function load(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
-  if (!path.endsWith('.jsonl')) return await loadText(path, tokenizer);
-  const { tokens, skipped } = await loadDocuments(path, tokenizer);
+async function load({ data, rules }: Config, tokenizer: Tokenizer): Promise<Int32Array> {
+  const kind = rules === 'v1' ? kindByName(data) : await kindOfText(data, 'chosen');
+  if (kind === 'text like rows') {
+    warn(
+      `${data} has JSON, and is learned as plain text: if these are rows, write one on each line and name it .jsonl`,
+    );
+  }
+  if (kind !== 'rows') return await loadText(data, tokenizer);
+  const { tokens, skipped } = await loadDocuments(data, tokenizer);
   noteSkipped(skipped);
   return tokens;
+}
+
+function kindByName(path: string): TextKind {
+  return path.endsWith('.jsonl') ? 'rows' : 'text';
 }

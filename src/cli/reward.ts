@@ -1,9 +1,12 @@
 /** `palm reward`: a reward model from preferences, on a pretrained PaLM. */
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { path } from '../config/fields.ts';
 import { rewardConfig } from '../config/reward.ts';
 import { Batches } from '../data/batches.ts';
-import { loadPreferences, type Preference } from '../data/preferences.ts';
+import { holdOutPrompts, type Split } from '../data/hold-out.ts';
+import { loadPreferences, type Preference, type Preferences } from '../data/preferences.ts';
+import { loadPreferencesV1 } from '../data/preferences-v1.ts';
 import { planReward } from '../memory-plan.ts';
 import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
@@ -11,52 +14,52 @@ import { RewardModel } from '../reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
-import { findModelOf, tokenizerOf, withTokenizer } from './model-file.ts';
-import { runCommand } from './options.ts';
-import { countParameters, note, noteSkipped, type Resume, runTraining } from './run.ts';
-import { checkFree } from './run-directory.ts';
+import { findModelOf, tokenizerOf } from './model-file.ts';
+import { rulesOption, runCommand, tokenizerOption } from './options.ts';
+import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
+import { checkFree, makeOut } from './run-directory.ts';
 
 const schema = z.strictObject({
-  model: z.string().min(1).describe('the PaLM to build on: the folder of its run, or its file'),
-  data: z.string().min(1).describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
-  validation: z.string().min(1).optional().describe('the same, held out; a share of data unless given'),
-  out: z.string().min(1).describe('folder of the run'),
-  tokenizer: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({ description: 'byte, or the path of a tokenizer.json; that of the model unless given' }),
+  model: path.describe('the PaLM to build on: the folder of its run, or its file'),
+  data: path.describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
+  validation: path.optional().describe('the same, held out; some prompts of data unless given'),
+  out: path.describe('folder of the run'),
+  tokenizer: tokenizerOption,
+  rules: rulesOption,
   ...rewardConfig.shape,
 });
 type Config = z.output<typeof schema>;
 
 /** The `reward` command. */
 export function rewardCommand(): Command {
-  return runCommand('reward', schema, run).description('train a reward model on preferences');
+  return runCommand('reward', schema, run, { rules: 'v1' }).description('train a reward model on preferences');
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
   const { device, seed, lora, dropout, pooling, batchSize, lr, betas, weightDecay } = config;
   const file = await findModelOf(config.model, ['PaLM']);
-  const tokenizer = await tokenizerOf(file, config.tokenizer);
-  const { pairs, validation } = await load(config, tokenizer);
+  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const { pairs, validation, rows } = await load(config, tokenizer);
   const length = longest([...pairs, ...validation]);
   const plan = planReward(await modelIn(file.path), { batchSize, length, lora, dropout });
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
+  makeOut(config.out);
   const palm = await PaLM.load(file.path, { device });
   const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();
   const optimizer = new AdamW(parameters, { lr, betas, weightDecay });
   const batches = new Batches({ size: pairs.length, batchSize, seed });
-  const { padToken } = tokenizer;
   note({ 'parameters to train': countParameters(parameters), pairs: pairs.length, 'held out': validation.length });
   await runTraining(
     {
       steps: rewardSteps(pairs.length, config),
-      parts: { weights: withTokenizer(rewardModel, tokenizer), optimizer, batches },
-      train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation, padToken }, config, start),
+      parts: { weights: rewardModel, optimizer, batches },
+      tokenizer,
+      inputs: { data: config.data, validation: config.validation },
+      rows,
+      train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation }, config, start),
     },
     config,
     resume,
@@ -70,23 +73,36 @@ function longest(pairs: readonly Preference[]): number {
   }, 0);
 }
 
-async function load(config: Config, tokenizer: Tokenizer): Promise<{ pairs: Preference[]; validation: Preference[] }> {
-  const all = await loadPairs(config.data, config, tokenizer);
-  if (config.validation !== undefined) {
-    return { pairs: all, validation: await loadPairs(config.validation, config, tokenizer) };
-  }
-  const train = all.length - Math.floor(all.length * config.validationFraction);
-  return { pairs: all.slice(0, train), validation: all.slice(train) };
+/** Pairs to learn from and pairs that are held out, and how many rows became what. */
+interface Loaded {
+  pairs: Preference[];
+  validation: Preference[];
+  rows: Record<string, number>;
 }
 
-/** Pairs whose responses end with the eos, as those do that a policy will be scored for. */
-async function loadPairs(path: string, config: Config, tokenizer: Tokenizer): Promise<Preference[]> {
-  const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
-  const { maxPromptLength } = config;
-  const limits = { maxLength: config.maxLength - end.length, maxPromptLength };
-  const { pairs, skipped } = await loadPreferences(path, tokenizer, limits);
-  noteSkipped(skipped);
-  return pairs.map(({ prompt, chosen, rejected }) => {
-    return { prompt, chosen: [...chosen, ...end], rejected: [...rejected, ...end] };
-  });
+async function load(config: Config, tokenizer: Tokenizer): Promise<Loaded> {
+  const all = await read(config.data, config, tokenizer);
+  const { train, validation } =
+    config.validation === undefined
+      ? holdOut(all, config)
+      : { train: all.pairs, validation: (await read(config.validation, config, tokenizer)).pairs };
+  const { skipped, cut } = all;
+  const rows = { skipped: skipped.length, promptsCut: cut.prompts, responsesCut: cut.responses };
+  return { pairs: train, validation, rows: { pairs: train.length, heldOut: validation.length, ...rows } };
+}
+
+async function read(path: string, config: Config, tokenizer: Tokenizer): Promise<Preferences> {
+  const found = await (config.rules === 'v1' ? loadPreferencesV1 : loadPreferences)(path, tokenizer, config);
+  noteSkipped(found.skipped);
+  noteCut(found.cut, found.pairs.length);
+  return found;
+}
+
+function holdOut(
+  { pairs, groups }: Preferences,
+  { rules, seed, validationFraction: fraction }: Config,
+): Split<Preference> {
+  if (rules === 'v2') return holdOutPrompts(pairs, groups, { fraction, seed });
+  const train = pairs.length - Math.floor(pairs.length * fraction);
+  return { train: pairs.slice(0, train), validation: pairs.slice(train) };
 }

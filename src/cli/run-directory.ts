@@ -1,14 +1,19 @@
-/** The folder of a run: config.json, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done, model.safetensors. */
+/**
+ * The folder of a run: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done,
+ * model.safetensors.
+ */
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.ts';
-import { reasonOf } from '../file-error.ts';
+import { asFileError, reasonOf } from '../file-error.ts';
 import { makeFolder } from '../folder.ts';
 import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run directory. */
 export interface RunDirectory {
   config: string;
+  note: string;
+  tokenizer: string;
   metrics: string;
   timing: string;
   checkpoints: string;
@@ -19,6 +24,8 @@ export interface RunDirectory {
 export function runDirectory(out: string): RunDirectory {
   return {
     config: join(out, 'config.json'),
+    note: join(out, 'run.json'),
+    tokenizer: join(out, 'tokenizer.json'),
     metrics: join(out, METRICS_FILE),
     timing: join(out, TIMING_FILE),
     checkpoints: join(out, 'checkpoints'),
@@ -33,15 +40,29 @@ export function runDirectory(out: string): RunDirectory {
 export function openRun(out: string, config: object, resume: boolean): RunDirectory {
   checkFree(out, resume);
   const run = runDirectory(out);
+  makeOut(out);
+  replaceJson(run.config, config);
+  return run;
+}
+
+/** Makes the folder of a run: what keeps it from being written shall be known before a model is made. @throws FileError */
+export function makeOut(out: string): void {
   try {
-    makeFolder(run.checkpoints);
-    writeFileSync(`${run.config}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
-    renameSync(`${run.config}.tmp`, run.config);
+    makeFolder(runDirectory(out).checkpoints);
   } catch (cause) {
     const expected = 'a folder that can be written';
     throw new FileError({ argument: `--out ${out}`, received: reasonOf(cause), expected, cause });
   }
-  return run;
+}
+
+/** Writes `value` to `path`, which holds the old text or all of the new one. @throws FileError */
+export function replaceJson(path: string, value: object): void {
+  try {
+    writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
+    renameSync(`${path}.tmp`, path);
+  } catch (error) {
+    throw asFileError(error, path, 'a file to write to');
+  }
 }
 
 /** @throws ArgumentError when `out` has a run already, unless that is to be resumed. */

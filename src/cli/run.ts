@@ -8,12 +8,19 @@ import { ConsoleMetrics } from '../metrics/console.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import type { Numbers } from '../metrics/metrics.ts';
 import type { Parameter } from '../tensor.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { packageVersion } from '../version.ts';
 import { Anomalies } from './anomalies.ts';
-import { openRun, runDirectory } from './run-directory.ts';
+import { keepTokenizer, withTokenizer } from './model-file.ts';
+import { openRun, replaceJson, runDirectory } from './run-directory.ts';
+import { changesSince, type Noted, noteOf, readNote } from './run-note.ts';
 import { StopSignals } from './signals.ts';
+import { warn } from './warn.ts';
 
-/** A trainer with what it changes. */
-export interface Training {
+/** A trainer with what it changes, and what a run notes of it. */
+export interface Training extends Noted {
+  /** Noted in the model's files, and kept in the run. */
+  tokenizer: Tokenizer;
   /** The steps of the whole run. */
   steps: number;
   /** All that changes from step to step: the model as `weights`, which is left at the end, and everything else by name. */
@@ -37,7 +44,8 @@ export type Resume = boolean | string;
  */
 export async function runTraining(training: Training, config: RunConfig, resume: Resume): Promise<void> {
   const run = runDirectory(config.out);
-  const { steps, parts, train } = training;
+  const { steps, train, tokenizer } = training;
+  const parts = { ...training.parts, weights: withTokenizer(training.parts.weights, tokenizer) };
   const cut = async (step: number) => {
     for (const path of [run.metrics, run.timing]) await truncateAfter(path, step);
   };
@@ -52,10 +60,16 @@ export async function runTraining(training: Training, config: RunConfig, resume:
     flush: async () => metrics?.flush(),
     warn,
   });
+  const then = resume === false ? undefined : readNote(run.note);
+  const now = await noteOf(training, resume === false ? packageVersion() : (then?.version ?? FIRST_VERSION));
+  if (then !== undefined) changesSince(then, now).forEach(warn);
   // The configuration is saved only after the checkpoint was found to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
+  keepTokenizer(tokenizer, config.out);
+  replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
   await cut(start);
+  if (start >= steps) return await leaveModel(`nothing to do: all ${steps} steps of this run are done`);
   if (start > 0) console.error(`going on after step ${start}`);
 
   metrics = new JsonlMetrics(config.out);
@@ -72,14 +86,16 @@ export async function runTraining(training: Training, config: RunConfig, resume:
     for (const sink of sinks) await sink.close();
   }
   if (signals.stop.aborted && done < steps) throw signals.stop.reason;
-  await saveTensors(run.model, parts.weights.contents());
-  console.error(`saved ${run.model}`);
+  await leaveModel(`saved ${run.model}`);
+
+  async function leaveModel(message: string): Promise<void> {
+    await saveTensors(run.model, parts.weights.contents());
+    console.error(message);
+  }
 }
 
-/** Tells on stderr of something that went wrong without ending the run. */
-function warn(message: string): void {
-  console.error(`warning: ${message}`);
-}
+/** The version whose runs have no run.json. */
+const FIRST_VERSION = '0.1.0';
 
 /** Tells on stderr how large things are, as in `983,936 parameters, 1,003,855 tokens`. */
 export function note(sizes: Readonly<Record<string, number>>): void {
@@ -93,6 +109,14 @@ export function note(sizes: Readonly<Record<string, number>>): void {
 /** The numbers in all `parameters` together. */
 export function countParameters(parameters: readonly Parameter[]): number {
   return parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+}
+
+/** Tells on stderr how many of `rows` rows of the data lost what, as in `cut to fit: prompts of 12, responses of 3 of 400 rows`. */
+export function noteCut(cut: Readonly<Record<string, number>>, rows: number): void {
+  const parts = Object.entries(cut).filter(([, count]) => count > 0);
+  if (parts.length === 0) return;
+  const counts = parts.map(([what, count]) => `${what} of ${count.toLocaleString('en-US')}`).join(', ');
+  console.error(`cut to fit: ${counts} of ${rows.toLocaleString('en-US')} rows`);
 }
 
 /** Tells on stderr which rows of a file are not used, the first of them by name. */

@@ -1,5 +1,22 @@
 /** Fields that several schemas share, so that each is described once. */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
+import { ArgumentError } from '../errors.ts';
+
+/** A path, of which a leading `~/` is the home folder: in files, and in `--out=~/run`, no shell has read it. */
+export const path = z.string().min(1).overwrite(fromHome);
+
+/** `path` with the home folder in place of a leading `~/`. @throws ArgumentError for a user who has none. */
+export function fromHome(path: string): string {
+  if (path !== '~' && !path.startsWith('~/')) return path;
+  try {
+    return join(homedir(), path.slice(1));
+  } catch (cause) {
+    const fix = 'Set HOME, or write the whole path.';
+    throw new ArgumentError({ argument: path, received: 'the home folder of a user without one', fix, cause });
+  }
+}
 
 /** A whole number of at least 1. */
 export const count = z.int().min(1);
@@ -26,6 +43,12 @@ export function betas(first: number, second: number) {
     .default([first, second])
     .describe('decay of the running means of gradient and squared gradient');
 }
+
+/** Of a learning rate; src/trainers/schedule.ts has the rule for where it is not given. */
+export const warmupSteps = z
+  .int()
+  .min(0)
+  .describe('steps over which the learning rate rises to lr; a tenth of the steps, at most 100, unless given');
 
 /** Width of the adapters that are trained in place of all weights; false trains all weights. */
 export const lora = z

@@ -1,6 +1,6 @@
 /** How a PaLM is trained on text; the defaults suit a megabyte of text and minutes on two CPU cores. */
 import { z } from 'zod';
-import { betas, checkpointWatchingLoss, count, device, dtype, seed } from './fields.ts';
+import { betas, checkpointWatchingLoss, count, device, dtype, path, seed, warmupSteps } from './fields.ts';
 import { palmConfig } from './palm.ts';
 
 // The tokenizer gives the vocabulary, the run the device and the precision, and text is always modelled causally.
@@ -15,18 +15,16 @@ const model = palmConfig
 
 export const pretrainConfig = z.strictObject({
   model: model.prefault({}).describe('the model; its vocabulary is the tokenizer’s'),
-  tokenizer: z
-    .string()
-    .min(1)
+  tokenizer: path
     .default('byte')
-    .meta({ description: 'byte, or the path of a tokenizer.json', expected: 'byte or a path' }),
+    .meta({ description: 'byte, or the path of a tokenizer.json or its folder', expected: 'byte or a path' }),
   sequenceLength: z.int().min(2).default(256).describe('targets in a training sequence'),
   batchSize: count.default(8).describe('sequences in a batch'),
   accumulate: count.default(1).describe('batches whose gradients make one step'),
   steps: count.default(1500).describe('optimizer steps'),
   lr: z.number().gt(0).default(3e-3).describe('highest learning rate'),
   minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
-  warmupSteps: z.int().min(0).default(100).describe('steps over which the learning rate rises to lr'),
+  warmupSteps: warmupSteps.optional(),
   decay: z.enum(['cosine', 'linear', 'constant']).default('cosine').describe('how the learning rate falls after that'),
   betas: betas(0.9, 0.99),
   weightDecay: z.number().min(0).default(0.1).describe('weight decay of AdamW'),

@@ -1,16 +1,24 @@
 /** How a reward model is trained on pairs of a chosen and a rejected response; the defaults suit thousands of pairs. */
 import { z } from 'zod';
-import { betas, checkpointWatchingLoss, count, device, lora, probability, seed } from './fields.ts';
+import { betas, checkpointWatchingLoss, count, device, lora, probability, seed, warmupSteps } from './fields.ts';
 
 export const rewardConfig = z.strictObject({
   epochs: count.default(2).describe('times that every pair is seen'),
   batchSize: count.default(16).describe('pairs in a batch'),
   accumulate: count.default(1).describe('batches whose gradients make one step'),
-  maxLength: z.int().min(2).default(256).describe('tokens of prompt and response; longer prompts lose their beginning'),
-  maxPromptLength: count.default(96).describe('tokens of a prompt that are kept, from its end'),
+  maxLength: z
+    .int()
+    .min(2)
+    .default(256)
+    .describe(
+      'tokens of prompt and response; what is longer loses the beginning of the prompt, then the end of the response',
+    ),
+  maxPromptLength: count
+    .optional()
+    .describe('most tokens of a prompt that are kept, from its end; all that responses leave room for unless given'),
   lr: z.number().gt(0).default(1e-3).describe('highest learning rate'),
   minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
-  warmupSteps: z.int().min(0).default(20).describe('steps over which the learning rate rises to lr'),
+  warmupSteps: warmupSteps.optional(),
   betas: betas(0.9, 0.999),
   weightDecay: z.number().min(0).default(0).describe('weight decay of AdamW'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),

@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { DataError, printable } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
 import { JsonError, parseJson } from '../json.ts';
-import { checkRegular, cutShort, invalidUtf8, READ_FLAGS, UTF8_FIX } from '../whole-file.ts';
+import { checkRegular, cutShort, invalidUtf8, notText, READ_FLAGS } from '../whole-file.ts';
 
 /** A line of a JSONL file: its number, counted from 1, and its object. */
 export interface JsonlLine {
@@ -17,8 +17,8 @@ const PIECE_BYTES = 256 * 1024;
 const EXPECTED = 'a readable JSONL file';
 
 /**
- * The objects of a JSONL file, one line in memory at a time. Blank lines, a byte order mark and CRLF are passed over; what is
- * written to the file after it was opened is not read.
+ * The objects of a JSONL file, one line in memory at a time. Blank lines, CRLF and byte order marks at the beginning of a line
+ * (of files that were joined) are passed over; what is written to the file after it was opened is not read.
  * @throws FileError when the file cannot be read or is cut short meanwhile, DataError naming `file:line` when a line is not a
  * JSON object in UTF-8, has a key twice, more than 16 MiB or a million values.
  */
@@ -26,7 +26,7 @@ export async function* readJsonl(path: string): AsyncGenerator<JsonlLine> {
   let line = 0;
   for await (const bytes of readLines(path)) {
     line++;
-    const text = decodeLine(bytes, `${path}:${line}`, line === 1);
+    const text = decodeLine(bytes, `${path}:${line}`);
     if (text.trim() !== '') yield { line, value: parseObject(text, `${path}:${line}`) };
   }
 }
@@ -73,11 +73,14 @@ async function* readPieces(path: string): AsyncGenerator<Buffer> {
   }
 }
 
-function decodeLine(bytes: Buffer, place: string, first: boolean): string {
+function decodeLine(bytes: Buffer, place: string): string {
   const wrong = invalidUtf8(bytes);
-  if (wrong === undefined) return new TextDecoder('utf-8', { ignoreBOM: !first }).decode(bytes);
-  const received = `bytes that are not UTF-8, from byte ${wrong} of the line on`;
-  throw new DataError({ argument: place, received, expected: 'a JSON object', fix: UTF8_FIX });
+  if (wrong === undefined) return new TextDecoder().decode(bytes);
+  throw new DataError({
+    argument: place,
+    ...notText(bytes, `from byte ${wrong} of the line on`),
+    expected: 'a JSON object',
+  });
 }
 
 function parseObject(text: string, place: string): Record<string, unknown> {
@@ -100,4 +103,44 @@ function tooLong(place: string): DataError {
   const received = `a line of more than ${MAX_LINE_BYTES} bytes`;
   const fix = 'Write one JSON object on each line, not a list of all.';
   return new DataError({ argument: place, received, expected: 'a JSON object', fix });
+}
+
+const ROWS = /\.(jsonl|ndjson|json)$/i;
+/** As much of a text as is looked at: a first line that is longer is no row of what people say. */
+const LOOK_BYTES = 1024 * 1024;
+
+/** What a file of text turns out to hold. */
+export type TextKind = 'rows' | 'text' | 'text like rows';
+
+/**
+ * Whether the file `path` holds rows: by its name (.jsonl, .ndjson, .json), or because its first line is a JSON object with
+ * `key`. Text whose first line is another JSON value with parts is told apart: it may not be what was meant.
+ * @throws FileError when it cannot be read.
+ */
+export async function kindOfText(path: string, key: string): Promise<TextKind> {
+  if (ROWS.test(path)) return 'rows';
+  const line = await firstLine(path);
+  if (line === '{' || line === '[') return 'text like rows'; // JSON over several lines
+  const value = parseFirst(line);
+  if (typeof value !== 'object' || value === null) return 'text';
+  return Object.hasOwn(value, key) ? 'rows' : 'text like rows';
+}
+
+/** The first line that is not blank, or as much of it as is looked at. */
+async function firstLine(path: string): Promise<string> {
+  const pieces: Buffer[] = [];
+  for await (const piece of readPieces(path)) {
+    if (pieces.push(piece) * PIECE_BYTES >= LOOK_BYTES) break;
+  }
+  const text = new TextDecoder().decode(Buffer.concat(pieces)).trimStart();
+  return (text.split('\n', 1)[0] as string).trimEnd();
+}
+
+function parseFirst(line: string): unknown {
+  try {
+    return parseJson(line, MAX_LINE_VALUES);
+  } catch (error) {
+    if (error instanceof JsonError) return undefined;
+    throw error;
+  }
 }

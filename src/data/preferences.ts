@@ -4,7 +4,7 @@ import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
-/** A prompt with the response that was preferred and the one that was not, as tokens. Neither response has an eos. */
+/** A prompt with the response that was preferred and the one that was not, as tokens. */
 export interface Preference {
   prompt: number[];
   chosen: number[];
@@ -13,67 +13,120 @@ export interface Preference {
 
 /** How much of a row is kept, in tokens. */
 export interface PreferenceLimits {
-  /** Of prompt and response together: the prompt loses its beginning, down to one token; then the response its end. */
+  /** Of prompt and response together, with its eos. What is longer is cut, see `cutToFit`. */
   maxLength: number;
-  /** Of the prompt, from its end. */
-  maxPromptLength?: number;
+  /** Of the prompt, from its end; all that the responses leave room for unless given. */
+  maxPromptLength?: number | undefined;
+}
+
+/** Pairs, and what became of the rows. */
+export interface Preferences {
+  pairs: Preference[];
+  /** The number of each pair's prompt, as it was before it was cut: the same for pairs of one prompt. See `holdOutPrompts`. */
+  groups: number[];
+  /** The pairs whose prompt lost its beginning, and those of which a response lost its end. */
+  cut: { prompts: number; responses: number };
+  skipped: Skipped[];
 }
 
 /**
- * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf.
+ * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf. Responses
+ * end with the tokenizer's eos, where it has one, but for those that are cut: these go on.
  * Rows without two different responses to a prompt are skipped, and named in `skipped`. So are rows that say again what an
- * earlier one says, and all rows about two responses of which each is preferred somewhere.
+ * earlier one says, and all rows about two responses of which each is preferred somewhere; whole rows are compared.
  * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
  */
 export async function loadPreferences(
   path: string,
   tokenizer: Tokenizer,
   limits: PreferenceLimits,
-): Promise<{ pairs: Preference[]; skipped: Skipped[] }> {
+): Promise<Preferences> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
-  const { maxLength, maxPromptLength = maxLength } = limits;
-  checkLimit('maxLength', maxLength, 2);
-  checkLimit('maxPromptLength', maxPromptLength, 1);
-  const read = (value: Record<string, unknown>): Row<Preference> => {
-    const texts = readDialogue(value);
-    return 'skip' in texts ? texts : tokenize(texts.use, tokenizer, { maxLength, maxPromptLength });
+  checkLimit('maxLength', limits.maxLength, 2);
+  if (limits.maxPromptLength !== undefined) checkLimit('maxPromptLength', limits.maxPromptLength, 1);
+  const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
+  return await readPairs(
+    path,
+    tokenizer,
+    (whole) => cutToFit(whole, limits, end),
+    (whole) => whole,
+  );
+}
+
+/** The pairs that `cut` makes of whole rows; rows are compared by what `said` takes of the whole row and the pair. */
+export async function readPairs(
+  path: string,
+  tokenizer: Pick<Tokenizer, 'encode'>,
+  cut: (whole: Preference) => Row<Fitted>,
+  said: (whole: Preference, pair: Preference) => Preference,
+): Promise<Preferences> {
+  const read = (value: Record<string, unknown>): Row<Candidate> => {
+    const whole = encodeRow(value, tokenizer);
+    if ('skip' in whole) return whole;
+    const row = cut(whole.use);
+    if ('skip' in row) return row;
+    return { use: { ...row.use, prompt: digest(whole.use.prompt), ...ballot(said(whole.use, row.use.pair)) } };
   };
   const { used, skipped } = await readRows(path, read, settle);
-  return { pairs: used, skipped };
+  const numbers = new Map<string, number>();
+  for (const { prompt } of used) if (!numbers.has(prompt)) numbers.set(prompt, numbers.size);
+  return {
+    pairs: used.map(({ pair }) => pair),
+    groups: used.map(({ prompt }) => numbers.get(prompt) as number),
+    cut: { prompts: count(used, 'promptCut'), responses: count(used, 'responseCut') },
+    skipped,
+  };
 }
+
+function count(rows: readonly Fitted[], key: 'promptCut' | 'responseCut'): number {
+  return rows.filter((row) => row[key]).length;
+}
+
+/** A row as it is used. */
+export interface Fitted {
+  pair: Preference;
+  promptCut: boolean;
+  responseCut: boolean;
+}
+/** What a row says, whole: which two responses were compared, and which of them was chosen; as short texts. */
+interface Ballot {
+  question: string;
+  chosen: keyof Verdicts;
+}
+type Candidate = Fitted & Ballot & { prompt: string };
 
 /** The first row that prefers the one, or the other, of two responses. */
 type Verdicts = { [chosen in 'smaller' | 'larger']?: number };
 
-/** Leaves of rows that are the same only the first, and none where rows contradict each other. */
-function settle(rows: NumberedRow<Preference>[]): NumberedRow<Preference>[] {
+/** Leaves of rows that say the same only the first, and none where rows contradict each other. */
+function settle<T extends Ballot>(rows: NumberedRow<T>[]): NumberedRow<T>[] {
   const verdicts = new Map<string, Verdicts>();
-  const ballots = rows.map(({ line, row }) => {
-    if ('skip' in row) return undefined;
-    const { question, chosen } = ballot(row.use);
-    const found = verdicts.get(question) ?? {};
-    found[chosen] ??= line;
-    verdicts.set(question, found);
-    return { found, chosen };
-  });
-  return rows.map(({ line, row }, i) => {
-    const { found = {}, chosen = 'smaller' } = ballots[i] ?? {};
+  for (const { line, row } of rows) {
+    if ('skip' in row) continue;
+    const found = verdicts.get(row.use.question) ?? {};
+    found[row.use.chosen] ??= line;
+    verdicts.set(row.use.question, found);
+  }
+  return rows.map(({ line, row }) => {
+    if ('skip' in row) return { line, row };
+    const { question, chosen } = row.use;
+    const found = verdicts.get(question) as Verdicts;
     const contrary = found[chosen === 'smaller' ? 'larger' : 'smaller'];
     if (contrary !== undefined) return { line, row: { skip: `line ${contrary} prefers the other response` } };
-    const first = found[chosen] ?? line;
-    return first === line ? { line, row } : { line, row: { skip: `line ${first} says the same` } };
+    return found[chosen] === line ? { line, row } : { line, row: { skip: `line ${found[chosen]} says the same` } };
   });
 }
 
-/** Which two responses to what were compared, whatever their order, as a short text; and which of them was chosen. */
-function ballot(pair: Preference): { question: string; chosen: keyof Verdicts } {
+/** What a pair says, whatever the order of its responses. */
+function ballot(pair: Preference): Ballot {
   const [chosen, rejected] = [pair.chosen.join(), pair.rejected.join()];
   const texts = chosen < rejected ? [chosen, rejected] : [rejected, chosen];
-  const question = createHash('sha256')
-    .update([pair.prompt.join(), ...texts].join(';'))
-    .digest('base64');
-  return { question, chosen: chosen < rejected ? 'smaller' : 'larger' };
+  return { question: digest([pair.prompt.join(), ...texts]), chosen: chosen < rejected ? 'smaller' : 'larger' };
+}
+
+function digest(parts: readonly (string | number)[]): string {
+  return createHash('sha256').update(parts.join(';')).digest('base64');
 }
 
 /** @throws ArgumentError unless `value` is an integer of at least `least`. */
@@ -138,20 +191,40 @@ function readWhole(value: Record<string, unknown>): Row<Dialogue> {
   return split === undefined ? { skip: 'the dialogues share no prompt, or one has no response' } : { use: split };
 }
 
-function tokenize(texts: Dialogue, tokenizer: Tokenizer, limits: Required<PreferenceLimits>): Row<Preference> {
-  const prompt = tokenizer.encode(texts.prompt);
-  const chosen = tokenizer.encode(texts.chosen);
-  const rejected = tokenizer.encode(texts.rejected);
-  if (Math.min(prompt.length, chosen.length, rejected.length) === 0) return { skip: 'a part of it has no tokens' };
-  const room = limits.maxLength - Math.max(chosen.length, rejected.length);
-  const keptPrompt = prompt.slice(-Math.max(1, Math.min(limits.maxPromptLength, room)));
-  const most = limits.maxLength - keptPrompt.length;
-  const pair = { prompt: keptPrompt, chosen: chosen.slice(0, most), rejected: rejected.slice(0, most) };
-  if (equal(pair.chosen, pair.rejected))
-    return { skip: `the responses are the same in the ${most} tokens that are kept` };
-  return { use: pair };
+/** The tokens of a whole row, without an eos, or why it has none. */
+function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
+  const row = readDialogue(value);
+  if ('skip' in row) return row;
+  const prompt = tokenizer.encode(row.use.prompt);
+  const chosen = tokenizer.encode(row.use.chosen, { continues: true });
+  const rejected = tokenizer.encode(row.use.rejected, { continues: true });
+  const empty = Math.min(prompt.length, chosen.length, rejected.length) === 0;
+  return empty ? { skip: 'a part of it has no tokens' } : { use: { prompt, chosen, rejected } };
 }
 
-function equal(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((token, i) => token === b[i]);
+/**
+ * A whole pair within the limits. The longer response gives the prompt what it leaves, and a third of the room at least; then
+ * it is the response that loses its end, and has no `end` as a whole one has.
+ */
+function cutToFit(
+  { prompt, chosen, rejected }: Preference,
+  { maxLength, maxPromptLength = maxLength }: PreferenceLimits,
+  end: readonly number[],
+): Row<Fitted> {
+  const longest = Math.max(chosen.length, rejected.length) + end.length;
+  const room = Math.max(1, Math.floor(maxLength / 3), maxLength - longest);
+  const kept = prompt.slice(-Math.min(room, maxPromptLength));
+  const most = maxLength - kept.length;
+  const fitted = (response: number[]) => {
+    return response.length + end.length <= most ? [...response, ...end] : response.slice(0, most);
+  };
+  const pair = { prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
+  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest > most }, most);
+}
+
+/** The row, of no use where its responses do not differ in the `most` tokens that are kept of them. */
+export function unlessTied(row: Fitted, most: number): Row<Fitted> {
+  const { chosen, rejected } = row.pair;
+  const tied = chosen.length === rejected.length && chosen.every((token, i) => token === rejected[i]);
+  return tied ? { skip: `the responses are the same in the ${most} tokens that are kept` } : { use: row };
 }

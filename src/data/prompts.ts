@@ -6,24 +6,27 @@ import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
 /**
  * Reads prompts from JSONL: `{prompt}`, `{prompt, chosen, rejected}`, or the dialogues `{chosen, rejected}` of hh-rlhf. A
- * prompt of more than `maxPromptLength` tokens loses its beginning; rows without a prompt are skipped, and named in `skipped`.
+ * prompt of more than `maxPromptLength` tokens loses its beginning, and `cut` has how many do; rows without a prompt are skipped,
+ * and named in `skipped`.
  * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
  */
 export async function loadPrompts(
   path: string,
   tokenizer: Tokenizer,
   limits: { maxPromptLength: number },
-): Promise<{ prompts: number[][]; skipped: Skipped[] }> {
+): Promise<{ prompts: number[][]; skipped: Skipped[]; cut: number }> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
   const { maxPromptLength } = limits;
+  let cut = 0;
   const { used, skipped } = await readRows(path, (value): Row<number[]> => {
     const row = readPrompt(value);
     if ('skip' in row) return row;
     const tokens = tokenizer.encode(row.use.prompt);
+    if (tokens.length > maxPromptLength) cut++;
     return tokens.length === 0 ? { skip: '"prompt" is empty' } : { use: tokens.slice(-maxPromptLength) };
   });
-  return { prompts: used, skipped };
+  return { prompts: used, skipped, cut };
 }
 
 function readPrompt(value: Record<string, unknown>): Row<{ prompt: string }> {

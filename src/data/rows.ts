@@ -44,8 +44,11 @@ export async function readRows<T>(
   if (used.length > 0) return { used, skipped };
   const first = skipped[0];
   const received =
-    first === undefined ? 'no row' : `${skipped.length} unusable rows, the first because ${first.reason}`;
-  throw new FileError({ argument: path, received, expected: 'at least one usable row' });
+    first === undefined
+      ? 'no row'
+      : `${skipped.length} unusable ${skipped.length === 1 ? 'row' : 'rows'}, the first because ${first.reason}`;
+  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/cli.md has their forms.';
+  throw new FileError({ argument: path, received, expected: 'at least one usable row', fix });
 }
 
 /** The fields of a row that must be strings of whole characters, or the reason why they are not. */

@@ -2,6 +2,7 @@ import { ArgumentError, FileError, printable } from '../errors.ts';
 import { COUNT, checkKind, LIST, TOKENIZER, TOKENS } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readWholeText } from '../whole-file.ts';
+import { checkFraction } from './hold-out.ts';
 
 /**
  * The tokens of a whole plain-text file in UTF-8, without an eos.
@@ -65,13 +66,7 @@ function pieceEnd(text: string, begin: number): number {
  */
 export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Array; validation: Int32Array } {
   checkKind('tokens', tokens, TOKENS);
-  if (!(fraction >= 0 && fraction < 1)) {
-    throw new ArgumentError({
-      argument: 'fraction',
-      received: printable(fraction),
-      expected: 'a number from 0 up to 1',
-    });
-  }
+  checkFraction(fraction);
   const train = tokens.length - Math.floor(tokens.length * fraction);
   return { train: tokens.subarray(0, train), validation: tokens.subarray(train) };
 }

@@ -1,11 +1,15 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { ByteTokenizer } from './byte.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /**
- * The tokenizer that a configuration names: `byte`, or the path of a Hugging Face `tokenizer.json`.
+ * The tokenizer that a configuration names: `byte`, or the path of a Hugging Face `tokenizer.json` or of the folder that has it.
  * @throws FileError when the file is missing or not a tokenizer.
  */
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
-  return spec === 'byte' ? new ByteTokenizer() : HuggingFaceTokenizer.load(spec);
+  if (spec === 'byte') return new ByteTokenizer();
+  const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
+  return await HuggingFaceTokenizer.load(isFolder ? join(spec, 'tokenizer.json') : spec);
 }

@@ -1,8 +1,17 @@
 import { ArgumentError, printable } from '../errors.ts';
 import { checkKind, ITERABLE, TOKENIZER } from '../kinds.ts';
 
-/** What a checkpoint notes of its tokenizer, so that it can be loaded again. */
-export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string };
+/** What a model file notes of its tokenizer, so that it can be found again, and known when it is found. */
+export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string; hash: string };
+
+/** How a text is encoded. */
+export interface EncodeOptions {
+  /**
+   * Whether the text goes on with an earlier one, as a response with its prompt: then it gets no space in front, which many
+   * tokenizers put before a text, and the tokens of both one after the other decode to both texts.
+   */
+  continues?: boolean;
+}
 
 /** Text to tokens and back. `decode` leaves out special tokens and writes U+FFFD where bytes are no UTF-8. */
 export interface Tokenizer {
@@ -12,11 +21,28 @@ export interface Tokenizer {
   readonly eosToken: number | undefined;
   /** The token that fills rows up, where there is one. */
   readonly padToken: number | undefined;
-  /** The tokens of `text`, with nothing added before or after. */
-  encode(text: string): number[];
+  /** What it is by content, wherever its file lies: tokenizers of one hash give the same tokens and name the same eos and padding. */
+  readonly hash: string;
+  /** The tokens of `text`, with no special ones added before or after. */
+  encode(text: string, options?: EncodeOptions): number[];
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
   describe(): TokenizerDescription;
+}
+
+/** `tokenizer` for a model of `numTokens` tokens: without the eos and the padding that the model does not have. */
+export function forModel(tokenizer: Tokenizer, numTokens: number): Tokenizer {
+  const within = (token: number | undefined) => (token !== undefined && token < numTokens ? token : undefined);
+  const { vocabSize, hash, eosToken, padToken } = tokenizer;
+  return {
+    vocabSize,
+    hash,
+    eosToken: within(eosToken),
+    padToken: within(padToken),
+    encode: (text, options) => tokenizer.encode(text, options),
+    decode: (tokens) => tokenizer.decode(tokens),
+    describe: () => tokenizer.describe(),
+  };
 }
 
 /** The tokens as an array. @throws ArgumentError unless every one is an integer from 0 to vocabSize - 1. */

@@ -18,7 +18,7 @@ import { chunks } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
-import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
+import { checkTokens, paddingOf } from './vocabulary.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {
@@ -31,8 +31,6 @@ export interface RewardParts {
   batches: Batches;
   /** Held-out pairs; without any there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
-  /** Fills rows up; it is masked, so any token will do. 0 unless given. */
-  padToken?: number | undefined;
 }
 
 const PARTS = {
@@ -84,9 +82,8 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
 export async function* reward(parts: RewardParts, options: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
   checkKinds('reward parts', parts, PARTS);
   const config = parseKnown(rewardConfig, options, 'reward');
-  const { rewardModel, optimizer, pairs, batches, validation = [], padToken = 0 } = parts;
+  const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;
   const { maxGradNorm } = config;
-  checkSpecialTokens({ padToken }, rewardModel.palm.config.numTokens);
   checkPairs(pairs, rewardModel, 'pairs');
   checkPairs(validation, rewardModel, 'validation');
   const steps = rewardSteps(pairs.length, config);
@@ -112,7 +109,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
     const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
-    const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize, padToken) : undefined;
+    const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize) : undefined;
     yield {
       step: done,
       loss,
@@ -130,7 +127,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
 
 /** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */
 async function learn(
-  { rewardModel, padToken = 0 }: RewardParts,
+  { rewardModel }: RewardParts,
   pieces: readonly (readonly Preference[])[],
   { batchSize, accumulate }: RewardConfig,
 ) {
@@ -138,7 +135,7 @@ async function learn(
   let loss = 0;
   let tokens = 0;
   for (const piece of pieces) {
-    const { rows, order } = compare(piece, padToken);
+    const { rows, order } = compare(piece, rewardModel);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
     // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
     using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
@@ -169,7 +166,6 @@ export async function evaluatePairs(
   rewardModel: RewardModel,
   pairs: readonly Preference[],
   batchSize: number,
-  padToken = 0,
 ): Promise<{ loss: number; accuracy: number }> {
   checkKind('rewardModel', rewardModel, PARTS.rewardModel);
   checkKind('pairs', pairs, PAIRS);
@@ -179,7 +175,7 @@ export async function evaluatePairs(
   let accuracy = 0;
   for (let begin = 0; begin < pairs.length; begin += batchSize) {
     const batch = pairs.slice(begin, begin + batchSize);
-    const { rows, order } = compare(batch, padToken);
+    const { rows, order } = compare(batch, rewardModel);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
     using sum = await rewardModel.rankingLoss(sequences, { ...order, denominator: 1, grad: false });
     loss += await sum.item();
@@ -189,13 +185,13 @@ export async function evaluatePairs(
 }
 
 /** Pairs as rows, chosen before rejected, with what `rankingLoss` wants to know of them. */
-function compare(pairs: readonly Preference[], padToken: number) {
+function compare(pairs: readonly Preference[], { palm }: RewardModel) {
   const rows = padRight(
     pairs.flatMap(({ prompt, chosen, rejected }) => [
       [...prompt, ...chosen],
       [...prompt, ...rejected],
     ]),
-    padToken,
+    paddingOf(palm),
   );
   const order = {
     groups: pairs.flatMap((_, group) => [group, group]),

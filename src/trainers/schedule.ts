@@ -6,10 +6,14 @@ import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../kinds.ts';
 export interface Schedule {
   lr: number;
   minLr?: number | undefined;
-  warmupSteps: number;
+  /** A tenth of the steps, rounded up, and at most 100, unless given: a short run reaches `lr` too. */
+  warmupSteps?: number | undefined;
   steps: number;
   decay: 'cosine' | 'linear' | 'constant';
 }
+
+/** The longest warm-up that nobody asked for. */
+const MAX_WARMUP = 100;
 
 /**
  * The learning rate of a step, counted from 0. The warm-up is linear and never 0: step s has (s + 1) / warmupSteps of
@@ -17,7 +21,7 @@ export interface Schedule {
  * @throws ArgumentError when `minLr` is above `lr`, where a decay would rise.
  */
 export function learningRate(step: number, schedule: Schedule): number {
-  const { lr, minLr = lr / 10, warmupSteps, steps, decay } = schedule;
+  const { lr, minLr = lr / 10, steps, warmupSteps = Math.min(MAX_WARMUP, Math.ceil(steps / 10)), decay } = schedule;
   if (minLr > lr)
     throw new ArgumentError({ argument: 'minLr', received: String(minLr), expected: `at most lr, ${lr}` });
   if (step < warmupSteps) return (lr * (step + 1)) / warmupSteps;

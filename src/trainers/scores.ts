@@ -4,6 +4,7 @@ import { NumericsError, printable, RewardError } from '../errors.ts';
 import { RewardModel } from '../reward-model.ts';
 import { Tensor } from '../tensor.ts';
 import { type Answer, chunks, type Reward, type RewardFunction } from './experience.ts';
+import { paddingOf } from './vocabulary.ts';
 
 export interface ScoreOptions {
   /** Answers that a reward model reads at a time. */
@@ -49,7 +50,7 @@ async function scoresOfModel(
 async function readScores(reward: RewardModel, answers: readonly Answer[]): Promise<number[]> {
   const rows = padRight(
     answers.map(({ prompt, response }) => [...prompt, ...response]),
-    0,
+    paddingOf(reward.palm),
   );
   const mask = Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length));
   const promptLengths = answers.map(({ prompt }) => prompt.length);

@@ -1,6 +1,6 @@
 /** What every tokenizer must do; the Hugging Face ones are compared with what the Rust library `tokenizers` 0.23 gives. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -116,7 +116,7 @@ describe.each(['byte-level', 'metaspace'])('%s', (name) => {
 
   it('has its size and place', () => {
     expect(tokenizer.vocabSize).toBe(vocabSize);
-    expect(tokenizer.describe()).toEqual({ type: 'hugging-face', path: pathOf(name) });
+    expect(tokenizer.describe()).toEqual({ type: 'hugging-face', path: pathOf(name), hash: tokenizer.hash });
   });
 });
 
@@ -132,6 +132,33 @@ describe('special tokens', () => {
     expect([tokenizer.eosToken, tokenizer.padToken]).toEqual([1, 0]);
     const wrong = HuggingFaceTokenizer.load(pathOf('metaspace'), { eosToken: 1000 });
     await expect(wrong).rejects.toThrow(/eosToken: got 1000, expected a token of this tokenizer/);
+  });
+});
+
+describe('the hash', () => {
+  const copyTo = (name: string, text: string) => {
+    const place = mkdtempSync(join(folder, 'copy-'));
+    writeFileSync(join(place, name), text);
+    return join(place, name);
+  };
+  const original = readFileSync(pathOf('byte-level'), 'utf8');
+
+  it('tokenizer-by-path: is the same wherever the file lies, another when it says something else', async () => {
+    const hash = (await loadTokenizer(pathOf('byte-level'))).hash;
+    expect(hash).toMatch(/^[0-9a-f]{64}$/);
+    expect((await loadTokenizer(copyTo('tokenizer.json', original))).hash).toBe(hash);
+    expect((await loadTokenizer(copyTo('other.json', `${original} `))).hash).not.toBe(hash);
+    expect((await loadTokenizer(pathOf('metaspace'))).hash).not.toBe(hash);
+    expect((await loadTokenizer('byte')).hash).toBe('byte');
+  });
+
+  it('tells tokenizers apart that name another eos or padding', async () => {
+    const hashes = [{}, { eosToken: 1 }, { padToken: 0 }, { eosToken: 0, padToken: 1 }].map(
+      async (options) => (await HuggingFaceTokenizer.load(pathOf('byte-level'), options)).hash,
+    );
+    const [usual, otherEos, otherPad, named] = await Promise.all(hashes);
+    expect(new Set([usual, otherEos, otherPad]).size).toBe(3);
+    expect(named).toBe(usual);
   });
 });
 
@@ -221,7 +248,9 @@ describe('files', () => {
   it('that are no files, or too large, are refused', async () => {
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
-    for (const other of [pipe, folder, '/dev/zero']) await expect(loadTokenizer(other)).rejects.toThrow(FileError);
+    const none = join(folder, 'none');
+    mkdirSync(none);
+    for (const other of [pipe, none, '/dev/zero']) await expect(loadTokenizer(other)).rejects.toThrow(FileError);
     const large = join(folder, 'large.json');
     writeFileSync(large, '{}');
     truncateSync(large, 2 ** 40);

@@ -1,0 +1,42 @@
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import {
+  type Fitted,
+  type Preference,
+  type PreferenceLimits,
+  type Preferences,
+  readPairs,
+  unlessTied,
+} from './preferences.ts';
+import type { Row } from './rows.ts';
+
+/**
+ * The pairs that version 0.1.0 made of a file, for runs that it began: a response is encoded as a text of its own and ends with
+ * the eos, the prompt yields first, down to a token, and rows are compared as they were cut.
+ * @throws as loadPreferences does
+ */
+export async function loadPreferencesV1(
+  path: string,
+  tokenizer: Tokenizer,
+  limits: PreferenceLimits,
+): Promise<Preferences> {
+  const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
+  return await readPairs(
+    path,
+    { encode: (text) => tokenizer.encode(text) },
+    (whole) => fitV1(whole, limits, end),
+    (_, pair) => pair,
+  );
+}
+
+function fitV1(
+  { prompt, chosen, rejected }: Preference,
+  { maxLength, maxPromptLength = maxLength }: PreferenceLimits,
+  end: readonly number[],
+): Row<Fitted> {
+  const longest = Math.max(chosen.length, rejected.length) + end.length;
+  const kept = prompt.slice(-Math.max(1, Math.min(maxPromptLength, maxLength - longest)));
+  const most = maxLength - end.length - kept.length;
+  const fitted = (response: number[]) => [...response.slice(0, most), ...end];
+  const pair = { prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
+  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest - end.length > most }, most);
+}

@@ -1,0 +1,38 @@
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
+import { makeOut } from '../src/cli/run-directory.ts';
+import { makeFolder } from '../src/folder.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-folder-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const refused = (code: string) => expect.objectContaining({ code });
+
+describe('a folder to write to', () => {
+  it('is made with those above it, and may be there', () => {
+    const path = join(folder, 'a', 'b', 'c');
+    const other = join(folder, 'd', 'e');
+    for (const again of [path, path, relative('.', other)]) makeFolder(again);
+    expect([path, other].map((made) => existsSync(made))).toEqual([true, true]);
+  });
+
+  it('that the system refuses is an error at once, as --out and for checkpoints', async () => {
+    for (const path of ['/proc/xx', '/proc/xx/yy']) {
+      expect(() => makeFolder(path)).toThrow(refused('ENOENT'));
+      expect(() => makeOut(path)).toThrow(refused('ERR_FILE'));
+      await expect(openCheckpoints({ directory: path, parts: {} })).rejects.toEqual(refused('ERR_FILE'));
+    }
+  });
+
+  it('is no file, and in none', () => {
+    const plain = join(folder, 'plain');
+    writeFileSync(plain, '');
+    const dangling = join(folder, 'dangling');
+    symlinkSync(join(folder, 'nowhere'), dangling);
+    for (const path of [plain, dangling]) expect(() => makeFolder(path)).toThrow(refused('EEXIST'));
+    for (const path of [plain, dangling, join(plain, 'run')]) expect(() => makeOut(path)).toThrow(refused('ERR_FILE'));
+  });
+});
