@@ -34,6 +34,7 @@ export const letterTokenizer: Omit<Tokenizer, 'describe'> = {
   vocabSize: LETTERS.length + 2,
   eosToken: LETTERS.length,
   padToken: LETTERS.length + 1,
+  hash: 'random walks',
 
   encode(text) {
     const tokens = Array.from(text, (letter) => LETTERS.indexOf(letter));

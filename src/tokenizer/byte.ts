@@ -5,6 +5,7 @@ export class ByteTokenizer implements Tokenizer {
   readonly vocabSize = 258;
   readonly eosToken = 256;
   readonly padToken = 257;
+  readonly hash = 'byte';
 
   encode(text: string): number[] {
     return Array.from(Buffer.from(text, 'utf8'));

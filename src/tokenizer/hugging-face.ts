@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
@@ -26,6 +27,8 @@ export interface HuggingFaceOptions {
 
 interface Parts {
   path: string;
+  /** SHA-256 of the text of tokenizer.json. */
+  fileHash: string;
   library: Library;
   tokens: ReadonlySet<number>;
   eosToken: number | undefined;
@@ -40,6 +43,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly eosToken: number | undefined;
   readonly padToken: number | undefined;
+  readonly hash: string;
   private readonly parts: Parts;
 
   private constructor(parts: Parts, { eosToken = parts.eosToken, padToken = parts.padToken }: HuggingFaceOptions) {
@@ -47,6 +51,8 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.vocabSize = [...parts.tokens].reduce((most, token) => Math.max(most, token)) + 1;
     this.eosToken = checkSpecial('eosToken', eosToken, parts.tokens);
     this.padToken = checkSpecial('padToken', padToken, parts.tokens);
+    const special = `eos ${this.eosToken ?? 'none'}, pad ${this.padToken ?? 'none'}`;
+    this.hash = sha256(`${parts.fileHash}, ${special}`);
   }
 
   /**
@@ -55,10 +61,10 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws FileError when a file is missing, damaged, or of a kind that @huggingface/tokenizers does not know.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
-    const json = readObject(path);
+    const file = readObject(path);
     const beside = join(dirname(path), 'tokenizer_config.json');
-    const config = existsSync(beside) ? readObject(beside) : {};
-    return new HuggingFaceTokenizer(build(resolve(path), json, config), options);
+    const config = existsSync(beside) ? readObject(beside).object : {};
+    return new HuggingFaceTokenizer(build(resolve(path), file, config), options);
   }
 
   /** @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or it fails. */
@@ -92,8 +98,13 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
 type Json = Record<string, unknown>;
 
-/** The object in a JSON file. */
-function readObject(path: string): Json {
+interface JsonFile {
+  object: Json;
+  hash: string;
+}
+
+/** The object in a JSON file, and the SHA-256 of its text. */
+function readObject(path: string): JsonFile {
   const text = readWholeText(path, { expected: 'a readable JSON file', most: MAX_BYTES });
   let value: unknown;
   try {
@@ -102,11 +113,15 @@ function readObject(path: string): Json {
     if (!(error instanceof JsonError)) throw error;
     throw notTokenizer(path, text === '' ? 'an empty file' : error.message, error);
   }
-  if (isObject(value)) return value;
+  if (isObject(value)) return { object: value, hash: sha256(text) };
   throw notTokenizer(path, `no JSON object: ${printable(value)}`);
 }
 
-function build(path: string, json: Json, config: Json): Parts {
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+function build(path: string, { object: json, hash: fileHash }: JsonFile, config: Json): Parts {
   const tokens = collectTokens(path, json);
   try {
     const watched = checkSteps(json);
@@ -115,7 +130,7 @@ function build(path: string, json: Json, config: Json): Parts {
     const eosToken = findSpecial(json, config.eos_token, EOS_NAMES);
     const padToken = findSpecial(json, config.pad_token, PAD_NAMES);
     const cleanUp = config.clean_up_tokenization_spaces === true;
-    return { path, library, tokens, eosToken, padToken, cleanUp, watched };
+    return { path, fileHash, library, tokens, eosToken, padToken, cleanUp, watched };
   } catch (error) {
     throw failed(path, error);
   }

@@ -11,6 +11,8 @@ export interface Tokenizer {
   readonly eosToken: number | undefined;
   /** The token that fills rows up, where there is one. */
   readonly padToken: number | undefined;
+  /** What it is by content, wherever its file lies: tokenizers of one hash give the same tokens and name the same eos and padding. */
+  readonly hash: string;
   /** The tokens of `text`, with nothing added before or after. */
   encode(text: string): number[];
   /** @throws ArgumentError for a token that is not in the vocabulary. */

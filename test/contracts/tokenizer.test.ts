@@ -135,6 +135,33 @@ describe('special tokens', () => {
   });
 });
 
+describe('the hash', () => {
+  const copyTo = (name: string, text: string) => {
+    const place = mkdtempSync(join(folder, 'copy-'));
+    writeFileSync(join(place, name), text);
+    return join(place, name);
+  };
+  const original = readFileSync(pathOf('byte-level'), 'utf8');
+
+  it('tokenizer-by-path: is the same wherever the file lies, another when it says something else', async () => {
+    const hash = (await loadTokenizer(pathOf('byte-level'))).hash;
+    expect(hash).toMatch(/^[0-9a-f]{64}$/);
+    expect((await loadTokenizer(copyTo('tokenizer.json', original))).hash).toBe(hash);
+    expect((await loadTokenizer(copyTo('other.json', `${original} `))).hash).not.toBe(hash);
+    expect((await loadTokenizer(pathOf('metaspace'))).hash).not.toBe(hash);
+    expect((await loadTokenizer('byte')).hash).toBe('byte');
+  });
+
+  it('tells tokenizers apart that name another eos or padding', async () => {
+    const hashes = [{}, { eosToken: 1 }, { padToken: 0 }, { eosToken: 0, padToken: 1 }].map(
+      async (options) => (await HuggingFaceTokenizer.load(pathOf('byte-level'), options)).hash,
+    );
+    const [usual, otherEos, otherPad, named] = await Promise.all(hashes);
+    expect(new Set([usual, otherEos, otherPad]).size).toBe(3);
+    expect(named).toBe(usual);
+  });
+});
+
 describe('files', () => {
   const path = join(folder, 'tokenizer.json');
   const original = readFileSync(pathOf('byte-level'), 'utf8');
