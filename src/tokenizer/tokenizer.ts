@@ -3,6 +3,15 @@ import { ArgumentError, printable } from '../errors.ts';
 /** What a checkpoint notes of its tokenizer, so that it can be loaded again. */
 export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string };
 
+/** How a text is encoded. */
+export interface EncodeOptions {
+  /**
+   * Whether the text goes on with an earlier one, as a response with its prompt: then it gets no space in front, which many
+   * tokenizers put before a text, and the tokens of both one after the other decode to both texts.
+   */
+  continues?: boolean;
+}
+
 /** Text to tokens and back. `decode` leaves out special tokens and writes U+FFFD where bytes are no UTF-8. */
 export interface Tokenizer {
   /** One more than the largest token. */
@@ -13,8 +22,8 @@ export interface Tokenizer {
   readonly padToken: number | undefined;
   /** What it is by content, wherever its file lies: tokenizers of one hash give the same tokens and name the same eos and padding. */
   readonly hash: string;
-  /** The tokens of `text`, with nothing added before or after. */
-  encode(text: string): number[];
+  /** The tokens of `text`, with no special ones added before or after. */
+  encode(text: string, options?: EncodeOptions): number[];
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
   describe(): TokenizerDescription;
