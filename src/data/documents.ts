@@ -18,7 +18,8 @@ export async function loadDocuments(
     if ('skip' in row) return row;
     const { prompt = '', chosen } = row.use as { prompt?: string; chosen: string };
     if (chosen.trim() === '') return { skip: '"chosen" is empty' };
-    return { use: Int32Array.from([...tokenizer.encode(prompt), ...tokenizer.encode(chosen), ...end]) };
+    const response = tokenizer.encode(chosen, { continues: prompt !== '' });
+    return { use: Int32Array.from([...tokenizer.encode(prompt), ...response, ...end]) };
   });
   return { tokens: joinTokens(used), skipped };
 }

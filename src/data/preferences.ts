@@ -137,8 +137,8 @@ function readWhole(value: Record<string, unknown>): Row<Dialogue> {
 
 function tokenize(texts: Dialogue, tokenizer: Tokenizer, limits: Required<PreferenceLimits>): Row<Preference> {
   const prompt = tokenizer.encode(texts.prompt);
-  const chosen = tokenizer.encode(texts.chosen);
-  const rejected = tokenizer.encode(texts.rejected);
+  const chosen = tokenizer.encode(texts.chosen, { continues: true });
+  const rejected = tokenizer.encode(texts.rejected, { continues: true });
   if (Math.min(prompt.length, chosen.length, rejected.length) === 0) return { skip: 'a part of it has no tokens' };
   const room = limits.maxLength - Math.max(chosen.length, rejected.length);
   const keptPrompt = prompt.slice(-Math.max(1, Math.min(limits.maxPromptLength, room)));
