@@ -1,4 +1,9 @@
 /** The public surface, in reading order. */
+import { threadTime } from './native.ts';
+import { measureWork } from './tokenizer/deadline.ts';
+
+measureWork(threadTime);
+
 export * from './errors.ts';
 export { memory, Parameter, Tensor } from './tensor.ts';
 export type {
