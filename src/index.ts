@@ -1,4 +1,9 @@
 /** The public surface, in reading order. */
+import { threadTime } from './native.ts';
+import { measureWork } from './tokenizer/deadline.ts';
+
+measureWork(threadTime);
+
 export {
   ArgumentError,
   CheckpointError,

@@ -139,6 +139,8 @@ export interface Native {
   memoryResetPeak(): void;
   /** Of large blocks on the CPU, for the whole process; 0 for none. */
   memoryLimit(bytes: number): void;
+  /** Microseconds of processor time that the calling thread has had. */
+  threadCpuTime(): number;
   info(): {
     libtorch: string;
     threads: number;
@@ -359,6 +361,11 @@ let native: Native | undefined;
 export function addon(): Native {
   native ??= load();
   return native;
+}
+
+/** Milliseconds that the calling thread has worked; undefined before the addon is loaded. Loads nothing. */
+export function threadTime(): number | undefined {
+  return native === undefined ? undefined : native.threadCpuTime() / 1000;
 }
 
 function load(): Native {

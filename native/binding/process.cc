@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <time.h>
 #include <torch/headeronly/version.h>
 
 #include "base/cpu-allocator.h"
@@ -56,6 +57,14 @@ static CudaInfo cuda_info() {
   return {cuda_kernels_loaded(), attention(at::kFloat), attention(at::kBFloat16)};
 }
 
+// Microseconds of processor time that the calling thread has had: what a machine that sleeps or is busy does not add
+// to.
+static int64_t thread_cpu_time() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return int64_t{time.tv_sec} * 1'000'000 + time.tv_nsec / 1000;
+}
+
 static Napi::Value dispose(const Napi::CallbackInfo& info) {
   if (HandleBase* const handle = HandleBase::unwrap(info[0])) handle->dispose(info.Env());
   return info.Env().Undefined();
@@ -79,6 +88,7 @@ void process_rows(Table& table) {
   table.now<&reset_cpu_memory_peak>("memoryResetPeak");
   table.now<&set_cpu_memory_limit>("memoryLimit");
   table.now<&info>("info");
+  table.now<&thread_cpu_time>("threadCpuTime");
   table.job<&cuda_info>("cudaInfo");
   table.raw("cancelCreate", cancel_create);
   table.now<&cancel>("cancel");

@@ -5,6 +5,8 @@
  */
 import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
+import { threadTime } from '../native.ts';
+import { measureWork } from '../tokenizer/deadline.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { exportCommand } from './export.ts';
@@ -17,6 +19,8 @@ import { pretrainCommand } from './pretrain.ts';
 import { rewardCommand } from './reward.ts';
 import { packageVersion } from '../version.ts';
 import { Stopped } from './signals.ts';
+
+measureWork(threadTime);
 
 function program(): Command {
   const palm = new Command('palm')

@@ -34,7 +34,7 @@ function encodeInPieces(text: string, tokenizer: Tokenizer): Int32Array {
   const pieces: Int32Array[] = [];
   for (let begin = 0; begin < text.length; ) {
     const end = pieceEnd(text, begin);
-    pieces.push(Int32Array.from(tokenizer.encode(text.slice(begin, end))));
+    pieces.push(Int32Array.from(tokenizer.encode(text.slice(begin, end), { continues: begin > 0 })));
     begin = end;
   }
   return joinTokens(pieces);

@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { JsonError, parseJson } from '../json.ts';
+import { isWellFormed, JsonError, parseJson } from '../json.ts';
 import { checkKind, TEXT } from '../kinds.ts';
 import { readWholeText } from '../whole-file.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
+import { Pipeline } from './pipeline/pipeline.ts';
+import { isObject, type Json } from './pipeline/step.ts';
 import { checkSteps } from './steps.ts';
-import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
+import { checkTokens, type EncodeOptions, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
 const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_of_text|>', '<|eot_id|>', '<|im_end|>'];
 const PAD_NAMES = ['<pad>', '[PAD]', '<|pad|>', '<|padding|>', '<|finetune_right_pad_id|>'];
@@ -17,7 +18,7 @@ const MAX_TOKENS = 10_000_000;
 /** The largest files in use have half of it: 260,000 tokens, 500,000 merges of two. */
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_VALUES = 4_000_000;
-/** Milliseconds that a tokenizer may take, and for every character or token in addition: many times what is usual. */
+/** Milliseconds of work that a tokenizer may take, and for every character or token in addition: many times what is usual. */
 const PATIENCE = { build: 10_000, text: 1000, each: 0.02 };
 
 /** Special tokens that the files don't name, or name otherwise. */
@@ -30,11 +31,10 @@ interface Parts {
   path: string;
   /** SHA-256 of the text of tokenizer.json. */
   fileHash: string;
-  library: Library;
+  pipeline: Pipeline;
   tokens: ReadonlySet<number>;
   eosToken: number | undefined;
   padToken: number | undefined;
-  cleanUp: boolean;
   /** Whether encoding, and decoding, needs a deadline: the file brings regular expressions of its own. */
   watched: { encode: boolean; decode: boolean };
 }
@@ -59,7 +59,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   /**
    * Reads `tokenizer.json` at `path`. The eos and padding are those of `options`, else those that `tokenizer_config.json`
    * beside it names, else the added tokens with the usual names; a tokenizer may have neither.
-   * @throws FileError when a file is missing, damaged, or of a kind that @huggingface/tokenizers does not know.
+   * @throws FileError when a file is missing, damaged, or has a part or option that is not implemented.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
     const file = readObject(path);
@@ -68,21 +68,20 @@ export class HuggingFaceTokenizer implements Tokenizer {
     return new HuggingFaceTokenizer(build(resolve(path), file, config), options);
   }
 
-  /** @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or it fails. */
-  encode(text: string): number[] {
+  /**
+   * @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or the text has a
+   * character for which there is no token, nor one for the unknown.
+   */
+  encode(text: string, { continues = false }: EncodeOptions = {}): number[] {
     checkKind('text', text, TEXT);
-    const encode = () => this.parts.library.encode(text, { add_special_tokens: false }).ids;
-    return this.run(encode, this.parts.watched.encode, text.length);
+    const whole = isWellFormed(text) ? text : Buffer.from(text).toString();
+    return this.run(() => this.parts.pipeline.encode(whole, continues), this.parts.watched.encode, text.length);
   }
 
-  /** @throws FileError as `encode` does. */
+  /** Tokens that a vocabulary with gaps lacks have no text. @throws FileError as `encode` does. */
   decode(tokens: Iterable<number>): string {
-    // A vocabulary may have gaps, which an untrained model can draw.
-    const known = checkTokens(tokens, this.vocabSize).filter((token) => this.parts.tokens.has(token));
-    if (known.length === 0) return '';
-    const { library, cleanUp, watched } = this.parts;
-    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: cleanUp };
-    return this.run(() => library.decode(known, options), watched.decode, known.length);
+    const known = checkTokens(tokens, this.vocabSize);
+    return this.run(() => this.parts.pipeline.decode(known), this.parts.watched.decode, known.length);
   }
 
   private run<T>(work: () => T, watched: boolean, size: number): T {
@@ -97,8 +96,6 @@ export class HuggingFaceTokenizer implements Tokenizer {
     return { type: 'hugging-face', path: this.parts.path, hash: this.hash };
   }
 }
-
-type Json = Record<string, unknown>;
 
 interface JsonFile {
   object: Json;
@@ -128,22 +125,13 @@ function build(path: string, { object: json, hash: fileHash }: JsonFile, config:
   try {
     const watched = checkSteps(json);
     const patience = PATIENCE.build + PATIENCE.each * tokens.size;
-    const library = withDeadline(patience, () => construct(json, config, tokens));
+    const pipeline = withDeadline(patience, () => new Pipeline(json));
     const eosToken = findSpecial(json, config.eos_token, EOS_NAMES);
     const padToken = findSpecial(json, config.pad_token, PAD_NAMES);
-    const cleanUp = config.clean_up_tokenization_spaces === true;
-    return { path, fileHash, library, tokens, eosToken, padToken, cleanUp, watched };
+    return { path, fileHash, pipeline, tokens, eosToken, padToken, watched };
   } catch (error) {
     throw failed(path, error);
   }
-}
-
-/** The library's tokenizer, tried out: a damaged part shows when it is first used. */
-function construct(json: Json, config: Json, tokens: ReadonlySet<number>): Library {
-  const library = new Library(json, config);
-  const { ids } = library.encode('a b', { add_special_tokens: false });
-  library.decode([...ids, ...tokens].slice(0, 8));
-  return library;
 }
 
 /** Every token there is, in a model of any kind: `vocab` is an object of tokens, or (Unigram) a list. */
@@ -187,10 +175,6 @@ function checkSpecial(argument: string, token: number | undefined, tokens: Reado
 
 function isToken(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_TOKENS;
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function failed(path: string, error: unknown): FileError {

@@ -7,7 +7,7 @@ const MAX_PATTERN = 10_000;
 const MAX_STEPS = 500;
 /** How many times longer a text may become by what is put in for its parts: what these keys hold. */
 const MAX_GROWTH = 2 ** 20;
-const PUT_IN = ['content', 'prepend', 'replacement', 'str_rep'];
+const PUT_IN = ['content', 'prepend', 'replacement'];
 /** Words of more characters are unknown to WordPiece, which takes the cube of their number; 100 is usual. */
 const MAX_WORD = 1000;
 
@@ -61,8 +61,8 @@ function hasPattern(step: Json): boolean {
   return Object.hasOwn(step, 'Regex');
 }
 
-/** Characters of a string; no limit for what is none, and for `$'`, which stands for all of the text that follows. */
+/** Characters of a string; no limit for what is none. */
 function sizeOf(value: unknown): number {
   if (value === undefined) return 0;
-  return typeof value === 'string' && !/\$[`'&]/.test(value) ? value.length : Number.POSITIVE_INFINITY;
+  return typeof value === 'string' ? value.length : Number.POSITIVE_INFINITY;
 }

@@ -1,0 +1,36 @@
+import { Bpe } from './bpe.ts';
+import { isObject, type Json, Step } from './step.ts';
+import { Unigram } from './unigram.ts';
+import { WordLevel, WordPiece } from './words.ts';
+
+/** What makes tokens of a piece of text. */
+export interface Model {
+  readonly vocabulary: ReadonlyMap<string, number>;
+  /** @throws Error for a text that cannot be written in the vocabulary. */
+  encode(text: string): readonly number[];
+}
+
+/** The model that a tokenizer.json describes. @throws Error for a damaged one, or an option that is not implemented. */
+export function createModel(json: unknown): Model {
+  const step = new Step(json, isObject(json) ? typeOf(json) : undefined);
+  switch (step.type) {
+    case 'BPE':
+      return new Bpe(step);
+    case 'WordPiece':
+      return new WordPiece(step);
+    case 'WordLevel':
+      return new WordLevel(step);
+    case 'Unigram':
+      return new Unigram(step);
+    default:
+      throw step.unknown('model');
+  }
+}
+
+/** Files of old versions do not name the type. */
+function typeOf(json: Json): string | undefined {
+  if (typeof json.type === 'string') return json.type;
+  if (Array.isArray(json.vocab)) return 'Unigram';
+  if (Array.isArray(json.merges)) return 'BPE';
+  return Object.hasOwn(json, 'continuing_subword_prefix') ? 'WordPiece' : 'WordLevel';
+}
