@@ -36,12 +36,14 @@ export function configuredCommand<S extends ConfigSchema>(
 
 /**
  * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
- * from the configuration that was saved there, below file and flags; and `--dry-run`, which shall change nothing.
+ * from the configuration that was saved there, below file and flags; and `--dry-run`, which shall change nothing. `before` is
+ * what runs did that were saved before some fields were there.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
+  before: Record<string, unknown> = {},
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
@@ -51,7 +53,7 @@ export function runCommand<S extends ConfigSchema>(
     )
     .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-      const saved = resume === false ? {} : savedConfig(given.out);
+      const saved = resume === false ? {} : { ...before, ...savedConfig(given.out) };
       await run(parseConfig(schema, layered(file, given, saved), name), resume as Resume, dryRun === true);
     });
 }

@@ -8,9 +8,13 @@ export const rewardConfig = z.strictObject({
   accumulate: count.default(1).describe('batches whose gradients make one step'),
   maxLength: z.int().min(2).default(256).describe('tokens of prompt and response; longer prompts lose their beginning'),
   maxPromptLength: count.default(96).describe('tokens of a prompt that are kept, from its end'),
-  lr: z.number().gt(0).default(1e-3).describe('highest learning rate'),
+  lr: z.number().gt(0).optional().describe('highest learning rate; one that fits the width unless given'),
   minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
-  warmupSteps: z.int().min(0).default(20).describe('steps over which the learning rate rises to lr'),
+  warmupSteps: z
+    .int()
+    .min(0)
+    .optional()
+    .describe('steps over which the learning rate rises to lr; 20, or a fifth of a shorter run, unless given'),
   betas: betas(0.9, 0.999),
   weightDecay: z.number().min(0).default(0).describe('weight decay of AdamW'),
   maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
