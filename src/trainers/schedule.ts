@@ -37,7 +37,7 @@ const CRITIC_REACH = 0.2;
 /** Learning rates that suit a policy of any width; test/learning/widths.test.ts measures them. */
 export function defaultPpoRate({ lora, palm }: ActorCritic): number {
   const { dim } = palm.config;
-  return lora === false ? 0.04 / dim ** 1.5 : 0.2 / dim;
+  return lora === false ? 0.04 / dim ** 1.5 : 0.1 / dim;
 }
 
 /**

@@ -20,7 +20,7 @@ const WIDTHS = (process.env.PALM_WIDTHS ?? '64,256').split(',').map(Number);
 const PROMPTS = Array.from({ length: 16 }, (_, i) => [i, (5 * i + 1) % 64]);
 const SMALL = { rolloutBatch: 16, minibatchSize: 8, sampling: { maxNewTokens: 16 } };
 /** An approxKl below this, in nats per token, is standing still. */
-const FLOOR = 1e-5;
+const FLOOR = 5e-6;
 
 /** How far the policy is from the one that gave `answers`, over their tokens. */
 interface Moved {
