@@ -31,7 +31,13 @@ using trainer = new RLHFTrainer({
   palm,
   rewardModel: (answers) => answers.map(rising),
   promptTokenIds: digits.map((digit) => [digit]),
-  config: { sampling: { maxNewTokens: 9, samplesPerPrompt: 6 }, klWeight: 0.05, lr: 1e-3 },
+  config: {
+    sampling: { maxNewTokens: 9, samplesPerPrompt: 6 },
+    klWeight: 0.05,
+    lr: 1e-2,
+    criticWarmup: 1,
+    warmupSteps: 2,
+  },
 });
 const steps = await trainer.train({ numEpisodes: 600 });
 for (const { step, score, kl } of steps) {

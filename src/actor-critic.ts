@@ -74,6 +74,8 @@ export type RolloutInput = PromptInput &
  */
 export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable {
   readonly palm: PaLM;
+  /** Rank of the adapters; false where all weights of the trunk are trained. */
+  readonly lora: number | false;
   readonly #scopes: readonly string[];
   readonly #head: readonly Parameter[];
   readonly #reference: PaLM | undefined;
@@ -104,6 +106,7 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
       throw error;
     }
     this.palm = palm;
+    this.lora = lora;
     this.#scopes = added;
     this.#reference = copy;
     this.#leave = palm.addReader({ name: 'ActorCritic', scopes: added, trainsTrunk: lora === false });
@@ -126,20 +129,22 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
 
   /**
    * log p, entropy and value of every token of `sequence` [B, T]. Logits are divided by `temperature`, which has to be the
-   * one that was sampled with. Without `grad` nothing can be differentiated later.
+   * one that was sampled with. Without `grad` nothing can be differentiated later; with `critic` only the value can, to the
+   * critic's scope and head, or without LoRA to the head alone.
    * @throws ArgumentError while the trunk is in training mode: with dropout nothing can be computed twice.
    */
   async evaluate(
     sequence: Ids,
-    options: { temperature?: number; grad?: boolean } = {},
+    options: { temperature?: number; grad?: boolean | 'critic' } = {},
   ): Promise<TensorGroup<Evaluation>> {
     checkOptions(options, ['temperature', 'grad'], 'evaluate');
     const { temperature = 1, grad = true } = options;
     checkTemperature(temperature);
     using inputs = new Inputs(this.palm.config.device);
     const ids = inputs.ids(sequence, 'sequence');
-    const gradients = () => this.palm.gradients(grad, this.#scopes[0]);
-    const evaluate = () => addon().actorCriticEvaluate(handleOf(this), ids, temperature, gradients());
+    const gradients = () => this.palm.gradients(grad !== false, this.#scopes[0]);
+    const evaluate = () =>
+      addon().actorCriticEvaluate(handleOf(this), ids, temperature, gradients(), grad === 'critic');
     return tensorGroup(await run([this, this.palm, ...inputs.used], evaluate));
   }
 

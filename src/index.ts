@@ -62,6 +62,7 @@ export type {
   RewardModelOptions,
   RewardPositions,
   RewardTarget,
+  ScoreStatistics,
 } from './reward-model.ts';
 export { ActorCritic } from './actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, Rollout, RolloutInput } from './actor-critic.ts';
@@ -107,3 +108,4 @@ export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } f
 export { RLHFTrainer } from './trainers/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './trainers/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';
+export { RunningScores } from './trainers/score-norm.ts';

@@ -282,6 +282,7 @@ export interface Native {
     sequence: TensorHandle,
     temperature: number,
     gradients: Gradients,
+    criticOnly: boolean,
   ): Promise<NativeEvaluation>;
   /**
    * Samples, then reads what was sampled with actor (to recompute log-probs), critic and (if asked) reference, `pieces` of

@@ -70,6 +70,12 @@ export interface RankingMetrics {
   margin: number;
 }
 
+/** Mean of scores, and the root of their mean squared distance from it. */
+export interface ScoreStatistics {
+  mean: number;
+  deviation: number;
+}
+
 /** How a reward model is loaded: see PaLM's; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
 export interface RewardLoadOptions {
   options?: NonNullable<LoadOptions['options']> & Pick<RewardModelOptions, 'numBins' | 'dropout'>;
@@ -98,6 +104,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   readonly #ownsTrunk: boolean;
   readonly #leave: () => void;
   #training = false;
+  #statistics: ScoreStatistics | undefined;
 
   /**
    * In eval mode. `loaded` is for this package only.
@@ -149,6 +156,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
       const { numBins: bins, pooling, scope } = found;
       checkScope(file, palm.scopes, scope);
       const model = new RewardModel(palm, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
+      model.#statistics = found.statistics;
       await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
       return model;
     } catch (error) {
@@ -157,9 +165,31 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     }
   }
 
+  /** Whether it reads the trunk through adapters, which are trained in its place. */
+  get adapts(): boolean {
+    return this.#scope !== undefined;
+  }
+
   /** Whether dropout is on; see `train`. */
   get training(): boolean {
     return this.#training;
+  }
+
+  /**
+   * Of the scores of answers that it did not learn from; the trainer of pairs measures them at its end, and files keep them.
+   * Scores stay as they are: PPO brings them to mean 0 and deviation 1 by these.
+   */
+  get statistics(): ScoreStatistics | undefined {
+    return this.#statistics;
+  }
+
+  /** @throws ArgumentError unless both are finite numbers and the deviation is not negative. */
+  set statistics(statistics: ScoreStatistics | undefined) {
+    if (statistics !== undefined && !isStatistics(statistics)) {
+      const expected = '{ mean, deviation }, finite numbers, deviation >= 0';
+      throw new ArgumentError({ argument: 'RewardModel.statistics', received: printable(statistics), expected });
+    }
+    this.#statistics = statistics && { mean: statistics.mean, deviation: statistics.deviation };
   }
 
   /** The raw head of sequences [B, T]: [B], or logits [B, N] with bins. Only with `grad` can it be differentiated later. */
@@ -294,7 +324,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   #metadata(names?: 'python'): Map<string, string> {
     const palm = this.#description();
     const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout, scope: this.#scope };
-    return writeMetadata('RewardModel', { names, palm, ...head });
+    return writeMetadata('RewardModel', { names, palm, ...head, statistics: this.#statistics });
   }
 
   #gradients(grad = false): Gradients {
@@ -413,5 +443,17 @@ function findReward(file: SafetensorsFile, numBins: number | undefined) {
     dropout: dropout as number,
     pooling: pooling as 'all' | 'response',
     scope: scope as string | undefined,
+    statistics: readStatistics(file, metadata?.statistics),
   };
+}
+
+function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics | undefined {
+  if (found === undefined || isStatistics(found)) return found;
+  const expected = 'the mean and the deviation of scores';
+  throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
+}
+
+function isStatistics(value: unknown): value is ScoreStatistics {
+  const { mean, deviation } = Object(value) as Partial<ScoreStatistics>;
+  return Number.isFinite(mean) && Number.isFinite(deviation) && (deviation as number) >= 0;
 }

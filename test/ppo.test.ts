@@ -18,6 +18,7 @@ import {
   RewardError,
   RewardModel,
   RLHFTrainer,
+  RunningScores,
 } from '../src/index.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
@@ -44,6 +45,8 @@ function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
       minibatchSize: 4,
       epochs: 2,
       lr: 1e-2,
+      criticWarmup: 0,
+      warmupSteps: 0,
       sampling: { maxNewTokens: 6, samplesPerPrompt: 2 },
       ...options,
     },
@@ -51,10 +54,11 @@ function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
   );
   const palm = new PaLM(MODEL);
   const actorCritic = new ActorCritic(palm, { lora: config.lora, reference: config.klWeight > 0 });
-  const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr });
+  const optimizer = new AdamW(actorCritic.parameters(), { lr: 1e-2 });
   const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
   const adaptiveKl = config.adaptiveKl && new AdaptiveKl(config.klWeight, config.adaptiveKl);
-  const parts: PpoParts = { actorCritic, optimizer, batches, prompts: PROMPTS, reward, eosToken: EOS, adaptiveKl };
+  const state = { optimizer, batches, adaptiveKl, runningScores: new RunningScores() };
+  const parts: PpoParts = { ...state, actorCritic, prompts: PROMPTS, reward, eosToken: EOS };
   const dispose = () => {
     for (const part of [optimizer, actorCritic, palm]) part.dispose();
   };
@@ -83,7 +87,7 @@ describe('a run that was saved and resumed', () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   it.each([4, false] as const)('is bit for bit the run that went through, lora %s', async (lora) => {
-    const options = { lora, klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 } };
+    const options = { lora, klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, criticWarmup: 1, warmupSteps: 3 };
     using straight = setUp(options);
     const expected = await stepsOf(ppo(straight.parts, straight.config));
 
@@ -155,7 +159,9 @@ describe('a step', () => {
     expect((await stepsOf(ppo(run.parts, run.config)))[0]?.kl).toBeUndefined();
   });
 
-  it('ends its passes when the policy has moved too far', async () => {
+  it('ends its passes when the policy has moved too far, unless it shall not', async () => {
+    using free = setUp({ approxKlStop: false, epochs: 5, steps: 2, lr: 0.1 });
+    expect((await stepsOf(ppo(free.parts, free.config))).map(({ epochs }) => epochs)).toEqual([5, 5]);
     using run = setUp({ approxKlStop: 1e-9, epochs: 5, steps: 2 });
     const steps = await stepsOf(ppo(run.parts, run.config));
     expect(steps.every(({ epochs }) => epochs < 5)).toBe(true);
@@ -165,7 +171,7 @@ describe('a step', () => {
     using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
     const [step] = await stepsOf(ppo(run.parts, run.config));
     expect(step?.score).toBe(1);
-    expect(step?.reward).toBeCloseTo(1 - 3 * (1 - (step?.eosShare ?? 1)), 5);
+    expect(step?.reward).toBeCloseTo(-3 * (1 - (step?.eosShare ?? 1)), 5);
   });
 
   it('steers the weight of the KL: up above its target, down below', async () => {
@@ -191,6 +197,41 @@ describe('a step', () => {
       expect(answer.responseText).toBe(answer.response.join(' '));
       expect(PROMPTS).toContainEqual(answer.prompt);
     }
+  });
+});
+
+describe('the first iterations', () => {
+  it.each([4, false] as const)('teach the critic alone, lora %s', async (lora) => {
+    using run = setUp({ lora, klWeight: 0.1, criticWarmup: 2, steps: 3, adaptiveKl: { target: 1, horizon: 100 } });
+    const { actorCritic } = run;
+    const moves = async () => {
+      const values = actorCritic
+        .parameters()
+        .map(async (parameter) => [parameter.name, await parameter.data()] as const);
+      return new Map(await Promise.all(values));
+    };
+    const before = await moves();
+    const moved: string[][] = [];
+    for await (const step of ppo(run.parts, run.config)) {
+      const now = await moves();
+      moved.push([...now].filter(([name, values]) => `${values}` !== `${before.get(name)}`).map(([name]) => name));
+      if (step.step > 2) break;
+      expect(step).toMatchObject({ kl: 0, approxKl: 0, klWeight: 0.1, learningRate: 0.2 / MODEL.dim, epochs: 2 });
+    }
+    const critic = (name: string) => name.startsWith('value_head') || name.includes('critic');
+    expect(moved[1]?.length).toBeGreaterThanOrEqual(2);
+    expect(moved[1]?.filter((name) => !critic(name))).toEqual([]);
+    expect(moved[2]?.some((name) => !critic(name))).toBe(true);
+  });
+
+  it('raise the learning rate, which falls to 0 then, or stays', async () => {
+    const rates = async (options: PpoConfigInput) => {
+      using run = setUp({ epochs: 1, criticWarmup: 1, warmupSteps: 2, steps: 6, lr: 0.01, ...options });
+      return (await stepsOf(ppo(run.parts, run.config))).map(({ learningRate }) => learningRate);
+    };
+    const close = (values: number[]) => values.map((value) => expect.closeTo(value, 10));
+    expect(await rates({ decay: 'linear' })).toEqual(close([0.2 / 16, 0.005, 0.01, 0.01, 0.02 / 3, 0.01 / 3]));
+    expect(await rates({ decay: 'constant' })).toEqual(close([0.2 / 16, 0.005, 0.01, 0.01, 0.01, 0.01]));
   });
 });
 
@@ -233,11 +274,11 @@ describe('a reward', () => {
       rewardModel,
       promptTokenIds: PROMPTS,
       eosToken: EOS,
-      config: { sampling: { maxNewTokens: 4 }, rolloutBatch: 4, minibatchSize: 4, lr: 1e-2 },
+      config: { sampling: { maxNewTokens: 4 }, rolloutBatch: 4, minibatchSize: 4, lr: 1e-2, warmupSteps: 3 },
     });
     const steps = await trainer.train({ numEpisodes: 9 });
     expect(steps.map(({ step }) => step)).toEqual([1, 2, 3]);
-    expect(await trainer.train({ numEpisodes: 4 })).toMatchObject([{ step: 4, learningRate: 1e-2 }]);
+    expect(await trainer.train({ numEpisodes: 8 })).toMatchObject([{ step: 4 }, { step: 5, learningRate: 1e-2 }]);
     expect(await score()).toBe(before);
   });
 });

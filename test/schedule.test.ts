@@ -71,6 +71,25 @@ describe('AdaptiveKl', () => {
     expect(kl.weight).toBeCloseTo(0.15 * 1.005 * 1.02 * 0.98, 15);
   });
 
+  it('stays positive, however many responses there are to a short horizon', () => {
+    const kl = new AdaptiveKl(0.05, { target: 6, horizon: 10 });
+    kl.update(0, 64); // as 10 responses: a factor of 0.8
+    expect(kl.weight).toBeCloseTo(0.04, 15);
+    kl.update(100, 1e6);
+    expect(kl.weight).toBeCloseTo(0.048, 15);
+  });
+
+  it.each([
+    ['klWeight', 0, 1, 1],
+    ['target', 0.1, 0, 1],
+    ['horizon', 0.1, 1, -1],
+    ['klWeight', Number.NaN, 1, 1],
+  ])('refuses a %s that would stop it', (name, weight, target, horizon) => {
+    expect(() => new AdaptiveKl(weight, { target, horizon })).toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT', argument: `AdaptiveKl.${name}` }),
+    );
+  });
+
   it('stays where the target is met', () => {
     const kl = new AdaptiveKl(0.15, { target: 6, horizon: 10000 });
     kl.update(6, 512);

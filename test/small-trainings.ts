@@ -62,14 +62,16 @@ export function rewarding(options: RewardConfigInput = {}, pairs = PAIRS, valida
 export function policy(options: PpoConfigInput = {}, parts: Partial<PpoParts> = {}, model = SIZE) {
   const config = parseConfig(
     ppoConfig,
-    { steps: 4, rolloutBatch: 4, minibatchSize: 4, epochs: 2, lr: 1e-2, sampling: SAMPLING, ...options },
+    { ...PLAIN, rolloutBatch: 4, minibatchSize: 4, epochs: 2, lr: 1e-2, sampling: SAMPLING, ...options },
     'test',
   );
   const actorCritic = new ActorCritic(new PaLM(model), { lora: 4 });
-  const optimizer = new Disturbed(actorCritic.parameters(), { lr: config.lr });
+  const optimizer = new Disturbed(actorCritic.parameters(), { lr: 1e-2 });
   const { prompts = PROMPTS } = parts;
   const batches = new Batches({ size: prompts.length, batchSize: config.rolloutBatch, seed: 1 });
   const all: PpoParts = { actorCritic, optimizer, batches, prompts, reward: fives, eosToken: EOS, ...parts };
   return { actorCritic, optimizer, batches, parts: all, config, steps: ppo(all, config) };
 }
+/** Everything learns from the first step, at full rate and as long as it is told. */
+const PLAIN = { steps: 4, criticWarmup: 0, warmupSteps: 0, approxKlStop: false } as const;
 export const SAMPLING = { maxNewTokens: 4, samplesPerPrompt: 2 };

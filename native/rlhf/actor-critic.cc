@@ -53,23 +53,27 @@ Tensor ActorCritic::value_of(const Tensor& judged) const {
   return aligned(value.reshape({-1}), judged.size(0));
 }
 
-void ActorCritic::prepare(Gradients gradients) {
+void ActorCritic::prepare(Gradients gradients, bool critic_only) {
   if (gradients == Gradients::none) return;
   buffer_.prepare_gradients();
+  if (critic_) critic_->prepare_gradients();
+  if (critic_only) return;
   if (gradients == Gradients::all) trunk_->prepare_gradients();
   if (actor_) actor_->prepare_gradients();
-  if (critic_) critic_->prepare_gradients();
 }
 
-Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, Gradients gradients) {
+Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, Gradients gradients, bool critic_only) {
   const Tensor tokens = accept(sequence);
-  at::AutoGradMode mode(gradients != Gradients::none);
-  prepare(gradients);
+  prepare(gradients, critic_only);
   const int64_t batch = tokens.size(0);
-  const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get(), .gradients = gradients});
-  const Tensor head = gradients == Gradients::all ? trunk_->head() : trunk_->head().detach();
+  const Gradients acting = critic_only ? Gradients::none : gradients;
+  at::AutoGradMode actor_mode(acting != Gradients::none);
+  const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get(), .gradients = acting});
+  const Tensor head = acting == Gradients::all ? trunk_->head() : trunk_->head().detach();
   const TokenLogProb token = read_log_prob(acted, head, tokens, temperature);
-  const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get(), .gradients = gradients}) : acted;
+  const Gradients judging = critic_only && gradients == Gradients::all ? Gradients::adapters : gradients;
+  at::AutoGradMode critic_mode(judging != Gradients::none);
+  const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get(), .gradients = judging}) : acted;
   return {aligned(token.log_prob, batch), aligned(token.entropy, batch), value_of(judged)};
 }
 

@@ -20,8 +20,9 @@ class ActorCritic {
   void initialise();  // the value head starts at 0: no opinion (Huang et al. 2024, detail 11)
   ParameterList parameters() const { return buffer_.parameters(); }  // the value head
 
-  // Reads sequence [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at.
-  Evaluation evaluate(const Tensor& sequence, double temperature, Gradients gradients);
+  // Reads sequence [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at. With
+  // `critic_only` the graph leads to the critic alone: to its scope and its head, and without LoRA to the head.
+  Evaluation evaluate(const Tensor& sequence, double temperature, Gradients gradients, bool critic_only = false);
   Tensor value(const Tensor& sequence);                                   // [B, T], the critic alone, without a graph
   Tensor reference_log_prob(const Tensor& sequence, double temperature);  // [B, T]
 
@@ -32,7 +33,7 @@ class ActorCritic {
  private:
   Tensor accept(const Tensor& sequence) const;
   Tensor value_of(const Tensor& judged) const;
-  void prepare(Gradients gradients);
+  void prepare(Gradients gradients, bool critic_only);
 
   std::shared_ptr<LanguageModel> trunk_;
   std::shared_ptr<Scope> actor_, critic_;

@@ -115,10 +115,13 @@ export async function learnToJudge(
   const rewardModel = new RewardModel(palm, { lora: false, pooling: 'response', seed });
   const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
   const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
-  using optimizer = new AdamW(rewardModel.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
+  using optimizer = new AdamW(rewardModel.parameters(), { lr: JUDGING.lr, betas: BETAS, weightDecay: 1e-6 });
   for await (const step of reward({ rewardModel, optimizer, pairs, batches }, config)) show({ ...step });
   return rewardModel;
 }
+
+/** 20 iterations are too few to begin with care; scores from 0 to 1, or in nats, have a scale already. */
+const HASTE = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
 
 /** 20 iterations of PPO on 140 walks each, 160 optimizer steps unless configured otherwise. */
 export async function* learnToArrive(
@@ -128,9 +131,9 @@ export async function* learnToArrive(
 ): AsyncGenerator<PpoStep> {
   const task = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4, klWeight: 0 };
   const sampling = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: 7 };
-  const config = parseConfig(ppoConfig, { ...task, sampling, ...options }, 'demo');
+  const config = parseConfig(ppoConfig, { ...task, ...HASTE, sampling, ...options }, 'demo');
   const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
-  using optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
+  using optimizer = new AdamW(actorCritic.parameters(), { lr: options.lr, betas: BETAS, weightDecay: 1e-6 });
   const parts = { actorCritic, reward, prompts: PROMPTS, batches, optimizer, eosToken: EOS, padToken: PAD };
   yield* ppo({ ...parts, tokenizer: letterTokenizer }, config);
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { ActorCritic } from '../actor-critic.ts';
 import { path } from '../config/fields.ts';
-import { ppoConfig } from '../config/ppo.ts';
+import { ppoBefore, ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
@@ -12,7 +12,8 @@ import { AdamW } from '../optim.ts';
 import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
-import { AdaptiveKl } from '../trainers/schedule.ts';
+import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
+import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
 import { runCommand, tokenizerOption } from './options.ts';
@@ -31,12 +32,13 @@ type Config = z.output<typeof schema>;
 
 /** The `ppo` command. */
 export function ppoCommand(): Command {
-  return runCommand('ppo', schema, run).description('train a policy by feedback from a reward model');
+  return runCommand('ppo', schema, run, ppoBefore).description('train a policy by feedback from a reward model');
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
-  const { device, seed, lora, lr, klWeight } = config;
+  const { device, seed, lora, klWeight } = config;
+  const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
   const policy = await findModelOf(config.model, ['PaLM']);
   const judge = await findModelOf(config.reward, ['RewardModel']);
   checkTokens(policy, judge);
@@ -56,21 +58,25 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const reward = await RewardModel.load(judge.path, { device });
   const palm = await PaLM.load(policy.path, { device });
   const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });
+  const { lr = defaultPpoRate(actorCritic) } = config;
+  const score = { norm: scoreNormOf(reward, config.score) };
   const optimizer = new AdamW(actorCritic.parameters(), { lr, weightDecay: 0 });
   const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed });
-  const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
+  const runningScores = score.norm === 'running' ? new RunningScores() : undefined;
+  const chosen = { ...config, lr, score };
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
-  const parts = { actorCritic, reward, prompts, batches, optimizer, eosToken, padToken, tokenizer, adaptiveKl };
+  const state = { optimizer, batches, adaptiveKl, runningScores };
+  const parts = { ...state, actorCritic, reward, prompts, eosToken, padToken, tokenizer };
   await runTraining(
     {
       steps: config.steps,
-      parts: { weights: actorCritic, optimizer, batches, adaptiveKl },
+      parts: { weights: actorCritic, ...state },
       tokenizer,
       inputs: { data: config.data, reward: judge.path },
       rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },
-      train: (start, signal) => ppo({ ...parts, signal }, config, start),
+      train: (start, signal) => ppo({ ...parts, signal }, chosen, start),
     },
-    config,
+    chosen,
     resume,
   );
 }

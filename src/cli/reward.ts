@@ -13,6 +13,7 @@ import { PaLM } from '../palm.ts';
 import { RewardModel } from '../reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
+import { rewardSchedule } from '../trainers/schedule.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
 import { rulesOption, runCommand, tokenizerOption } from './options.ts';
@@ -37,7 +38,7 @@ export function rewardCommand(): Command {
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
-  const { device, seed, lora, dropout, pooling, batchSize, lr, betas, weightDecay } = config;
+  const { device, seed, lora, dropout, pooling, batchSize, betas, weightDecay } = config;
   const file = await findModelOf(config.model, ['PaLM']);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { pairs, validation, rows } = await load(config, tokenizer);
@@ -49,19 +50,22 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const palm = await PaLM.load(file.path, { device });
   const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();
+  const steps = rewardSteps(pairs.length, config);
+  const { lr } = rewardSchedule(rewardModel, steps, config);
+  const chosen = { ...config, lr };
   const optimizer = new AdamW(parameters, { lr, betas, weightDecay });
   const batches = new Batches({ size: pairs.length, batchSize, seed });
   note({ 'parameters to train': countParameters(parameters), pairs: pairs.length, 'held out': validation.length });
   await runTraining(
     {
-      steps: rewardSteps(pairs.length, config),
+      steps,
       parts: { weights: rewardModel, optimizer, batches },
       tokenizer,
       inputs: { data: config.data, validation: config.validation },
       rows,
-      train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation }, config, start),
+      train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation }, chosen, start),
     },
-    config,
+    chosen,
     resume,
   );
 }

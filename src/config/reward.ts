@@ -16,7 +16,7 @@ export const rewardConfig = z.strictObject({
   maxPromptLength: count
     .optional()
     .describe('most tokens of a prompt that are kept, from its end; all that responses leave room for unless given'),
-  lr: z.number().gt(0).default(1e-3).describe('highest learning rate'),
+  lr: z.number().gt(0).optional().describe('highest learning rate; one that fits the width unless given'),
   minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
   warmupSteps: warmupSteps.optional(),
   betas: betas(0.9, 0.999),

@@ -88,8 +88,13 @@ export async function answersOf(
   });
 }
 
-/** The scores that count: a response that did not end loses `penalty`. */
-export function penalise(scores: number[], answers: Answer[], eosToken: number | undefined, penalty: number): Tensor {
+/** The scores that count: a response that did not end loses `penalty`, in units of the normalised scores. */
+export function penalise(
+  scores: readonly number[],
+  answers: Answer[],
+  eosToken: number | undefined,
+  penalty: number,
+): Tensor {
   return Tensor.from(
     Float32Array.from(scores, (score, row) => (ended(answers[row] as Answer, eosToken) ? score : score - penalty)),
     {},

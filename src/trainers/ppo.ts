@@ -11,11 +11,12 @@ import { Mean } from '../metrics/mean.ts';
 import { checkKinds, having, instanceOf, LISTS, optional } from '../kinds.ts';
 import { Optimizer } from '../optim.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { NumericsError, ShapeError } from '../errors.ts';
+import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
-import { type AdaptiveKl, learningRate } from './schedule.ts';
+import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
+import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
 import { scoresOf } from './scores.ts';
 import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
 
@@ -37,6 +38,8 @@ export interface PpoParts {
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
   /** Steers the weight of the KL penalty in place of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
+  /** What the scores of earlier iterations were, where `config.score.norm` is or comes to be `running`. */
+  runningScores?: RunningScores | undefined;
   /**
    * Ends a rollout, or the waiting for a reward function; the iteration has changed nothing then but the place in `batches`, and
    * its reason is thrown.
@@ -51,15 +54,19 @@ const PARTS = {
   batches: BATCHES,
   optimizer: instanceOf(Optimizer),
   adaptiveKl: optional(having('an AdaptiveKl', 'update')),
+  runningScores: optional(having('a RunningScores', 'update')),
 };
+
+/** Where the critic learns alone, its values are as free as the rest is still. */
+const CRITIC_ALONE = { valueClip: 1e30 };
 
 /** What an iteration tells. Losses and what follows are means over its updates. */
 export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   /** Iterations done, from 1. */
   step: number;
-  /** Mean verdict of the reward. */
+  /** Mean verdict of the reward, as it was given. */
   score: number;
-  /** Mean per response of the score less the KL toll. */
+  /** Mean per response of the normalised score less the KL toll. */
   reward: number;
   /** Mean per response of log-probability less the reference's, in nats; undefined without a reference policy. */
   kl: number | undefined;
@@ -88,16 +95,39 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
 /**
  * Trains `actorCritic`, one iteration a step: answer prompts, judge the answers, learn from them. `start` is the number of
  * steps already done. Nothing of a step stays in native memory while the caller looks at it.
- * @throws ArgumentError before the first step for a token that the model does not have, RewardError where the reward gives no
- * score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row that were not finite, where no update of
- * the last step was, and where the policy's logits are not.
+ * @throws ArgumentError before the first step for a token that the model does not have and for parts that are missing,
+ * RewardError where the reward gives no score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row
+ * that were not finite, where no update of the last step was, and where the policy's logits are not.
  */
 export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
   checkKinds('ppo parts', parts, PARTS);
   const config = parseKnown(ppoConfig, options, 'ppo');
   checkPrompts(parts);
-  const microBatch = new MicroBatch(config.minibatchSize);
-  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, microBatch);
+  checkParts(parts, config, start);
+  const own = {
+    microBatch: new MicroBatch(config.minibatchSize),
+    normalise: scoreNorm(parts.reward, config.score, parts.runningScores ?? new RunningScores()),
+  };
+  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, own);
+}
+
+/** What the iterations of a run share besides its parts. */
+interface Own {
+  microBatch: MicroBatch;
+  normalise: (scores: readonly number[]) => number[];
+}
+
+/** @throws ArgumentError for what would otherwise be left out without a word. */
+function checkParts(parts: PpoParts, { klWeight, adaptiveKl, score }: PpoConfig, start: number): void {
+  const missing = (argument: string, expected: string) => {
+    throw new ArgumentError({ argument: `parts.${argument}`, received: 'nothing', expected });
+  };
+  if (klWeight > 0 && !parts.actorCritic.hasReference)
+    missing('actorCritic.reference', 'a reference policy for klWeight: one made with { reference: true }');
+  if (adaptiveKl !== undefined && parts.adaptiveKl === undefined)
+    missing('adaptiveKl', 'new AdaptiveKl(klWeight, adaptiveKl), for config.adaptiveKl');
+  if (start > 0 && parts.runningScores === undefined && scoreNormOf(parts.reward, score) === 'running')
+    missing('runningScores', 'the RunningScores of the steps before, or a score.norm of none or reference');
 }
 
 function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): void {
@@ -110,10 +140,11 @@ function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): v
   }
 }
 
-async function iterate(parts: PpoParts, config: PpoConfig, step: number, microBatch: MicroBatch): Promise<PpoStep> {
+async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Own): Promise<PpoStep> {
   const { actorCritic, optimizer, eosToken, adaptiveKl } = parts;
   const klWeight = adaptiveKl?.weight ?? config.klWeight;
-  optimizer.learningRate = learningRate(step, { ...config, minLr: 0, warmupSteps: 0 });
+  const criticAlone = step < config.criticWarmup;
+  optimizer.learningRate = ppoLearningRate(step, config, actorCritic);
   const began = performance.now();
 
   // Act: answer a batch of prompts with the current policy.
@@ -126,23 +157,23 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, microBa
   // Judge: the score at the last token, a KL toll at every token, then advantages.
   const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal };
   const scores = await scoresOf(parts.reward, answers, asking);
-  using verdict = penalise(scores, answers, eosToken, config.missingEosPenalty);
+  using verdict = penalise(own.normalise(scores), answers, eosToken, config.missingEosPenalty);
   using judgement = await judge(rollout, verdict, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();
-  if (actorCritic.hasReference) adaptiveKl?.update(kl, answers.length);
+  if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, answers.length);
 
   // Learn: a few passes over shuffled pieces of the same experience.
-  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, microBatch);
+  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, own.microBatch);
 
   return {
     step: step + 1,
     ...judged,
-    score: sum(scores) / scores.length, // before any penalty
+    score: sum(scores) / scores.length, // as given: before norm and penalty
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
     eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
     ...learned,
-    microBatch: microBatch.reduced,
+    microBatch: own.microBatch.reduced,
     learningRate: optimizer.learningRate,
     timing: {
       seconds: (performance.now() - began) / 1000,
@@ -161,8 +192,11 @@ async function learn(
   lengths: readonly number[],
   microBatch: MicroBatch,
 ) {
-  const { approxKlStop = Number.POSITIVE_INFINITY, maxGradNorm, maxSkippedSteps: maxSkipped } = config;
-  const { temperature } = config.sampling;
+  const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
+  const approxKlStop = config.approxKlStop || Number.POSITIVE_INFINITY;
+  const criticAlone = step < config.criticWarmup;
+  const evaluation = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
+  const loss = { ...config.loss, ...(criticAlone && CRITIC_ALONE) };
   const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
   let firstLogRatio: number | undefined;
   let nonFinite: string | undefined;
@@ -179,10 +213,10 @@ async function learn(
         const all: PpoMetrics[] = [];
         for (const rows of group.flatMap((piece) => chunks(piece, size))) {
           using batch = await experienceRows(experience, rows);
-          using now = await actorCritic.evaluate(batch.sequence, { temperature });
-          using loss = await ppoLoss(now, batch, { ...config.loss, denominator });
-          await loss.backward();
-          all.push(await loss.metrics());
+          using now = await actorCritic.evaluate(batch.sequence, evaluation);
+          using share = await ppoLoss(now, batch, { ...loss, denominator });
+          await share.backward();
+          all.push(await share.metrics());
         }
         return all;
       });

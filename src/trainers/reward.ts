@@ -17,7 +17,9 @@ import { Tensor } from '../tensor.ts';
 import { chunks } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
-import { learningRate, skipsAllowed } from './schedule.ts';
+import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
+import { statisticsOf } from './score-norm.ts';
+import { scoresOfModel } from './scores.ts';
 import { checkTokens, paddingOf } from './vocabulary.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
@@ -75,7 +77,8 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
 
 /**
  * Trains `rewardModel` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing of a
- * step stays in native memory while the caller looks at it.
+ * step stays in native memory while the caller looks at it. After the last step the model's `statistics` are those of its
+ * scores on the held-out answers.
  * @throws ArgumentError before the first step for a token that the model does not have, NumericsError after
  * `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
  */
@@ -87,10 +90,12 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   checkPairs(pairs, rewardModel, 'pairs');
   checkPairs(validation, rewardModel, 'validation');
   const steps = rewardSteps(pairs.length, config);
+  const schedule = rewardSchedule(rewardModel, steps, config);
+  rewardModel.statistics = undefined; // they were those of other weights
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
-    optimizer.learningRate = learningRate(step, { ...config, steps, decay: 'cosine' });
+    optimizer.learningRate = learningRate(step, schedule);
 
     const all = Array.from({ length: config.accumulate }, () => itemsAt(pairs, batches.next(), 'pairs'));
     const { loss, metrics, tokens } = await microBatch.fit(optimizer, async (size) => {
@@ -123,6 +128,15 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
       timing: { seconds, tokensPerSecond: tokens / seconds },
     };
   }
+  if (validation.length > 0) rewardModel.statistics = await statisticsOn(rewardModel, validation, config.batchSize);
+}
+
+/** Mean and deviation of the scores of all answers in `pairs`. */
+async function statisticsOn(rewardModel: RewardModel, pairs: readonly Preference[], size: number) {
+  const answers = pairs.flatMap(({ prompt, chosen, rejected }) => {
+    return [chosen, rejected].map((response) => ({ prompt, response }));
+  });
+  return statisticsOf(await scoresOfModel(rewardModel, answers, { size }));
 }
 
 /** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */

@@ -12,6 +12,7 @@ import { answersOf, type Reward } from './experience.ts';
 import { REWARD } from './parts.ts';
 import { type PpoStep, ppo } from './ppo.ts';
 import { AdaptiveKl } from './schedule.ts';
+import { RunningScores } from './score-norm.ts';
 import { scoresOf } from './scores.ts';
 
 export interface RLHFTrainerOptions {
@@ -41,6 +42,7 @@ export class RLHFTrainer implements Disposable {
   readonly #optimizer: AdamW;
   readonly #batches: Batches;
   readonly #adaptiveKl: AdaptiveKl | undefined;
+  readonly #runningScores = new RunningScores();
   #steps = 0;
 
   /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the palm has such scopes already. */
@@ -53,9 +55,9 @@ export class RLHFTrainer implements Disposable {
     this.#config = { ...config, decay: 'constant', rolloutBatch: Math.min(config.rolloutBatch, prompts) };
     this.#options = options;
     const { lora, seed, klWeight } = config;
+    this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
     this.actorCritic = new ActorCritic(options.palm, { lora, seed, reference: klWeight > 0 });
-    this.#optimizer = new AdamW(this.actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
-    this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(config.klWeight, config.adaptiveKl);
+    this.#optimizer = new AdamW(this.actorCritic.parameters(), { weightDecay: 0 });
     this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
   }
 
@@ -67,7 +69,8 @@ export class RLHFTrainer implements Disposable {
     const end = this.#steps + Math.ceil(numEpisodes / (rolloutBatch * sampling.samplesPerPrompt));
     const { promptTokenIds: prompts, rewardModel: reward, eosToken, padToken } = this.#options;
     const own = { actorCritic: this.actorCritic, batches: this.#batches, optimizer: this.#optimizer };
-    const parts = { ...own, reward, prompts, eosToken, padToken, adaptiveKl: this.#adaptiveKl };
+    const steering = { adaptiveKl: this.#adaptiveKl, runningScores: this.#runningScores };
+    const parts = { ...own, ...steering, reward, prompts, eosToken, padToken };
     const done: PpoStep[] = [];
     for await (const step of ppo(parts, { ...this.#config, steps: end }, this.#steps)) {
       this.#steps = step.step;

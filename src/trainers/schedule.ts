@@ -1,6 +1,10 @@
 /** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
+import type { ActorCritic } from '../actor-critic.ts';
+import type { PpoConfig } from '../config/ppo.ts';
+import type { RewardConfig } from '../config/reward.ts';
 import { ArgumentError } from '../errors.ts';
 import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../kinds.ts';
+import type { RewardModel } from '../reward-model.ts';
 
 /** A rise over `warmupSteps`, then a fall from `lr` to `minLr` (a tenth of it unless given) at step `steps`. */
 export interface Schedule {
@@ -31,6 +35,44 @@ export function learningRate(step: number, schedule: Schedule): number {
   return minLr + (lr - minLr) * share;
 }
 
+/** An update of the value head by Adam moves a value by about this much. */
+const CRITIC_REACH = 0.2;
+
+/** Learning rates that suit a policy of any width; test/learning/widths.test.ts measures them. */
+export function defaultPpoRate({ lora, palm }: ActorCritic): number {
+  const { dim } = palm.config;
+  return lora === false ? 0.04 / dim ** 1.5 : 0.1 / dim;
+}
+
+/**
+ * The learning rate of an iteration of PPO, counted from 0: one that suits the value head while the critic learns alone; then
+ * a rise over `warmupSteps` and a fall from `lr` to 0 at the last step.
+ */
+export function ppoLearningRate(
+  step: number,
+  { criticWarmup, lr, steps, ...config }: Pick<PpoConfig, 'criticWarmup' | 'lr' | 'steps' | 'warmupSteps' | 'decay'>,
+  actorCritic: ActorCritic,
+): number {
+  if (step < criticWarmup) return CRITIC_REACH / actorCritic.palm.config.dim;
+  const schedule = { ...config, lr: lr ?? defaultPpoRate(actorCritic), minLr: 0, steps: steps - criticWarmup };
+  return learningRate(step - criticWarmup, schedule);
+}
+
+/** How the learning rate of a reward model changes over `steps` steps; what is not given suits its width and their number. */
+export function rewardSchedule(
+  { adapts, palm }: RewardModel,
+  steps: number,
+  { lr, minLr, warmupSteps }: Pick<RewardConfig, 'lr' | 'minLr' | 'warmupSteps'>,
+): Schedule {
+  return {
+    lr: lr ?? (adapts ? 0.4 : 0.04) / palm.config.dim,
+    minLr,
+    warmupSteps,
+    steps,
+    decay: 'cosine',
+  };
+}
+
 /**
  * How many steps in a row may be skipped for numbers that are not finite before that is an error. The last step may not be: no
  * other comes after it, and a run that ends so would pass for one that went well.
@@ -43,17 +85,19 @@ export function skipsAllowed(step: number, steps: number, { maxSkippedSteps }: {
  * The adaptive weight of the KL penalty of Ziegler et al. 2019, section 2.2: after n responses whose mean KL to the
  * reference policy was kl nats,
  *
- *   weight ← weight · (1 + clip(kl / target − 1, −0.2, 0.2) · n / horizon)
+ *   weight ← weight · (1 + clip(kl / target − 1, −0.2, 0.2) · min(1, n / horizon))
+ *
+ * More responses than the horizon count as that many, so that no weight turns negative.
  */
 export class AdaptiveKl {
   #weight: number;
   readonly #target: number;
   readonly #horizon: number;
 
-  /** @throws ArgumentError for a weight that is no number, and a target or horizon that is not above 0. */
+  /** @throws ArgumentError unless all are above 0: a weight of 0 would stay 0. */
   constructor(weight: number, options: { target: number; horizon: number }) {
-    checkKind('weight', weight, NUMBER);
-    checkKinds('AdaptiveKl', options, { target: POSITIVE, horizon: POSITIVE });
+    const given = { klWeight: weight, ...options };
+    checkKinds('AdaptiveKl', given, { klWeight: POSITIVE, target: POSITIVE, horizon: POSITIVE });
     const { target, horizon } = options;
     this.#weight = weight;
     this.#target = target;
@@ -69,7 +113,7 @@ export class AdaptiveKl {
     checkKind('kl', kl, NUMBER);
     checkKind('responses', responses, COUNT);
     const error = Math.min(0.2, Math.max(-0.2, kl / this.#target - 1));
-    this.#weight *= 1 + (error * responses) / this.#horizon;
+    this.#weight *= 1 + error * Math.min(1, responses / this.#horizon);
   }
 
   /** What a checkpoint must keep. */

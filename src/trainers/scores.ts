@@ -27,10 +27,11 @@ export async function scoresOf(reward: Reward, answers: readonly Answer[], optio
     : checkScores(await ask(reward, answers, options), answers);
 }
 
-async function scoresOfModel(
+/** The same of a reward model. */
+export async function scoresOfModel(
   reward: RewardModel,
   answers: readonly Answer[],
-  { size, signal }: ScoreOptions,
+  { size, signal }: Omit<ScoreOptions, 'timeout'>,
 ): Promise<number[]> {
   const scores: number[] = [];
   for (const piece of chunks(answers, size)) {

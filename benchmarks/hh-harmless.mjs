@@ -1,0 +1,72 @@
+/**
+ * What `palm ppo` does with its defaults on what people prefer: KL to the base, length and the score on fixed held-out
+ * prompts, before and after. `base` and `judge` are runs of `palm pretrain` and `palm reward` on the same data.
+ *
+ *   node benchmarks/hh-harmless.mjs --base DIR --judge DIR --data FILE --held-out FILE --out DIR [--seeds 0,1,2] [-- flags of palm ppo]
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadPrompts, loadTokenizer, PaLM, ppoConfig, RewardModel } from '../dist/index.js';
+
+const text = { type: 'string' };
+const { values, positionals } = parseArgs({
+  options: { base: text, judge: text, data: text, 'held-out': text, out: text, seeds: { ...text, default: '0,1,2' } },
+  allowPositionals: true,
+});
+const palm = new URL('../dist/cli/main.js', import.meta.url).pathname;
+const model = (run) => join(run, 'model.safetensors');
+const { maxPromptLength, sampling } = ppoConfig.parse({});
+const tokenizer = await loadTokenizer('byte');
+const { eosToken, padToken } = tokenizer;
+const { prompts } = await loadPrompts(values['held-out'], tokenizer, { maxPromptLength });
+const judge = await RewardModel.load(model(values.judge));
+
+/** Score and length of two answers to every held-out prompt, drawn with the same seed from every policy. */
+async function answersOf(path, scope) {
+  const policy = await PaLM.load(path);
+  const rows = [];
+  for (let begin = 0; begin < prompts.length; begin += 20) {
+    const some = prompts.slice(begin, begin + 20);
+    const drawn = { maxNewTokens: sampling.maxNewTokens, samplesPerPrompt: 2, eosToken, padToken, seed: 1 + begin };
+    const out = await policy.generate({ prompts: some, scope, ...drawn });
+    const responses = Array.from(await out.responseMask.data());
+    const width = out.sequences.shape[1];
+    const lengths = some.flatMap(({ length }) => [length, length]);
+    const sizes = lengths.map((_, i) => responses.slice(i * width, (i + 1) * width).filter(Boolean).length);
+    const mask = lengths.map((length, i) => Array.from({ length: width }, (_, t) => t < length + sizes[i]));
+    const score = await judge.score(out.sequences, { promptLengths: lengths, mask });
+    Array.from(await score.data()).forEach((value, i) => {
+      rows.push({ score: value, length: sizes[i] });
+    });
+    for (const tensor of [out, score]) tensor.dispose();
+  }
+  policy.dispose();
+  return rows;
+}
+
+const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+
+/** The standard error of a mean. */
+function errorOf(numbers) {
+  const middle = mean(numbers);
+  return Math.sqrt(mean(numbers.map((number) => (number - middle) ** 2)) / numbers.length);
+}
+
+const before = await answersOf(model(values.base));
+console.log('| seed | iterations | KL, nats | score before | gained | standard error | errors | length |');
+console.log('| ---- | ---------- | -------- | ------------ | ------ | -------------- | ------ | ------ |');
+for (const seed of values.seeds.split(',')) {
+  const out = join(values.out, `seed-${seed}`);
+  const files = ['--model', values.base, '--reward', values.judge, '--data', values.data, '--out', out];
+  execFileSync(process.execPath, [palm, 'ppo', ...files, '--seed', seed, ...positionals], { stdio: 'inherit' });
+  const last = JSON.parse(readFileSync(join(out, 'metrics.jsonl'), 'utf8').trimEnd().split('\n').at(-1));
+  const after = await answersOf(model(out), 'actor');
+  const gains = after.map(({ score }, i) => score - before[i].score);
+  const length = mean(after.map((row) => row.length)) / mean(before.map((row) => row.length)) - 1;
+  const [gained, error] = [mean(gains), errorOf(gains)];
+  const figures = [last.kl, mean(before.map(({ score }) => score)), gained, error, gained / error];
+  const shown = figures.map((figure) => figure.toFixed(3));
+  console.log(`| ${[seed, last.step, ...shown, `${(100 * length).toFixed(1)} %`].join(' | ')} |`);
+}

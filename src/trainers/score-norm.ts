@@ -1,0 +1,80 @@
+/** Scores on a scale of their own: mean 0 and deviation 1, whatever zero and unit a reward counts in. docs/ppo.md has why. */
+import type { PpoConfig } from '../config/ppo.ts';
+import { ArgumentError } from '../errors.ts';
+import { RewardModel, type ScoreStatistics } from '../reward-model.ts';
+import type { Reward } from './experience.ts';
+
+/** The least that scores are divided by: a smaller deviation is that of rounding. */
+const DEVIATION_FLOOR = 1e-6;
+
+/** Mean and deviation of all scores of a run so far; `state` is what a checkpoint must keep. */
+export class RunningScores {
+  #count = 0;
+  #mean = 0;
+  /** Sum of the squared distances from the mean. */
+  #squares = 0;
+
+  /** Takes in the scores of an iteration (Chan et al. 1979) and gives the statistics with them. */
+  update(scores: readonly number[]): ScoreStatistics {
+    const { mean, deviation } = statisticsOf(scores);
+    const count = this.#count + scores.length;
+    const shift = mean - this.#mean;
+    this.#squares += scores.length * deviation ** 2 + (shift ** 2 * this.#count * scores.length) / count;
+    this.#mean += shift * (scores.length / count);
+    this.#count = count;
+    return { mean: this.#mean, deviation: Math.sqrt(this.#squares / count) };
+  }
+
+  state(): { count: number; mean: number; squares: number } {
+    return { count: this.#count, mean: this.#mean, squares: this.#squares };
+  }
+
+  restore({ count, mean, squares }: { count: number; mean: number; squares: number }): void {
+    this.#count = count;
+    this.#mean = mean;
+    this.#squares = squares;
+  }
+}
+
+/** Mean of at least one score, and the root of their mean squared distance from it: exactly 0 where all are equal. */
+export function statisticsOf(scores: readonly number[]): ScoreStatistics {
+  const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0);
+  const [first = 0] = scores;
+  const mean = first + meanOf(scores.map((score) => score - first));
+  return { mean, deviation: Math.sqrt(meanOf(scores.map((score) => (score - mean) ** 2))) };
+}
+
+/** The norm that `config` means for `reward`: where it names none, a reward model's own statistics, else those of the run. */
+export function scoreNormOf(reward: Reward, { norm }: PpoConfig['score']): NonNullable<PpoConfig['score']['norm']> {
+  return norm ?? (referenceOf(reward) === undefined ? 'running' : 'reference');
+}
+
+/**
+ * What makes of an iteration's scores those that PPO learns from.
+ * @throws ArgumentError where the norm is `reference` and the reward has no statistics.
+ */
+export function scoreNorm(
+  reward: Reward,
+  config: PpoConfig['score'],
+  running: RunningScores,
+): (scores: readonly number[]) => number[] {
+  const norm = scoreNormOf(reward, config);
+  if (norm === 'none') return (scores) => [...scores];
+  if (norm === 'running') return (scores) => normalised(scores, running.update(scores));
+  const statistics = referenceOf(reward);
+  if (statistics !== undefined) return (scores) => normalised(scores, statistics);
+  throw new ArgumentError({
+    argument: 'score.norm',
+    received: 'reference, for a reward that does not know mean and deviation of its scores',
+    expected: 'running or none',
+    fix: 'A reward model has them from held-out pairs: train it with some, or set rewardModel.statistics.',
+  });
+}
+
+function referenceOf(reward: Reward): ScoreStatistics | undefined {
+  return reward instanceof RewardModel ? reward.statistics : undefined;
+}
+
+function normalised(scores: readonly number[], { mean, deviation }: ScoreStatistics): number[] {
+  return scores.map((score) => (score - mean) / Math.max(deviation, DEVIATION_FLOOR));
+}
