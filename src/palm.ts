@@ -297,8 +297,9 @@ export class PaLM extends Resource<PalmHandle> {
    * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const names = namesFor(options);
     const { tokenizer } = options;
-    if (namesFor(options) === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
+    if (names === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
     using contents = this.pythonContents();
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }

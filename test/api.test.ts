@@ -87,6 +87,8 @@ const FUNCTIONS = {
   latestCheckpoint: entry(api.latestCheckpoint, folder),
   verifyCheckpoint: entry(api.verifyCheckpoint, folder),
   parseConfig: entry(api.parseConfig, api.ppoConfig, {}, 'ppo'),
+  holdOutPrompts: entry(api.holdOutPrompts, [1, 2], [0, 1], { fraction: 0.5, seed: 1 }),
+  RunningScores: entry((scores) => new api.RunningScores().update(scores), [1, 2]),
   holdOut: entry(api.holdOut, tokens, 0.1),
   loadText: entry(api.loadText, text, tokenizer),
   loadDocuments: entry(api.loadDocuments, rows, tokenizer),

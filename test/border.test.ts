@@ -117,7 +117,7 @@ describe('bad input to a PaLM', () => {
     ['no length', { prompts: X, maxNewTokens: undefined }, ConfigError],
     ['topP above 1', { prompts: X, topP: 1.5 }, ConfigError],
     ['a negative temperature', { prompts: X, temperature: -1 }, ConfigError],
-    ['an unknown option', { prompts: X, top_k: 3 }, ConfigError],
+    ['an unknown option', { prompts: X, top_k: 3 }, ArgumentError],
     ['lengths beside arrays', { prompts: X, lengths: [4] }, ArgumentError],
   ])('generate: %s', async (_what, input, type) => {
     using live = new PaLM(SIZE);

@@ -186,7 +186,7 @@ describe('a parameter', () => {
     using optimizer = new AdamW([parameter], { lr: 0.1, weightDecay: 0 });
     using grad = Tensor.from([1, -1], { device });
     await parameter.setGrad(grad);
-    expect(await optimizer.step()).toEqual({ gradNorm: expect.closeTo(Math.SQRT2, 5), skipped: false });
+    expect(await optimizer.step()).toEqual({ gradNorm: expect.closeTo(Math.SQRT2, 5), skipped: false, unreached: [] });
     const [first, second] = await parameter.data();
     expect([first, second]).toEqual([expect.closeTo(0.9, 5), expect.closeTo(2.1, 5)]);
     optimizer.zeroGrad();
@@ -201,6 +201,7 @@ describe('a parameter', () => {
     expect(await optimizer.step({ maxGradNorm: 1 })).toEqual({
       gradNorm: Number.NaN,
       skipped: true,
+      unreached: [],
       nonFinite: 'gradient of parameter',
     });
     expect(await parameter.data()).toEqual(Float32Array.of(1, 2));

@@ -15,7 +15,7 @@ struct SampleJob {
   const int64_t width;
   const float inverse;  // temperature; 0 weighs the likeliest tokens alone
   double* mass;         // shared: weights of the threads' runs, then of groups of neighbouring threads
-  float top = 0;        // of the logits
+  float top = 0;        // of the logits; NaN where one is not finite
 
   __device__ int threads() const { return static_cast<int>(blockDim.x); }
   __device__ int64_t first(int thread) const {
@@ -33,11 +33,17 @@ struct SampleJob {
   }
 
   __device__ void find_top() {
-    const float nothing[1] = {kNothing};
-    float most[1] = {kNothing};
-    each_logit(threadIdx.x, [&](int64_t, float x) { most[0] = fmaxf(most[0], x); });
-    block_reduce(most, nothing, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
-    top = most[0];
+    const float nothing[2] = {kNothing, 0.0f};
+    float most[2] = {kNothing, 0.0f};  // and a doubt: x − x is 0, or NaN
+    each_logit(threadIdx.x, [&](int64_t, float x) {
+      most[0] = fmaxf(most[0], x);
+      most[1] += x - x;
+    });
+    block_reduce(most, nothing, [](float(&a)[2], const float(&b)[2]) {
+      a[0] = fmaxf(a[0], b[0]);
+      a[1] += b[1];
+    });
+    top = most[0] + most[1];
   }
 
   __device__ void weigh() const {
@@ -110,7 +116,8 @@ __global__ void __launch_bounds__(kMost) sample_rows(SampleArgs args, int64_t be
       float logit;
       convert(job.logits[token], logit);
       args.token[row] = token;
-      args.log_prob[row] = greedy ? 0.0f : (logit - job.top) * job.inverse - static_cast<float>(log(total));
+      args.log_prob[row] =
+          greedy ? job.top - job.top : (logit - job.top) * job.inverse - static_cast<float>(log(total));
     }
     __syncthreads();  // shared memory is the next row's
   }

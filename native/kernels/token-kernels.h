@@ -85,7 +85,8 @@ struct TokenAttendArgs {
   float* scratch;  // token_attend_scratch(heads, head, capacity)
 };
 
-// A draw from softmax(logits · inverse_temperature) for each row; −inf is never drawn.
+// A draw from softmax(logits · inverse_temperature) for each row. Where a logit is not finite, the log-probability is
+// NaN.
 struct SampleArgs {
   const void* logits;  // [rows, width]
   int64_t width;

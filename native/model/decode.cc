@@ -22,6 +22,9 @@
 
 namespace palm {
 
+// A logit of no weight at any temperature, and finite: what is not tells of a fault.
+constexpr double kNeverDrawn = -3e38;
+
 Decoder::Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
                  const Tensor& lengths, const GenerateOptions& options)
     : model_(std::move(model)),
@@ -126,7 +129,7 @@ void Decoder::step() {
     uniform = at::empty({rows()}, lengths_.options().dtype(at::kDouble)).uniform_(0, 1, generator_);
     if (left_.defined()) uniform = uniform.index_select(0, left_);
   }
-  if (suppress_.size(0) > 0) logits_.index_fill_(1, suppress_, -std::numeric_limits<double>::infinity());
+  if (suppress_.size(0) > 0) logits_.index_fill_(1, suppress_, kNeverDrawn);
   keep(sample(logits_, sampler(), uniform));
 }
 

@@ -20,8 +20,9 @@ export async function loadDocuments(
     if ('skip' in row) return row;
     const { prompt = '', chosen } = row.use as { prompt?: string; chosen: string };
     if (chosen.trim() === '') return { skip: '"chosen" is empty' };
+    const begin = prompt === '' ? [] : tokenizer.encode(prompt);
     const response = tokenizer.encode(chosen, { continues: prompt !== '' });
-    return { use: Int32Array.from([...tokenizer.encode(prompt), ...response, ...end]) };
+    return { use: Int32Array.from([...begin, ...response, ...end]) };
   });
   return { tokens: joinTokens(used), skipped };
 }

@@ -1,4 +1,5 @@
 import { ArgumentError, printable, ShapeError } from '../errors.ts';
+import { checkKind, checkKinds, LIST, NUMBER } from '../kinds.ts';
 import { seedFor } from '../seed.ts';
 import { Random } from './random.ts';
 
@@ -17,8 +18,12 @@ export interface Split<T> {
 export function holdOutPrompts<T>(
   rows: readonly T[],
   groups: readonly number[],
-  { fraction, seed }: { fraction: number; seed: number },
+  options: { fraction: number; seed: number },
 ): Split<T> {
+  checkKind('rows', rows, LIST);
+  checkKind('groups', groups, LIST);
+  checkKinds('holdOutPrompts', options, { seed: NUMBER });
+  const { fraction, seed } = options;
   checkFraction(fraction);
   if (groups.length !== rows.length) {
     const received = `${groups.length} groups`;

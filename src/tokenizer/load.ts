@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkKind, PATH } from '../kinds.ts';
 import { ByteTokenizer } from './byte.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -9,6 +10,7 @@ import type { Tokenizer } from './tokenizer.ts';
  * @throws FileError when the file is missing or not a tokenizer.
  */
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
+  checkKind('tokenizer', spec, PATH);
   if (spec === 'byte') return new ByteTokenizer();
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
   return await HuggingFaceTokenizer.load(isFolder ? join(spec, 'tokenizer.json') : spec);

@@ -1,11 +1,17 @@
 /** Scores on a scale of their own: mean 0 and deviation 1, whatever zero and unit a reward counts in. docs/ppo.md has why. */
 import type { PpoConfig } from '../config/ppo.ts';
 import { ArgumentError } from '../errors.ts';
+import { checkKind, checkKinds, NUMBER } from '../kinds.ts';
 import { RewardModel, type ScoreStatistics } from '../reward-model.ts';
 import type { Reward } from './experience.ts';
 
 /** The least that scores are divided by: a smaller deviation is that of rounding. */
 const DEVIATION_FLOOR = 1e-6;
+
+const SCORES = {
+  is: (scores: unknown) => Array.isArray(scores) && scores.length > 0 && scores.every(Number.isFinite),
+  words: 'at least one finite number',
+};
 
 /** Mean and deviation of all scores of a run so far; `state` is what a checkpoint must keep. */
 export class RunningScores {
@@ -16,6 +22,7 @@ export class RunningScores {
 
   /** Takes in the scores of an iteration (Chan et al. 1979) and gives the statistics with them. */
   update(scores: readonly number[]): ScoreStatistics {
+    checkKind('scores', scores, SCORES);
     const { mean, deviation } = statisticsOf(scores);
     const count = this.#count + scores.length;
     const shift = mean - this.#mean;
@@ -29,7 +36,9 @@ export class RunningScores {
     return { count: this.#count, mean: this.#mean, squares: this.#squares };
   }
 
-  restore({ count, mean, squares }: { count: number; mean: number; squares: number }): void {
+  restore(state: { count: number; mean: number; squares: number }): void {
+    checkKinds('RunningScores.restore', state, { count: NUMBER, mean: NUMBER, squares: NUMBER });
+    const { count, mean, squares } = state;
     this.#count = count;
     this.#mean = mean;
     this.#squares = squares;

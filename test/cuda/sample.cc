@@ -8,7 +8,7 @@ static void sample(int64_t rows, int64_t width, double temperature, size_t off) 
   Array<T> logits(rows * width, off);
   logits.draw(2);
   if (width > 3)
-    for (int64_t r = 0; r < rows; ++r) logits[r * width + (r * 7 + 1) % width] = down<T>(-INFINITY);
+    for (int64_t r = 0; r < rows; ++r) logits[r * width + (r * 7 + 1) % width] = down<T>(-3e38);
   Array<double> uniform(rows);
   for (int64_t r = 0; r < rows; ++r)
     uniform[r] = r == 0 ? 0 : r == 1 ? 1 - 1e-16 : std::uniform_real_distribution<double>()(rng);
@@ -41,8 +41,28 @@ static void sample(int64_t rows, int64_t width, double temperature, size_t off) 
   expect(right, of, "a token that this number does not draw"), expect(gap, 1e-5, of, "log_prob");
 }
 
+// A logit that is not finite makes the row's log-probability NaN, and no other row's.
+template <class T>
+static void doubtful(double logit) {
+  constexpr int64_t kRows = 3, kWidth = 300;
+  const std::string of = text("sample", name<T>(), "with a logit of", logit);
+  for (const float inverse : {0.0f, 1.0f}) {
+    Array<T> logits(kRows * kWidth);
+    logits.draw();
+    logits[kWidth + 7] = down<T>(logit);
+    Array<double> uniform(kRows);
+    std::fill_n(uniform.data, kRows, 0.5);
+    Array<int64_t> token(kRows);
+    Array<float> log_prob(kRows);
+    palm::cuda::sample<T>({logits.data, kWidth, inverse, uniform.data, token.data, log_prob.data}, 0, kRows);
+    expect(std::isnan(log_prob[1]) && std::isfinite(log_prob[0]) && std::isfinite(log_prob[2]), of, "is not told");
+    expect(token[1] >= 0 && token[1] < kWidth, of, "draws what is no token");
+  }
+}
+
 template <class T>
 static void every_size() {
+  for (const double logit : {NAN, INFINITY, -INFINITY}) doubtful<T>(logit);
   for (auto [rows, width] : std::vector<std::pair<int64_t, int64_t>>{
            {6, 1}, {6, 2}, {7, 19}, {9, 97}, {6, 256}, {5, 1000}, {4, 32768}, {2, 8200}, {3, 50257}})
     for (const double temperature : {0.0, 1.0, 0.3, 2.0})
