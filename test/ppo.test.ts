@@ -174,6 +174,14 @@ describe('a step', () => {
     expect(step?.reward).toBeCloseTo(-3 * (1 - (step?.eosShare ?? 1)), 5);
   });
 
+  it('takes a stop sequence for an end, as it takes the eos', async () => {
+    using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
+    const stop = Array.from({ length: run.parts.actorCritic.palm.config.numTokens }, (_, token) => [token]);
+    const [step] = await stepsOf(ppo({ ...run.parts, eosToken: undefined, stop }, run.config));
+    expect(step).toMatchObject({ eosShare: 1, responseLength: 1 });
+    expect(step?.reward).toBeCloseTo(0, 5);
+  });
+
   it('steers the weight of the KL: up above its target, down below', async () => {
     using run = setUp({ steps: 6, klWeight: 0.01, lr: 5e-2, adaptiveKl: { target: 0.05, horizon: 40 } });
     const steps = await stepsOf(ppo(run.parts, run.config));

@@ -7,7 +7,7 @@ import { ArgumentError } from '../errors.ts';
 import { PaLM } from '../palm.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
-import { configuredCommand, tokenizerOption } from './options.ts';
+import { configuredCommand, stopOption, tokenizerOption } from './options.ts';
 
 const sampling = samplingConfig
   .omit({ eosToken: true, stop: true, suppress: true, padToken: true, samplesPerPrompt: true })
@@ -19,6 +19,7 @@ const schema = z.strictObject({
   model: path.describe('the folder of a run, or a model file'),
   prompt: z.string().min(1).default('\n').meta({ description: 'text to go on with; a line break unless given' }),
   ...sampling.shape,
+  stop: stopOption,
   scope: z.string().min(1).optional().describe('adapters to read through; of a policy, actor unless given'),
   tokenizer: tokenizerOption,
   device,
@@ -35,7 +36,7 @@ function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): num
 }
 
 async function generate(config: z.output<typeof schema>): Promise<void> {
-  const { model, prompt, scope, tokenizer: asked, device, ...sampling } = config;
+  const { model, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
   const file = await findModelOf(model, ['PaLM', 'ActorCritic']);
   const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
@@ -45,6 +46,7 @@ async function generate(config: z.output<typeof schema>): Promise<void> {
     ...sampling,
     prompt: tokens,
     eosToken: tokenizer.eosToken,
+    stop: stop === undefined ? [] : [tokenizer.encode(stop, { continues: true })],
     suppress: silentTokens(tokenizer, palm.config.numTokens),
     scope: scope ?? (palm.scopes.includes('actor') ? 'actor' : undefined),
   });

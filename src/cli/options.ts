@@ -17,6 +17,13 @@ export const tokenizerOption = path
   .optional()
   .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
 
+/** The field of a command that draws text. */
+export const stopOption = z
+  .string()
+  .min(1)
+  .optional()
+  .describe('text that ends a response, beside the eos; looked for by its tokens');
+
 /** The field of a command that reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
 export const rulesOption = z
   .enum(['v1', 'v2'])

@@ -16,7 +16,7 @@ import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
-import { runCommand, tokenizerOption } from './options.ts';
+import { runCommand, stopOption, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree, makeOut } from './run-directory.ts';
 
@@ -26,6 +26,7 @@ const schema = z.strictObject({
   data: path.describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
   out: path.describe('folder of the run'),
   tokenizer: tokenizerOption,
+  stop: stopOption,
   ...ppoConfig.shape,
 });
 type Config = z.output<typeof schema>;
@@ -66,7 +67,8 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const chosen = { ...config, lr, score };
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
   const state = { optimizer, batches, adaptiveKl, runningScores };
-  const parts = { ...state, actorCritic, reward, prompts, eosToken, padToken, tokenizer };
+  const stop = config.stop === undefined ? [] : [tokenizer.encode(config.stop, { continues: true })];
+  const parts = { ...state, actorCritic, reward, prompts, eosToken, stop, padToken, tokenizer };
   await runTraining(
     {
       steps: config.steps,

@@ -38,8 +38,14 @@ export function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
-interface CollectOptions {
+/** What ends a response by itself, before it has `maxNewTokens`. */
+export interface Ending {
   eosToken?: number | undefined;
+  /** Token sequences any of which ends a response as the eos does; it keeps them. */
+  stop?: number[][] | undefined;
+}
+
+interface CollectOptions extends Ending {
   padToken?: number | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -51,7 +57,7 @@ interface CollectOptions {
 export function collect(
   actorCritic: ActorCritic,
   prompts: readonly (readonly number[])[],
-  { eosToken, padToken, signal }: CollectOptions,
+  { eosToken, stop, padToken, signal }: CollectOptions,
   config: PpoConfig,
   step: number,
 ): Promise<TensorGroup<Rollout>> {
@@ -60,6 +66,7 @@ export function collect(
     ...config.sampling,
     prompts,
     eosToken,
+    stop,
     padToken,
     seed: deriveSeed(config.seed, step),
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
@@ -89,19 +96,18 @@ export async function answersOf(
 }
 
 /** The scores that count: a response that did not end loses `penalty`, in units of the normalised scores. */
-export function penalise(
-  scores: readonly number[],
-  answers: Answer[],
-  eosToken: number | undefined,
-  penalty: number,
-): Tensor {
+export function penalise(scores: readonly number[], answers: Answer[], ending: Ending, penalty: number): Tensor {
   return Tensor.from(
-    Float32Array.from(scores, (score, row) => (ended(answers[row] as Answer, eosToken) ? score : score - penalty)),
+    Float32Array.from(scores, (score, row) => (ended(answers[row] as Answer, ending) ? score : score - penalty)),
     {},
   );
 }
 
-/** Whether a response closed with the eos token. */
-export function ended({ response }: Answer, eosToken: number | undefined): boolean {
-  return eosToken !== undefined && response.at(-1) === eosToken;
+/** Whether a response closed with the eos token or a stop sequence. */
+export function ended({ response }: Answer, { eosToken, stop = [] }: Ending): boolean {
+  if (eosToken !== undefined && response.at(-1) === eosToken) return true;
+  return stop.some((sequence) => {
+    const tail = response.slice(-sequence.length);
+    return tail.length === sequence.length && tail.every((token, i) => token === sequence[i]);
+  });
 }

@@ -33,6 +33,8 @@ export interface PpoParts {
   optimizer: Optimizer;
   /** Ends a response; without one all have `maxNewTokens`. */
   eosToken?: number | undefined;
+  /** Token sequences any of which ends a response, as the eos does. */
+  stop?: number[][] | undefined;
   padToken?: number | undefined;
   /** Gives reward functions the texts. */
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
@@ -53,6 +55,7 @@ const PARTS = {
   prompts: LISTS,
   batches: BATCHES,
   optimizer: instanceOf(Optimizer),
+  stop: optional(LISTS),
   adaptiveKl: optional(having('an AdaptiveKl', 'update')),
   runningScores: optional(having('a RunningScores', 'update')),
 };
@@ -141,7 +144,7 @@ function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): v
 }
 
 async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Own): Promise<PpoStep> {
-  const { actorCritic, optimizer, eosToken, adaptiveKl } = parts;
+  const { actorCritic, optimizer, adaptiveKl } = parts;
   const klWeight = adaptiveKl?.weight ?? config.klWeight;
   const criticAlone = step < config.criticWarmup;
   optimizer.learningRate = ppoLearningRate(step, config, actorCritic);
@@ -157,7 +160,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   // Judge: the score at the last token, a KL toll at every token, then advantages.
   const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal };
   const scores = await scoresOf(parts.reward, answers, asking);
-  using verdict = penalise(own.normalise(scores), answers, eosToken, config.missingEosPenalty);
+  using verdict = penalise(own.normalise(scores), answers, parts, config.missingEosPenalty);
   using judgement = await judge(rollout, verdict, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();
   if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, answers.length);
@@ -171,7 +174,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
     score: sum(scores) / scores.length, // as given: before norm and penalty
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
-    eosShare: answers.filter((answer) => ended(answer, eosToken)).length / answers.length,
+    eosShare: answers.filter((answer) => ended(answer, parts)).length / answers.length,
     ...learned,
     microBatch: own.microBatch.reduced,
     learningRate: optimizer.learningRate,
