@@ -191,6 +191,8 @@ const subjects = {
     rows: {
       ...resource,
       training: [(model) => model.training, 'ok', 'ok', 'ok'],
+      adapts: [(model) => model.adapts, 'ok', 'ok', 'ok'],
+      statistics: [(model) => model.statistics, 'ok', 'ok', 'ok'],
       forward: [(model) => model.forward(X), D, 'ok', D],
       score: [(model) => model.score(X), D, 'ok', D],
       loss: [(model) => model.loss(X, { labels: [1] }), D, 'ok', D],

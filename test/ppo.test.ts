@@ -32,8 +32,8 @@ const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device }
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
 /** The parts that training changes. */
-function changing({ actorCritic, optimizer, batches, adaptiveKl }: PpoParts) {
-  return { actorCritic, optimizer, batches, adaptiveKl };
+function changing({ actorCritic, optimizer, batches, adaptiveKl, runningScores }: PpoParts) {
+  return { actorCritic, optimizer, batches, adaptiveKl, runningScores };
 }
 
 function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {

@@ -183,15 +183,19 @@ Generation Decoder::result() const {
           log_probs.narrow(1, 0, used).contiguous()};
 }
 
+// A GPU is asked only now and then whether a row has ended, and draws padding meanwhile.
+bool Decoder::was_alive(size_t step) const { return was_alive_[static_cast<int64_t>(step)][0].item<bool>(); }
+
 std::vector<int64_t> Decoder::tokens_since(size_t first) const {
   std::vector<int64_t> values;
-  for (size_t i = first; i < steps_; ++i) values.push_back(tokens_[static_cast<int64_t>(i)][0].item<int64_t>());
+  for (size_t i = first; i < steps_ && was_alive(i); ++i)
+    values.push_back(tokens_[static_cast<int64_t>(i)][0].item<int64_t>());
   return values;
 }
 
 std::vector<double> Decoder::log_probs_since(size_t first) const {
   std::vector<double> values;
-  for (size_t i = first; i < steps_; ++i) {
+  for (size_t i = first; i < steps_ && was_alive(i); ++i) {
     values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
     if (std::isnan(values.back())) refuse_numbers();
   }

@@ -57,6 +57,7 @@ class Decoder {
   size_t steps() const { return steps_; }
 
  private:
+  bool was_alive(size_t step) const;  // the first row, when this token was drawn
   void check_tokens() const;
   void prefill();
   void read_on();

@@ -68,7 +68,7 @@ export function collect(
     eosToken,
     stop,
     padToken,
-    seed: deriveSeed(config.seed, step),
+    seed: deriveSeed(config.seed, step) % 2 ** 32, // as 0.1.0 drew, whose runs go on
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
     reference: actorCritic.hasReference,
     recompute: config.rolloutLogProb === 'recomputed',
