@@ -28,7 +28,7 @@ export const stopOption = z
 export const rulesOption = z
   .enum(['v1', 'v2'])
   .default('v2')
-  .describe('how rows are told, cut, compared and held out; v1 is how 0.1.0 did it, in runs that it began');
+  .describe('how rows are told, cut, compared, held out and padded; v1 is how 0.1.0 did it, in runs that it began');
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The

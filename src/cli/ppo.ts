@@ -16,7 +16,7 @@ import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
-import { runCommand, stopOption, tokenizerOption } from './options.ts';
+import { rulesOption, runCommand, stopOption, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree, makeOut } from './run-directory.ts';
 
@@ -27,13 +27,14 @@ const schema = z.strictObject({
   out: path.describe('folder of the run'),
   tokenizer: tokenizerOption,
   stop: stopOption,
+  rules: rulesOption,
   ...ppoConfig.shape,
 });
 type Config = z.output<typeof schema>;
 
 /** The `ppo` command. */
 export function ppoCommand(): Command {
-  return runCommand('ppo', schema, run, ppoBefore).description('train a policy by feedback from a reward model');
+  return runCommand('ppo', schema, run, { ...ppoBefore, rules: 'v1' }).description('train a policy by feedback from a reward model');
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
@@ -44,7 +45,8 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const judge = await findModelOf(config.reward, ['RewardModel']);
   checkTokens(policy, judge);
   const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
-  const { eosToken, padToken } = tokenizer;
+  const { eosToken } = tokenizer;
+  const padToken = config.rules === 'v1' ? undefined : tokenizer.padToken; // a policy of 0.1.0 could draw it
   const { prompts, skipped, cut } = await loadPrompts(config.data, tokenizer, config);
   noteSkipped(skipped);
   noteCut({ prompts: cut }, prompts.length);
