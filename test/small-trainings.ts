@@ -9,6 +9,7 @@ import {
   ppo,
   pretrain,
   RewardModel,
+  RunningScores,
   reward,
   Windows,
 } from '../src/index.ts';
@@ -69,7 +70,9 @@ export function policy(options: PpoConfigInput = {}, parts: Partial<PpoParts> = 
   const optimizer = new Disturbed(actorCritic.parameters(), { lr: 1e-2 });
   const { prompts = PROMPTS } = parts;
   const batches = new Batches({ size: prompts.length, batchSize: config.rolloutBatch, seed: 1 });
-  const all: PpoParts = { actorCritic, optimizer, batches, prompts, reward: fives, eosToken: EOS, ...parts };
+  const runningScores = new RunningScores();
+  const own = { actorCritic, optimizer, batches, runningScores, prompts };
+  const all: PpoParts = { ...own, reward: fives, eosToken: EOS, ...parts };
   return { actorCritic, optimizer, batches, parts: all, config, steps: ppo(all, config) };
 }
 /** Everything learns from the first step, at full rate and as long as it is told. */

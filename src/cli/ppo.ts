@@ -34,7 +34,9 @@ type Config = z.output<typeof schema>;
 
 /** The `ppo` command. */
 export function ppoCommand(): Command {
-  return runCommand('ppo', schema, run, { ...ppoBefore, rules: 'v1' }).description('train a policy by feedback from a reward model');
+  return runCommand('ppo', schema, run, { ...ppoBefore, rules: 'v1' }).description(
+    'train a policy by feedback from a reward model',
+  );
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {

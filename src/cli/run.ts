@@ -69,7 +69,10 @@ export async function runTraining(training: Training, config: RunConfig, resume:
   replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
   await cut(start);
-  if (start >= steps) return await leaveModel(`nothing to do: all ${steps} steps of this run are done`);
+  if (start >= steps) {
+    for await (const _ of train(start, signals.stop)); // no step: what belongs to the end of a training
+    return await leaveModel(`nothing to do: all ${steps} steps of this run are done`);
+  }
   if (start > 0) console.error(`going on after step ${start}`);
 
   metrics = new JsonlMetrics(config.out);

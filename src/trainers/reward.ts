@@ -92,6 +92,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
   rewardModel.statistics = undefined; // they were those of other weights
+  if (start >= steps) await noteStatistics(rewardModel, validation, config.batchSize);
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
@@ -115,6 +116,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     const done = step + 1;
     const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
     const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize) : undefined;
+    if (done === steps) await noteStatistics(rewardModel, validation, config.batchSize); // saved with the last step
     yield {
       step: done,
       loss,
@@ -128,15 +130,15 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
       timing: { seconds, tokensPerSecond: tokens / seconds },
     };
   }
-  if (validation.length > 0) rewardModel.statistics = await statisticsOn(rewardModel, validation, config.batchSize);
 }
 
-/** Mean and deviation of the scores of all answers in `pairs`. */
-async function statisticsOn(rewardModel: RewardModel, pairs: readonly Preference[], size: number) {
+/** Gives the model mean and deviation of its scores of all answers in `pairs`, if there are any. */
+async function noteStatistics(rewardModel: RewardModel, pairs: readonly Preference[], size: number): Promise<void> {
+  if (pairs.length === 0) return;
   const answers = pairs.flatMap(({ prompt, chosen, rejected }) => {
     return [chosen, rejected].map((response) => ({ prompt, response }));
   });
-  return statisticsOf(await scoresOfModel(rewardModel, answers, { size }));
+  rewardModel.statistics = statisticsOf(await scoresOfModel(rewardModel, answers, { size }));
 }
 
 /** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */

@@ -135,7 +135,9 @@ describe('a reward function that fails', () => {
         let asked = 0;
         const failing = ((answers) => (++asked === at ? fail(answers.length) : fives(answers))) as Reward;
         const first = policy({ ...options, rewardTimeout: 0.05 }, { reward: failing });
-        const partsOf = ({ actorCritic, optimizer, batches }: typeof first) => ({ actorCritic, optimizer, batches });
+        const partsOf = ({ actorCritic, optimizer, batches, parts: { runningScores } }: typeof first) => {
+          return { actorCritic, optimizer, batches, runningScores };
+        };
         await using broken = await openCheckpoints({ directory, parts: partsOf(first) });
         const run = async () => {
           for await (const _ of broken.during((start) => ppo(first.parts, first.config, start)));

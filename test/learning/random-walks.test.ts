@@ -51,7 +51,7 @@ describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
     expect(steps.every(({ epochs }) => epochs === 4)).toBe(true);
     for (const { firstLogRatio, samplerGap } of steps) {
       expect(firstLogRatio).toBeLessThanOrEqual(1e-6);
-      expect(samplerGap).toBeLessThanOrEqual(0.02); // −log(1 − p) of padding, which is never drawn
+      expect(samplerGap).toBeLessThanOrEqual(0.05); // −log(1 − p) of padding, which is never drawn
     }
     expect(optimality).toBeGreaterThanOrEqual(0.92);
   });
