@@ -25,11 +25,11 @@ const FILES = ['errors', 'small'];
 /** Groups of TypeScript files, lowest first, and the groups that each may import besides itself. */
 const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
   ['errors', /^src\/(errors|file-error)\.ts$/, []],
-  ['small', /^src\/(options|seed|version|json|whole-file|folder)\.ts$/, ['errors']],
-  ['libtorch', /^src\/libtorch\.ts$/, ['errors']],
+  ['small', /^src\/(options|kinds|seed|version|json|whole-file|folder)\.ts$/, ['errors']],
+  ['libtorch', /^src\/libtorch\.ts$/, ['errors', 'small']],
   ['native', /^src\/native\.ts$/, ['errors', 'libtorch']],
   ['config', /^src\/config\//, ['errors', 'small']],
-  ['plan', /^src\/memory-plan\.ts$/, ['errors', 'config']],
+  ['plan', /^src\/memory-plan\.ts$/, ['errors', 'small', 'config']],
   ['tokenizer', /^src\/tokenizer\//, ['errors', 'small']],
   ['metrics', /^src\/metrics\//, ['errors']],
   [
