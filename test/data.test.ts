@@ -324,7 +324,7 @@ describe('preferences', () => {
     rejected: ` bad ${'Bad. '.repeat(i % 2 === 0 ? 100 : 2)}`,
   });
 
-  it('end with the eos only where a response is whole, and the prompt keeps a third (pref-cut-silently)', async () => {
+  it('D7: end with the eos only where a response is whole, and the prompt keeps a third (pref-cut-silently)', async () => {
     const path = jsonl(Array.from({ length: 20 }, (_, i) => long(i)));
     const { pairs, skipped, cut } = await loadPreferences(path, bytes, { maxLength: 256 });
     expect(skipped).toEqual([]);
@@ -465,7 +465,7 @@ describe('preferences', () => {
   });
 });
 
-describe('holding out', () => {
+describe('holding out (D8)', () => {
   /** K-way rankings as pairs: every two of `answers` answers to each of `prompts` prompts. */
   const kWay = (prompts: number, answers: number) =>
     Array.from({ length: prompts }, (_, prompt) =>

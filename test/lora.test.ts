@@ -81,7 +81,7 @@ describe('a new scope', () => {
     }
   });
 
-  it('has other numbers from another seed, and the same from the same', async () => {
+  it('D10: has other numbers from another seed, and the same from the same', async () => {
     const drawn: Record<string, (seed: number) => Promise<number[]>> = {
       async addScope(seed) {
         using palm = new PaLM(SIZE);

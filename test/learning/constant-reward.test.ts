@@ -85,7 +85,7 @@ describe.each([8, false] as const)('a constant reward, lora %s', (lora) => {
   );
 });
 
-describe('the same reward and a constant', () => {
+describe('D2: the same reward and a constant', () => {
   it('train the same', async () => {
     const expected = await train(fives);
     expect(expected.at(-1)?.kl).toBeGreaterThan(1e-4);

@@ -67,7 +67,7 @@ async function logProbsOf(actorCritic: ActorCritic, answers: readonly Answer[]):
 
 const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-describe.each([8, false] as const)('the first 8 updates, lora %s', (lora) => {
+describe.each([8, false] as const)('D5: the first 8 updates, lora %s', (lora) => {
   it.each(WIDTHS)('move a policy of width %d, and not too far', { timeout: 600_000 }, async (dim) => {
     const { approxKl, clipFraction } = await firstUpdates(dim, lora);
     console.info(
