@@ -264,6 +264,14 @@ describe('palm generate', () => {
     expect(await generate(run, '--prompt', 'Tiger', '--maxNewTokens', '20', '--seed', '2')).not.toBe(text);
   });
 
+  it('ends with the text of --stop', async () => {
+    const asked = ['--prompt', 'Tiger', '--maxNewTokens', '20', '--seed', '1'];
+    const text = (await generate(join(folder, 'run'), ...asked)).slice('Tiger'.length);
+    const letter = [...text].find((each) => /[ -~]/.test(each)) as string; // a byte of its own
+    const ended = await generate(join(folder, 'run'), ...asked, '--stop', letter);
+    expect(ended).toBe(`Tiger${text.slice(0, text.indexOf(letter) + 1)}\n`);
+  });
+
   it('takes the last checkpoint of a run that has not ended', async () => {
     rmSync(join(folder, 'first', 'model.safetensors'));
     expect(await generate(join(folder, 'first'), '--prompt', 'T', '--maxNewTokens', '3')).toMatch(/^T/);

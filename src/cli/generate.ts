@@ -7,7 +7,7 @@ import { ArgumentError } from '../errors.ts';
 import { PaLM } from '../palm.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
-import { configuredCommand, stopOption, tokenizerOption } from './options.ts';
+import { configuredCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';
 
 const sampling = samplingConfig
   .omit({ eosToken: true, stop: true, suppress: true, padToken: true, samplesPerPrompt: true })
@@ -46,7 +46,7 @@ async function generate(config: z.output<typeof schema>): Promise<void> {
     ...sampling,
     prompt: tokens,
     eosToken: tokenizer.eosToken,
-    stop: stop === undefined ? [] : [tokenizer.encode(stop, { continues: true })],
+    stop: stopSequences(stop, tokenizer),
     suppress: silentTokens(tokenizer, palm.config.numTokens),
     scope: scope ?? (palm.scopes.includes('actor') ? 'actor' : undefined),
   });

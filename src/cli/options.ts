@@ -7,6 +7,7 @@ import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError } from '../errors.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Resume } from './run.ts';
 import { runDirectory } from './run-directory.ts';
 import { readNote, settingsChanged } from './run-note.ts';
@@ -23,6 +24,14 @@ export const stopOption = z
   .min(1)
   .optional()
   .describe('text that ends a response, beside the eos; looked for by its tokens');
+
+/** The stop sequences that `--stop` means. @throws ArgumentError for a text without tokens. */
+export function stopSequences(text: string | undefined, tokenizer: Pick<Tokenizer, 'encode'>): number[][] {
+  if (text === undefined) return [];
+  const tokens = tokenizer.encode(text, { continues: true });
+  if (tokens.length === 0) throw new ArgumentError({ argument: '--stop', received: 'a text without tokens' });
+  return [tokens];
+}
 
 /** The field of a command that reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
 export const rulesOption = z

@@ -16,7 +16,7 @@ import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import { checkFits, modelIn, printPlan } from './dry-run.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
-import { rulesOption, runCommand, stopOption, tokenizerOption } from './options.ts';
+import { rulesOption, runCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree, makeOut } from './run-directory.ts';
 
@@ -71,7 +71,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const chosen = { ...config, lr, score };
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
   const state = { optimizer, batches, adaptiveKl, runningScores };
-  const stop = config.stop === undefined ? [] : [tokenizer.encode(config.stop, { continues: true })];
+  const stop = stopSequences(config.stop, tokenizer);
   const parts = { ...state, actorCritic, reward, prompts, eosToken, stop, padToken, tokenizer };
   await runTraining(
     {
