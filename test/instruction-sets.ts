@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { it } from 'vitest';
-import { device } from './device.ts';
+import { cpuKernels } from './device.ts';
 
 const run = promisify(execFile);
 
 /** Runs a whole test file again in processes that have older instructions, and one thread or more than there are cores. */
 export function againWithOtherInstructions(file: string): void {
-  if (process.env.PALM_TEST_AGAIN !== undefined || device !== 'cpu') return;
+  if (process.env.PALM_TEST_AGAIN !== undefined || !cpuKernels) return;
   it.each([
     { capability: 'default', threads: '1' },
     { capability: 'avx2', threads: '3' },

@@ -7,11 +7,11 @@ import { ActorCritic } from '../src/actor-critic.ts';
 import { ppoLoss } from '../src/losses.ts';
 import { addon } from '../src/native.ts';
 import { AdamW } from '../src/optim.ts';
-import type { PaLM } from '../src/palm.ts';
 import { Tensor } from '../src/tensor.ts';
 import { device } from './device.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { drawn, ids, normals, palmOf, palmShapes, type Size } from './parity/weights.ts';
+import { distance, type Numbers, numbersOf, readings, representable, withKernels } from './readings.ts';
 
 // Heads and widths that no vector divides, one head, one pair, and tiles of queries that end in the middle of a batch.
 const SIZES: Record<string, { size: Size; batch: number; time: number }> = {
@@ -25,60 +25,6 @@ const SIZES: Record<string, { size: Size; batch: number; time: number }> = {
     time: 5,
   },
 };
-
-type Weights = ReturnType<typeof drawn>;
-type Numbers = Record<string, number[]>;
-
-/** Numbers that bfloat16 holds exactly, so that both precisions read the same model. */
-function representable(weights: Weights): Weights {
-  return new Map(
-    [...weights].map(([name, weight]) => {
-      const bits = new Uint32Array(Float32Array.from(weight.data).buffer).map((word) => word & 0xffff0000);
-      return [name, { ...weight, data: Float64Array.from(new Float32Array(bits.buffer)) }];
-    }),
-  );
-}
-
-async function withKernels<T>(on: boolean, work: () => Promise<T>): Promise<T> {
-  await addon().useKernels(on);
-  try {
-    return await work();
-  } finally {
-    await addon().useKernels(true);
-  }
-}
-
-async function numbersOf(tensor: Tensor | null): Promise<number[]> {
-  if (tensor === null) return [];
-  using read = tensor;
-  return Array.from(await read.data(), Number);
-}
-
-/** ‖a − b‖ / ‖b‖. */
-function distance(a: number[], b: number[]): number {
-  const norm = (values: number[]) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
-  expect(a.length).toBe(b.length);
-  return norm(a.map((value, i) => value - (b[i] as number))) / (norm(b) + 1e-12);
-}
-
-/** What a reading gives and every gradient of its loss, by name. */
-async function readings(palm: PaLM, tokens: number[][], scope: string | undefined): Promise<Numbers> {
-  const of = scope === undefined ? {} : { scope };
-  const all: Numbers = {};
-  {
-    using output = await palm.forward(tokens, of);
-    all.logits = Array.from(await output.logits.data(), Number);
-  }
-  using loss = await palm.loss(tokens, of);
-  await loss.backward();
-  all.loss = [await loss.item()];
-  const parameters = [...palm.parameters(), ...(scope === undefined ? [] : palm.parameters({ scope }))];
-  for (const parameter of parameters) {
-    const grad = await numbersOf(await parameter.grad());
-    if (grad.length > 0) all[`gradient of ${parameter.name}`] = grad;
-  }
-  return all;
-}
 
 describe.each(Object.entries(SIZES))('a block that is %s', (_name, { size, batch, time }) => {
   const tokens = Array.from({ length: batch }, (_, row) => ids(time, size.numTokens, row + 1));

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { PaLM } from '../src/palm.ts';
 import { memory, type NumericArray } from '../src/tensor.ts';
+import { emulated } from './device.ts';
 import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';
 
 const LEVELS = ['none', 'selective', 'full'] as const;
@@ -40,7 +41,7 @@ describe.each(['float32', 'bfloat16'] as const)('in %s', (dtype) => {
     for (const level of ['selective', 'full'] as const) expect(await at(level)).toEqual(kept);
   });
 
-  it('each level holds less than the one before', async () => {
+  it.skipIf(emulated)('each level holds less than the one before', async () => {
     const peaks: number[] = [];
     for (const recompute of LEVELS) {
       using palm = new PaLM({ numTokens: 64, dim: 128, depth: 10, heads: 4, dimHead: 32, dtype, recompute });

@@ -25,10 +25,15 @@ static Tables cpu_tables() {
   return {&cpu::plain::float32, &cpu::plain::bfloat16};
 }
 
-static Tables cuda_tables;  // written while the addon is being loaded, before the first job
+static Tables& tables_of(at::DeviceType device) {
+  static Tables cpu = cpu_tables(), cuda;
+  return device == at::kCPU ? cpu : cuda;
+}
 
-void register_cuda_kernels(const Kernels& float32, const Kernels& bfloat16) { cuda_tables = {&float32, &bfloat16}; }
-bool cuda_kernels_loaded() { return cuda_tables.float32 != nullptr; }
+void register_kernels(at::DeviceType device, const Kernels& float32, const Kernels& bfloat16) {
+  tables_of(device) = {&float32, &bfloat16};
+}
+bool cuda_kernels_loaded() { return tables_of(at::kCUDA).float32 != nullptr; }
 
 // Jobs run one after the other, but the switch is also read where a worker asks what is in use.
 static std::atomic<bool> in_use = true;
@@ -36,9 +41,8 @@ static std::atomic<bool> in_use = true;
 void use_kernels(bool on) { in_use = on; }
 
 const Kernels* kernels_for(const Tensor& tensor) {
-  static const Tables cpu = cpu_tables();
   if (!in_use || !(tensor.is_cpu() || tensor.is_cuda())) return nullptr;
-  const Tables& tables = tensor.is_cpu() ? cpu : cuda_tables;
+  const Tables& tables = tables_of(tensor.device().type());
   if (tensor.scalar_type() == at::kFloat) return tables.float32;
   if (tensor.scalar_type() == at::kBFloat16) return tables.bfloat16;
   return nullptr;

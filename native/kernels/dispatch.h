@@ -11,8 +11,10 @@ namespace palm {
 // nullptr: no kernels for such tensors, or they are switched off; use ATen.
 const Kernels* kernels_for(const Tensor& tensor);
 
-// Called by libpalm-cuda.so when it is loaded: the tables that CUDA tensors get from now on.
-__attribute__((visibility("default"))) void register_cuda_kernels(const Kernels& float32, const Kernels& bfloat16);
+// The tables that tensors of such devices get from now on. Called by libpalm-cuda.so while it is loaded, before the first
+// job.
+__attribute__((visibility("default"))) void register_kernels(at::DeviceType device, const Kernels& float32,
+                                                             const Kernels& bfloat16);
 bool cuda_kernels_loaded();
 
 // Off: everything is computed by the ATen references. For comparisons; starts on.

@@ -57,7 +57,7 @@ static bool aligned(const AttentionRows& rows) {
 
 // One head of keys and values where that is accepted, else copies of it without memory of their own.
 static SDPBackend choose(const AttentionRows& rows, Heads& heads) {
-  if (!aligned(rows)) return SDPBackend::math;
+  if (!rows.query.is_cuda() || !aligned(rows)) return SDPBackend::math;
   const SDPBackend first = choice(heads);
   if (first == SDPBackend::cudnn_attention || first == SDPBackend::flash_attention) return first;
   const Heads other = repeated(heads);

@@ -12,8 +12,8 @@ namespace palm {
 // √Σ x² of one gradient, in float64. libtorch's CUDA kernel adds in float32 what it reads in bfloat16; asked for
 // float64 it would copy the gradient first, at eight bytes an element.
 static Tensor norm_of(const Tensor& gradient) {
-  const Kernels* const kernels = gradient.is_cpu() && gradient.is_contiguous() ? kernels_for(gradient) : nullptr;
-  if (!kernels) {
+  const Kernels* const kernels = gradient.is_contiguous() ? kernels_for(gradient) : nullptr;
+  if (!kernels || !kernels->squares) {
     const bool narrow = gradient.is_cuda() && gradient.scalar_type() != at::kDouble;
     return at::linalg_vector_norm(gradient, 2, {}, /*keepdim=*/false, narrow ? at::kFloat : at::kDouble)
         .to(at::kDouble);

@@ -22,8 +22,11 @@ static constexpr Kernels kTable = {
     .token = {.product = nullptr, .project = nullptr, .attend = nullptr, .sample = sample<T>},
     .decode_attention = decode_attention<T>};
 
+const Kernels& table_float32() { return kTable<float>; }
+const Kernels& table_bfloat16() { return kTable<BFloat16>; }
+
 static const struct Register {
-  Register() { register_cuda_kernels(kTable<float>, kTable<BFloat16>); }
+  Register() { register_kernels(at::kCUDA, table_float32(), table_bfloat16()); }
 } at_load;
 
 }  // namespace palm::cuda

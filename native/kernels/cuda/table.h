@@ -36,6 +36,10 @@ void sample(const SampleArgs& args, int64_t begin, int64_t end);
   template void name<float>(const Args&, int64_t, int64_t); \
   template void name<BFloat16>(const Args&, int64_t, int64_t)
 
+// All of them, as tables; registered for CUDA tensors when the library is loaded.
+const Kernels& table_float32();
+const Kernels& table_bfloat16();
+
 // Blocks over which a reduction over rows is spread: a fixed number, so that sums are the same on every GPU.
 constexpr int64_t kPartialSums = 512;
 
