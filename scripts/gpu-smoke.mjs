@@ -125,6 +125,28 @@ for (const dtype of ['float32', 'bfloat16'])
     report(`twice ${dtype}`, true, { bitwise: different.length === 0, different: different.slice(0, 3) });
   });
 
+// The same with algorithms that promise it; in float32 that is not cuDNN's, nor the memory-efficient attention as it usually adds.
+for (const dtype of ['float32', 'bfloat16'])
+  await part(`deterministic ${dtype}`, async () => {
+    const size = { ...base, heads: 4, dimHead: 64, dim: 128, dtype },
+      tokens = tokensOf(3, device === 'cpu' ? 65 : 513, 97);
+    const usual = await read(size, tokens);
+    await addon().useDeterministic(true);
+    try {
+      const [a, b] = [await read(size, tokens), await read(size, tokens)];
+      const different = Object.keys(a).filter((name) => a[name].some((x, i) => !Object.is(x, b[name][i])));
+      const [error, where] = worst(a, usual);
+      const near = error < (dtype === 'float32' ? 1e-5 : 2e-2);
+      report(`deterministic ${dtype}`, different.length === 0 && near, {
+        different: different.slice(0, 3),
+        error,
+        where,
+      });
+    } finally {
+      await addon().useDeterministic(false);
+    }
+  });
+
 // 4. Decoding through the cache against the forward pass; several chunks of keys; the shapes that fill shared memory.
 for (const [heads, dimHead, rows, more] of device === 'cpu'
   ? [[4, 64, 3, 20]]

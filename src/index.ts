@@ -27,7 +27,7 @@ export {
   TorchFileError,
 } from './errors.ts';
 export type { ErrorDetail, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
-export { memory, Parameter, Tensor } from './tensor.ts';
+export { memory, Parameter, Tensor, useDeterministic } from './tensor.ts';
 export type {
   MemoryOptions,
   MemoryUse,

@@ -146,6 +146,9 @@ export interface Native {
     threads: number;
     cpuCapability: string;
     float32Precision: string;
+    cudaFloat32: string; // how a GPU multiplies: ieee or tf32
+    cudaBfloat16Sums: string; // in which dtype it adds partial sums of such products
+    deterministic: boolean;
     cudaDevices: number;
   };
   /** Of a machine with a GPU: whether our own kernels run there, and which attention libtorch chooses for a dtype. */
@@ -154,6 +157,8 @@ export interface Native {
   cancel(handle: CancelHandle): void;
   /** Computes with the fused kernels, or with the ATen references beside them. For the whole process. */
   useKernels(on: boolean): Promise<void>;
+  /** Algorithms of a GPU that give the same bits each time, alone. */
+  useDeterministic(on: boolean): Promise<void>;
 
   // Tensors (native/binding/tensor.cc)
   tensorEmpty(shape: number[], dtype: Dtype, device: Device): TensorHandle;

@@ -1,5 +1,6 @@
 /** Tensors and parameters: arrays in native memory that the rest of the package takes and gives. */
 import { ArgumentError, printable, ShapeError } from './errors.ts';
+import { BOOLEAN, checkKind } from './kinds.ts';
 import {
   addon,
   type Device,
@@ -254,4 +255,14 @@ export function memory(options: MemoryOptions = {}): MemoryUse {
   const use = addon().memory();
   if (resetPeak) addon().memoryResetPeak();
   return use;
+}
+
+/**
+ * Whether a GPU takes, in this process, only algorithms that give the same bits each time, slower where there is a choice. The
+ * CPU's always do. Off at first; wants to be called before a GPU has multiplied anything. Trainers set it to their
+ * `deterministic`. @throws ArgumentError for what is no boolean.
+ */
+export async function useDeterministic(on: boolean): Promise<void> {
+  checkKind('on', on, BOOLEAN);
+  await addon().useDeterministic(on);
 }

@@ -65,6 +65,7 @@ const entry = (call: (...values: any[]) => unknown, ...good: unknown[]) => ({ ca
 /** Every function of the package with arguments that are right. */
 const FUNCTIONS = {
   memory: entry(api.memory, {}),
+  useDeterministic: entry(api.useDeterministic, false),
   PaLM: entry((options) => new api.PaLM(options), SIZE),
   AdamW: entry((all, options) => new api.AdamW(all, options), [weight], {}),
   AdoptAtan2: entry((all, options) => new api.AdoptAtan2(all, options), [weight], {}),

@@ -32,15 +32,23 @@ struct Info {
   int64_t threads;
   std::string cpu_capability;
   std::string float32_precision;
+  std::string cuda_float32, cuda_bfloat16_sums;
+  bool deterministic;
   int64_t cuda_devices;
 };
 PALM_FIELDS(Info, PALM_FIELD(libtorch), PALM_FIELD(threads), PALM_FIELD(cpu_capability), PALM_FIELD(float32_precision),
+            PALM_FIELD(cuda_float32), PALM_FIELD(cuda_bfloat16_sums), PALM_FIELD(deterministic),
             PALM_FIELD(cuda_devices));
 
 static Info info() {
   const auto part = [](int number) { return std::to_string(number); };
   return {part(TORCH_VERSION_MAJOR) + "." + part(TORCH_VERSION_MINOR) + "." + part(TORCH_VERSION_PATCH),
-          at::get_num_threads(), at::get_cpu_capability(), routed_to_onednn() ? "medium" : "highest",
+          at::get_num_threads(),
+          at::get_cpu_capability(),
+          routed_to_onednn() ? "medium" : "highest",
+          multiplies_in_tf32() ? "tf32" : "ieee",
+          sums_bfloat16_in_float32() ? "float32" : "bfloat16",
+          deterministic(),
           at::detail::getCUDAHooks().deviceCount()};
 }
 
@@ -93,6 +101,7 @@ void process_rows(Table& table) {
   table.raw("cancelCreate", cancel_create);
   table.now<&cancel>("cancel");
   table.job<&use_kernels>("useKernels");
+  table.job<&use_deterministic>("useDeterministic");
 }
 
 }  // namespace palm::binding

@@ -11,8 +11,8 @@ namespace palm {
 // nullptr: no kernels for such tensors, or they are switched off; use ATen.
 const Kernels* kernels_for(const Tensor& tensor);
 
-// The tables that tensors of such devices get from now on. Called by libpalm-cuda.so while it is loaded, before the first
-// job.
+// The tables that tensors of such devices get from now on. Called by libpalm-cuda.so while it is loaded, before the
+// first job.
 __attribute__((visibility("default"))) void register_kernels(at::DeviceType device, const Kernels& float32,
                                                              const Kernels& bfloat16);
 bool cuda_kernels_loaded();

@@ -40,8 +40,67 @@ __global__ void layer_norm_rows(LayerNormArgs args, int64_t begin, int64_t end) 
   }
 }
 
-// With x̂ = (x − mean) rstd and g = dy (1 + gamma):  dx = rstd (g − mean(g) − x̂ mean(g x̂)),  dgamma = Σ dy x̂. A block
-// takes every gridDim-th row and keeps its own sum of dgamma, of which a thread has its own columns.
+// With x̂ = (x − mean) rstd and g = dy (1 + gamma):  dx = rstd (g − mean(g) − x̂ mean(g x̂)),  dgamma = Σ dy x̂.
+
+constexpr int kWarps = 8;  // of a block whose warps take a row each
+
+// A warp a row, which it reads once: a lane keeps its numbers, and its columns' share of dgamma, in registers, `kPacks`
+// packs of each. The warps of a block add their shares one after the other, so that sums have one order.
+template <class T, int kPack, int kPacks>
+__global__ void __launch_bounds__(kWarps * 32)
+    layer_norm_grad_warps(LayerNormGradArgs args, int64_t begin, int64_t end) {
+  const int64_t width = args.width;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const T* const gamma = static_cast<const T*>(args.gamma);
+  const auto each_own = [&](const auto& body) {
+    for (int p = 0; p < kPacks; ++p) {
+      const int64_t i = (static_cast<int64_t>(p) * 32 + lane) * kPack;
+      if (i < width) body(p, i);
+    }
+  };
+  Floats<kPack> dgamma[kPacks] = {};
+  for (int64_t row = begin + static_cast<int64_t>(blockIdx.x) * kWarps + warp; row < end; row += gridDim.x * kWarps) {
+    const T* const x = static_cast<const T*>(args.x) + row * width;
+    const T* const dy = static_cast<const T*>(args.dy) + row * width;
+    const T* const residual = args.residual ? static_cast<const T*>(args.residual) + row * width : nullptr;
+    T* const dx = static_cast<T*>(args.dx) + row * width;
+    const float mean = args.mean[row], rstd = args.rstd[row];
+    Floats<kPack> normal[kPacks], g[kPacks];
+    float totals[2] = {};
+    each_own([&](int p, int64_t i) { normal[p] = load<kPack>(x + i), g[p] = load<kPack>(dy + i); });
+    each_own([&](int p, int64_t i) {
+      const auto scale = load<kPack>(gamma + i);
+      for (int k = 0; k < kPack; ++k) {
+        normal[p][k] = (normal[p][k] - mean) * rstd;
+        dgamma[p][k] += g[p][k] * normal[p][k];
+        g[p][k] *= scale[k] + 1.0f;
+        totals[0] += g[p][k];
+        totals[1] += g[p][k] * normal[p][k];
+      }
+    });
+    warp_reduce(totals, [](float(&sum)[2], const float(&other)[2]) { sum[0] += other[0], sum[1] += other[1]; });
+    const float g_mean = totals[0] / width, gx_mean = totals[1] / width;
+    each_own([&](int p, int64_t i) {
+      Floats<kPack> out = residual ? load<kPack>(residual + i) : Floats<kPack>{};
+      for (int k = 0; k < kPack; ++k) out[k] += rstd * (g[p][k] - g_mean - normal[p][k] * gx_mean);
+      store(dx + i, out);
+    });
+  }
+  float* const sums = dynamic_shared();
+  float* const own = args.dgamma + blockIdx.x * width;
+  for (int turn = 0; turn < kWarps; ++turn) {
+    if (warp == turn)
+      each_own([&](int p, int64_t i) {
+        auto sum = load<kPack>(turn == 0 ? own + i : sums + i);
+        for (int k = 0; k < kPack; ++k) sum[k] += dgamma[p][k];
+        store(turn == kWarps - 1 ? own + i : sums + i, sum);
+      });
+    __syncthreads();
+  }
+}
+
+// A block a row, for rows that a warp's registers cannot hold. It takes every gridDim-th one and keeps its own sum of
+// dgamma, of which a thread has its own columns.
 template <class T, int kPack, bool kShared>
 __global__ void layer_norm_grad_rows(LayerNormGradArgs args, int64_t begin, int64_t end) {
   const int64_t width = args.width;
@@ -91,17 +150,37 @@ void layer_norm(const LayerNormArgs& args, int64_t begin, int64_t end) {
   });
 }
 
+template <class T, int kPack, int kPacks>
+static void start_warps(const LayerNormGradArgs& args, int64_t begin, int64_t end) {
+  const int64_t blocks = std::min((end - begin + kWarps - 1) / kWarps, kPartialSums);
+  start(args.x, {blocks, kWarps * 32, args.width * static_cast<int64_t>(sizeof(float))},
+        layer_norm_grad_warps<T, kPack, kPacks>, args, begin, end);
+}
+
+template <class T, int kPack>
+static void start_blocks(const LayerNormGradArgs& args, int64_t begin, int64_t end) {
+  const int64_t shared = args.width * static_cast<int64_t>(sizeof(float));
+  const bool in_shared = shared <= 32 * 1024;  // wider sums stay in global memory
+  start(args.x, {std::min(end - begin, kPartialSums), threads_for(args.width, kPack), in_shared ? shared : 0},
+        in_shared ? layer_norm_grad_rows<T, kPack, true> : layer_norm_grad_rows<T, kPack, false>, args, begin, end);
+}
+
 template <class T>
 void layer_norm_grad(const LayerNormGradArgs& args, int64_t begin, int64_t end) {
   const bool fits = fits_packs<T>(args.x, args.width, args.width) && fits_packs<T>(args.gamma, 0, 0) &&
                     fits_packs<T>(args.dy, 0, 0) && fits_packs<T>(args.residual, 0, 0) &&
                     fits_packs<T>(args.dx, 0, 0) && fits_packs<float>(args.dgamma, 0, 0);
-  const int64_t shared = args.width * static_cast<int64_t>(sizeof(float));
-  const bool in_shared = shared <= 32 * 1024;  // wider sums stay in global memory
-  by_pack<T>(fits, [&](auto pack) {
-    start(args.x, {std::min(end - begin, kPartialSums), threads_for(args.width, pack), in_shared ? shared : 0},
-          in_shared ? layer_norm_grad_rows<T, pack, true> : layer_norm_grad_rows<T, pack, false>, args, begin, end);
-  });
+  constexpr int kPack = 16 / sizeof(T);
+  if (!fits)
+    start_blocks<T, 1>(args, begin, end);
+  else if (args.width <= 32 * 8)
+    start_warps<T, kPack, 8 / kPack>(args, begin, end);
+  else if (args.width <= 32 * 16)
+    start_warps<T, kPack, 16 / kPack>(args, begin, end);
+  else if (args.width <= 32 * 32)
+    start_warps<T, kPack, 32 / kPack>(args, begin, end);
+  else
+    start_blocks<T, kPack>(args, begin, end);
 }
 
 PALM_CUDA_KERNEL(layer_norm, LayerNormArgs);

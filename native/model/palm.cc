@@ -112,13 +112,14 @@ Tensor PaLM::hidden(const Tensor& tokens, const ReadOptions& options) {
   const auto scale_base = config_.causal ? std::optional(config_.rotary_xpos_scale_base) : std::nullopt;
   if (scale_base && !cache) expect_within_reach(time, "tokens", *scale_base);
   const Rotary rotary = rotary_table(positions, config_.dim_head, scale_base);
-  const Reading reading{rotary.to(config_.dtype == at::kDouble ? at::kDouble : at::kFloat),
-                        reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments),
-                        options.segments, cache, options.dropout.value_or(dropout_)};
+  Reading reading{rotary.to(config_.dtype == at::kDouble ? at::kDouble : at::kFloat), /*visible=*/{}, options.segments,
+                  cache, options.dropout.value_or(dropout_)};
 
   Tensor x = trained_embedding(seen_by(options.gradients, token_embedding_), tokens.clamp_min(0));
   if (options.extra_embedding.defined()) x = x + options.extra_embedding;
   const Kernels* const kernels = kernels_to_read(reading, x);
+  if (!kernels)
+    reading.visible = reads_on ? cache->visible(time) : visible_without_cache(config_, tokens, options.segments);
   const auto tables = kernels ? std::optional(fold_scales(rotary, config_.qk_scale)) : std::nullopt;
   const Tensor first = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
   for (int64_t layer = 0; layer < config_.depth; ++layer) {

@@ -58,7 +58,10 @@ void AdamW::reference_update(const std::vector<Slot*>& slots, const GradNorm& no
     squares.push_back(slot->exp_avg_sq);
     steps.push_back(slot->step);
   }
-  at::_fused_adamw_(weights, gradients(slots), averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
+  std::vector<Tensor> gradient = gradients(slots);
+  if (gradient[0].is_cuda())  // there the step writes the divided gradient back
+    for (Tensor& each : gradient) each = each.clone();
+  at::_fused_adamw_(weights, gradient, averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
                     norm.divisor, norm.broken);
   publish(slots, norm);

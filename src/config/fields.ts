@@ -31,6 +31,11 @@ export const device = z
   .default('cpu')
   .meta({ description: 'where to compute: cpu, cuda or cuda:N', expected: 'cpu, cuda or cuda:N' });
 
+export const deterministic = z
+  .boolean()
+  .default(false)
+  .describe('on a GPU, take only algorithms that give the same bits each time; on the CPU all do');
+
 export const dtype = z
   .enum(['float32', 'bfloat16', 'float64'])
   .default('float32')

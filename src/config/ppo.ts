@@ -1,6 +1,6 @@
 /** How a policy is trained by proximal policy optimisation; docs/ppo.md has the formulas. */
 import { z } from 'zod';
-import { checkpoint, count, device, lora, seed } from './fields.ts';
+import { checkpoint, count, deterministic, device, lora, seed } from './fields.ts';
 import { samplingConfig } from './sampling.ts';
 
 // PPO trains on the distribution that it sampled from, so there are no filters, and greedy responses teach nothing.
@@ -71,6 +71,7 @@ export const ppoConfig = z.strictObject({
   checkpoint: checkpoint(50),
   seed,
   device,
+  deterministic,
 });
 
 /** What PPO takes besides models, prompts and a reward. */

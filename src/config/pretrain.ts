@@ -1,6 +1,16 @@
 /** How a PaLM is trained on text; the defaults suit a megabyte of text and minutes on two CPU cores. */
 import { z } from 'zod';
-import { betas, checkpointWatchingLoss, count, device, dtype, path, seed, warmupSteps } from './fields.ts';
+import {
+  betas,
+  checkpointWatchingLoss,
+  count,
+  deterministic,
+  device,
+  dtype,
+  path,
+  seed,
+  warmupSteps,
+} from './fields.ts';
 import { palmConfig } from './palm.ts';
 
 // The tokenizer gives the vocabulary, the run the device and the precision, and text is always modelled causally.
@@ -36,6 +46,7 @@ export const pretrainConfig = z.strictObject({
   checkpoint: checkpointWatchingLoss(500),
   seed,
   device,
+  deterministic,
   dtype,
 });
 

@@ -1,6 +1,16 @@
 /** How a reward model is trained on pairs of a chosen and a rejected response; the defaults suit thousands of pairs. */
 import { z } from 'zod';
-import { betas, checkpointWatchingLoss, count, device, lora, probability, seed, warmupSteps } from './fields.ts';
+import {
+  betas,
+  checkpointWatchingLoss,
+  count,
+  deterministic,
+  device,
+  lora,
+  probability,
+  seed,
+  warmupSteps,
+} from './fields.ts';
 
 export const rewardConfig = z.strictObject({
   epochs: count.default(2).describe('times that every pair is seen'),
@@ -41,6 +51,7 @@ export const rewardConfig = z.strictObject({
   checkpoint: checkpointWatchingLoss(100),
   seed,
   device,
+  deterministic,
 });
 
 /** What training a reward model takes besides pairs. */

@@ -10,6 +10,7 @@ import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
 import { checkKinds, having, instanceOf, LISTS, optional } from '../kinds.ts';
 import { Optimizer } from '../optim.ts';
+import { useDeterministic } from '../tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
@@ -105,6 +106,7 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
 export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
   checkKinds('ppo parts', parts, PARTS);
   const config = parseKnown(ppoConfig, options, 'ppo');
+  await useDeterministic(config.deterministic);
   checkPrompts(parts);
   checkParts(parts, config, start);
   const own = {

@@ -7,7 +7,7 @@ import type { Sequences } from '../data/text.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../kinds.ts';
 import { Optimizer } from '../optim.ts';
 import { PaLM } from '../palm.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor, useDeterministic } from '../tensor.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { BATCHES, SEQUENCES } from './parts.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
@@ -65,6 +65,7 @@ export async function* pretrain(
 ): AsyncGenerator<PretrainStep> {
   checkKinds('pretrain parts', parts, PARTS);
   const config = parseKnown(pretrainConfig, options, 'pretrain');
+  await useDeterministic(config.deterministic);
   const { palm, optimizer, text, batches, validation } = parts;
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {
@@ -118,7 +119,7 @@ function pieces({ tokens, shape: [size, width] }: Rows, rows: number): Rows[] {
 
 /** Adds the gradient of a piece's share of the loss, and gives that share. */
 async function learn(palm: PaLM, { tokens, shape }: Rows, targets: number): Promise<number> {
-  using rows = Tensor.from(tokens, { shape, device: palm.config.device });
+  using rows = Tensor.from(tokens, { shape });
   using share = await palm.loss(rows, { denominator: targets });
   await share.backward();
   return await share.item();
@@ -145,7 +146,7 @@ export async function validationLoss(
   let targets = 0;
   for (let begin = 0; begin < count; begin += rows) {
     const { tokens, shape } = validation.rows(chosen.slice(begin, begin + rows));
-    using ids = Tensor.from(tokens, { shape, device: palm.config.device });
+    using ids = Tensor.from(tokens, { shape });
     using sum = await palm.loss(ids, { denominator: 1, grad: false });
     nats += await sum.item();
     targets += countTargets({ tokens, shape }, palm.config.ignoreIndex);

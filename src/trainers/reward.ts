@@ -13,7 +13,7 @@ import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '..
 import { Optimizer } from '../optim.ts';
 import { type RankingMetrics, RewardModel } from '../reward-model.ts';
 import { ArgumentError } from '../errors.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor, useDeterministic } from '../tensor.ts';
 import { chunks } from './experience.ts';
 import { MicroBatch } from './micro-batch.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
@@ -85,6 +85,7 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
 export async function* reward(parts: RewardParts, options: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
   checkKinds('reward parts', parts, PARTS);
   const config = parseKnown(rewardConfig, options, 'reward');
+  await useDeterministic(config.deterministic);
   const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;
   const { maxGradNorm } = config;
   checkPairs(pairs, rewardModel, 'pairs');
@@ -152,7 +153,7 @@ async function learn(
   let tokens = 0;
   for (const piece of pieces) {
     const { rows, order } = compare(piece, rewardModel);
-    using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
+    using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
     // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
     using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
     await share.backward();
@@ -192,7 +193,7 @@ export async function evaluatePairs(
   for (let begin = 0; begin < pairs.length; begin += batchSize) {
     const batch = pairs.slice(begin, begin + batchSize);
     const { rows, order } = compare(batch, rewardModel);
-    using sequences = Tensor.from(rows.tokens, { shape: rows.shape, device: rewardModel.palm.config.device });
+    using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
     using sum = await rewardModel.rankingLoss(sequences, { ...order, denominator: 1, grad: false });
     loss += await sum.item();
     accuracy += (await sum.metrics()).accuracy * batch.length;

@@ -55,7 +55,7 @@ async function readScores(reward: RewardModel, answers: readonly Answer[]): Prom
   );
   const mask = Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length));
   const promptLengths = answers.map(({ prompt }) => prompt.length);
-  using sequence = Tensor.from(rows.tokens, { shape: rows.shape, device: reward.palm.config.device });
+  using sequence = Tensor.from(rows.tokens, { shape: rows.shape });
   using score = await reward.score(sequence, { promptLengths, mask });
   return Array.from(await score.data(), Number);
 }

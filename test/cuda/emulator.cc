@@ -1,15 +1,20 @@
 #include <numeric>
-#ifdef EMULATE_WITH_THREADS
-#include <barrier>
-#include <thread>
-#endif
 
-#ifdef EMULATE_WITH_THREADS
-thread_local emu::Index threadIdx;
-#else
-emu::Index threadIdx;
-#endif
-emu::Index blockIdx, blockDim, gridDim;
+emu::Index threadIdx, blockIdx, blockDim, gridDim;
+
+// Of the sanitizers, where the kernels are compiled with one: what switches stacks has to tell them. To the thread
+// sanitizer a fiber is a thread, which nothing but a barrier brings into an order with the others.
+extern "C" {
+#define SANITIZER __attribute__((weak)) extern
+SANITIZER void* __tsan_get_current_fiber();
+SANITIZER void* __tsan_create_fiber(unsigned flags);
+SANITIZER void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+SANITIZER void __tsan_acquire(void* at);
+SANITIZER void __tsan_release(void* at);
+SANITIZER void __sanitizer_start_switch_fiber(void** save, const void* bottom, size_t bytes);
+SANITIZER void __sanitizer_finish_switch_fiber(void* saved, const void** old_bottom, size_t* old_bytes);
+#undef SANITIZER
+}
 
 namespace emu {
 
@@ -48,39 +53,6 @@ void run(const Launch& launch, const std::function<void()>& kernel) {
   }
 }
 
-#ifdef EMULATE_WITH_THREADS
-
-static std::barrier<>* whole;
-static std::vector<std::unique_ptr<std::barrier<>>> warps;
-static std::vector<uint32_t> given;
-
-void block_barrier() { whole->arrive_and_wait(); }
-void warp_barrier() { warps[threadIdx.x / 32]->arrive_and_wait(); }
-uint32_t exchange(uint32_t value, unsigned lane) {
-  given[threadIdx.x] = value;
-  warp_barrier();
-  const uint32_t other = given[threadIdx.x / 32 * 32 + lane];
-  warp_barrier();
-  return other;
-}
-
-static void run_block(int64_t threads, const std::function<void()>& kernel, std::mt19937_64&) {
-  std::barrier<> all(threads);
-  whole = &all;
-  given.assign(threads, 0);
-  warps.clear();
-  for (int64_t w = 0; w < threads / 32; ++w) warps.push_back(std::make_unique<std::barrier<>>(32));
-  std::vector<std::thread> team;
-  for (int64_t t = 0; t < threads; ++t)
-    team.emplace_back([&, t] {
-      threadIdx.x = static_cast<unsigned>(t);
-      kernel();
-    });
-  for (auto& thread : team) thread.join();
-}
-
-#else
-
 // A switch of stacks: what a called function must keep, and nothing else.
 extern "C" void emu_switch(void** save, void* load);
 asm(R"(
@@ -105,27 +77,58 @@ emu_switch:
   ret
 )");
 
+// What is put aside when another fiber goes on.
+struct Context {
+  void* top = nullptr;
+  const void* bottom = nullptr;
+  size_t bytes = 0;
+  void* of_address_sanitizer = nullptr;
+  void* of_thread_sanitizer = nullptr;
+};
+
 enum class State { ready, at_block, at_warp, done };
 struct Fiber {
   std::vector<char> stack = std::vector<char>(64 * 1024);
-  void* top = nullptr;
+  Context context;
   State state = State::ready;
   uint32_t given = 0;
+  unsigned block_waits = 0, warp_waits = 0;
 };
 
 static std::vector<std::unique_ptr<Fiber>> fibers;
 static Fiber* current;
-static void* scheduler;
+static Context scheduler;
 static const std::function<void()>* body;
 
-static void wait_in(State state) {
+static void go_on(Context& from, Context& to, bool for_good = false) {
+  if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(to.of_thread_sanitizer, /*flags: no order=*/1);
+  if (__sanitizer_start_switch_fiber)
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &from.of_address_sanitizer, to.bottom, to.bytes);
+  emu_switch(&from.top, to.top);
+  if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(from.of_address_sanitizer, nullptr, nullptr);
+}
+
+// Points of order. A barrier has two, in turns: who is at the next one already must not be ordered before those who
+// still leave this one.
+static char block_order, at_block[2], at_warp[32][2];
+static void arrive(char& point) {
+  if (__tsan_release) __tsan_release(&point);
+}
+static void leave(char& point) {
+  if (__tsan_acquire) __tsan_acquire(&point);
+}
+
+static void wait_in(State state, char& point) {
   const Index own = threadIdx;
-  current->state = state;
-  emu_switch(&current->top, scheduler);
+  Fiber& fiber = *current;
+  fiber.state = state;
+  arrive(point);
+  go_on(fiber.context, scheduler);
+  leave(point);
   threadIdx = own;
 }
-void block_barrier() { wait_in(State::at_block); }
-void warp_barrier() { wait_in(State::at_warp); }
+void block_barrier() { wait_in(State::at_block, at_block[current->block_waits++ % 2]); }
+void warp_barrier() { wait_in(State::at_warp, at_warp[threadIdx.x / 32][current->warp_waits++ % 2]); }
 uint32_t exchange(uint32_t value, unsigned lane) {
   const unsigned own = threadIdx.x;
   fibers[own]->given = value;
@@ -136,9 +139,12 @@ uint32_t exchange(uint32_t value, unsigned lane) {
 }
 
 static void enter() {
+  if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(nullptr, &scheduler.bottom, &scheduler.bytes);
+  leave(block_order);
   (*body)();
+  arrive(block_order);
   current->state = State::done;
-  emu_switch(&current->top, scheduler);
+  go_on(current->context, scheduler, /*for_good=*/true);
   std::abort();
 }
 
@@ -148,8 +154,13 @@ static void prepare(Fiber& fiber) {
   frame[-1] = nullptr;                               // enter() does not return
   frame[-2] = reinterpret_cast<void*>(&enter);       // where the first switch goes
   for (int i = 3; i <= 8; ++i) frame[-i] = nullptr;  // registers
-  fiber.top = frame - 8;
+  fiber.context.top = frame - 8;
+  fiber.context.bottom = fiber.stack.data();
+  fiber.context.bytes = fiber.stack.size();
+  if (__tsan_create_fiber && !fiber.context.of_thread_sanitizer)
+    fiber.context.of_thread_sanitizer = __tsan_create_fiber(/*flags=*/0);
   fiber.state = State::ready;
+  fiber.block_waits = fiber.warp_waits = 0;
 }
 
 // Lets the threads begin … end − 1 go on where all that are left wait in this state.
@@ -167,6 +178,8 @@ static bool release(int64_t begin, int64_t end, State state) {
 
 static void run_block(int64_t threads, const std::function<void()>& kernel, std::mt19937_64& random) {
   while (static_cast<int64_t>(fibers.size()) < threads) fibers.push_back(std::make_unique<Fiber>());
+  if (__tsan_get_current_fiber) scheduler.of_thread_sanitizer = __tsan_get_current_fiber();
+  arrive(block_order);
   for (int64_t t = 0; t < threads; ++t) prepare(*fibers[t]);
   body = &kernel;
   const auto is_done = [](const auto& fiber) { return fiber->state == State::done; };
@@ -176,15 +189,14 @@ static void run_block(int64_t threads, const std::function<void()>& kernel, std:
       if (fibers[t]->state != State::ready) continue;
       current = fibers[t].get();
       threadIdx = {static_cast<unsigned>(t), 0, 0};
-      emu_switch(&scheduler, current->top);
+      go_on(scheduler, current->context);
       moved = true;
     }
     for (int64_t warp = 0; warp < threads; warp += 32) moved |= release(warp, warp + 32, State::at_warp);
     moved |= release(0, threads, State::at_block);
     if (!moved) throw std::runtime_error("threads of a block wait at different barriers");
   }
+  leave(block_order);
 }
-
-#endif
 
 }  // namespace emu

@@ -1,6 +1,6 @@
 // CUDA on a CPU, as far as our kernels need it: blocks run one after the other, in random order; the threads of a block
-// are fibers that take turns in random order, or, with EMULATE_WITH_THREADS, threads that a sanitizer can watch. Launch
-// limits are checked as the driver does (not registers), and shared memory holds NaN until it is written.
+// are fibers that take turns in random order, which sanitizers can watch. Launch limits are checked as the driver does
+// (not registers), and shared memory holds NaN until it is written.
 //
 // Included before everything else (-include), since it says what `__shared__` and threadIdx are.
 #pragma once
@@ -52,12 +52,7 @@ uint32_t exchange(uint32_t value, unsigned lane);  // what the thread of that la
 
 }  // namespace emu
 
-#ifdef EMULATE_WITH_THREADS
-extern thread_local emu::Index threadIdx;
-#else
-extern emu::Index threadIdx;
-#endif
-extern emu::Index blockIdx, blockDim, gridDim;
+extern emu::Index threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() { emu::block_barrier(); }
 inline void __syncwarp(unsigned = 0xffffffff) { emu::warp_barrier(); }

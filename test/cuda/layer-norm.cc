@@ -43,8 +43,21 @@ static void layer_norm(int64_t rows, int64_t width, bool with_residual, size_t o
 
 template <class T>
 static void every_size() {
-  for (auto [rows, width] : std::vector<std::pair<int64_t, int64_t>>{
-           {3, 1}, {5, 7}, {4, 24}, {3, 96}, {2, 768}, {2, 1000}, {1, 2048}, {1, 9000}, {600, 16}}) {
+  for (auto [rows, width] : std::vector<std::pair<int64_t, int64_t>>{{3, 1},
+                                                                     {5, 7},
+                                                                     {4, 24},
+                                                                     {3, 96},
+                                                                     {9, 256},
+                                                                     {17, 264},
+                                                                     {3, 512},
+                                                                     {2, 768},
+                                                                     {2, 1000},
+                                                                     {5, 1024},
+                                                                     {2, 1032},
+                                                                     {1, 2048},
+                                                                     {1, 9000},
+                                                                     {600, 16},
+                                                                     {4200, 8}}) {
     layer_norm<T>(rows, width, rows % 2 > 0, 0);
     layer_norm<T>(rows, width, true, 1);
   }

@@ -1,5 +1,5 @@
 // Every CUDA kernel on the CPU, under as many schedules as asked for: `cuda-kernels SEEDS`. With `planted`, faults that
-// the emulator has to see: it fails where one stays unseen.
+// the emulator has to see: it fails where one stays unseen. `race` and `bound` are faults for a sanitizer to end.
 #include "support.h"
 
 static float neighbours(bool barrier) {
@@ -39,10 +39,20 @@ static void planted() {
          "planted", "threads that wait at different barriers stay unseen");
 }
 
+static void read_behind() {
+  Array<float> x(64), y(64);
+  x.draw();
+  emu::run({1, 64, 0}, [&] { y[threadIdx.x] = x[threadIdx.x + 1]; });
+}
+
 int main(int count, char** words) {
   const std::string word = count > 1 ? words[1] : "1";
   if (word == "planted") {
     planted();
+  } else if (word == "race") {
+    neighbours(false);
+  } else if (word == "bound") {
+    read_behind();
   } else {
     for (int seed = 1; seed <= std::stoi(word); ++seed) {
       emu::seed = seed * 977;
