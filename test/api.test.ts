@@ -181,7 +181,7 @@ const BAD = [
 const shown = (bad: unknown) => (typeof bad === 'object' ? JSON.stringify(bad) : String(bad));
 /** The fields of an object without a class; of others none. */
 const fieldsOf = (value: unknown): object =>
-  Object.getPrototypeOf(Object(value)) === Object.prototype ? (value as object) : {};
+  Object.getPrototypeOf(Object(value)) === Object.prototype ? Object(value) : {};
 
 /** What a call throws that is no error of the package. */
 async function rawError(call: () => unknown): Promise<string | undefined> {

@@ -101,6 +101,18 @@ describe('a configured command', () => {
     );
   });
 
+  it('names the file of a wrong value that is there, and no file for one of a flag', async () => {
+    const config = file('wrong.yaml', 'steps: many\nmodel: { dim: -2, "dim.x": 1 }\nout: x\n');
+    const argumentOf = (...args: string[]) => configured(...args).then(String, (error: ConfigError) => error.argument);
+    expect(await argumentOf('--config', config)).toBe(`${config}: test.steps`);
+    expect(await argumentOf('--config', config, '--steps', 'few')).toBe('test.steps');
+    expect(await argumentOf('--config', config, '--steps', '4')).toBe(`${config}: test.model.dim`);
+    expect(await argumentOf('--config', file('none.yaml', 'steps: 4\n'))).toBe('test.out');
+    expect(await argumentOf('--config', file('dotted.yaml', 'out: x\nmodel.dim: 4\n'))).toMatch(
+      /dotted.yaml: test."model.dim"$/,
+    );
+  });
+
   it('explains every flag with its default, and of two switches the one that changes something', () => {
     const help = configuredCommand('test', schema, async () => {}).helpInformation();
     expect(help).toMatch(/--out <text> +where to \(required\)/);

@@ -72,7 +72,9 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const chosen = { ...config, lr, score };
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
   if (config.steps <= config.criticWarmup) {
-    warn(`criticWarmup: ${config.criticWarmup} of ${config.steps} iterations train the critic alone: the policy stays as it is`);
+    warn(
+      `criticWarmup: ${config.criticWarmup} of ${config.steps} iterations train the critic alone: the policy stays as it is`,
+    );
   }
   const state = { optimizer, batches, adaptiveKl, runningScores };
   const stop = stopSequences(config.stop, tokenizer);
