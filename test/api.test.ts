@@ -169,7 +169,7 @@ const BAD = [
   0.5,
   Number.NaN,
   '',
-  'x',
+  join(folder, 'none', 'x'),
   [],
   [null],
   [[1.5]],

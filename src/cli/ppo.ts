@@ -73,7 +73,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
   if (config.steps <= config.criticWarmup) {
     warn(
-      `criticWarmup: ${config.criticWarmup} of ${config.steps} iterations train the critic alone: the policy stays as it is`,
+      `criticWarmup: ${config.criticWarmup} iterations, of ${config.steps} in all: the critic learns, the policy stays`,
     );
   }
   const state = { optimizer, batches, adaptiveKl, runningScores };
