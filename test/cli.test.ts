@@ -8,6 +8,7 @@ import { configuredCommand, runCommand } from '../src/cli/options.ts';
 import type { Resume } from '../src/cli/run.ts';
 import { openRun } from '../src/cli/run-directory.ts';
 import { betas, count, lora } from '../src/config/fields.ts';
+import type { ConfigError } from '../src/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-cli-'));
 afterAll(() => rmSync(folder, { recursive: true }));
