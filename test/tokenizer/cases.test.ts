@@ -130,6 +130,29 @@ describe('tok-merge-out-of-vocabulary: what else the Rust library refuses', () =
   });
 });
 
+describe('tok-split: an expression with a group without case', () => {
+  const words = ["'ſ", "'S", '\u212a', 'a', "'ſa", "'Sa", '\u212aa', '<unk>'];
+  const splitting = (source: string) =>
+    load({
+      version: '1.0',
+      pre_tokenizer: { type: 'Split', pattern: { Regex: source }, behavior: 'Isolated', invert: false },
+      model: { type: 'WordLevel', vocab: Object.fromEntries(words.map((word, i) => [word, i])), unk_token: '<unk>' },
+    });
+
+  it.each([
+    ["(?i:'s|'t)", ["'ſa", "'Sa"], [0, 3, 1, 3]],
+    ["'(?i:[sdmt]|ll|ve|re)", ["'ſa", "'Sa"], [0, 3, 1, 3]],
+    ['(?i:k)', ['\u212aa'], [2, 3]],
+  ])('%s also finds the letters beyond ASCII that have another case in it', async (source, texts, ids) => {
+    const tokenizer = await splitting(source);
+    expect(texts.flatMap((text) => tokenizer.encode(text))).toEqual(ids);
+  });
+
+  it.each(['(?i:é)', '(?i:[a-z])', '(?i:ss)', '(?i:(a)b)', '(?i:\\p{Lu})'])('%s is refused', async (source) => {
+    await expect(splitting(source)).rejects.toThrow(FileError);
+  });
+});
+
 describe('an unknown word', () => {
   const wordLevel = (vocab: object) =>
     load({

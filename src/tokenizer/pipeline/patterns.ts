@@ -1,6 +1,7 @@
 import * as library from '@huggingface/tokenizers';
 import { printable } from '../../errors.ts';
 import { withoutAtomic } from './atomic.ts';
+import { withoutFolding } from './folding.ts';
 import type { Step } from './step.ts';
 
 /** Its types do not name it. */
@@ -27,7 +28,7 @@ const MISREAD = /(?<!\\)(?:\\\\)*\\(?:G|[pP]\{[^}]*=)/;
 
 function translate(source: string): RegExp {
   if (MISREAD.test(source)) throw new Error(`the regular expression ${printable(source)}`);
-  const { pattern } = new SplitPreTokenizer({ pattern: { Regex: withoutAtomic(source) } });
+  const { pattern } = new SplitPreTokenizer({ pattern: { Regex: withoutAtomic(withoutFolding(source)) } });
   if (pattern instanceof RegExp) return pattern;
   throw new Error(`the regular expression ${printable(source)}`);
 }
