@@ -193,8 +193,10 @@ export function printable(value: unknown): string {
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }
 
-// Control characters and those that turn the direction of text, which a terminal would obey, and others that nobody would see.
-const UNPRINTABLE = /[\p{Cc}\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/gu;
+// Control characters and those that turn the direction of text, which a terminal would obey, and others that nobody would see
+// or take for a space.
+const UNPRINTABLE =
+  /[\p{Cc}\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f-\u2064\u2066-\u2069\u3000\ufeff]/gu;
 
 function escaped(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;

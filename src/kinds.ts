@@ -23,6 +23,10 @@ export const TEXT: Kind = { is: (value) => typeof value === 'string', words: 'te
 export const PATH: Kind = { is: (value) => typeof value === 'string' && value !== '', words: 'a path' };
 export const TOKENIZER = having('a tokenizer, from loadTokenizer', 'encode', 'decode');
 
+/** What `AbortController` has: any object would do that stops as one. */
+export const SIGNAL = having('an AbortSignal', 'throwIfAborted', 'addEventListener', 'removeEventListener');
+export const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function' };
+
 /** An object of a class. */
 export function instanceOf(type: { name: string; [Symbol.hasInstance](value: unknown): boolean }): Kind {
   const article = /^[AEIO]/.test(type.name) ? 'an' : 'a';

@@ -30,7 +30,10 @@ export interface MemoryPlan {
 export type PlannedModel = Omit<PalmConfig, 'ignoreIndex' | 'qkScale' | 'rotaryXposScaleBase' | 'seed' | 'device'>;
 
 const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
-const MODEL = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, dimHead: COUNT, ffMult: COUNT, dtype: DTYPE };
+const LEVELS = ['none', 'selective', 'full'];
+const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
+const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, dimHead: COUNT, ffMult: COUNT };
+const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
 const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
 
 function checkModel(model: PlannedModel, argument = 'model'): void {

@@ -396,7 +396,7 @@ function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
   if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
   checkAdapterOptions(lora, { alpha, scope: options.scope }, 'RewardModel');
   checkInteger(seed, 0, 'RewardModel.seed');
-  if (!(dropout >= 0 && dropout < 1)) {
+  if (!(typeof dropout === 'number' && dropout >= 0 && dropout < 1)) {
     const expected = 'a number >= 0 and < 1';
     throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
   }

@@ -3,6 +3,7 @@ import { parseConfig } from './config/schema.ts';
 import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
 import type { Ids, Inputs } from './inputs.ts';
+import { checkKind, SIGNAL } from './kinds.ts';
 import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native.ts';
 import { handleOf } from './resource.ts';
 import { randomSeed } from './seed.ts';
@@ -108,6 +109,7 @@ export async function cancellable<T extends object>(
   call: (cancel: CancelHandle | undefined) => Promise<T>,
 ): Promise<T> {
   if (signal === undefined) return await call(undefined);
+  checkKind('signal', signal, SIGNAL);
   signal.throwIfAborted();
   const cancel = addon().cancelCreate();
   const abort = () => addon().cancel(cancel);

@@ -1,5 +1,5 @@
 /** Tensors and parameters: arrays in native memory that the rest of the package takes and gives. */
-import { ArgumentError, printable, ShapeError } from './errors.ts';
+import { ArgumentError, NativeError, printable, ShapeError } from './errors.ts';
 import { BOOLEAN, checkKind } from './kinds.ts';
 import {
   addon,
@@ -78,9 +78,16 @@ export class Tensor extends Resource<TensorHandle> {
     });
   }
 
-  /** Adds the gradient of this scalar to every parameter that it was computed from. @throws ShapeError unless scalar. */
-  backward(): Promise<void> {
-    return run([this], () => addon().tensorBackward(handleOf(this)));
+  /**
+   * Adds the gradient of this scalar to every parameter that it was computed from, once: its graph is gone then.
+   * @throws ShapeError unless scalar, ArgumentError for the second time, and where weights were changed since.
+   */
+  async backward(): Promise<void> {
+    try {
+      await run([this], () => addon().tensorBackward(handleOf(this)));
+    } catch (error) {
+      throw error instanceof NativeError ? (spoiltGraph(error) ?? error) : error;
+    }
   }
 
   // Pieces are still written through the handle of a tensor that is being filled.
@@ -89,6 +96,17 @@ export class Tensor extends Resource<TensorHandle> {
     if (this.#filling === undefined) free();
     else this.#filling.then(free, free);
   }
+}
+
+/** What libtorch says of a graph that cannot be differentiated any more, in other words. */
+function spoiltGraph(cause: NativeError): ArgumentError | undefined {
+  const detail = (received: string, expected: string) =>
+    new ArgumentError({ argument: 'backward', received, expected, fix: 'Compute the loss again.', cause });
+  if (/backward through the graph a second time/.test(cause.message))
+    return detail('a tensor that was differentiated already', 'one with its graph, which one call uses up');
+  if (/modified by an inplace operation/.test(cause.message))
+    return detail('a tensor of weights that were changed since', 'backward before the step, load or merge');
+  return undefined;
 }
 
 /** What a model knows of its parameter besides the native part. */

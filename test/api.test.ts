@@ -161,6 +161,29 @@ const METHODS = {
   'trainer.generate': entry((length, options) => trainer.generate(length, options), 4, { prompt: [1] }),
 };
 
+const BAD = [
+  undefined,
+  {},
+  null,
+  5,
+  -1,
+  0.5,
+  Number.NaN,
+  '',
+  join(folder, 'none', 'x'),
+  [],
+  [null],
+  [[1.5]],
+  () => 1,
+  Symbol('s'),
+  10n,
+  new Map(),
+];
+const shown = (bad: unknown) => (typeof bad === 'object' ? JSON.stringify(bad) : String(bad));
+/** The fields of an object without a class; of others none. */
+const fieldsOf = (value: unknown): object =>
+  Object.getPrototypeOf(Object(value)) === Object.prototype ? Object(value) : {};
+
 /** What a call throws that is no error of the package. */
 async function rawError(call: () => unknown): Promise<string | undefined> {
   try {
@@ -188,12 +211,50 @@ describe('api-raw-typeerrors', () => {
   it.each(Object.entries({ ...FUNCTIONS, ...METHODS }))('%s', async (_name, { call, good }) => {
     const found: string[] = [];
     for (const [place] of good.entries()) {
-      for (const bad of [undefined, {}, null, 5, '', [], () => 1]) {
+      for (const bad of BAD) {
         const raw = await rawError(() => call(...(good.with(place, bad) as never[])));
-        if (raw !== undefined) found.push(`${place}: ${JSON.stringify(bad) ?? String(bad)}: ${raw}`);
+        if (raw !== undefined) found.push(`${place}: ${shown(bad)}: ${raw}`);
       }
     }
     expect(found).toEqual([]);
+  });
+
+  it.each(Object.entries({ ...FUNCTIONS, ...METHODS }))(
+    '%s: fields of what it is given',
+    async (_name, { call, good }) => {
+      const found: string[] = [];
+      for (const [place, whole] of good.entries()) {
+        for (const name of Object.keys(fieldsOf(whole))) {
+          for (const bad of BAD.slice(1)) {
+            const changed = { ...(whole as object), [name]: bad };
+            const raw = await rawError(() => call(...(good.with(place, changed) as never[])));
+            if (raw !== undefined) found.push(`${place}: ${name}: ${shown(bad)}: ${raw}`);
+          }
+        }
+      }
+      expect(found).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['palm.generate', (signal: unknown) => palm.generate({ prompts: [[1]], maxNewTokens: 1, signal } as never)],
+    [
+      'actorCritic.rollout',
+      (signal: unknown) => actorCritic.rollout({ prompts: [[1]], maxNewTokens: 1, signal } as never),
+    ],
+    ['palm.stream', (signal: unknown) => first(palm.stream({ prompt: [1], maxNewTokens: 1, signal } as never))],
+  ])('%s: a signal that is none', async (_name, call) => {
+    const error = expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'signal' });
+    for (const bad of BAD.slice(1)) await expect(call(bad)).rejects.toThrow(error);
+  });
+
+  it.each([
+    ['loadPreferences', () => api.loadPreferences(rows, tokenizer, { maxLength: 8, maxPromptlength: 2 } as never)],
+    ['loadPrompts', () => api.loadPrompts(rows, tokenizer, { maxPromptLength: 8, maxLength: 8 } as never)],
+    ['packSequences', () => api.packSequences([[1]], 4, { padtoken: 1 } as never)],
+    ['generate', () => trainer.generate(4, { prompt: [1], samples: 2 } as never)],
+  ])('%s: an option that there is not is no silent default', async (_name, call) => {
+    await expect((async () => call())()).rejects.toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
   });
 
   it("names what RLHFTrainer is not given under the Python library's names", () => {

@@ -8,6 +8,7 @@ import { configuredCommand, runCommand } from '../src/cli/options.ts';
 import type { Resume } from '../src/cli/run.ts';
 import { openRun } from '../src/cli/run-directory.ts';
 import { betas, count, lora } from '../src/config/fields.ts';
+import type { ConfigError } from '../src/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-cli-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -98,6 +99,18 @@ describe('a configured command', () => {
     await expect(configured('--stepz', '1')).rejects.toThrow('Did you mean --steps?');
     await expect(configured('--config', join(folder, 'none.yaml'))).rejects.toThrow(
       'none.yaml: got nothing: it does not exist',
+    );
+  });
+
+  it('names the file of a wrong value that is there, and no file for one of a flag', async () => {
+    const config = file('wrong.yaml', 'steps: many\nmodel: { dim: -2, "dim.x": 1 }\nout: x\n');
+    const argumentOf = (...args: string[]) => configured(...args).then(String, (error: ConfigError) => error.argument);
+    expect(await argumentOf('--config', config)).toBe(`${config}: test.steps`);
+    expect(await argumentOf('--config', config, '--steps', 'few')).toBe('test.steps');
+    expect(await argumentOf('--config', config, '--steps', '4')).toBe(`${config}: test.model.dim`);
+    expect(await argumentOf('--config', file('none.yaml', 'steps: 4\n'))).toBe('test.out');
+    expect(await argumentOf('--config', file('dotted.yaml', 'out: x\nmodel.dim: 4\n'))).toMatch(
+      /dotted.yaml: test."model.dim"$/,
     );
   });
 

@@ -102,6 +102,11 @@ describe('an error', () => {
     );
   });
 
+  it('says where a key with dots belongs', () => {
+    const error = errorOf(() => parseConfig(ppoConfig, { 'loss.clip': 0.1 }, 'ppo'));
+    expect(error).toMatchObject({ argument: 'ppo."loss.clip"', fix: 'Write it below loss, without "loss.".' });
+  });
+
   it('names path, value, limits and the way out', () => {
     const error = errorOf(() => parseConfig(pretrainConfig, { model: { dimHead: 33 } }, 'pretrain'));
     expect(error).toMatchObject({

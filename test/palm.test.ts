@@ -118,6 +118,31 @@ describe('the loss', () => {
   });
 });
 
+describe('backward', () => {
+  const spoilt = expect.objectContaining({
+    code: 'ERR_ARGUMENT',
+    argument: 'backward',
+    fix: 'Compute the loss again.',
+  });
+
+  it('takes the graph of a tensor once', async () => {
+    const palm = new PaLM(SIZE);
+    using loss = await palm.loss(X);
+    await loss.backward();
+    await expect(loss.backward()).rejects.toThrow(spoilt);
+  });
+
+  it.each(['float32', 'bfloat16'] as const)('is refused where weights were changed since: %s', async (dtype) => {
+    const palm = new PaLM({ ...SIZE, dtype });
+    const optimizer = new AdamW(palm.parameters());
+    using first = await palm.loss(X);
+    using second = await palm.loss(X);
+    await first.backward();
+    await optimizer.step();
+    await expect(second.backward()).rejects.toThrow(spoilt);
+  });
+});
+
 describe('scopes', () => {
   it('change nothing until they are trained, and then only what is read through them', async () => {
     using palm = new PaLM(SIZE);

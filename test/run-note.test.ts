@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { ppoCommand } from '../src/cli/ppo.ts';
 import { pretrainCommand } from '../src/cli/pretrain.ts';
 import { rewardCommand } from '../src/cli/reward.ts';
 import { readNote, settingsChanged } from '../src/cli/run-note.ts';
@@ -61,6 +62,24 @@ describe('a run that goes on', () => {
     expect(warnings()).toHaveLength(6);
     await resume(at('settings'), '--steps', '4');
     expect(warnings()).toHaveLength(1);
+  });
+
+  it('warns of another model to begin from, whose weights are those of the checkpoint (resume-other-data)', async () => {
+    const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes', rejected: ' no' }));
+    const data = write('pairs.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
+    for (const seed of ['1', '2']) await begin(at(`from-${seed}`), write('text.txt', POEM), '--seed', seed);
+    const first = ['--data', data, '--epochs', '1', '--device', device];
+    await palm(rewardCommand(), '--model', at('from-1'), '--out', at('reader'), ...first);
+    const draw = ['--rolloutBatch', '2', '--sampling.maxNewTokens', '2', '--device', device, '--steps', '2'];
+    const inputs = ['--reward', at('reader'), '--data', data];
+    await palm(ppoCommand(), '--model', at('from-1'), ...inputs, '--out', at('writer'), ...draw);
+    expect(warnings()).toEqual([expect.stringMatching('^warning: criticWarmup: 2 ')]);
+    printed.stderr = '';
+    await palm(ppoCommand(), '--resume', '--out', at('writer'), '--model', at('from-2'), '--steps', '3');
+    expect(warnings()).toEqual([expect.stringContaining('steps: 3'), expect.stringMatching('^warning: model: ')]);
+    printed.stderr = '';
+    await palm(rewardCommand(), '--resume', '--out', at('reader'), '--model', at('from-2'));
+    expect(warnings()).toEqual([expect.stringMatching('^warning: model: ')]);
   });
 
   it('says that there is nothing to do, and leaves its model', async () => {

@@ -130,6 +130,7 @@ export async function checkpointsIn(directory: string): Promise<string[]> {
 
 /** The path of the newest checkpoint in `directory` whose files are there in full length; undefined without one. */
 export async function latestCheckpoint(directory: string): Promise<string | undefined> {
+  checkKind('directory', directory, PATH);
   for (const path of await checkpointsIn(directory)) {
     if (await isWhole(path)) return path;
   }

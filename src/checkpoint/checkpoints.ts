@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
 import { asFileError } from '../file-error.ts';
 import { makeFolder } from '../folder.ts';
-import { checkKind, type Kind, PATH } from '../kinds.ts';
+import { checkKind, checkKinds, FUNCTION, type Kind, optional, PATH, SIGNAL } from '../kinds.ts';
 import { checkInteger, checkOptions } from '../options.ts';
 import { asideName, removeLeftovers, syncFolder } from './aside.ts';
 import {
@@ -49,7 +49,13 @@ export interface CheckpointOptions {
 }
 
 const words = 'a function that gives a generator of steps';
-const TRAIN: Kind = { is: (value) => typeof value === 'function', words };
+const TRAIN: Kind = { is: FUNCTION.is, words };
+const CALLED = {
+  signal: optional(SIGNAL),
+  rewind: optional(FUNCTION),
+  flush: optional(FUNCTION),
+  warn: optional(FUNCTION),
+};
 const STEPS: Kind = { is: (value) => typeof Object(value)[Symbol.asyncIterator] === 'function', words };
 
 /** How often a run goes back to the same checkpoint. */
@@ -66,6 +72,7 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
   checkOptions(options, known, 'openCheckpoints');
   const { directory, every = 100, keep = 2 } = options;
   checkKind('openCheckpoints.directory', directory, PATH);
+  checkKinds('openCheckpoints', options, CALLED);
   checkInteger(every, 1, 'openCheckpoints.every');
   checkInteger(keep, 2, 'openCheckpoints.keep');
   let unlock: (() => Promise<void>) | undefined;

@@ -6,7 +6,7 @@ import { fromHome, path } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, ConfigError } from '../errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Resume } from './run.ts';
 import { runDirectory } from './run-directory.ts';
@@ -55,7 +55,7 @@ export function configuredCommand<S extends ConfigSchema>(
     flags.filter((flag) => flag.name !== positional),
   );
   const act = async ({ config: file, ...given }: Record<string, unknown>) => {
-    await run(parseConfig(schema, layered(file, given), name));
+    await run(layered(schema, name, { file, flags: given }));
   };
   if (positional === undefined) return named.action(act);
   const description = flags.find((flag) => flag.name === positional)?.description;
@@ -84,7 +84,7 @@ export function runCommand<S extends ConfigSchema>(
     .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
       const saved = resume === false ? {} : savedConfig(given.out, before);
-      const config = parseConfig(schema, layered(file, given, saved), name);
+      const config = layered(schema, name, { file, flags: given, saved });
       if (resume !== false) tellChanges(parseConfig(schema, saved, name), config);
       await run(config, typeof resume === 'string' ? fromHome(resume) : (resume as boolean), dryRun === true);
     });
@@ -120,9 +120,24 @@ function optionsOf(flag: Flag): Option[] {
   return [on.hideHelp(!flag.takesValue && flag.default === true), off.hideHelp(flag.default !== true)];
 }
 
-function layered(file: unknown, flags: Record<string, unknown>, saved: Record<string, unknown> = {}) {
+interface Layers {
+  file: unknown;
+  flags: Record<string, unknown>;
+  saved?: Record<string, unknown>;
+}
+
+/** @throws ConfigError, which names the file too where the value at fault is from there. */
+function layered<S extends ConfigSchema>(schema: S, name: string, { file, flags, saved = {} }: Layers): z.output<S> {
   const given = typeof file === 'string' ? readConfigFile(fromHome(file)) : {};
-  return mergeFlags({ ...saved, ...given }, flags);
+  try {
+    return parseConfig(schema, mergeFlags({ ...saved, ...given }, flags), name);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const key = error.argument.slice(name.length + 1);
+    const top = /^"(.*)"$/.exec(key)?.[1] ?? key.split('.')[0];
+    if (top === undefined || Object.hasOwn(flags, key) || !Object.hasOwn(given, top)) throw error;
+    throw new ConfigError({ ...error, argument: `${file}: ${error.argument}`, cause: error });
+  }
 }
 
 /** The configuration of the run in `out`; the tokenizer is the run's own copy, where it has one. */

@@ -19,6 +19,7 @@ import { findModelOf, type ModelFile, tokenizerOf } from './model-file.ts';
 import { rulesOption, runCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';
 import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining } from './run.ts';
 import { checkFree, makeOut } from './run-directory.ts';
+import { warn } from './warn.ts';
 
 const schema = z.strictObject({
   model: path.describe('the PaLM to train: the folder of its run, or its file'),
@@ -41,7 +42,7 @@ export function ppoCommand(): Command {
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
-  const { device, seed, lora, klWeight } = config;
+  const { device, seed, lora, klWeight, maxPromptLength } = config;
   const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
   const policy = await findModelOf(config.model, ['PaLM']);
   const judge = await findModelOf(config.reward, ['RewardModel']);
@@ -49,7 +50,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
   const { eosToken } = tokenizer;
   const padToken = config.rules === 'v1' ? undefined : tokenizer.padToken; // a policy of 0.1.0 could draw it
-  const { prompts, skipped, cut } = await loadPrompts(config.data, tokenizer, config);
+  const { prompts, skipped, cut } = await loadPrompts(config.data, tokenizer, { maxPromptLength });
   noteSkipped(skipped);
   noteCut({ prompts: cut }, prompts.length);
 
@@ -70,6 +71,11 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const runningScores = score.norm === 'running' ? new RunningScores() : undefined;
   const chosen = { ...config, lr, score };
   note({ 'parameters to train': countParameters(actorCritic.parameters()), prompts: prompts.length });
+  if (config.steps <= config.criticWarmup) {
+    warn(
+      `criticWarmup: ${config.criticWarmup} iterations, of ${config.steps} in all: the critic learns, the policy stays`,
+    );
+  }
   const state = { optimizer, batches, adaptiveKl, runningScores };
   const stop = stopSequences(config.stop, tokenizer);
   const parts = { ...state, actorCritic, reward, prompts, eosToken, stop, padToken, tokenizer };
@@ -78,7 +84,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
       steps: config.steps,
       parts: { weights: actorCritic, ...state },
       tokenizer,
-      inputs: { data: config.data, reward: judge.path },
+      inputs: { data: config.data, reward: judge.path, model: policy.path },
       rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },
       train: (start, signal) => ppo({ ...parts, signal }, chosen, start),
     },

@@ -61,7 +61,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
       steps,
       parts: { weights: rewardModel, optimizer, batches },
       tokenizer,
-      inputs: { data: config.data, validation: config.validation },
+      inputs: { data: config.data, validation: config.validation, model: file.path },
       rows,
       train: (start) => reward({ rewardModel, optimizer, pairs, batches, validation }, chosen, start),
     },
@@ -96,7 +96,9 @@ async function load(config: Config, tokenizer: Tokenizer): Promise<Loaded> {
 }
 
 async function read(path: string, config: Config, tokenizer: Tokenizer): Promise<Preferences> {
-  const found = await (config.rules === 'v1' ? loadPreferencesV1 : loadPreferences)(path, tokenizer, config);
+  const { maxLength, maxPromptLength } = config;
+  const limits = { maxLength, maxPromptLength };
+  const found = await (config.rules === 'v1' ? loadPreferencesV1 : loadPreferences)(path, tokenizer, limits);
   noteSkipped(found.skipped);
   noteCut(found.cut, found.pairs.length);
   return found;

@@ -85,7 +85,8 @@ export function changesSince(then: RunNote, now: RunNote): string[] {
   });
   return names.map((name) => {
     const [before, after] = [then.inputs[name], now.inputs[name]].map((file) => `${file?.path}, ${file?.bytes} bytes`);
-    return `${name}: not the content that the run has had so far (${before}; now ${after}), and it goes on at the same place in it`;
+    const what = name === 'model' ? "the checkpoint's weights go before it" : 'it goes on at the same place in it';
+    return `${name}: not the content that the run has had so far (${before}; now ${after}), and ${what}`;
   });
 }
 

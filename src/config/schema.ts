@@ -102,6 +102,9 @@ function explain(issue: Issue, json: FieldSchema, value: unknown, argument: stri
 }
 
 function unknownKey(key: string, known: string[], argument: string): ErrorDetail {
+  const [outer = ''] = key.split('.');
+  if (outer !== key && known.includes(outer))
+    return { argument, received: 'an unknown key', fix: `Write it below ${outer}, without "${outer}.".` };
   const near = nearest(key, known);
   if (near !== undefined) return { argument, received: 'an unknown key', fix: `Did you mean ${near}?` };
   return { argument, received: 'an unknown key', expected: known.length === 0 ? 'none' : `one of ${known.join(', ')}` };

@@ -38,7 +38,7 @@ export function holdOutPrompts<T>(
 
 /** @throws ArgumentError unless 0 <= fraction < 1. */
 export function checkFraction(fraction: number): void {
-  if (fraction >= 0 && fraction < 1) return;
+  if (typeof fraction === 'number' && fraction >= 0 && fraction < 1) return;
   const expected = 'a number from 0 up to 1';
   throw new ArgumentError({ argument: 'fraction', received: printable(fraction), expected });
 }

@@ -1,5 +1,6 @@
 import { ShapeError } from '../errors.ts';
 import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../kinds.ts';
+import { checkOptions } from '../options.ts';
 import { checkLimit } from './preferences.ts';
 
 /** Several sequences to a row, row by row: arrays of `shape` [B, T] for `palm.loss`, made tensors with that shape. */
@@ -25,6 +26,7 @@ export function packSequences(
   options: { padToken?: number } = {},
 ): PackedRows {
   checkKind('sequences', sequences, LISTS);
+  checkOptions(options, ['padToken'], 'packSequences');
   checkKinds('packSequences options', options, { padToken: optional(NUMBER) });
   const { padToken = 0 } = options;
   checkLimit('length', length, 1);

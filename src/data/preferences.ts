@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ArgumentError, printable } from '../errors.ts';
 import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../kinds.ts';
+import { checkOptions } from '../options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
@@ -42,6 +43,7 @@ export async function loadPreferences(
   limits: PreferenceLimits,
 ): Promise<Preferences> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
+  checkOptions(limits, ['maxLength', 'maxPromptLength'], 'loadPreferences');
   checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
   checkLimit('maxLength', limits.maxLength, 2);
   if (limits.maxPromptLength !== undefined) checkLimit('maxPromptLength', limits.maxPromptLength, 1);

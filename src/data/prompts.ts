@@ -1,5 +1,6 @@
 import { ShapeError } from '../errors.ts';
 import { COUNT, checkKind, checkKinds, TOKENIZER } from '../kinds.ts';
+import { checkOptions } from '../options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readDialogue } from './preferences.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
@@ -16,6 +17,7 @@ export async function loadPrompts(
   limits: { maxPromptLength: number },
 ): Promise<{ prompts: number[][]; skipped: Skipped[]; cut: number }> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
+  checkOptions(limits, ['maxPromptLength'], 'loadPrompts');
   checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
   const { maxPromptLength } = limits;
   let cut = 0;

@@ -1,5 +1,6 @@
 import { DataError, FileError } from '../errors.ts';
 import { isWellFormed } from '../json.ts';
+import { checkKind, PATH } from '../kinds.ts';
 import { readJsonl } from './jsonl.ts';
 
 /** A row that could not be used: its `file:line` and why. */
@@ -28,6 +29,7 @@ export async function readRows<T>(
   read: (value: Record<string, unknown>) => Row<T>,
   judge: (rows: NumberedRow<T>[]) => NumberedRow<T>[] = (rows) => rows,
 ): Promise<{ used: T[]; skipped: Skipped[] }> {
+  checkKind('path', path, PATH);
   const rows: NumberedRow<T>[] = [];
   let unusable = 0;
   for await (const { line, value } of readJsonl(path)) {

@@ -1,5 +1,5 @@
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { COUNT, checkKind, LIST, TOKENIZER, TOKENS } from '../kinds.ts';
+import { COUNT, checkKind, LIST, PATH, TOKENIZER, TOKENS } from '../kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readWholeText } from '../whole-file.ts';
 import { checkFraction } from './hold-out.ts';
@@ -9,6 +9,7 @@ import { checkFraction } from './hold-out.ts';
  * @throws FileError when the file cannot be read, is not UTF-8, has a NUL or more than 512 MiB, or gives no token.
  */
 export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
+  checkKind('path', path, PATH);
   checkKind('tokenizer', tokenizer, TOKENIZER);
   const tokens = encodeInPieces(readText(path), tokenizer);
   if (tokens.length > 0) return tokens;

@@ -13,15 +13,6 @@ export interface EncodeOptions {
   continues?: boolean;
 }
 
-/** How a text is encoded. */
-export interface EncodeOptions {
-  /**
-   * Whether the text goes on with an earlier one, as a response with its prompt: then it gets no space in front, which many
-   * tokenizers put before a text, and the tokens of both one after the other decode to both texts.
-   */
-  continues?: boolean;
-}
-
 /** Text to tokens and back. `decode` leaves out special tokens and writes U+FFFD where bytes are no UTF-8. */
 export interface Tokenizer {
   /** One more than the largest token. */

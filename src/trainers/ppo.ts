@@ -8,7 +8,8 @@ import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
-import { checkKinds, having, instanceOf, LISTS, optional } from '../kinds.ts';
+import { checkKinds, having, instanceOf, LISTS, optional, SIGNAL } from '../kinds.ts';
+import { checkInteger } from '../options.ts';
 import { Optimizer } from '../optim.ts';
 import { useDeterministic } from '../tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -57,6 +58,7 @@ const PARTS = {
   batches: BATCHES,
   optimizer: instanceOf(Optimizer),
   stop: optional(LISTS),
+  signal: optional(SIGNAL),
   adaptiveKl: optional(having('an AdaptiveKl', 'update')),
   runningScores: optional(having('a RunningScores', 'update')),
 };
@@ -105,6 +107,7 @@ export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
  */
 export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
   checkKinds('ppo parts', parts, PARTS);
+  checkInteger(start, 0, 'start');
   const config = parseKnown(ppoConfig, options, 'ppo');
   await useDeterministic(config.deterministic);
   checkPrompts(parts);

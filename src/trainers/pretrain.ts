@@ -5,6 +5,7 @@ import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';
 import type { Sequences } from '../data/text.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../kinds.ts';
+import { checkInteger } from '../options.ts';
 import { Optimizer } from '../optim.ts';
 import { PaLM } from '../palm.ts';
 import { Tensor, useDeterministic } from '../tensor.ts';
@@ -64,6 +65,7 @@ export async function* pretrain(
   start = 0,
 ): AsyncGenerator<PretrainStep> {
   checkKinds('pretrain parts', parts, PARTS);
+  checkInteger(start, 0, 'start');
   const config = parseKnown(pretrainConfig, options, 'pretrain');
   await useDeterministic(config.deterministic);
   const { palm, optimizer, text, batches, validation } = parts;

@@ -10,6 +10,7 @@ import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../kinds.ts';
+import { checkInteger } from '../options.ts';
 import { Optimizer } from '../optim.ts';
 import { type RankingMetrics, RewardModel } from '../reward-model.ts';
 import { ArgumentError } from '../errors.ts';
@@ -84,6 +85,7 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
  */
 export async function* reward(parts: RewardParts, options: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
   checkKinds('reward parts', parts, PARTS);
+  checkInteger(start, 0, 'start');
   const config = parseKnown(rewardConfig, options, 'reward');
   await useDeterministic(config.deterministic);
   const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;

@@ -87,6 +87,7 @@ export class RLHFTrainer implements Disposable {
     length: number,
     options: { prompt: readonly number[]; numSamples?: number; seed?: number },
   ): Promise<number[]> {
+    checkOptions(options, ['prompt', 'numSamples', 'seed'], 'generate');
     checkKinds('generate', options, { prompt: LIST, numSamples: optional(COUNT), seed: optional(NUMBER) });
     const { prompt, numSamples = 4, seed } = options;
     checkCount(length, 'length', prompt.length + 1);

@@ -111,13 +111,19 @@ interface Format {
   read(path: string): unknown;
 }
 
-const SHARED = { model: { type: 'BPE', unk_token: null, vocab: { a: 2, b: 3, ' ': 4, ab: 5 }, merges: ['a b'] } };
+const BPE = {
+  type: 'BPE',
+  unk_token: null,
+  vocab: { '</s>': 0, '<pad>': 1, a: 2, b: 3, ' ': 4, ab: 5 },
+  merges: ['a b'],
+};
+const added = (id: number, content: string, options: object = {}) => ({
+  ...{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+  ...options,
+});
 const TOKENIZERS = [
   {
-    added_tokens: [
-      { id: 0, content: '</s>', special: true },
-      { id: 1, content: '<pad>', special: true, lstrip: true },
-    ],
+    added_tokens: [added(0, '</s>'), added(1, '<pad>', { lstrip: true })],
     normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Prepend', prepend: '_' }] },
     pre_tokenizer: { type: 'Split', pattern: { Regex: '\\s+|\\p{L}+' }, behavior: 'Isolated', invert: false },
     post_processor: null,
@@ -125,14 +131,25 @@ const TOKENIZERS = [
       type: 'Sequence',
       decoders: [{ type: 'Replace', pattern: { String: '_' }, content: ' ' }, { type: 'Fuse' }],
     },
-    ...SHARED,
+    model: BPE,
   },
   {
     added_tokens: [],
     normalizer: { type: 'Replace', pattern: { Regex: ' +' }, content: ' ' },
-    pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'FixedLength', length: 2 }, { type: 'ByteLevel' }] },
-    post_processor: { type: 'TemplateProcessing', single: [{ Sequence: { id: 'A', type_id: 0 } }], pair: [] },
-    decoder: { type: 'ByteLevel' },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'FixedLength', length: 2 },
+        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true },
+      ],
+    },
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ Sequence: { id: 'A', type_id: 0 } }],
+      pair: [],
+      special_tokens: {},
+    },
+    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true },
     model: {
       type: 'Unigram',
       unk_id: 0,
@@ -145,8 +162,8 @@ const TOKENIZERS = [
     },
   },
   {
-    added_tokens: [{ id: 0, content: '[UNK]', special: true }],
-    normalizer: { type: 'BertNormalizer', clean_text: true, lowercase: true },
+    added_tokens: [added(0, '[UNK]')],
+    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, lowercase: true },
     pre_tokenizer: { type: 'BertPreTokenizer' },
     post_processor: null,
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
@@ -154,6 +171,7 @@ const TOKENIZERS = [
       type: 'WordPiece',
       unk_token: '[UNK]',
       continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
       vocab: { '[UNK]': 0, a: 1, '##b': 2, b: 3 },
     },
   },
@@ -168,7 +186,7 @@ const CONFIG = {
   seed: 7,
   lora: false,
   loss: { clip: 0.2, valueClip: 0.4 },
-  sampling: { temperature: 0.9, topK: 40 },
+  sampling: { temperature: 0.9, samplesPerPrompt: 4 },
 };
 
 const FORMATS: Format[] = [
@@ -203,13 +221,21 @@ const FORMATS: Format[] = [
     name: 'configuration',
     originals: [
       JSON.stringify(CONFIG, null, 2),
-      'steps: 100 # few\nlora: false\nloss: &l\n  clip: 0.2\n  valueClip: 0.4\nsampling: {temperature: 0.9, topK: 40}\n',
+      'steps: 100 # few\nlora: false\nloss: &l\n  clip: 0.2\n  valueClip: 0.4\nsampling: {temperature: 0.9, samplesPerPrompt: 4}\n',
     ],
     read: (path) => parseConfig(ppoConfig, mergeFlags(readConfigFile(path), { 'loss.clip': 0.1 }), 'ppo'),
   },
 ];
 
 describe('changed at random', () => {
+  it.each(FORMATS)('$name: what is changed is valid', async ({ originals, read }) => {
+    for (const original of originals) {
+      const path = join(folder, 'valid');
+      writeFileSync(path, original);
+      await read(path);
+    }
+  });
+
   const count = times(10_000, 100_000);
   const timeout = times(300_000, 3_600_000);
 

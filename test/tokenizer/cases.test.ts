@@ -39,6 +39,120 @@ it(`${OUT_OF_VOCABULARY}: the file is refused`, async () => {
   await expect(load(other)).rejects.toThrow(FileError);
 });
 
+describe('tok-merge-out-of-vocabulary: what else the Rust library refuses', () => {
+  const model = { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] };
+  const whole = { version: '1.0', truncation: null, padding: null, added_tokens: [], model };
+  const added = {
+    id: 3,
+    content: '<s>',
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  };
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true };
+  const template = {
+    type: 'TemplateProcessing',
+    single: [{ Sequence: { id: 'A', type_id: 0 } }],
+    pair: [],
+    special_tokens: {},
+  };
+  const split = (pattern: object) => ({ type: 'Split', pattern, behavior: 'Isolated', invert: false });
+  const wordPiece = {
+    type: 'WordPiece',
+    vocab: { a: 0 },
+    unk_token: 'a',
+    continuing_subword_prefix: '##',
+    max_input_chars_per_word: 9,
+  };
+
+  it.each<[string, object]>([
+    ['all parts', whole],
+    ['no version', { ...whole, version: undefined }],
+    ['an added token', { ...whole, added_tokens: [added] }],
+    ['a ByteLevel everywhere', { ...whole, pre_tokenizer: byteLevel, decoder: byteLevel, post_processor: byteLevel }],
+    ['a template', { ...whole, post_processor: template }],
+    ['a WordPiece', { ...whole, model: wordPiece }],
+  ])('a file with %s is read', async (_, file) => {
+    expect((await load(file)).encode('ab')).not.toEqual([]);
+  });
+
+  const without = (object: object, key: string) => ({ ...object, [key]: undefined });
+  it.each<[string, object]>([
+    ['another version', { ...whole, version: '2.0' }],
+    ['a version that is a number', { ...whole, version: 1 }],
+    ['a version that is null', { ...whole, version: null }],
+    ['a key that there is not', { ...whole, templates: {} }],
+    ['a truncation that is none', { ...whole, truncation: 5 }],
+    ['no list of added tokens, but null', { ...whole, added_tokens: null }],
+    ...Object.keys(added).map((key): [string, object] => [
+      `an added token without ${key}`,
+      { ...whole, added_tokens: [without(added, key)] },
+    ]),
+    ...['add_prefix_space', 'trim_offsets'].flatMap((key) =>
+      ['pre_tokenizer', 'decoder', 'post_processor'].map((part): [string, object] => [
+        `a ByteLevel as ${part} without ${key}`,
+        { ...whole, [part]: without(byteLevel, key) },
+      ]),
+    ),
+    ...['unk_token', 'continuing_subword_prefix', 'max_input_chars_per_word'].map((key): [string, object] => [
+      `a WordPiece without ${key}`,
+      { ...whole, model: without(wordPiece, key) },
+    ]),
+    ['a WordLevel without unk_token', { ...whole, model: { type: 'WordLevel', vocab: { a: 0 } } }],
+    ['merges in two ways', { ...whole, model: { ...model, merges: ['a b', ['a', 'b']] } }],
+    ['a Unigram of threes', { ...whole, model: { type: 'Unigram', unk_id: 0, vocab: [['a', 0, 1]] } }],
+    ['a Strip without sides', { ...whole, normalizer: { type: 'Strip' } }],
+    ['a BertNormalizer without options', { ...whole, normalizer: { type: 'BertNormalizer' } }],
+    ['Digits without options', { ...whole, pre_tokenizer: { type: 'Digits' } }],
+    ['a Metaspace without its letter', { ...whole, pre_tokenizer: { type: 'Metaspace' } }],
+    ['a Split without invert', { ...whole, pre_tokenizer: without(split({ String: ' ' }), 'invert') }],
+    ['two patterns', { ...whole, pre_tokenizer: split({ String: ' ', Regex: ' ' }) }],
+    [
+      'a template of the second text',
+      { ...whole, post_processor: { ...template, single: [{ Sequence: { id: 'B' } }] } },
+    ],
+    ['a template without special tokens', { ...whole, post_processor: without(template, 'special_tokens') }],
+    ['BertProcessing without tokens', { ...whole, post_processor: { type: 'BertProcessing' } }],
+    ['a BPEDecoder without suffix', { ...whole, decoder: { type: 'BPEDecoder' } }],
+    ['a WordPiece decoder without options', { ...whole, decoder: { type: 'WordPiece' } }],
+    ['a CTC without options', { ...whole, decoder: { type: 'CTC' } }],
+    ['an expression that begins at the last match', { ...whole, pre_tokenizer: split({ Regex: '\\G.' }) }],
+  ])('a file with %s', async (_, file) => {
+    await expect(load(file)).rejects.toThrow(FileError);
+  });
+
+  it('an empty name of the unknown token is a name', async () => {
+    const tokenizer = await load({ ...whole, model: { ...model, unk_token: '' } });
+    expect(tokenizer.encode('ab')).toEqual([2]);
+    expect(() => tokenizer.encode('az')).toThrow(FileError);
+  });
+});
+
+describe('tok-split: an expression with a group without case', () => {
+  const words = ["'ſ", "'S", '\u212a', 'a', "'ſa", "'Sa", '\u212aa', '<unk>'];
+  const splitting = (source: string) =>
+    load({
+      version: '1.0',
+      pre_tokenizer: { type: 'Split', pattern: { Regex: source }, behavior: 'Isolated', invert: false },
+      model: { type: 'WordLevel', vocab: Object.fromEntries(words.map((word, i) => [word, i])), unk_token: '<unk>' },
+    });
+
+  it.each([
+    ["(?i:'s|'t)", ["'ſa", "'Sa"], [0, 3, 1, 3]],
+    ["'(?i:[sdmt]|ll|ve|re)", ["'ſa", "'Sa"], [0, 3, 1, 3]],
+    ['(?i:k)', ['\u212aa'], [2, 3]],
+  ])('%s also finds the letters beyond ASCII that have another case in it', async (source, texts, ids) => {
+    const tokenizer = await splitting(source);
+    expect(texts.flatMap((text) => tokenizer.encode(text))).toEqual(ids);
+  });
+
+  it.each(['(?i:é)', '(?i:[a-z])', '(?i:ss)', '(?i:(a)b)', '(?i:\\p{Lu})'])('%s is refused', async (source) => {
+    await expect(splitting(source)).rejects.toThrow(FileError);
+  });
+});
+
 describe('an unknown word', () => {
   const wordLevel = (vocab: object) =>
     load({

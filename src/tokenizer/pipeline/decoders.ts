@@ -1,7 +1,7 @@
 import { bytesOf, fallbackByte, textOf } from './bytes.ts';
 import { patternOf } from './patterns.ts';
 import { replaceMatches } from './pieces.ts';
-import { readMetaspace } from './pre-tokenizers.ts';
+import { checkByteLevel, readMetaspace } from './pre-tokenizers.ts';
 import type { Step } from './step.ts';
 
 /** Makes text of the names of tokens. The last one's are joined. */
@@ -13,10 +13,11 @@ export function createDecoder(step: Step): Decoder {
     case 'Sequence':
       return inSequence(step.steps('decoders').map(createDecoder));
     case 'BPEDecoder':
-      return endOfWord(step.nonEmpty('suffix', '</w>'));
+      return endOfWord(step.nonEmpty('suffix'));
     case 'ByteFallback':
       return byteFallback;
     case 'ByteLevel':
+      checkByteLevel(step);
       return (tokens) => [textOf(tokens.flatMap((token) => [...bytesOf(token)]))];
     case 'CTC':
       return ctc(step);
@@ -88,17 +89,17 @@ function strip(content: string, start: number, stop: number): Decoder {
 }
 
 function wordPiece(step: Step): Decoder {
-  const prefix = step.string('prefix', '##');
-  const cleanUp = step.flag('cleanup', true) ? joinPunctuation : (text: string) => text;
+  const prefix = step.string('prefix');
+  const cleanUp = step.flag('cleanup') ? joinPunctuation : (text: string) => text;
   const inside = (token: string) => (token.startsWith(prefix) ? token.slice(prefix.length) : ` ${token}`);
   return (tokens) => tokens.map((token, i) => cleanUp(i === 0 ? token : inside(token)));
 }
 
 /** Connectionist temporal classification: a token after itself, and paddings, say nothing. */
 function ctc(step: Step): Decoder {
-  const padding = step.nonEmpty('pad_token', '<pad>');
-  const delimiter = step.nonEmpty('word_delimiter_token', '|');
-  const cleanUp = step.flag('cleanup', true);
+  const padding = step.nonEmpty('pad_token');
+  const delimiter = step.nonEmpty('word_delimiter_token');
+  const cleanUp = step.flag('cleanup');
   return (tokens) =>
     tokens
       .filter((token, i) => token !== tokens[i - 1])

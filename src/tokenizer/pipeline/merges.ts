@@ -17,6 +17,7 @@ export class Merges {
    */
   constructor(merges: readonly unknown[], vocabulary: ReadonlyMap<string, number>, prefixLength: number) {
     const tokenOf = (name: string) => vocabulary.get(name) ?? outOfVocabulary(name);
+    if (new Set(merges.map((merge) => typeof merge)).size > 1) throw new Error('merges written in two ways');
     merges.forEach((merge, rank) => {
       const [left, right] = readMerge(merge);
       this.ranks.set(tokenOf(left) * TOKENS + tokenOf(right), rank);

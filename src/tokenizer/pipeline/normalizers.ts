@@ -23,7 +23,7 @@ export function createNormalizer(step: Step): Normalizer {
     case 'Lowercase':
       return rewriting(lowercase);
     case 'Strip':
-      return strip(step.flag('strip_left', true), step.flag('strip_right', true));
+      return strip(step.flag('strip_left'), step.flag('strip_right'));
     case 'StripAccents':
       return removing(MARK);
     case 'Replace':
@@ -92,11 +92,11 @@ function lowercase(text: string): string {
 }
 
 function bert(step: Step): Normalizer {
-  const lower = step.flag('lowercase', true);
-  const accents = step.has('strip_accents') ? step.flag('strip_accents', lower) : lower;
+  const lower = step.flag('lowercase');
+  const accents = step.has('strip_accents') ? step.flag('strip_accents') : lower;
   return inSequence([
-    ...(step.flag('clean_text', true) ? [removing(NO_TEXT), rewriting((text) => text.replace(SPACE, ' '))] : []),
-    ...(step.flag('handle_chinese_chars', true) ? [rewriting((text) => text.replace(IDEOGRAPH, ' $& '))] : []),
+    ...(step.flag('clean_text') ? [removing(NO_TEXT), rewriting((text) => text.replace(SPACE, ' '))] : []),
+    ...(step.flag('handle_chinese_chars') ? [rewriting((text) => text.replace(IDEOGRAPH, ' $& '))] : []),
     ...(accents ? [rewriting(normalForm('NFD')), removing(NONSPACING_MARK)] : []),
     ...(lower ? [rewriting(lowercase)] : []),
   ]);

@@ -1,6 +1,7 @@
 import * as library from '@huggingface/tokenizers';
 import { printable } from '../../errors.ts';
 import { withoutAtomic } from './atomic.ts';
+import { withoutFolding } from './folding.ts';
 import type { Step } from './step.ts';
 
 /** Its types do not name it. */
@@ -13,14 +14,21 @@ const { SplitPreTokenizer } = library as unknown as {
  * which the library translates.
  */
 export function patternOf(step: Step): RegExp {
-  const { String: text, Regex: source } = step.object('pattern');
+  const pattern = step.object('pattern');
+  const { String: text, Regex: source } = pattern;
+  if (Object.keys(pattern).length !== 1)
+    throw new Error(`the pattern ${printable(pattern)}, not one text or expression`);
   if (typeof text === 'string') return new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
   if (typeof source === 'string') return translate(source);
   throw new Error(`the pattern of ${step.type}`);
 }
 
+/** What the library translates into something else: the place where the last match ended, and properties with a value. */
+const MISREAD = /(?<!\\)(?:\\\\)*\\(?:G|[pP]\{[^}]*=)/;
+
 function translate(source: string): RegExp {
-  const { pattern } = new SplitPreTokenizer({ pattern: { Regex: withoutAtomic(source) } });
+  if (MISREAD.test(source)) throw new Error(`the regular expression ${printable(source)}`);
+  const { pattern } = new SplitPreTokenizer({ pattern: { Regex: withoutAtomic(withoutFolding(source)) } });
   if (pattern instanceof RegExp) return pattern;
   throw new Error(`the regular expression ${printable(source)}`);
 }

@@ -6,7 +6,7 @@ import { createNormalizer, type Normalizer } from './normalizers.ts';
 import type { Piece } from './pieces.ts';
 import { checkPostProcessor } from './post-processors.ts';
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenizers.ts';
-import { type Json, Step } from './step.ts';
+import { isObject, type Json, Step } from './step.ts';
 
 /**
  * All steps of a tokenizer.json, as the Rust library `tokenizers` takes them: added tokens are found, the texts between them
@@ -25,6 +25,7 @@ export class Pipeline {
 
   /** @throws Error that says what is damaged or not implemented. */
   constructor(json: Json) {
+    checkFile(json);
     this.normalize = optional(json.normalizer, createNormalizer) ?? ((piece) => piece);
     this.preTokenize = optional(json.pre_tokenizer, createPreTokenizer) ?? ((piece) => [piece]);
     this.model = createModel(json.model);
@@ -74,12 +75,26 @@ export class Pipeline {
   }
 }
 
+const KEYS = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'];
+/** What is put around texts of a batch, or cut from them; nothing is here. */
+const BATCHES = ['truncation', 'padding'];
+
+/** Another version, or a key that this one does not have, may give other tokens. */
+function checkFile(json: Json): void {
+  const { version = '1.0' } = json;
+  if (version !== '1.0') throw new Error(`version ${printable(version)}, not "1.0"`);
+  const unknown = Object.keys(json).find((key) => !['version', ...BATCHES, ...KEYS].includes(key));
+  if (unknown !== undefined) throw new Error(`the key ${printable(unknown)}, which version 1.0 does not have`);
+  const wrong = BATCHES.find((key) => !isObject(json[key] ?? {}));
+  if (wrong !== undefined) throw new Error(`${printable(json[wrong])} as ${wrong}, not an object`);
+}
+
 function optional<T>(json: unknown, create: (step: Step) => T): T | undefined {
   return json === null || json === undefined ? undefined : create(new Step(json));
 }
 
 function readAddedTokens(list: unknown): AddedToken[] {
-  if (list === null || list === undefined) return [];
+  if (list === undefined) return [];
   if (!Array.isArray(list)) throw new Error(`${printable(list)} as added_tokens, not a list`);
   return list.map((json) => readAddedToken(new Step(json, 'added token')));
 }
@@ -97,14 +112,13 @@ function checkNumbers(added: readonly AddedToken[], vocabulary: ReadonlyMap<stri
 }
 
 function readAddedToken(step: Step): AddedToken {
-  const special = step.flag('special', false);
   return {
     id: step.count('id'),
     content: step.string('content'),
-    singleWord: step.flag('single_word', false),
-    leftStrip: step.flag('lstrip', false),
-    rightStrip: step.flag('rstrip', false),
-    normalized: step.flag('normalized', !special),
-    special,
+    singleWord: step.flag('single_word'),
+    leftStrip: step.flag('lstrip'),
+    rightStrip: step.flag('rstrip'),
+    normalized: step.flag('normalized'),
+    special: step.flag('special'),
   };
 }

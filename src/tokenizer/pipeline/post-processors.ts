@@ -1,3 +1,5 @@
+import { printable } from '../../errors.ts';
+import { checkByteLevel } from './pre-tokenizers.ts';
 import { isObject, type Step } from './step.ts';
 
 /**
@@ -14,15 +16,24 @@ export function checkPostProcessor(step: Step): void {
       return;
     case 'BertProcessing':
     case 'RobertaProcessing':
+      step.list('sep');
+      step.list('cls');
+      return;
     case 'ByteLevel':
+      checkByteLevel(step);
       return;
     default:
       throw step.unknown('post_processor');
   }
 }
 
-/** A template could have the text twice, or not at all. */
+/** A template could have the text twice, or not at all, or one that only pairs have. */
 function checkTemplate(step: Step): void {
-  const texts = step.list('single').filter((part) => isObject(part) && Object.hasOwn(part, 'Sequence'));
+  step.list('pair');
+  step.object('special_tokens');
+  const texts = step
+    .list('single')
+    .flatMap((part) => (isObject(part) && isObject(part.Sequence) ? [part.Sequence] : []));
   if (texts.length !== 1) throw new Error(`a TemplateProcessing with the text ${texts.length} times`);
+  if (texts[0]?.id !== 'A') throw new Error(`a TemplateProcessing of the text ${printable(texts[0]?.id)}, not "A"`);
 }

@@ -25,7 +25,7 @@ export function createPreTokenizer(step: Step): PreTokenizer {
     case 'CharDelimiterSplit':
       return removeCharacter(step.character('delimiter'));
     case 'Digits':
-      return splitting(NUMERIC, step.flag('individual_digits', false) ? 'Isolated' : 'Contiguous');
+      return splitting(NUMERIC, step.flag('individual_digits') ? 'Isolated' : 'Contiguous');
     case 'FixedLength':
       return fixedLength(step.count('length'));
     case 'Metaspace':
@@ -33,7 +33,7 @@ export function createPreTokenizer(step: Step): PreTokenizer {
     case 'Punctuation':
       return splitting(PUNCTUATION, step.choice('behavior', BEHAVIORS, 'Isolated'));
     case 'Split':
-      return splitting(patternOf(step), step.choice('behavior', BEHAVIORS), step.flag('invert', false));
+      return splitting(patternOf(step), step.choice('behavior', BEHAVIORS), step.flag('invert'));
     case 'Whitespace':
       return splitting(WORD_OR_SIGNS, 'Removed', true);
     case 'WhitespaceSplit':
@@ -59,8 +59,15 @@ function fixedLength(length: number): PreTokenizer {
   return splitting(new RegExp(`[^]{1,${length}}`, 'gu'), 'Isolated');
 }
 
+/** Options of ByteLevel that change offsets only, and must be there, wherever it is. */
+export function checkByteLevel(step: Step): void {
+  step.flag('add_prefix_space');
+  step.flag('trim_offsets');
+}
+
 function byteLevel(step: Step): PreTokenizer {
-  const prefix = step.flag('add_prefix_space', true);
+  checkByteLevel(step);
+  const prefix = step.flag('add_prefix_space');
   const cutting = step.flag('use_regex', true);
   return (piece) => {
     const whole = prefix ? withPrefix(piece, ' ') : piece;
@@ -73,8 +80,8 @@ const SCHEMES = ['always', 'first', 'never'] as const;
 
 /** How a Metaspace, before or after the model, writes spaces. */
 export function readMetaspace(step: Step): { letter: string; scheme: (typeof SCHEMES)[number] } {
-  const letter = step.character('replacement', '▁');
-  const without = step.has('add_prefix_space') && !step.flag('add_prefix_space', true);
+  const letter = step.character('replacement');
+  const without = step.has('add_prefix_space') && !step.flag('add_prefix_space');
   const scheme = step.choice('prepend_scheme', SCHEMES, without ? 'never' : 'always');
   if (without && scheme !== 'never') step.refuse('add_prefix_space', `prepend_scheme is ${scheme}`);
   return { letter, scheme };

@@ -6,7 +6,10 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** One step of a tokenizer.json: an object with a type. What it lacks takes a default; what has another type is refused. */
+/**
+ * One step of a tokenizer.json: an object with a type. A key that it lacks takes the default that the Rust library has for it;
+ * one without a default, and a value of another type, are refused.
+ */
 export class Step {
   readonly type: string;
   private readonly json: Json;
@@ -28,30 +31,35 @@ export class Step {
     throw new Error(`${this.type} with ${key} = ${printable(this.json[key])}: ${why}`);
   }
 
-  string(key: string, otherwise?: string): string {
-    return this.read(key, otherwise, (value) => typeof value === 'string', 'a string');
+  string(key: string): string {
+    return this.read<string>(key, undefined, (value) => typeof value === 'string', 'a string');
   }
 
-  nonEmpty(key: string, otherwise?: string): string {
-    return this.read(key, otherwise, (value) => typeof value === 'string' && value !== '', 'a string with characters');
+  nonEmpty(key: string): string {
+    return this.read<string>(
+      key,
+      undefined,
+      (value) => typeof value === 'string' && value !== '',
+      'a string with characters',
+    );
   }
 
   /** A string, or undefined where there is none or null. */
   maybeString(key: string): string | undefined {
-    return this.json[key] === null ? undefined : this.read(key, '', (value) => typeof value === 'string') || undefined;
+    return this.has(key) ? this.string(key) : undefined;
   }
 
-  character(key: string, otherwise?: string): string {
+  character(key: string): string {
     const one = (value: unknown) => typeof value === 'string' && [...value].length === 1;
-    return this.read(key, otherwise, one, 'one character');
+    return this.read<string>(key, undefined, one, 'one character');
   }
 
-  flag(key: string, otherwise: boolean): boolean {
+  flag(key: string, otherwise?: boolean): boolean {
     return this.read(key, otherwise, (value) => typeof value === 'boolean', 'true or false');
   }
 
-  count(key: string, otherwise?: number): number {
-    return this.read(key, otherwise, (value) => Number.isInteger(value) && (value as number) >= 0, 'a count');
+  count(key: string): number {
+    return this.read<number>(key, undefined, (value) => Number.isInteger(value) && (value as number) >= 0, 'a count');
   }
 
   number(key: string): number {

@@ -97,7 +97,7 @@ function noToken(text: string): never {
 }
 
 function readEntry(entry: unknown): [string, number] {
-  if (Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number')
+  if (Array.isArray(entry) && entry.length === 2 && typeof entry[0] === 'string' && typeof entry[1] === 'number')
     return entry as [string, number];
   throw new Error(`${printable(entry)} in a vocabulary, not a text and its score`);
 }

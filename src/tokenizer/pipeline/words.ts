@@ -22,7 +22,7 @@ export class WordLevel implements Model {
 
   constructor(step: Step) {
     this.vocabulary = readVocabulary(step);
-    this.unknown = step.string('unk_token', '<unk>');
+    this.unknown = step.string('unk_token');
   }
 
   encode(text: string): number[] {
@@ -39,9 +39,9 @@ export class WordPiece implements Model {
 
   constructor(step: Step) {
     this.vocabulary = readVocabulary(step);
-    this.unknown = step.string('unk_token', '[UNK]');
-    this.prefix = step.string('continuing_subword_prefix', '##');
-    this.longest = step.count('max_input_chars_per_word', 100);
+    this.unknown = step.string('unk_token');
+    this.prefix = step.string('continuing_subword_prefix');
+    this.longest = step.count('max_input_chars_per_word');
   }
 
   encode(text: string): number[] {
