@@ -40,7 +40,7 @@ function compileTypescript() {
 }
 
 async function ensureLibtorch() {
-  const { findLibtorchToBuild, installLibtorch } = await import('../dist/libtorch.js');
+  const { findLibtorchToBuild, installLibtorch } = await import('../dist/native/libtorch.js');
   try {
     findLibtorchToBuild();
   } catch (error) {

@@ -1,5 +1,5 @@
 /** The public surface, in reading order. */
-import { threadTime } from './native.ts';
+import { threadTime } from './native/addon.ts';
 import { measureWork } from './tokenizer/deadline.ts';
 
 measureWork(threadTime);
@@ -27,7 +27,7 @@ export {
   TorchFileError,
 } from './errors.ts';
 export type { ErrorDetail, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
-export { memory, Parameter, Tensor, useDeterministic } from './tensor.ts';
+export { memory, Parameter, Tensor, useDeterministic } from './tensor/tensor.ts';
 export type {
   MemoryOptions,
   MemoryUse,
@@ -39,9 +39,9 @@ export type {
   TensorData,
   TensorGroup,
   TensorOptions,
-} from './tensor.ts';
-export type { Ids, Mask, Values } from './inputs.ts';
-export { PaLM } from './palm.ts';
+} from './tensor/tensor.ts';
+export type { Ids, Mask, Values } from './tensor/arguments.ts';
+export { PaLM } from './models/palm.ts';
 export type {
   GenerateInput,
   Generation,
@@ -52,10 +52,10 @@ export type {
   SaveOptions,
   ScopeOptions,
   StreamInput,
-} from './palm.ts';
+} from './models/palm.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';
 export type { Optimizer, StepOptions, StepResult } from './optim.ts';
-export { RewardModel } from './reward-model.ts';
+export { RewardModel } from './models/reward-model.ts';
 export type {
   RankingMetrics,
   RewardLoadOptions,
@@ -63,13 +63,14 @@ export type {
   RewardPositions,
   RewardTarget,
   ScoreStatistics,
-} from './reward-model.ts';
-export { ActorCritic } from './actor-critic.ts';
-export type { ActorCriticOptions, Evaluation, Experience, Rollout, RolloutInput } from './actor-critic.ts';
+} from './models/reward-model.ts';
+export { ActorCritic } from './models/actor-critic.ts';
+export type { ActorCriticOptions, Evaluation, Experience, Rollout, RolloutInput } from './models/actor-critic.ts';
 export { entropy, experienceRows, judge, maskedMean, ppoLoss, whiten } from './losses.ts';
-export type { JudgeMetrics, JudgeOptions, Judgement, Loss, PpoLossOptions, PpoMetrics } from './losses.ts';
-export { loadTensors, saveTensors } from './checkpoint/tensor-files.ts';
-export type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.ts';
+export type { Loss } from './tensor/loss.ts';
+export type { JudgeMetrics, JudgeOptions, Judgement, PpoLossOptions, PpoMetrics } from './losses.ts';
+export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
+export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 export { openCheckpoints } from './checkpoint/checkpoints.ts';
 export type { CheckpointOptions, Checkpoints } from './checkpoint/checkpoints.ts';
 export type { Stateful } from './checkpoint/parts.ts';
@@ -102,9 +103,9 @@ export { evaluatePairs, reward, rewardSteps } from './trainers/reward.ts';
 export type { RewardParts, RewardStep } from './trainers/reward.ts';
 export { ppo } from './trainers/ppo.ts';
 export type { PpoParts, PpoStep } from './trainers/ppo.ts';
-export type { Answer, Reward, RewardFunction } from './trainers/experience.ts';
-export { planPpo, planPretraining, planReward } from './memory-plan.ts';
-export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './memory-plan.ts';
+export type { Answer, Reward, RewardFunction } from './trainers/rollouts.ts';
+export { planPpo, planPretraining, planReward } from './models/memory-plan.ts';
+export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
 export { RLHFTrainer } from './trainers/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './trainers/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';

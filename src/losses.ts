@@ -1,51 +1,12 @@
 /** Losses and reductions over tensors: they take tensors, never a model. docs/ppo.md has the formulas. */
-import type { Evaluation, Experience, Rollout } from './actor-critic.ts';
+import type { Evaluation, Experience, Rollout } from './models/actor-critic.ts';
 import { ArgumentError, printable } from './errors.ts';
-import { Inputs, type Mask, type Values } from './inputs.ts';
-import { addon, type NativeLoss, type TensorHandle } from './native.ts';
-import { checkObject } from './options.ts';
-import { handleOf, run } from './resource.ts';
-import { Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
-
-/** A scalar to differentiate, with what else was measured on the way. */
-export class Loss<Name extends string> extends Tensor {
-  readonly #measured: Measured<Name>;
-
-  constructor({ loss, metrics }: NativeLoss, names: readonly Name[]) {
-    super(loss);
-    this.#measured = new Measured(metrics, names);
-  }
-
-  /** The measurements by name; they cross to JavaScript in one copy. */
-  metrics(): Promise<Record<Name, number>> {
-    return this.#measured.read();
-  }
-
-  protected override release(handle: TensorHandle): void {
-    this.#measured.dispose();
-    super.release(handle);
-  }
-}
-
-/** A vector of numbers whose places have names. */
-class Measured<Name extends string> {
-  readonly #vector: Tensor;
-  readonly #names: readonly Name[];
-
-  constructor(vector: TensorHandle, names: readonly Name[]) {
-    this.#vector = new Tensor(vector);
-    this.#names = names;
-  }
-
-  async read(): Promise<Record<Name, number>> {
-    const values = await this.#vector.data();
-    return Object.fromEntries(this.#names.map((name, i) => [name, Number(values[i])])) as Record<Name, number>;
-  }
-
-  dispose(): void {
-    this.#vector.dispose();
-  }
-}
+import { Inputs, type Mask, type Values } from './tensor/arguments.ts';
+import { addon, type TensorHandle } from './native/addon.ts';
+import { checkObject } from './checks/options.ts';
+import { handleOf, run } from './native/resource.ts';
+import { Loss, Measured } from './tensor/loss.ts';
+import { Tensor, type TensorGroup, tensorGroup } from './tensor/tensor.ts';
 
 const PPO_METRICS = [
   'policyLoss',

@@ -1,6 +1,6 @@
 /** Optimizers: what moves parameters along their gradients. docs say which papers; native/optim has the formulas. */
 import { setImmediate } from 'node:timers/promises';
-import type { Contents, NamedTensor, Saveable } from './checkpoint/tensor-files.ts';
+import type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 import {
   type AdamWConfigInput,
   type Atan2Config,
@@ -11,10 +11,10 @@ import {
 } from './config/optim.ts';
 import { parseConfig } from './config/schema.ts';
 import { ArgumentError, HandleError, NumericsError, printable } from './errors.ts';
-import { addon, type OptimizerHandle, type ParameterHandle } from './native.ts';
-import { checkInteger, checkOptions } from './options.ts';
-import { handleOf, queue, Resource, run } from './resource.ts';
-import { Parameter, Tensor } from './tensor.ts';
+import { addon, type OptimizerHandle, type ParameterHandle } from './native/addon.ts';
+import { checkInteger, checkOptions } from './checks/options.ts';
+import { handleOf, queue, Resource, run } from './native/resource.ts';
+import { Parameter, Tensor } from './tensor/tensor.ts';
 
 /** What a step may be told. */
 export interface StepOptions {

@@ -2,12 +2,12 @@
 import { parseConfig } from './config/schema.ts';
 import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
-import type { Ids, Inputs } from './inputs.ts';
-import { checkKind, SIGNAL } from './kinds.ts';
-import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native.ts';
-import { handleOf } from './resource.ts';
+import type { Ids, Inputs } from './tensor/arguments.ts';
+import { checkKind, SIGNAL } from './checks/kinds.ts';
+import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native/addon.ts';
+import { handleOf } from './native/resource.ts';
 import { randomSeed } from './seed.ts';
-import { type Parameter, Tensor } from './tensor.ts';
+import { type Parameter, Tensor } from './tensor/tensor.ts';
 
 /** Prompts to answer in one batch: token ids of any lengths, or a right-padded Tensor [B, P]. */
 export interface PromptInput {

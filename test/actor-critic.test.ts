@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic, type RolloutInput } from '../src/actor-critic.ts';
-import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
+import { ActorCritic, type RolloutInput } from '../src/models/actor-critic.ts';
+import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { experienceRows, judge, ppoLoss } from '../src/losses.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import type { Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };

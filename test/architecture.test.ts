@@ -21,56 +21,36 @@ const NATIVE = filesBelow('native', /\.(h|cc|cu)$/);
 const SRC = filesBelow('src', /\.ts$/);
 const ALL = [...NATIVE, ...SRC, ...filesBelow('test', /\.ts$/)];
 
-const FILES = ['errors', 'small'];
-/** Groups of TypeScript files, lowest first, and the groups that each may import besides itself. */
-const LAYERS: [name: string, files: RegExp, sees: string[]][] = [
-  ['errors', /^src\/(errors|file-error)\.ts$/, []],
-  ['small', /^src\/(options|kinds|seed|version|json|whole-file|folder)\.ts$/, ['errors']],
-  ['libtorch', /^src\/libtorch\.ts$/, ['errors', 'small']],
-  ['native', /^src\/native\.ts$/, ['errors', 'libtorch']],
-  ['config', /^src\/config\//, ['errors', 'small']],
-  ['plan', /^src\/memory-plan\.ts$/, ['errors', 'small', 'config']],
-  ['tokenizer', /^src\/tokenizer\//, ['errors', 'small']],
-  ['metrics', /^src\/metrics\//, ['errors']],
-  [
-    'format',
-    /^src\/checkpoint\/(safetensors|safetensors-header|python-names|open-file|manifest|aside|lock|spikes)\.ts$/,
-    FILES,
+/** Folders of src/, and files that lie beside them, with what each may import besides its own. `index.ts` sees everything. */
+const SEES: Record<string, string[]> = {
+  errors: [],
+  seed: [],
+  version: [],
+  checks: ['errors'],
+  files: ['errors', 'checks'],
+  metrics: ['errors', 'files'],
+  import: ['errors', 'files'],
+  config: ['errors', 'checks', 'files'],
+  tokenizer: ['errors', 'checks', 'files'],
+  data: ['errors', 'seed', 'checks', 'files', 'tokenizer'],
+  native: ['errors', 'files'],
+  tensor: ['errors', 'checks', 'files', 'native'],
+  checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
+  sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
+  models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'sampling', 'tensor', 'native'],
+  losses: ['errors', 'checks', 'models', 'tensor', 'native'],
+  optim: ['errors', 'checks', 'config', 'tensor', 'native'],
+  trainers: ['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'models', 'losses', 'optim'],
+  demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'optim', 'trainers'],
+  cli: [
+    ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
+    ...['checkpoint', 'models', 'optim', 'trainers', 'demo'],
   ],
-  [
-    'torch format',
-    /^src\/checkpoint\/(zip|pickle|torch-file|state-dict|python-layouts|floats|convert)\.ts$/,
-    [...FILES, 'format'],
-  ],
-  ['tensor', /^src\/(resource|upload|tensor|inputs)\.ts$/, ['errors', 'small', 'native']],
-  ['data', /^src\/data\//, ['errors', 'small', 'config', 'tokenizer', 'tensor']],
-  [
-    'checkpoint',
-    /^src\/checkpoint\/(tensor-files|parts|staging|checkpoint|checkpoints)\.ts$/,
-    ['errors', 'small', 'native', 'format', 'tensor'],
-  ],
-  [
-    'models',
-    /^src\/(palm|palm-file|reward-model|actor-critic|losses|sampling|optim|distributed)\.ts$/,
-    ['errors', 'small', 'native', 'config', 'format', 'tensor', 'checkpoint'],
-  ],
-  [
-    'trainers',
-    /^src\/trainers\//,
-    ['errors', 'small', 'config', 'tokenizer', 'metrics', 'format', 'tensor', 'data', 'checkpoint', 'models'],
-  ],
-  [
-    'cli',
-    /^src\/cli\//,
-    [
-      ...['errors', 'small', 'libtorch', 'native', 'config', 'tokenizer', 'metrics', 'format', 'tensor', 'data'],
-      ...['torch format', 'checkpoint', 'models', 'trainers', 'plan'],
-    ],
-  ],
-];
+};
 
-function layerOf(file: string): string | undefined {
-  return LAYERS.find(([, files]) => files.test(file))?.[0];
+/** The folder of src/ that a file lies in, or its own name where it lies in src/ itself. */
+function placeOf(file: string): string {
+  return (file.split('/')[1] as string).replace(/\.ts$/, '');
 }
 
 /** The files of the project that a file imports. */
@@ -82,17 +62,37 @@ function imports(file: string): string[] {
 describe('imports of TypeScript', () => {
   const sources = SRC.filter((file) => file !== 'src/index.ts' && !file.endsWith('.d.ts'));
 
-  it('every file has a place', () => {
-    expect(sources.filter((file) => layerOf(file) === undefined)).toEqual([]);
+  it('every folder has its rule, and every rule its folder', () => {
+    expect([...new Set(sources.map(placeOf))].sort()).toEqual(Object.keys(SEES).sort());
   });
 
   it('go downwards', () => {
     const wrong = sources.flatMap((file) => {
-      const [name = '', , sees = []] = LAYERS.find(([, files]) => files.test(file)) ?? [];
-      const above = imports(file).filter((other) => ![name, ...sees].includes(layerOf(other) ?? 'index'));
+      const seen = [placeOf(file), ...(SEES[placeOf(file)] ?? [])];
+      const above = imports(file).filter((other) => !seen.includes(placeOf(other)));
       return above.map((other) => `${file} imports ${other}`);
     });
     expect(wrong).toEqual([]);
+  });
+
+  it('use what the rules grant', () => {
+    const used = (place: string) =>
+      sources
+        .filter((file) => placeOf(file) === place)
+        .flatMap(imports)
+        .map(placeOf);
+    const needless = Object.entries(SEES).flatMap(([place, sees]) =>
+      sees.filter((other) => !used(place).includes(other)).map((other) => `${place} never imports ${other}`),
+    );
+    expect(needless).toEqual([]);
+  });
+
+  it('go round no circle of folders', () => {
+    const reached = (from: string, seen = new Set<string>()): Set<string> => {
+      for (const next of SEES[from] ?? []) if (!seen.has(next)) reached(next, seen.add(next));
+      return seen;
+    };
+    expect(Object.keys(SEES).filter((place) => reached(place).has(place))).toEqual([]);
   });
 
   it('never go from one algorithm to another', () => {
@@ -103,9 +103,9 @@ describe('imports of TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('name a .node file in native.ts alone', () => {
+  it('name a .node file in src/native/addon.ts alone', () => {
     const naming = sources.filter((file) => /node-gyp-build|\.node['"`]/.test(text(file)));
-    expect(naming).toEqual(['src/native.ts']);
+    expect(naming).toEqual(['src/native/addon.ts']);
   });
 });
 
@@ -114,12 +114,12 @@ const FOLDERS: Record<string, string[]> = {
   base: [],
   kernels: ['base'],
   losses: ['base', 'kernels'],
+  advantages: ['base', 'kernels'],
   optim: ['base', 'kernels'],
-  distributed: ['base', 'kernels'],
-  sampling: ['base', 'kernels'],
-  model: ['base', 'kernels', 'losses', 'sampling'],
-  rlhf: ['base', 'kernels', 'losses', 'sampling', 'model'],
-  binding: ['base', 'kernels', 'losses', 'optim', 'distributed', 'sampling', 'model', 'rlhf'],
+  model: ['base', 'kernels', 'losses'],
+  generation: ['base', 'kernels', 'model'],
+  rlhf: ['base', 'kernels', 'losses', 'advantages', 'model', 'generation'],
+  binding: ['base', 'kernels', 'losses', 'advantages', 'optim', 'model', 'generation', 'rlhf'],
 };
 
 describe('includes of C++', () => {
@@ -131,11 +131,6 @@ describe('includes of C++', () => {
       return included.filter((path) => !seen.includes(path.split('/')[0] as string)).map((path) => `${file}: ${path}`);
     });
     expect(wrong).toEqual([]);
-  });
-
-  it('sampling is seen by decoding and what includes that, not by the rest of the model', () => {
-    const direct = NATIVE.filter((file) => file.startsWith('native/model/') && /"sampling\//.test(text(file)));
-    expect(direct.filter((file) => !file.includes('/decode.'))).toEqual([]);
   });
 
   it('of napi.h are in the binding alone', () => {
@@ -174,7 +169,7 @@ describe('names', () => {
     // What a user constructs is one word everywhere: its C++, its TypeScript and its tests.
     for (const stem of ['palm', 'reward-model', 'actor-critic']) {
       expect(NATIVE.filter((file) => file.endsWith(`/${stem}.cc`) && !file.includes('binding'))).toHaveLength(1);
-      expect(SRC).toContain(`src/${stem}.ts`);
+      expect(SRC).toContain(`src/models/${stem}.ts`);
       expect(ALL).toContain(`test/${stem}.test.ts`);
     }
   });

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import {
   ArgumentError,
   ConfigError,
@@ -20,9 +20,9 @@ import {
   SharedTrunkError,
 } from '../src/errors.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import { type Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 11, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };
@@ -195,7 +195,7 @@ describe('files', () => {
     expect(await failure(() => PaLM.load(path('damaged')))).toBeInstanceOf(FileError);
     using palm = new PaLM(SIZE);
     using optimizer = new AdamW(palm.parameters());
-    const { saveTensors } = await import('../src/checkpoint/tensor-files.ts');
+    const { saveTensors } = await import('../src/tensor/tensor-files.ts');
     await saveTensors(path('optimizer'), optimizer.contents());
     const error = await failure(() => PaLM.load(path('optimizer')));
     expect(error).toBeInstanceOf(FileError);
@@ -405,7 +405,7 @@ describe('cancelling', () => {
 });
 
 const TRAIN = `
-  const { PaLM } = await import('./src/palm.ts');
+  const { PaLM } = await import('./src/models/palm.ts');
   const palm = new PaLM({ numTokens: 7, dim: 8, depth: 1, heads: 1, dimHead: 4, device: '${device}' });
   const loss = await palm.loss([[1, 2, 3]]);
   await loss.backward();`;
@@ -443,7 +443,7 @@ describe('processes and threads', () => {
 
   it('an error that nobody awaits is no unhandled rejection', async () => {
     const { stderr } = await inProcess(`${TRAIN}
-      const { Tensor } = await import('./src/tensor.ts');
+      const { Tensor } = await import('./src/tensor/tensor.ts');
       const values = new Float32Array(2_000_000);
       const tensor = Tensor.from(values, { device: '${device}' });
       structuredClone(values.buffer, { transfer: [values.buffer] });

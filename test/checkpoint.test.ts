@@ -8,11 +8,11 @@ import { latestCheckpoint, removeOld, verifyCheckpoint } from '../src/checkpoint
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { manifestText } from '../src/checkpoint/manifest.ts';
 import { Spikes } from '../src/checkpoint/spikes.ts';
-import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
+import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { ArgumentError, CheckpointError, FileError, LockedError, NumericsError, RewardError } from '../src/errors.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { type Dtype, type Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { type Dtype, type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };

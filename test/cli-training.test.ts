@@ -12,8 +12,8 @@ import { ppoCommand } from '../src/cli/ppo.ts';
 import { pretrainCommand } from '../src/cli/pretrain.ts';
 import { rewardCommand } from '../src/cli/reward.ts';
 import { NumericsError, type OutOfMemoryError } from '../src/errors.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
 import { device } from './device.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-cli-training-'));

@@ -3,12 +3,12 @@
  * every way in which weights change.
  */
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
-import { addon } from '../src/native.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { type Generation, PaLM } from '../src/palm.ts';
-import { handleOf } from '../src/resource.ts';
-import { Tensor } from '../src/tensor.ts';
+import { type Generation, PaLM } from '../src/models/palm.ts';
+import { handleOf } from '../src/native/resource.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
 import { cpuKernels, device } from './device.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { distance } from './parity/numbers.ts';

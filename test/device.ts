@@ -1,4 +1,4 @@
-import type { Device } from '../src/tensor.ts';
+import type { Device } from '../src/tensor/tensor.ts';
 
 /** Where the tests compute: every test that touches tensors passes it on. */
 export const device: Device = process.env.PALM_TEST_DEVICE ?? 'cpu';

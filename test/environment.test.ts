@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findLibtorchToBuild } from '../src/libtorch.ts';
+import { findLibtorchToBuild } from '../src/native/libtorch.ts';
 
 const root = join(import.meta.dirname, '..');
 const main = join(root, 'dist/cli/main.js');

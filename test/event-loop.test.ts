@@ -3,11 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { judge, maskedMean, ppoLoss } from '../src/losses.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 let palm: PaLM;

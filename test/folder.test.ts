@@ -4,7 +4,7 @@ import { join, relative } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { makeOut } from '../src/cli/run-directory.ts';
-import { makeFolder } from '../src/folder.ts';
+import { makeFolder } from '../src/files/folder.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-folder-'));
 afterAll(() => rmSync(folder, { recursive: true }));

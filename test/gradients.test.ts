@@ -1,8 +1,8 @@
 /** Gradients against central differences, in float64 along a random direction per parameter. */
 import { describe, expect, it } from 'vitest';
-import type { PaLM } from '../src/palm.ts';
-import type { RewardModel } from '../src/reward-model.ts';
-import type { Parameter, Tensor } from '../src/tensor.ts';
+import type { PaLM } from '../src/models/palm.ts';
+import type { RewardModel } from '../src/models/reward-model.ts';
+import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import type { Recorded, RecordedTensors } from './parity/numbers.ts';
 import { drawn, ids, normals, palmOf, palmShapes, rewardModelOf, rewardShapes } from './parity/weights.ts';
 

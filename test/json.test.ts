@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '../src/data/random.ts';
-import { JsonError, parseJson } from '../src/json.ts';
+import { JsonError, parseJson } from '../src/files/json.ts';
 import { mutated } from './faults/mutate.ts';
 
 function errorOf(text: string, most = 1000): JsonError {

@@ -3,11 +3,11 @@
  * rounding errors are not small, must be about as near to float64 as the reference is.
  */
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { ppoLoss } from '../src/losses.ts';
-import { addon } from '../src/native.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { Tensor } from '../src/tensor.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { drawn, ids, normals, palmOf, palmShapes, type Size } from './parity/weights.ts';

@@ -18,7 +18,7 @@ import {
   installLibtorch,
   LIBTORCH_VERSION,
   saveLibtorchChoice,
-} from '../src/libtorch.ts';
+} from '../src/native/libtorch.ts';
 
 let home: string;
 const systemPath = process.env.PATH as string;

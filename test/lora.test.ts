@@ -3,12 +3,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
-import { addon } from '../src/native.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM, type ScopeOptions } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import type { Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM, type ScopeOptions } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import { distance, relativeDistance } from './parity/numbers.ts';
 

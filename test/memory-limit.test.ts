@@ -1,6 +1,6 @@
 /** Out of memory: an error with numbers, after which everything goes on, training with fewer rows at a time. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
 import { type PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
 import { rewardConfig } from '../src/config/reward.ts';
@@ -8,11 +8,11 @@ import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
 import { Windows } from '../src/data/text.ts';
 import { ArgumentError, OutOfMemoryError } from '../src/errors.ts';
-import { addon } from '../src/native.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import { memory, type Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import { memory, type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { ppo } from '../src/trainers/ppo.ts';
 import { type PretrainStep, pretrain } from '../src/trainers/pretrain.ts';
 import { reward } from '../src/trainers/reward.ts';

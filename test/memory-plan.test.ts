@@ -1,18 +1,18 @@
 /** What a plan says is what the allocator measured, within 15 %. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { rewardConfig } from '../src/config/reward.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
 import { Windows } from '../src/data/text.ts';
-import { type MemoryPlan, planPpo, planPretraining, planReward } from '../src/memory-plan.ts';
-import { addon } from '../src/native.ts';
+import { type MemoryPlan, planPpo, planPretraining, planReward } from '../src/models/memory-plan.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM, type PalmConfigInput } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import { memory, Tensor } from '../src/tensor.ts';
+import { PaLM, type PalmConfigInput } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import { memory, Tensor } from '../src/tensor/tensor.ts';
 import { ppo } from '../src/trainers/ppo.ts';
 import { pretrain } from '../src/trainers/pretrain.ts';
 import { reward } from '../src/trainers/reward.ts';

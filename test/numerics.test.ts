@@ -23,7 +23,7 @@ import {
   whiten,
 } from '../src/index.ts';
 import type { Preference } from '../src/data/preferences.ts';
-import { addon } from '../src/native.ts';
+import { addon } from '../src/native/addon.ts';
 import { evaluatePairs } from '../src/trainers/reward.ts';
 import { device } from './device.ts';
 import { poisonGradient, poisonWeight } from './poison.ts';

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
-import { loadTensors, saveTensors } from '../src/checkpoint/tensor-files.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
+import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import { type Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import { distance } from './parity/numbers.ts';
 

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../src/data/packing.ts';
 import { ArgumentError, DtypeError, ShapeError } from '../src/errors.ts';
-import { addon } from '../src/native.ts';
-import type { PaLM, PalmConfigInput } from '../src/palm.ts';
-import { Tensor } from '../src/tensor.ts';
+import { addon } from '../src/native/addon.ts';
+import type { PaLM, PalmConfigInput } from '../src/models/palm.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import { relativeDistance } from './parity/numbers.ts';
 import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AdamW } from '../src/optim.ts';
-import { PaLM, type PalmConfigInput } from '../src/palm.ts';
-import type { Parameter } from '../src/tensor.ts';
+import { PaLM, type PalmConfigInput } from '../src/models/palm.ts';
+import type { Parameter } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };

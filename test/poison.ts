@@ -1,6 +1,6 @@
 /** Numbers that are not finite, put into models as any user could: through gradients and optimizers. */
 import { AdamW, type StepOptions, type StepResult } from '../src/optim.ts';
-import { type Parameter, Tensor } from '../src/tensor.ts';
+import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 /** Makes the first number of a gradient `value`; the others are as they were, or 1. */

@@ -22,7 +22,7 @@ import {
 } from '../src/index.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import { minibatches } from '../src/trainers/experience.ts';
+import { minibatches } from '../src/trainers/rollouts.ts';
 import { device } from './device.ts';
 
 const EOS = 1;

@@ -4,10 +4,10 @@ import { Batches } from '../src/data/batches.ts';
 import { Windows } from '../src/data/text.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import { addon } from '../src/native.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { useDeterministic } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { useDeterministic } from '../src/tensor/tensor.ts';
 import { pretrain } from '../src/trainers/pretrain.ts';
 import { device } from './device.ts';
 

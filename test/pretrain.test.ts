@@ -9,8 +9,8 @@ import { Batches } from '../src/data/batches.ts';
 import { padRight } from '../src/data/prompts.ts';
 import { type Sequences, Windows } from '../src/data/text.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { memory, type Parameter } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { memory, type Parameter } from '../src/tensor/tensor.ts';
 import { type PretrainStep, pretrain, validationLoss } from '../src/trainers/pretrain.ts';
 import { device } from './device.ts';
 

@@ -6,7 +6,7 @@ import {
   randomWalks,
   shortest,
   walkPrompts,
-} from '../src/data/random-walks.ts';
+} from '../src/demo/random-walks.ts';
 
 describe('the graph', () => {
   it('has the 51 edges of seed 1000, and only d and n lead to the goal', () => {

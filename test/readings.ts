@@ -1,8 +1,8 @@
 /** What a model gives and the gradients of its loss, to be compared between dtypes, kernels and devices. */
 import { expect } from 'vitest';
-import { addon } from '../src/native.ts';
-import type { PaLM } from '../src/palm.ts';
-import type { Tensor } from '../src/tensor.ts';
+import { addon } from '../src/native/addon.ts';
+import type { PaLM } from '../src/models/palm.ts';
+import type { Tensor } from '../src/tensor/tensor.ts';
 import type { drawn } from './parity/weights.ts';
 
 type Weights = ReturnType<typeof drawn>;

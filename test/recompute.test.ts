@@ -1,7 +1,7 @@
 /** What is computed again in the backward pass is what would have been kept: bit for bit the same, in less memory. */
 import { describe, expect, it } from 'vitest';
-import { PaLM } from '../src/palm.ts';
-import { memory, type NumericArray } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { memory, type NumericArray } from '../src/tensor/tensor.ts';
 import { emulated } from './device.ts';
 import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';
 

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel, type RewardModelOptions } from '../src/reward-model.ts';
-import type { Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel, type RewardModelOptions } from '../src/models/reward-model.ts';
+import type { Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device };

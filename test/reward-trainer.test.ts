@@ -8,11 +8,11 @@ import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
 import type { Preference } from '../src/data/preferences.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import { memory, type Parameter } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import { memory, type Parameter } from '../src/tensor/tensor.ts';
 import { evaluatePairs, type RewardStep, reward, rewardSteps } from '../src/trainers/reward.ts';
-import { scoresOf } from '../src/trainers/scores.ts';
+import { scoresOf } from '../src/trainers/rewards.ts';
 import { device } from './device.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-reward-'));

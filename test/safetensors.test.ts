@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DTYPE_BITS } from '../src/checkpoint/safetensors-header.ts';
+import { DTYPE_BITS } from '../src/files/safetensors/header.ts';
 import {
   createSafetensors,
   openSafetensors,
   planSafetensors,
   type SafetensorsTensor,
-} from '../src/checkpoint/safetensors.ts';
+} from '../src/files/safetensors/safetensors.ts';
 import { ArgumentError, FileError, SafetensorsError } from '../src/errors.ts';
 import { fileOf, MALFORMED, tensor } from './malformed-safetensors.ts';
 

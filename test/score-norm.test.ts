@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic, ArgumentError, FileError, PaLM, ppo, RewardModel, RunningScores } from '../src/index.ts';
-import type { Reward } from '../src/trainers/experience.ts';
+import type { Reward } from '../src/trainers/rollouts.ts';
 import { scoreNorm, scoreNormOf, statisticsOf } from '../src/trainers/score-norm.ts';
 import { device } from './device.ts';
 import { policy, rewarding } from './small-trainings.ts';

@@ -16,7 +16,7 @@ import {
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { type RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
-import type { RewardFunction } from '../src/trainers/experience.ts';
+import type { RewardFunction } from '../src/trainers/rollouts.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import type { Preference } from '../src/data/preferences.ts';
 import { device } from './device.ts';

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ArgumentError, DisposedError, DtypeError, HandleError, ShapeError } from '../src/errors.ts';
 import { AdamW } from '../src/optim.ts';
-import { type Dtype, memory, Parameter, Tensor, type TensorData, tensorGroup } from '../src/tensor.ts';
+import { type Dtype, memory, Parameter, Tensor, type TensorData, tensorGroup } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const MiB = 2 ** 20;

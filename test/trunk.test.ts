@@ -3,13 +3,13 @@
  * else does, to the bit.
  */
 import { describe, expect, it, vi } from 'vitest';
-import { ActorCritic } from '../src/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { judge, ppoLoss } from '../src/losses.ts';
-import { addon } from '../src/native.ts';
+import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM } from '../src/palm.ts';
-import { RewardModel } from '../src/reward-model.ts';
-import type { Parameter, Tensor } from '../src/tensor.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { RewardModel } from '../src/models/reward-model.ts';
+import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 19, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, seed: 1, device };

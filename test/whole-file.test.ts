@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../src/data/random.ts';
-import { invalidUtf8 } from '../src/whole-file.ts';
+import { invalidUtf8 } from '../src/files/regular-file.ts';
 
 describe('the first byte that is not UTF-8', () => {
   const VALID = ['a', 'é', '€', '\ud7ff', '\ue000', '😀', '\u{10ffff}', '\0'];

@@ -1,7 +1,7 @@
 /** xPos counts from position 0: a cached key does not depend on how long an answer may become, and what is too far is told. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { addon } from '../src/native.ts';
-import { PaLM } from '../src/palm.ts';
+import { addon } from '../src/native/addon.ts';
+import { PaLM } from '../src/models/palm.ts';
 import { device } from './device.ts';
 import { distance, relativeDistance } from './parity/numbers.ts';
 import { drawn, ids, palmOf, palmShapes } from './parity/weights.ts';

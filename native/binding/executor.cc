@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "base/cpu-allocator.h"
-#include "kernels/precision.h"
+#include "base/precision.h"
 
 namespace palm::binding {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "model/decode.h"
+#include "generation/decode.h"
 #include "model/lora.h"
 #include "model/palm.h"
 #include "optim/optimizer.h"

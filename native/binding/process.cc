@@ -7,10 +7,10 @@
 #include <torch/headeronly/version.h>
 
 #include "base/cpu-allocator.h"
+#include "base/precision.h"
 #include "binding/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/library-attention.h"
-#include "kernels/precision.h"
 
 namespace palm::binding {
 

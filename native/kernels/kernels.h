@@ -73,8 +73,8 @@ struct AttentionArgs {
   void* out;                        // [batch, time, heads, head]
   int64_t out_stride;
   float* lse;  // [batch, time, heads]: logsumexp of a query's scores
-  const int64_t*
-      first;  // [batch, time]: the first key that a token sees, growing along time; null: all see their row's
+  // [batch, time]: the first key that a token sees, growing along time; null: all see their row's
+  const int64_t* first;
   int64_t batch, time, heads, head, groups;
   float* scratch;  // attention_scratch(args) floats for each thread
 };

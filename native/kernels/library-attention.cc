@@ -66,8 +66,7 @@ static SDPBackend choose(const AttentionRows& rows, Heads& heads) {
   return second;
 }
 
-// --- plain products, in float32
-// ---------------------------------------------------------------------------------------
+// --- plain products, in float32 --------------------------------------------------------------------------------------
 
 static Tensor scores(const Heads& heads) {
   const Tensor all = at::matmul(heads.query.to(at::kFloat), heads.key.to(at::kFloat).transpose(-2, -1));
@@ -89,8 +88,7 @@ static Heads math_backward(const Heads& heads, const Tensor& out, const Tensor& 
           at::matmul(dscore.transpose(-2, -1), heads.query.to(at::kFloat)), at::matmul(p.transpose(-2, -1), d)};
 }
 
-// --- every backend
-// ----------------------------------------------------------------------------------------------------
+// --- every backend ---------------------------------------------------------------------------------------------------
 
 AttentionState library_attention_forward(const AttentionRows& rows, const Tensor& out) {
   if (rows.query.size(0) == 0) return {};

@@ -96,8 +96,7 @@ class HeadGrad {
   const Tensor hidden_, embedding_;
 };
 
-// --- log-probabilities
-// ------------------------------------------------------------------------------------------------------
+// --- log-probabilities -----------------------------------------------------------------------------------------------
 
 struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding,
@@ -155,8 +154,7 @@ TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const
   return {out[0], out[1]};
 }
 
-// --- cross entropy
-// ----------------------------------------------------------------------------------------------------------
+// --- cross entropy ---------------------------------------------------------------------------------------------------
 
 struct CrossEntropyNode : torch::autograd::Function<CrossEntropyNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding, const Tensor& target,

@@ -5,7 +5,7 @@
 #pragma once
 #include "base/tensor.h"
 
-#include "kernels/dropout.h"
+#include "model/dropout.h"
 
 namespace palm {
 

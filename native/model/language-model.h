@@ -6,7 +6,7 @@
 #include <memory>
 #include <optional>
 
-#include "kernels/dropout.h"
+#include "model/dropout.h"
 
 namespace palm {
 

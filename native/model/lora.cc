@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "kernels/dropout.h"
 #include "kernels/linear.h"
+#include "model/dropout.h"
 #include "model/palm.h"
 
 namespace palm {

@@ -19,12 +19,12 @@
 #include "kernels/swiglu.h"
 #include "losses/language.h"
 #include "model/attention.h"
-#include "model/fused-block.h"
-#include "model/graph-token-reader.h"
+#include "model/fast/fused-block.h"
+#include "model/fast/graph-token-reader.h"
+#include "model/fast/token-reader.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
 #include "model/segments.h"
-#include "model/token-reader.h"
 
 namespace palm {
 
@@ -179,8 +179,7 @@ Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<
                        config_.ignore_index, denominator);
 }
 
-// --- parameters
-// ---------------------------------------------------------------------------------------------------------
+// --- parameters ------------------------------------------------------------------------------------------------------
 
 static std::vector<ParameterBuffer::Entry> layer_entries(const PalmConfig& config, int64_t layer) {
   const std::string prefix = "layers." + std::to_string(layer) + ".";
@@ -290,8 +289,7 @@ void PaLM::merge_scope(const Scope& scope) {
   }
 }
 
-// --- modes
-// --------------------------------------------------------------------------------------------------------------
+// --- modes -----------------------------------------------------------------------------------------------------------
 
 void PaLM::train(bool on, int64_t seed) {
   dropout_ = {config_.attn_dropout, config_.ff_dropout, {}};
@@ -306,8 +304,7 @@ void PaLM::set_generator_state(const Tensor& state) {
   if (dropout_.generator && state.numel() > 0) dropout_.generator->set_state(state);
 }
 
-// --- decoding
-// -----------------------------------------------------------------------------------------------------------
+// --- decoding --------------------------------------------------------------------------------------------------------
 
 KvCache PaLM::make_cache(int64_t batch, int64_t capacity) const {
   if (!config_.causal)

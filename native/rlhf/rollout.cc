@@ -6,10 +6,10 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "advantages/gae.h"
+#include "advantages/kl-penalty.h"
 #include "base/masked.h"
 #include "base/shape.h"
-#include "kernels/gae.h"
-#include "losses/kl.h"
 
 namespace palm {
 

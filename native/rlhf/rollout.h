@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "model/decode.h"
+#include "generation/decode.h"
 #include "rlhf/actor-critic.h"
 
 namespace palm {
@@ -11,8 +11,8 @@ struct Rollout {
   Tensor sequence;          // [B, T] int64: prompt, response, padding
   Tensor response_mask;     // [B, T] bool, eos included
   Tensor sampler_log_prob;  // [B, T] as drawn through the cache
-  Tensor
-      rollout_log_prob;  // [B, T] of the same weights, recomputed by the forward pass that training uses, or as drawn
+  // [B, T] of the same weights, recomputed by the forward pass that training uses, or as drawn
+  Tensor rollout_log_prob;
   Tensor reference_log_prob;  // [B, T]; equal to rollout_log_prob where no reference was asked for
   Tensor rollout_value;       // [B, T]
 };
@@ -31,7 +31,7 @@ struct JudgeOptions {
 };
 
 struct Judgement {
-  Tensor reward;     // [B, T]: the score at the last token, minus the KL toll at every one
+  Tensor reward;     // [B, T]: the score at the last token, minus the KL penalty at every one
   Tensor advantage;  // [B, T]
   Tensor returns;    // [B, T]
   Tensor metrics;    // [6]: kl (mean over rows of Σ log-ratio), score (mean), reward (mean over rows of Σ reward),

@@ -6,9 +6,9 @@ import { mkdir, readdir, rename, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { checkKind, PATH } from '../kinds.ts';
-import { asideName, discard, removeFolder, syncFolder } from './aside.ts';
+import { asFileError } from '../files/file-error.ts';
+import { checkKind, PATH } from '../checks/kinds.ts';
+import { temporaryPath, discard, removeFolder, syncFolder } from '../files/atomic-write.ts';
 import {
   damaged,
   MANIFEST_FILE,
@@ -48,7 +48,7 @@ export interface StagedCheckpoint {
  */
 export async function writeCheckpoint(directory: string, checkpoint: StagedCheckpoint): Promise<void> {
   const path = join(directory, `step-${String(checkpoint.state.step).padStart(6, '0')}`);
-  const aside = asideName(path);
+  const aside = temporaryPath(path);
   try {
     await checkSpace(directory, bytesOf(checkpoint.files));
     await mkdir(aside);
@@ -96,7 +96,7 @@ async function fill(folder: string, { run, environment, files, state }: StagedCh
 
 async function pointTo(path: string): Promise<void> {
   const pointer = join(dirname(path), LATEST_FILE);
-  const aside = asideName(pointer);
+  const aside = temporaryPath(pointer);
   await writeFile(aside, `${basename(path)}\n`);
   await rename(aside, pointer);
 }

@@ -6,11 +6,11 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { makeFolder } from '../folder.ts';
-import { checkKind, checkKinds, FUNCTION, type Kind, optional, PATH, SIGNAL } from '../kinds.ts';
-import { checkInteger, checkOptions } from '../options.ts';
-import { asideName, removeLeftovers, syncFolder } from './aside.ts';
+import { asFileError } from '../files/file-error.ts';
+import { makeFolder } from '../files/folder.ts';
+import { checkKind, checkKinds, FUNCTION, type Kind, optional, PATH, SIGNAL } from '../checks/kinds.ts';
+import { checkInteger, checkOptions } from '../checks/options.ts';
+import { temporaryPath, removeLeftovers, syncFolder } from '../files/atomic-write.ts';
 import {
   checkpointsIn,
   checkSpace,
@@ -90,7 +90,7 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
 
 /** Writes a file as those of checkpoints are written: what keeps them from the disk shall be known before the first step. */
 async function tryWriting(directory: string): Promise<void> {
-  const aside = asideName(join(directory, 'trial'));
+  const aside = temporaryPath(join(directory, 'trial'));
   await writeSealed(aside, [Buffer.from('a trial')]);
   await syncFolder(directory);
   await rm(aside);

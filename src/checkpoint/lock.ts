@@ -4,8 +4,8 @@ import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { LockedError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { asideName } from './aside.ts';
+import { asFileError } from '../files/file-error.ts';
+import { temporaryPath } from '../files/atomic-write.ts';
 
 /** Who holds a lock. `started` tells processes apart that had the same id one after the other. */
 interface Holder {
@@ -21,7 +21,7 @@ interface Holder {
 export async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, 'lock');
   const own = JSON.stringify({ pid: process.pid, started: startOf(process.pid), host: hostname() } satisfies Holder);
-  const aside = asideName(path);
+  const aside = temporaryPath(path);
   try {
     // A link is there with its text or not at all, and never replaces another.
     for (await writeFile(aside, own); !(await linked(aside, path)); await writeFile(aside, own)) {
@@ -54,7 +54,7 @@ async function takeFromEnded(path: string): Promise<void> {
   if (text === undefined) return;
   const holder = parseHolder(text);
   if (holder !== undefined && isAlive(holder)) throw held(path, holder);
-  const aside = asideName(path);
+  const aside = temporaryPath(path);
   // Moved before it is removed: another process may have done all this in between, and then this is its own lock.
   await rename(path, aside).catch(ignoreMissing);
   const moved = await textOf(aside);

@@ -4,10 +4,10 @@ import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, type PalmError } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { JsonError, parseJson } from '../json.ts';
-import { checkRegular, READ_FLAGS, readWholeText } from '../whole-file.ts';
-import { syncFile } from './open-file.ts';
+import { asFileError } from '../files/file-error.ts';
+import { JsonError, parseJson } from '../files/json.ts';
+import { checkRegular, READ_FLAGS, readWholeText } from '../files/regular-file.ts';
+import { syncFile } from '../files/open-file.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 

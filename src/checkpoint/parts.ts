@@ -1,12 +1,12 @@
 /** What a run changes from step to step, by name: things with tensors, and things with a small state. */
 import { join } from 'node:path';
 import { ArgumentError, printable } from '../errors.ts';
-import { checkKind, checkKinds, type Kind } from '../kinds.ts';
-import { addon } from '../native.ts';
-import { Tensor } from '../tensor.ts';
+import { checkKind, checkKinds, type Kind } from '../checks/kinds.ts';
+import { addon } from '../native/addon.ts';
+import { Tensor } from '../tensor/tensor.ts';
 import { packageVersion } from '../version.ts';
 import type { Environment } from './manifest.ts';
-import { loadTensors, type Saveable } from './tensor-files.ts';
+import { loadTensors, type Saveable } from '../tensor/tensor-files.ts';
 
 /** Anything with a small state that is saved as JSON: a position in the data, a weight that adapts. */
 export interface Stateful<State = never> {

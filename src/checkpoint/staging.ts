@@ -1,9 +1,9 @@
 /** Copies of tensors in memory: a run goes on while they are written to the disk. */
-import { addon } from '../native.ts';
-import { handleOf, run } from '../resource.ts';
-import { Parameter, type Tensor } from '../tensor.ts';
-import type { SafetensorsEntry } from './safetensors.ts';
-import { type NamedTensor, planContents, type Saveable } from './tensor-files.ts';
+import { addon } from '../native/addon.ts';
+import { handleOf, run } from '../native/resource.ts';
+import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import type { SafetensorsEntry } from '../files/safetensors/safetensors.ts';
+import { type NamedTensor, planContents, type Saveable } from '../tensor/tensor-files.ts';
 
 /** A file in memory, piece after piece. */
 export interface StagedFile {

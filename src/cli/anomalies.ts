@@ -1,7 +1,7 @@
 /** What was going on at steps whose gradient was not finite, for whoever looks for the reason: a file each. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder } from '../folder.ts';
+import { makeFolder } from '../files/folder.ts';
 import type { StepMetrics } from '../metrics/metrics.ts';
 
 const ROWS = 20;

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { Command } from 'commander';
-import type { Libtorch } from '../libtorch.ts';
-import { addon } from '../native.ts';
+import type { Libtorch } from '../native/libtorch.ts';
+import { addon } from '../native/addon.ts';
 import { libtorchInUse } from './libtorch.ts';
 import { type Row, table } from './table.ts';
 

@@ -1,9 +1,9 @@
 /** What a run would hold in memory, told instead of training. */
-import { openSafetensors } from '../checkpoint/safetensors.ts';
+import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import type { PalmConfig } from '../config/palm.ts';
 import { OutOfMemoryError } from '../errors.ts';
-import { type MemoryItem, type MemoryPlan, sum } from '../memory-plan.ts';
-import { findPalm } from '../palm-file.ts';
+import { type MemoryItem, type MemoryPlan, sum } from '../models/memory-plan.ts';
+import { findPalm } from '../models/model-file.ts';
 
 /** Prints `plan` as a table: what, how much, and how it is computed. */
 export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {

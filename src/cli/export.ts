@@ -1,12 +1,12 @@
 /** `palm export`: one safetensors file of a model, under our names or those of palm-rlhf-pytorch. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { isPythonFile } from '../checkpoint/python-names.ts';
-import { openSafetensors } from '../checkpoint/safetensors.ts';
-import { saveTensors } from '../checkpoint/tensor-files.ts';
+import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
+import { openSafetensors } from '../files/safetensors/safetensors.ts';
+import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
-import { PaLM } from '../palm.ts';
-import { RewardModel } from '../reward-model.ts';
+import { PaLM } from '../models/palm.ts';
+import { RewardModel } from '../models/reward-model.ts';
 import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from './model-file.ts';
 import { configuredCommand, tokenizerOption } from './options.ts';
 

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { device, path } from '../config/fields.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
-import { PaLM } from '../palm.ts';
+import { PaLM } from '../models/palm.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
 import { configuredCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';

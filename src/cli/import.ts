@@ -1,14 +1,14 @@
 /** `palm import`: a checkpoint of palm-rlhf-pytorch (.pt) as a model file. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { checkDerived, convertStateDict, meanGamma, storedDtype } from '../checkpoint/convert.ts';
-import { findLayout, type PythonLayout } from '../checkpoint/python-layouts.ts';
-import { StateDict } from '../checkpoint/state-dict.ts';
-import { openTorchFile } from '../checkpoint/torch-file.ts';
+import { checkDerived, convertStateDict, meanGamma, storedDtype } from '../import/palm-rlhf-pytorch/convert.ts';
+import { findLayout, type PythonLayout } from '../import/palm-rlhf-pytorch/layouts.ts';
+import { StateDict } from '../import/palm-rlhf-pytorch/state-dict.ts';
+import { openTorchFile } from '../import/torch/torch-file.ts';
 import { path as filePath } from '../config/fields.ts';
 import { type PalmConfig, palmConfig, resolvePalmConfig } from '../config/palm.ts';
 import { FileError, printable } from '../errors.ts';
-import { writeMetadata } from '../palm-file.ts';
+import { writeMetadata } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { noteBeside } from './model-file.ts';
 import { configuredCommand } from './options.ts';

@@ -8,8 +8,8 @@ import {
   installLibtorch,
   type Libtorch,
   saveLibtorchChoice,
-} from '../libtorch.ts';
-import { addon } from '../native.ts';
+} from '../native/libtorch.ts';
+import { addon } from '../native/addon.ts';
 
 /** The `libtorch` command with its three sub-commands. Failures are thrown for the program to print. */
 export function libtorchCommand(): Command {

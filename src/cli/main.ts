@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
-import { threadTime } from '../native.ts';
+import { threadTime } from '../native/addon.ts';
 import { measureWork } from '../tokenizer/deadline.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';

@@ -2,12 +2,12 @@
 import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
-import { isPythonFile } from '../checkpoint/python-names.ts';
-import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
-import type { Saveable } from '../checkpoint/tensor-files.ts';
+import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
+import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { findPalm, readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../palm-file.ts';
+import { asFileError } from '../files/file-error.ts';
+import { findPalm, readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';

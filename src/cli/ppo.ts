@@ -1,16 +1,16 @@
 /** `palm ppo`: a policy from a pretrained PaLM, prompts, and a reward model. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { ActorCritic } from '../actor-critic.ts';
+import { ActorCritic } from '../models/actor-critic.ts';
 import { path } from '../config/fields.ts';
 import { ppoBefore, ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
-import { planPpo } from '../memory-plan.ts';
+import { planPpo } from '../models/memory-plan.ts';
 import { AdamW } from '../optim.ts';
-import { PaLM } from '../palm.ts';
-import { RewardModel } from '../reward-model.ts';
+import { PaLM } from '../models/palm.ts';
+import { RewardModel } from '../models/reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';

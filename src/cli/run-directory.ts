@@ -5,8 +5,8 @@
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.ts';
-import { asFileError, reasonOf } from '../file-error.ts';
-import { makeFolder } from '../folder.ts';
+import { asFileError, reasonOf } from '../files/file-error.ts';
+import { makeFolder } from '../files/folder.ts';
 import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run directory. */

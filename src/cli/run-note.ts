@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { z } from 'zod';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { JsonError, parseJson } from '../json.ts';
+import { asFileError } from '../files/file-error.ts';
+import { JsonError, parseJson } from '../files/json.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { readWholeText } from '../whole-file.ts';
+import { readWholeText } from '../files/regular-file.ts';
 
 const fingerprint = z.object({ path: z.string(), bytes: z.int().min(0), sha256: z.string() });
 const runNote = z.object({

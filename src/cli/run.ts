@@ -2,12 +2,12 @@
 import { openCheckpoints } from '../checkpoint/checkpoints.ts';
 import type { Stateful } from '../checkpoint/parts.ts';
 import type { SpikeOptions } from '../checkpoint/spikes.ts';
-import { type Saveable, saveTensors } from '../checkpoint/tensor-files.ts';
+import { type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import type { Skipped } from '../data/rows.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import type { Numbers } from '../metrics/metrics.ts';
-import type { Parameter } from '../tensor.ts';
+import type { Parameter } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { packageVersion } from '../version.ts';
 import { Anomalies } from './anomalies.ts';

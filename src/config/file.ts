@@ -1,7 +1,7 @@
 /** Configuration files: YAML, of which JSON is a part. */
 import { parse, YAMLParseError } from 'yaml';
 import { ConfigError, printable } from '../errors.ts';
-import { readWholeText } from '../whole-file.ts';
+import { readWholeText } from '../files/regular-file.ts';
 
 /** Ten times what a configuration has. The library takes the square of the number of keys to find one that is there twice. */
 const MAX_BYTES = 16 * 1024;

@@ -29,6 +29,5 @@ export const adamAtan2Config = z.strictObject({
 });
 
 export type AdamWConfigInput = z.input<typeof adamWConfig>;
-export type AdamWConfig = z.output<typeof adamWConfig>;
 export type Atan2ConfigInput = z.input<typeof adoptAtan2Config>;
 export type Atan2Config = z.output<typeof adoptAtan2Config>;

@@ -24,5 +24,3 @@ export const samplingConfig = z.strictObject({
 
 /** What generation takes besides prompts. */
 export type SamplingConfigInput = z.input<typeof samplingConfig>;
-/** The same with every default filled in. */
-export type SamplingConfig = z.output<typeof samplingConfig>;

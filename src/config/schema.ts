@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { ConfigError, type ErrorDetail, nearest, printable } from '../errors.ts';
-import { checkKind, having } from '../kinds.ts';
+import { checkKind, having } from '../checks/kinds.ts';
 
 /** A schema of a configured thing: an object that refuses keys it does not know. */
 export type ConfigSchema = z.ZodObject;

@@ -1,5 +1,5 @@
 import { ArgumentError, printable } from '../errors.ts';
-import { checkKinds, NUMBER } from '../kinds.ts';
+import { checkKinds, NUMBER } from '../checks/kinds.ts';
 import { deriveSeed, Random } from './random.ts';
 
 /** How far the batches have come: `position` items of the epoch `epoch` were given out. */

@@ -1,4 +1,4 @@
-import { checkKind, TOKENIZER } from '../kinds.ts';
+import { checkKind, TOKENIZER } from '../checks/kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 import { joinTokens } from './text.ts';

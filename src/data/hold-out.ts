@@ -1,5 +1,5 @@
 import { ArgumentError, printable, ShapeError } from '../errors.ts';
-import { checkKind, checkKinds, LIST, NUMBER } from '../kinds.ts';
+import { checkKind, checkKinds, LIST, NUMBER } from '../checks/kinds.ts';
 import { seedFor } from '../seed.ts';
 import { Random } from './random.ts';
 

@@ -1,8 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { DataError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
-import { JsonError, parseJson } from '../json.ts';
-import { checkRegular, cutShort, invalidUtf8, notText, READ_FLAGS } from '../whole-file.ts';
+import { asFileError } from '../files/file-error.ts';
+import { JsonError, parseJson } from '../files/json.ts';
+import { checkRegular, cutShort, invalidUtf8, notText, READ_FLAGS } from '../files/regular-file.ts';
 
 /** A line of a JSONL file: its number, counted from 1, and its object. */
 export interface JsonlLine {

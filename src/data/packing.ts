@@ -1,6 +1,6 @@
 import { ShapeError } from '../errors.ts';
-import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../kinds.ts';
-import { checkOptions } from '../options.ts';
+import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
 import { checkLimit } from './preferences.ts';
 
 /** Several sequences to a row, row by row: arrays of `shape` [B, T] for `palm.loss`, made tensors with that shape. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ArgumentError, printable } from '../errors.ts';
-import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../kinds.ts';
-import { checkOptions } from '../options.ts';
+import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 

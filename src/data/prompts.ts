@@ -1,6 +1,6 @@
 import { ShapeError } from '../errors.ts';
-import { COUNT, checkKind, checkKinds, TOKENIZER } from '../kinds.ts';
-import { checkOptions } from '../options.ts';
+import { COUNT, checkKind, checkKinds, TOKENIZER } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readDialogue } from './preferences.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';

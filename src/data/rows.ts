@@ -1,6 +1,6 @@
 import { DataError, FileError } from '../errors.ts';
-import { isWellFormed } from '../json.ts';
-import { checkKind, PATH } from '../kinds.ts';
+import { isWellFormed } from '../files/json.ts';
+import { checkKind, PATH } from '../checks/kinds.ts';
 import { readJsonl } from './jsonl.ts';
 
 /** A row that could not be used: its `file:line` and why. */

@@ -1,7 +1,7 @@
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { COUNT, checkKind, LIST, PATH, TOKENIZER, TOKENS } from '../kinds.ts';
+import { COUNT, checkKind, LIST, PATH, TOKENIZER, TOKENS } from '../checks/kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { readWholeText } from '../whole-file.ts';
+import { readWholeText } from '../files/regular-file.ts';
 import { checkFraction } from './hold-out.ts';
 
 /**

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, printable } from '../errors.ts';
-import { asFileError } from '../file-error.ts';
+import { asFileError } from '../files/file-error.ts';
 import { type MetricsSink, type Numbers, type StepMetrics, splitStep } from './metrics.ts';
 
 /** The file of a run directory with the metrics of every step; the same run gives the same bytes. */

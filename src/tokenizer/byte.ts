@@ -1,4 +1,4 @@
-import { checkKind, TEXT } from '../kinds.ts';
+import { checkKind, TEXT } from '../checks/kinds.ts';
 import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
 /** The bytes of UTF-8 as tokens 0 to 255, then an eos (256) and a padding (257): needs no file and knows every text. */

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { isWellFormed, JsonError, parseJson } from '../json.ts';
-import { checkKind, TEXT } from '../kinds.ts';
-import { readWholeText } from '../whole-file.ts';
+import { isWellFormed, JsonError, parseJson } from '../files/json.ts';
+import { checkKind, TEXT } from '../checks/kinds.ts';
+import { readWholeText } from '../files/regular-file.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import { Pipeline } from './pipeline/pipeline.ts';
 import { isObject, type Json } from './pipeline/step.ts';
-import { checkSteps } from './steps.ts';
+import { checkSteps } from './pipeline-limits.ts';
 import { checkTokens, type EncodeOptions, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
 const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_of_text|>', '<|eot_id|>', '<|im_end|>'];

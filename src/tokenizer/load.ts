@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkKind, PATH } from '../kinds.ts';
+import { checkKind, PATH } from '../checks/kinds.ts';
 import { ByteTokenizer } from './byte.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
 import type { Tokenizer } from './tokenizer.ts';

@@ -1,5 +1,5 @@
 import { ArgumentError, printable } from '../errors.ts';
-import { checkKind, ITERABLE, TOKENIZER } from '../kinds.ts';
+import { checkKind, ITERABLE, TOKENIZER } from '../checks/kinds.ts';
 
 /** What a model file notes of its tokenizer, so that it can be found again, and known when it is found. */
 export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string; hash: string };

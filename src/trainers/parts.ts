@@ -1,7 +1,7 @@
 /** What the parts of a training have to be. */
 import { ArgumentError } from '../errors.ts';
-import { either, having, instanceOf, type Kind } from '../kinds.ts';
-import { RewardModel } from '../reward-model.ts';
+import { either, having, instanceOf, type Kind } from '../checks/kinds.ts';
+import { RewardModel } from '../models/reward-model.ts';
 
 export const BATCHES = having('Batches', 'next');
 export const SEQUENCES = having('sequences, such as Windows', 'rows');

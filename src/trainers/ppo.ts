@@ -2,25 +2,25 @@
  * Proximal policy optimisation of a language model (Schulman et al. 2017; Ziegler et al. 2019; Ouyang et al. 2022).
  * docs/ppo.md has every formula with its source.
  */
-import { ActorCritic, type Experience } from '../actor-critic.ts';
+import { ActorCritic, type Experience } from '../models/actor-critic.ts';
 import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
 import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
-import { checkKinds, having, instanceOf, LISTS, optional, SIGNAL } from '../kinds.ts';
-import { checkInteger } from '../options.ts';
+import { checkKinds, having, instanceOf, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
+import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
-import { useDeterministic } from '../tensor.ts';
+import { useDeterministic } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
-import { answersOf, chunks, collect, ended, minibatches, penalise, type Reward } from './experience.ts';
-import { MicroBatch } from './micro-batch.ts';
+import { answersOf, chunks, collect, ended, minibatches, applyMissingEosPenalty, type Reward } from './rollouts.ts';
+import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
 import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
-import { scoresOf } from './scores.ts';
-import { checkSpecialTokens, checkTokens } from './vocabulary.ts';
+import { scoresOf } from './rewards.ts';
+import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
 
 /** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface PpoParts {
@@ -70,9 +70,9 @@ const CRITIC_ALONE = { valueClip: 1e30 };
 export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   /** Iterations done, from 1. */
   step: number;
-  /** Mean verdict of the reward, as it was given. */
+  /** Mean score of the reward, as it was given. */
   score: number;
-  /** Mean per response of the normalised score less the KL toll. */
+  /** Mean per response of the normalised score less the KL penalty. */
   reward: number;
   /** Mean per response of log-probability less the reference's, in nats; undefined without a reference policy. */
   kl: number | undefined;
@@ -162,11 +162,11 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   const lengths = answers.map(({ response }) => response.length);
   const rolloutSeconds = (performance.now() - began) / 1000;
 
-  // Judge: the score at the last token, a KL toll at every token, then advantages.
+  // Judge: the score at the last token, a KL penalty at every token, then advantages.
   const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal };
   const scores = await scoresOf(parts.reward, answers, asking);
-  using verdict = penalise(own.normalise(scores), answers, parts, config.missingEosPenalty);
-  using judgement = await judge(rollout, verdict, { ...config, klWeight });
+  using penalised = applyMissingEosPenalty(own.normalise(scores), answers, parts, config.missingEosPenalty);
+  using judgement = await judge(rollout, penalised, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();
   if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, answers.length);
 

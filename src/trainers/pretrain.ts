@@ -4,12 +4,12 @@ import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';
 import type { Sequences } from '../data/text.ts';
-import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../kinds.ts';
-import { checkInteger } from '../options.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
+import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
-import { PaLM } from '../palm.ts';
-import { Tensor, useDeterministic } from '../tensor.ts';
-import { MicroBatch } from './micro-batch.ts';
+import { PaLM } from '../models/palm.ts';
+import { Tensor, useDeterministic } from '../tensor/tensor.ts';
+import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, SEQUENCES } from './parts.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
 

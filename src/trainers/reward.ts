@@ -9,19 +9,19 @@ import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
-import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../kinds.ts';
-import { checkInteger } from '../options.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../checks/kinds.ts';
+import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
-import { type RankingMetrics, RewardModel } from '../reward-model.ts';
+import { type RankingMetrics, RewardModel } from '../models/reward-model.ts';
 import { ArgumentError } from '../errors.ts';
-import { Tensor, useDeterministic } from '../tensor.ts';
-import { chunks } from './experience.ts';
-import { MicroBatch } from './micro-batch.ts';
+import { Tensor, useDeterministic } from '../tensor/tensor.ts';
+import { chunks } from './rollouts.ts';
+import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
 import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
 import { statisticsOf } from './score-norm.ts';
-import { scoresOfModel } from './scores.ts';
-import { checkTokens, paddingOf } from './vocabulary.ts';
+import { scoresOfModel } from './rewards.ts';
+import { checkTokens, paddingOf } from './check-tokens.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {

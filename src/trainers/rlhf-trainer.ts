@@ -1,19 +1,19 @@
 /** PPO with the names that users of palm-rlhf-pytorch know. The algorithm is that of ppo.ts. */
-import { ActorCritic } from '../actor-critic.ts';
+import { ActorCritic } from '../models/actor-critic.ts';
 import { parseConfig } from '../config/schema.ts';
 import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { AdamW } from '../optim.ts';
-import { checkKinds, COUNT, instanceOf, LIST, LISTS, NUMBER, optional } from '../kinds.ts';
-import { checkOptions } from '../options.ts';
-import { PaLM } from '../palm.ts';
-import { answersOf, type Reward } from './experience.ts';
+import { checkKinds, COUNT, instanceOf, LIST, LISTS, NUMBER, optional } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
+import { PaLM } from '../models/palm.ts';
+import { answersOf, type Reward } from './rollouts.ts';
 import { REWARD } from './parts.ts';
 import { type PpoStep, ppo } from './ppo.ts';
 import { AdaptiveKl } from './schedule.ts';
 import { RunningScores } from './score-norm.ts';
-import { scoresOf } from './scores.ts';
+import { scoresOf } from './rewards.ts';
 
 export interface RLHFTrainerOptions {
   /** The policy to train; with LoRA, the default, it stays as it is and gets scopes `actor` and `critic`. */

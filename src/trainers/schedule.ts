@@ -1,10 +1,10 @@
 /** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
-import type { ActorCritic } from '../actor-critic.ts';
+import type { ActorCritic } from '../models/actor-critic.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import type { RewardConfig } from '../config/reward.ts';
 import { ArgumentError } from '../errors.ts';
-import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../kinds.ts';
-import type { RewardModel } from '../reward-model.ts';
+import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../checks/kinds.ts';
+import type { RewardModel } from '../models/reward-model.ts';
 
 /** A rise over `warmupSteps`, then a fall from `lr` to `minLr` (a tenth of it unless given) at step `steps`. */
 export interface Schedule {

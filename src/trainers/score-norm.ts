@@ -1,9 +1,9 @@
 /** Scores on a scale of their own: mean 0 and deviation 1, whatever zero and unit a reward counts in. docs/ppo.md has why. */
 import type { PpoConfig } from '../config/ppo.ts';
 import { ArgumentError } from '../errors.ts';
-import { checkKind, checkKinds, NUMBER } from '../kinds.ts';
-import { RewardModel, type ScoreStatistics } from '../reward-model.ts';
-import type { Reward } from './experience.ts';
+import { checkKind, checkKinds, NUMBER } from '../checks/kinds.ts';
+import { RewardModel, type ScoreStatistics } from '../models/reward-model.ts';
+import type { Reward } from './rollouts.ts';
 
 /** The least that scores are divided by: a smaller deviation is that of rounding. */
 const DEVIATION_FLOOR = 1e-6;

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyCheckpoint, writeCheckpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type Manifest, manifestText } from '../../src/checkpoint/manifest.ts';
-import { openSafetensors, planSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { openSafetensors, planSafetensors } from '../../src/files/safetensors/safetensors.ts';
 import { readConfigFile } from '../../src/config/file.ts';
 import { mergeFlags } from '../../src/config/flags.ts';
 import { ppoConfig } from '../../src/config/ppo.ts';
@@ -17,8 +17,8 @@ import { loadPreferences } from '../../src/data/preferences.ts';
 import { loadPrompts } from '../../src/data/prompts.ts';
 import { Random } from '../../src/data/random.ts';
 import { FileError, PalmError, SafetensorsError } from '../../src/errors.ts';
-import { PaLM } from '../../src/palm.ts';
-import { RewardModel } from '../../src/reward-model.ts';
+import { PaLM } from '../../src/models/palm.ts';
+import { RewardModel } from '../../src/models/reward-model.ts';
 import { ByteTokenizer } from '../../src/tokenizer/byte.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import { device } from '../device.ts';
@@ -79,7 +79,7 @@ describe('safetensors that break a rule', () => {
 
   it('take less than twice their size and 32 MiB in memory while they are refused', () => {
     const script = `
-      import { openSafetensors } from './src/checkpoint/safetensors.ts';
+      import { openSafetensors } from './src/files/safetensors/safetensors.ts';
       const before = process.memoryUsage.rss();
       const error = await openSafetensors(process.argv[1]).catch((error) => error);
       console.log(JSON.stringify({ reason: error.reason, growth: process.resourceUsage().maxRSS * 1024 - before }));`;

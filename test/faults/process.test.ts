@@ -45,8 +45,8 @@ function inProcess(code: string): Promise<Ended> {
 }
 
 const MODEL = `
-  const { PaLM } = await import('./src/palm.ts');
-  const { ActorCritic } = await import('./src/actor-critic.ts');
+  const { PaLM } = await import('./src/models/palm.ts');
+  const { ActorCritic } = await import('./src/models/actor-critic.ts');
   const palm = new PaLM({ numTokens: 64, dim: 128, depth: 3, heads: 2, dimHead: 32, device: '${device}' });
   const tokens = Array.from({ length: 8 }, (_, row) => Array.from({ length: 128 }, (_, t) => (row * t) % 64));
   const file = ${JSON.stringify(join(folder, 'model'))};`;

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkDerived, meanGamma } from '../../src/checkpoint/convert.ts';
-import { StateDict } from '../../src/checkpoint/state-dict.ts';
-import { openTorchFile } from '../../src/checkpoint/torch-file.ts';
+import { checkDerived, meanGamma } from '../../src/import/palm-rlhf-pytorch/convert.ts';
+import { StateDict } from '../../src/import/palm-rlhf-pytorch/state-dict.ts';
+import { openTorchFile } from '../../src/import/torch/torch-file.ts';
 import { Random } from '../../src/data/random.ts';
 import { FileError, TorchFileError } from '../../src/errors.ts';
 import {
@@ -291,7 +291,7 @@ describe('hostile .pt files', () => {
 
   it('have a name for every reason in the source', () => {
     const sources = ['zip', 'pickle', 'torch-file'].map((stem) =>
-      readFileSync(fileURLToPath(new URL(`../../src/checkpoint/${stem}.ts`, import.meta.url)), 'utf8'),
+      readFileSync(fileURLToPath(new URL(`../../src/import/torch/${stem}.ts`, import.meta.url)), 'utf8'),
     );
     const calls = /(?:bad\(\s*(?:zip,\s*)?|TorchFileError\()'([a-z-]+)'/g;
     const reasons = new Set(
@@ -334,7 +334,7 @@ function measure(bytes: Uint8Array): { outcome: number | string; grown: number }
     torchArchive(finished(dictOf([['a', tensorOf({ key: '0', elements: 4, shape: [4] })]])), storages),
   );
   writeFileSync(path, bytes);
-  const env = { ...process.env, MODULE: new URL('../../src/checkpoint/torch-file.ts', import.meta.url).href };
+  const env = { ...process.env, MODULE: new URL('../../src/import/torch/torch-file.ts', import.meta.url).href };
   const args = ['--import', 'tsx', '--input-type=module', '-e', MEASURE, small, path];
   const { stdout, stderr } = spawnSync(process.execPath, args, { env, encoding: 'utf8' });
   if (stdout === '') throw new Error(stderr);

@@ -3,9 +3,9 @@
  * program it prints those of every subject in bfloat16.
  */
 import { pathToFileURL } from 'node:url';
-import { ActorCritic } from '../../src/actor-critic.ts';
+import { ActorCritic } from '../../src/models/actor-critic.ts';
 import { ppoLoss } from '../../src/losses.ts';
-import { Tensor, type Parameter } from '../../src/tensor.ts';
+import { Tensor, type Parameter } from '../../src/tensor/tensor.ts';
 import { device } from '../device.ts';
 import { drawn, ids, normals, palmOf, palmShapes, rewardModelOf, rewardShapes } from '../parity/weights.ts';
 

@@ -17,8 +17,8 @@ import {
   RewardModel,
   type ScoreStatistics,
 } from '../../src/index.ts';
-import type { Answer } from '../../src/trainers/experience.ts';
-import { Tensor } from '../../src/tensor.ts';
+import type { Answer } from '../../src/trainers/rollouts.ts';
+import { Tensor } from '../../src/tensor/tensor.ts';
 import { device } from '../device.ts';
 
 const EOS = 0;

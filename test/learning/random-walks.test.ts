@@ -4,8 +4,8 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ActorCritic, type PaLM, type PpoStep, type RewardFunction } from '../../src/index.ts';
-import { learnToArrive, learnToWander, sampledOptimality } from '../../src/cli/demo.ts';
-import { optimality } from '../../src/data/random-walks.ts';
+import { learnToArrive, learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
+import { optimality } from '../../src/demo/random-walks.ts';
 import { Random } from '../../src/data/random.ts';
 import { device } from '../device.ts';
 

@@ -13,7 +13,7 @@ import {
   ppoConfig,
   type RewardFunction,
 } from '../../src/index.ts';
-import type { Answer } from '../../src/trainers/experience.ts';
+import type { Answer } from '../../src/trainers/rollouts.ts';
 import { device } from '../device.ts';
 
 const WIDTHS = (process.env.PALM_WIDTHS ?? '64,256').split(',').map(Number);

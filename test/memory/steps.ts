@@ -1,7 +1,7 @@
 /** A process that trains for 500 steps, then generates 500 times, and prints as JSON what it held every 50 times. */
-import { memory } from '../../src/tensor.ts';
+import { memory } from '../../src/tensor/tensor.ts';
 import { AdamW } from '../../src/optim.ts';
-import { PaLM } from '../../src/palm.ts';
+import { PaLM } from '../../src/models/palm.ts';
 import { device } from '../device.ts';
 
 export interface Held {

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { entropy, maskedMean, whiten } from '../../src/losses.ts';
 import { AdamAtan2, AdamW, AdoptAtan2 } from '../../src/optim.ts';
-import { PaLM } from '../../src/palm.ts';
-import { RewardModel } from '../../src/reward-model.ts';
-import { type Parameter, Tensor } from '../../src/tensor.ts';
+import { PaLM } from '../../src/models/palm.ts';
+import { RewardModel } from '../../src/models/reward-model.ts';
+import { type Parameter, Tensor } from '../../src/tensor/tensor.ts';
 import { device } from '../device.ts';
 import {
   asFile,

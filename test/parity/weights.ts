@@ -1,6 +1,6 @@
 /** Models with chosen weights: what a state_dict of the Python library would hold for a size, filled by formula or by lot. */
-import { PaLM } from '../../src/palm.ts';
-import { RewardModel } from '../../src/reward-model.ts';
+import { PaLM } from '../../src/models/palm.ts';
+import { RewardModel } from '../../src/models/reward-model.ts';
 import { device } from '../device.ts';
 import { asFile, type RecordedTensors } from './numbers.ts';
 

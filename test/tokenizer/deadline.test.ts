@@ -1,6 +1,6 @@
 /** Work is measured by what the processor did for it, not by the clock on the wall. */
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { addon, threadTime } from '../../src/native.ts';
+import { addon, threadTime } from '../../src/native/addon.ts';
 import { DeadlineError, measureWork, withDeadline } from '../../src/tokenizer/deadline.ts';
 
 beforeAll(() => void addon());

@@ -82,8 +82,7 @@ __device__ void block_sum(float (&values)[kCount]) {
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// --- host
-// ---------------------------------------------------------------------------------------------------------------
+// --- host ------------------------------------------------------------------------------------------------------------
 
 // Rows of `width` elements, `stride` apart, that kernels can move in packs of 16 bytes.
 template <class T>

@@ -1,0 +1,221 @@
+#include "generation/decode.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/error.h"
+#include "base/precision.h"
+#include "base/shape.h"
+#include "model/lora.h"
+
+namespace palm {
+
+// A logit of no weight at any temperature, and finite: what is not tells of a fault.
+constexpr double kNeverDrawn = -3e38;
+
+Decoder::Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
+                 const Tensor& lengths, const GenerateOptions& options)
+    : model_(std::move(model)),
+      scope_(std::move(scope)),
+      prompts_(prompts),
+      lengths_(lengths),
+      options_(options),
+      generator_(make_generator(model_->options().device(), options.seed)) {}
+
+Decoder::~Decoder() = default;
+
+void Decoder::check_tokens() const {
+  const int64_t vocabulary = model_->num_tokens();
+  const auto check = [&](const char* argument, int64_t token) {
+    if (token < 0 || token >= vocabulary)
+      throw Error(ErrorKind::argument, argument, std::to_string(token),
+                  "a token of the model, 0 to " + std::to_string(vocabulary - 1));
+  };
+  check("padToken", options_.pad_token);
+  for (const int64_t token : options_.suppress) check("suppress", token);
+  for (const auto& sequence : options_.stop)
+    for (const int64_t token : sequence) check("stop", token);
+  if (static_cast<int64_t>(std::set(options_.suppress.begin(), options_.suppress.end()).size()) == vocabulary)
+    throw Error(ErrorKind::argument, "suppress", "every token of the model", "fewer");
+}
+
+void Decoder::prefill() {
+  check_tokens();  // before the prompts, which may be padded with one
+  prompts_ = model_->accept(prompts_, "prompts");
+  const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
+  expect_shape(lengths_, "lengths", {batch});
+  expect_range(lengths_, "lengths", 1, longest + 1, "A prompt needs a token, and cannot be longer than its row.");
+  lengths_ = to_ids(lengths_, "lengths", prompts_.device());
+
+  cache_ = model_->make_cache(batch, longest + options_.max_new_tokens);
+  const Tensor hidden = model_->hidden(prompts_, {.scope = scope_.get(), .cache = &*cache_});
+  cache_->advance(lengths_, longest);
+  const Tensor last = (lengths_ - 1).view({batch, 1, 1}).expand({batch, 1, hidden.size(2)});
+  logits_ = at::linear(hidden.gather(1, last).squeeze(1), model_->head());
+
+  const int64_t samples = options_.samples_per_prompt;
+  reader_ = model_->token_reader(scope_.get(), *cache_, samples, options_.int8);
+  if (options_.int8 && !reader_)
+    throw Error(ErrorKind::argument, "weights", "int8 for a model that its kernels cannot read", "a model on the CPU",
+                "int8 takes a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
+  if (reader_)
+    cache_.reset();
+  else
+    cache_->repeat_rows(samples);
+  logits_ = logits_.repeat_interleave(samples, 0);
+  prompts_ = prompts_.repeat_interleave(samples, 0);
+  lengths_ = lengths_.repeat_interleave(samples, 0);
+  alive_ = at::ones({rows()}, prompts_.options().dtype(at::kBool));
+  suppress_ = at::tensor(options_.suppress, prompts_.options());
+  for (const auto& sequence : options_.stop) stop_.push_back(at::tensor(sequence, prompts_.options()).unsqueeze(1));
+  tokens_ = at::full({options_.max_new_tokens, rows()}, options_.pad_token, prompts_.options());
+  was_alive_ = at::zeros(tokens_.sizes(), alive_.options());
+}
+
+void Decoder::read_on() {
+  if (reader_) {
+    logits_ = reader_->read(next_);
+    return;
+  }
+  const Tensor hidden = model_->hidden(next_.unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
+  cache_->advance(at::ones({1}, lengths_.options()), 1);
+  logits_ = at::linear(hidden.squeeze(1), model_->head());
+}
+
+void Decoder::keep(const Draw& draw) {
+  const int64_t step = static_cast<int64_t>(steps_++);
+  const Tensor ended = alive_.logical_not();
+  next_ = draw.token.masked_fill_(ended, options_.pad_token);
+  const Tensor log_prob = draw.log_prob.masked_fill_(ended, 0);
+  if (!log_probs_.defined()) log_probs_ = at::zeros(tokens_.sizes(), log_prob.options());
+  const auto put = [&](const Tensor& all, const Tensor& values) {
+    left_.defined() ? all.select(0, step).index_copy_(0, left_, values) : all.select(0, step).copy_(values);
+  };
+  put(tokens_, next_);
+  put(log_probs_, log_prob);
+  put(was_alive_, alive_);
+  if (ends_early()) alive_ = alive_ & ends().logical_not();
+}
+
+// [n] bool: which rows end with the token just drawn. All that a living row has drawn is its response.
+Tensor Decoder::ends() const {
+  Tensor ended = options_.eos_token ? next_.eq(*options_.eos_token) : at::zeros_like(alive_);
+  const int64_t steps = static_cast<int64_t>(steps_);
+  for (const Tensor& sequence : stop_) {
+    const int64_t length = sequence.size(0);
+    if (length > steps) continue;
+    const Tensor last = tokens_.narrow(0, steps - length, length);  // [length, B]
+    ended = ended | (left_.defined() ? last.index_select(1, left_) : last).eq(sequence).all(0);
+  }
+  return ended;
+}
+
+void Decoder::step() {
+  if (steps_ > 0) read_on();
+  Tensor uniform;
+  if (!sampler().greedy()) {
+    uniform = at::empty({rows()}, lengths_.options().dtype(at::kDouble)).uniform_(0, 1, generator_);
+    if (left_.defined()) uniform = uniform.index_select(0, left_);
+  }
+  if (suppress_.size(0) > 0) logits_.index_fill_(1, suppress_, kNeverDrawn);
+  keep(sample(logits_, sampler(), uniform));
+}
+
+void Decoder::drop_ended(int64_t living) {
+  if (living == 0 || 2 * living > alive_.size(0)) return;
+  const Tensor index = alive_.nonzero().squeeze(1);
+  left_ = left_.defined() ? left_.index_select(0, index) : index;
+  next_ = next_.index_select(0, index);
+  alive_ = alive_.index_select(0, index);
+  reader_ ? reader_->keep_rows(index) : cache_->keep_rows(index);
+}
+
+void Decoder::advance(int64_t count, const Cancel* cancel) {
+  at::NoGradGuard no_grad;
+  if (!logits_.defined()) prefill();
+  if (reader_) reader_->refresh();
+  // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough, the rest is padding.
+  const size_t poll = model_->options().device().is_cpu() ? 1 : 16;
+  const FewRows routing;
+  for (int64_t i = 0; i < count && !done_; ++i) {
+    if (cancel && *cancel) return;
+    step();
+    done_ = static_cast<int64_t>(steps_) == options_.max_new_tokens;
+    if (!ends_early() || steps_ % poll != 0) continue;
+    const int64_t living = alive_.sum().item<int64_t>();
+    done_ = done_ || living == 0;
+    drop_ended(living);
+  }
+}
+
+Generation Decoder::result() const {
+  const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
+  const int64_t steps = static_cast<int64_t>(steps_), width = longest + steps;
+  const Tensor time = at::arange(width, lengths_.options());
+  Tensor sequences = at::full({batch, width}, options_.pad_token, prompts_.options());
+  sequences.narrow(1, 0, longest)
+      .copy_(
+          at::where(time.narrow(0, 0, longest).lt(lengths_.unsqueeze(1)), prompts_, sequences.narrow(1, 0, longest)));
+  Tensor mask = at::zeros({batch, width}, alive_.options());
+  if (steps == 0) return {sequences, mask, at::zeros({batch, width}, logits_.options())};
+  if (log_probs_.narrow(0, 0, steps).isnan().any().item<bool>()) refuse_numbers();
+
+  const Tensor place = lengths_.unsqueeze(1) + at::arange(steps, lengths_.options());  // [B, steps]
+  const auto drawn = [&](const Tensor& all) { return all.narrow(0, 0, steps).t(); };
+  Tensor log_probs = at::zeros({batch, width}, log_probs_.options());
+  sequences.scatter_(1, place, drawn(tokens_));
+  mask.scatter_(1, place, drawn(was_alive_));
+  log_probs.scatter_(1, place, drawn(log_probs_));
+  const int64_t used = at::where(mask, time + 1, lengths_.unsqueeze(1)).max().item<int64_t>();
+  return {sequences.narrow(1, 0, used).contiguous(), mask.narrow(1, 0, used).contiguous(),
+          log_probs.narrow(1, 0, used).contiguous()};
+}
+
+// A GPU is asked only now and then whether a row has ended, and draws padding meanwhile.
+bool Decoder::was_alive(size_t step) const { return was_alive_[static_cast<int64_t>(step)][0].item<bool>(); }
+
+std::vector<int64_t> Decoder::tokens_since(size_t first) const {
+  std::vector<int64_t> values;
+  for (size_t i = first; i < steps_ && was_alive(i); ++i)
+    values.push_back(tokens_[static_cast<int64_t>(i)][0].item<int64_t>());
+  return values;
+}
+
+std::vector<double> Decoder::log_probs_since(size_t first) const {
+  std::vector<double> values;
+  for (size_t i = first; i < steps_ && was_alive(i); ++i) {
+    values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
+    if (std::isnan(values.back())) refuse_numbers();
+  }
+  return values;
+}
+
+void Decoder::refuse_numbers() const {
+  throw Error(ErrorKind::numerics, "logits", "numbers that are not finite", "finite ones",
+              "The weights are finite, but so large that their products are not: train again with a lower lr.");
+}
+
+Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                    const Cancel* cancel) {
+  Decoder decoder(model, scope, prompts, lengths, options);
+  // At least once: prompts are read even where nobody wants an answer any more, so that there is something to give.
+  do decoder.advance(16, cancel);
+  while (!decoder.done() && !(cancel && *cancel));
+  at::NoGradGuard no_grad;
+  return decoder.result();
+}
+
+}  // namespace palm

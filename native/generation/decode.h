@@ -1,0 +1,96 @@
+// Generation: one prefill of the prompts, then a token per row and step through the cache until every row has ended.
+// Once at most half of the rows are left, the others are no longer computed. That changes no row: a step draws one
+// number for every row of the call, ended or not.
+#pragma once
+#include <ATen/core/Generator.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "generation/sampler.h"
+#include "model/fast/token-reader.h"
+#include "model/kv-cache.h"
+#include "model/language-model.h"
+
+namespace palm {
+
+struct GenerateOptions {
+  int64_t max_new_tokens;
+  double temperature;
+  std::optional<int64_t> top_k;
+  std::optional<double> top_p, min_p;
+  std::optional<int64_t> eos_token;        // ends a row
+  std::vector<std::vector<int64_t>> stop;  // a row ends with the last token of any of these
+  std::vector<int64_t> suppress;           // tokens that are never drawn
+  int64_t pad_token;
+  int64_t samples_per_prompt;
+  bool int8;  // decode through weights rounded to 8 bits; prompts are read with the model's own
+  int64_t seed;
+};
+
+struct Generation {
+  Tensor sequences;      // [B, T] int64: prompt, response, then pad_token, without a gap
+  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos, or its last of a stop sequence
+  Tensor log_probs;      // [B, T], of the distribution sampled from; 0 outside the response
+};
+
+// Set from another thread; looked at before every token.
+using Cancel = std::atomic<bool>;
+
+class Decoder {
+ public:
+  // prompts [B, P] right-padded, lengths [B] of at least 1; rows become prompt-major: prompt 0's samples come first.
+  Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
+          const Tensor& lengths, const GenerateOptions& options);
+  ~Decoder();
+
+  bool done() const { return done_; }
+  // Up to `count` more tokens a row. Those drawn from logits that are not finite are for nobody to see: what gives them
+  // throws.
+  void advance(int64_t count, const Cancel* cancel);
+  Generation result() const;
+  // The steps from `first` on of a decoder with a single row.
+  std::vector<int64_t> tokens_since(size_t first) const;
+  std::vector<double> log_probs_since(size_t first) const;
+  size_t steps() const { return steps_; }
+
+ private:
+  bool was_alive(size_t step) const;  // the first row, when this token was drawn
+  void check_tokens() const;
+  void prefill();
+  void read_on();
+  void step();
+  void keep(const Draw& draw);
+  Tensor ends() const;
+  bool ends_early() const { return options_.eos_token || !options_.stop.empty(); }
+  SamplerOptions sampler() const { return {options_.temperature, options_.top_k, options_.top_p, options_.min_p}; }
+  void drop_ended(int64_t living);
+  [[noreturn]] void refuse_numbers() const;
+  int64_t rows() const { return prompts_.size(0); }
+
+  std::shared_ptr<LanguageModel> model_;
+  std::shared_ptr<Scope> scope_;
+  Tensor prompts_, lengths_;  // [B, P], [B]; a row per sample after prefill
+  GenerateOptions options_;
+  at::Generator generator_;
+  std::unique_ptr<TokenReader> reader_;
+  std::optional<KvCache> cache_;           // where there is no reader
+  Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which `steps_` are drawn
+  size_t steps_ = 0;
+  Tensor suppress_;           // [m] int64, of the options
+  std::vector<Tensor> stop_;  // a column [m, 1] for each of the options
+  // Of the rows that are still computed, n of B:
+  Tensor left_;    // [n] int64, where they stand among all; undefined while all are
+  Tensor logits_;  // [n, V], of the next token
+  Tensor next_;    // [n], the last token drawn
+  Tensor alive_;   // [n] bool
+  bool done_ = false;
+};
+
+// A decoder run to its end. Throws nothing when cancelled: the caller knows that it asked.
+Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel);
+
+}  // namespace palm

@@ -1,0 +1,49 @@
+#include "generation/sampler.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/searchsorted.h>
+
+#include "generation/filters.h"
+#include "kernels/dispatch.h"
+
+namespace palm {
+
+static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_temperature, const Tensor& uniform) {
+  const int64_t rows = logits.size(0), width = logits.size(1);
+  const Draw draw{at::empty({rows}, logits.options().dtype(at::kLong)),
+                  at::empty({rows}, logits.options().dtype(at::kFloat))};
+  const SampleArgs args{logits.const_data_ptr(),
+                        width,
+                        static_cast<float>(inverse_temperature),
+                        uniform.defined() ? uniform.const_data_ptr<double>() : nullptr,
+                        draw.token.mutable_data_ptr<int64_t>(),
+                        draw.log_prob.mutable_data_ptr<float>()};
+  launch(kernels, kernels.token.sample, args, rows, grain_of(width));
+  return draw;
+}
+
+Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& uniform) {
+  const bool greedy = options.greedy();
+  const bool filters = !greedy && (options.top_k || options.top_p || options.min_p);
+  const Kernels* const kernels = filters ? nullptr : kernels_for(logits);
+  if (kernels && kernels->token.sample && logits.is_contiguous())
+    return fused(*kernels, logits, greedy ? 0 : 1 / options.temperature, uniform);
+
+  Tensor filtered = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
+  const Tensor doubt = (filtered - filtered).sum(-1);  // 0, or NaN where a logit is not finite
+  if (greedy) return {filtered.argmax(-1), doubt};
+  filtered = filtered / options.temperature;
+  if (options.top_k) filtered = top_k(filtered, *options.top_k);
+  if (options.top_p) filtered = top_p(filtered, *options.top_p);
+  if (options.min_p) filtered = min_p(filtered, *options.min_p);
+  const Tensor log_prob = at::log_softmax(filtered, -1);
+  const Tensor cumulative = log_prob.to(at::kDouble).exp().cumsum(-1);
+  const Tensor wanted = uniform.unsqueeze(-1) * cumulative.narrow(-1, -1, 1);
+  // NaN is found behind the last token.
+  const Tensor token =
+      at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true).clamp_max_(cumulative.size(-1) - 1);
+  return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1) + doubt};
+}
+
+}  // namespace palm

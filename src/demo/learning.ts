@@ -1,0 +1,131 @@
+/** Learning to walk: a model that wanders, pairs of its walks compared, a judge that learns from them, PPO to please the judge. */
+import type { ActorCritic } from '../models/actor-critic.ts';
+import { ppoConfig, type PpoConfigInput } from '../config/ppo.ts';
+import { pretrainConfig } from '../config/pretrain.ts';
+import { rewardConfig } from '../config/reward.ts';
+import { parseConfig } from '../config/schema.ts';
+import { Batches } from '../data/batches.ts';
+import type { Preference } from '../data/preferences.ts';
+import { padRight } from '../data/prompts.ts';
+import type { StepMetrics } from '../metrics/metrics.ts';
+import { AdamW } from '../optim.ts';
+import { PaLM } from '../models/palm.ts';
+import { RewardModel } from '../models/reward-model.ts';
+import type { Reward } from '../trainers/rollouts.ts';
+import { ppo, type PpoStep } from '../trainers/ppo.ts';
+import { pretrain, type PretrainParts } from '../trainers/pretrain.ts';
+import { reward, rewardSteps } from '../trainers/reward.ts';
+import { letterTokenizer, optimality, randomWalks, walkPrompts } from './random-walks.ts';
+
+const EOS = letterTokenizer.eosToken as number;
+const PAD = letterTokenizer.padToken as number;
+const PROMPTS = walkPrompts.map((node) => letterTokenizer.encode(node));
+const MAX_NEW_TOKENS = 9;
+const BETAS: [number, number] = [0.9, 0.95];
+
+/** Called after every step of a stage. */
+export type Show = (step: StepMetrics) => void;
+
+/** A model that has learned to wander, from 1000 walks. */
+export async function learnToWander(seed: number, show: Show, device = 'cpu', steps = 400): Promise<PaLM> {
+  const model = { dim: 64, depth: 2, heads: 4, dimHead: 16 };
+  const palm = new PaLM({ ...model, numTokens: letterTokenizer.vocabSize, ignoreIndex: PAD, seed, device });
+  const text = rowsOf(randomWalks({ count: 1000, seed: 1000 }));
+  const schedule = { steps, batchSize: 100, lr: 1e-3, minLr: 0, warmupSteps: 0, decay: 'linear' as const, seed };
+  const config = parseConfig(pretrainConfig, schedule, 'demo');
+  const batches = new Batches({ size: text.size, batchSize: config.batchSize, seed });
+  using optimizer = new AdamW(palm.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
+  for await (const step of pretrain({ palm, optimizer, text, batches }, config)) show({ ...step });
+  return palm;
+}
+
+/** Walks as rows of equal length, each closed by an eos; padding is no target, as the model's `ignoreIndex` says. */
+function rowsOf(walks: readonly string[]): PretrainParts['text'] {
+  const encoded = walks.map((walk) => [...letterTokenizer.encode(walk), EOS]);
+  return {
+    size: walks.length,
+    rows(indices) {
+      const { tokens, shape } = padRight(
+        indices.map((index) => encoded[index] as number[]),
+        PAD,
+      );
+      return { tokens, shape };
+    },
+  };
+}
+
+/** Walks of a model from every start, `samples` each, with their optimality. */
+export async function walksOf(
+  palm: PaLM,
+  samples: number,
+  options: { scope?: string; seed?: number } = {},
+): Promise<{ walk: number[]; optimality: number }[]> {
+  const drawing = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: samples, eosToken: EOS, padToken: PAD };
+  using generation = await palm.generate({ prompts: PROMPTS, ...drawing, ...options });
+  const width = generation.sequences.shape[1] as number;
+  const tokens = Array.from(await generation.sequences.data(), Number);
+  return Array.from({ length: tokens.length / width }, (_, row) => {
+    const walk = tokens.slice(row * width, (row + 1) * width);
+    return { walk, optimality: optimality(walk) };
+  });
+}
+
+/** Mean optimality of 50 sampled walks from every start. */
+export async function sampledOptimality(palm: PaLM, options: { scope?: string; seed?: number } = {}): Promise<number> {
+  const walks = await walksOf(palm, 50, options);
+  return walks.reduce((sum, { optimality }) => sum + optimality, 0) / walks.length;
+}
+
+/** Pairs of walks of the model from one start, the better one chosen as a person would who knows the map. */
+export async function comparedPairs(palm: PaLM, count: number, seed: number): Promise<Preference[]> {
+  const samples = 2 * Math.ceil((1.5 * count) / PROMPTS.length); // a third and more are ties, which say nothing
+  const walks = await walksOf(palm, samples, { seed });
+  const answer = (walk: number[]) => walk.slice(1).filter((token) => token !== PAD);
+  const pairs: Preference[] = [];
+  for (let i = 0; i < walks.length; i += 2) {
+    const [first, second] = [walks[i], walks[i + 1]].sort((a, b) => (b?.optimality ?? 0) - (a?.optimality ?? 0));
+    if (!first || !second || first.optimality === second.optimality) continue;
+    pairs.push({ prompt: first.walk.slice(0, 1), chosen: answer(first.walk), rejected: answer(second.walk) });
+  }
+  return pairs.slice(0, count);
+}
+
+const JUDGING = { epochs: 10, batchSize: 50, lr: 1e-3, warmupSteps: 0, lora: false as const };
+
+/** How many steps `learnToJudge` takes. */
+export function judgeSteps(pairs: number): number {
+  return rewardSteps(pairs, parseConfig(rewardConfig, JUDGING, 'demo'));
+}
+
+/** A reward model with a trunk of its own, a copy of `palm`, trained on pairs. */
+export async function learnToJudge(
+  palm: PaLM,
+  pairs: readonly Preference[],
+  seed: number,
+  show: Show,
+): Promise<RewardModel> {
+  const rewardModel = new RewardModel(palm, { lora: false, pooling: 'response', seed });
+  const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
+  const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
+  using optimizer = new AdamW(rewardModel.parameters(), { lr: JUDGING.lr, betas: BETAS, weightDecay: 1e-6 });
+  for await (const step of reward({ rewardModel, optimizer, pairs, batches }, config)) show({ ...step });
+  return rewardModel;
+}
+
+/** 20 iterations are too few to begin with care; scores from 0 to 1, or in nats, have a scale already. */
+const HASTE = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
+
+/** 20 iterations of PPO on 140 walks each, 160 optimizer steps unless configured otherwise. */
+export async function* learnToArrive(
+  actorCritic: ActorCritic,
+  reward: Reward,
+  options: PpoConfigInput & { lr: number },
+): AsyncGenerator<PpoStep> {
+  const task = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4, klWeight: 0 };
+  const sampling = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: 7 };
+  const config = parseConfig(ppoConfig, { ...task, ...HASTE, sampling, ...options }, 'demo');
+  const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
+  using optimizer = new AdamW(actorCritic.parameters(), { lr: options.lr, betas: BETAS, weightDecay: 1e-6 });
+  const parts = { actorCritic, reward, prompts: PROMPTS, batches, optimizer, eosToken: EOS, padToken: PAD };
+  yield* ppo({ ...parts, tokenizer: letterTokenizer }, config);
+}

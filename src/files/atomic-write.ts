@@ -1,0 +1,60 @@
+/** What is written beside its place first, and moved there once it is whole and on the disk. */
+import { randomBytes } from 'node:crypto';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { FileError } from '../errors.ts';
+import { asFileError } from './file-error.ts';
+import { syncFile } from './open-file.ts';
+
+const PREFIX = '.tmp-';
+
+/** A free name in the folder of `path`. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}-${basename(path)}`);
+}
+
+/**
+ * Lets `write` fill a file beside `path`, then moves it there: `path` holds the old file or all of the new one.
+ * @throws FileError that names `path`, which is then as it was.
+ */
+export async function writeAtomically(path: string, write: (aside: string) => Promise<void>): Promise<void> {
+  const aside = temporaryPath(path);
+  try {
+    await write(aside);
+    await rename(aside, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await discard(aside);
+    const ofAside = error instanceof FileError && error.argument === aside;
+    throw asFileError(ofAside ? error.cause : error, path, 'a file to write to');
+  }
+}
+
+/** Removes what a failure left at `path`: what failed first is what to report. */
+export async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => undefined);
+}
+
+/** Removes the folder `path` so that it is never there in part. */
+export async function removeFolder(path: string): Promise<void> {
+  const aside = temporaryPath(path);
+  await rename(path, aside);
+  await rm(aside, { recursive: true, force: true });
+}
+
+/** Removes what killed processes left in `directory`, whose only writer this one is, and gives the names. */
+export async function removeLeftovers(directory: string): Promise<string[]> {
+  const leftovers = (await readdir(directory)).filter((name) => name.startsWith(PREFIX));
+  for (const name of leftovers) await rm(join(directory, name), { recursive: true, force: true });
+  return leftovers;
+}
+
+/** Waits until the names in the folder `path` are on the disk. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await syncFile(folder);
+  } finally {
+    await folder.close();
+  }
+}

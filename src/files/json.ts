@@ -1,0 +1,145 @@
+/**
+ * JSON from outside. JSON.parse keeps the last of two equal keys, says of some errors not where they are, and has no limit of
+ * depth; so the text is walked once before.
+ */
+import { printable } from '../errors.ts';
+
+/** The deepest nesting that is read; nothing of ours comes near it. */
+const MAX_DEPTH = 1000;
+
+/** Why a text is not JSON: `problem` in words, at the character `at`. */
+export class JsonError extends Error {
+  readonly at: number;
+  readonly problem: string;
+
+  constructor(at: number, problem: string) {
+    super(`${problem} at character ${at}`);
+    this.at = at;
+    this.problem = problem;
+  }
+}
+
+/**
+ * What `text` stands for. An empty object takes up to a hundred bytes in memory and two in the text, so no text may have more
+ * than `most` values, those in lists and objects included.
+ * @throws JsonError for what is not JSON, has more values, a key twice in one object, or nesting deeper than 1000.
+ */
+export function parseJson(text: string, most: number): unknown {
+  new JsonWalk(text, most).value();
+  return JSON.parse(text);
+}
+
+/** True for a string that UTF-8 can hold: no half of a surrogate pair. */
+export function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
+}
+
+const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)/y;
+const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
+
+/** One walk over a text. Open containers are kept in an array, not on the stack: an object as its keys, a list as undefined. */
+class JsonWalk {
+  private readonly text: string;
+  private readonly open: (Set<string> | undefined)[] = [];
+  private at = 0;
+  private left: number;
+
+  constructor(text: string, most: number) {
+    this.text = text;
+    this.left = most;
+  }
+
+  value(): void {
+    do this.descend();
+    while (this.ascend());
+    if (this.peek() !== '') this.fail();
+  }
+
+  /** Up to the end of the next scalar or empty container, through the beginnings of those around it. */
+  private descend(): void {
+    for (;;) {
+      const next = this.peek();
+      if (--this.left < 0) throw new JsonError(this.at, 'more values than are read');
+      if (next === '"') this.string();
+      else if (next !== '{' && next !== '[') this.at += this.matches(SCALAR);
+      else {
+        const close = next === '{' ? '}' : ']';
+        this.enter(next === '{' ? new Set() : undefined);
+        if (this.peek() !== close) {
+          if (next === '{') this.key();
+          continue;
+        }
+        this.leave();
+      }
+      return;
+    }
+  }
+
+  /** Through the ends of containers, to the next value of one; false when the outermost has ended. */
+  private ascend(): boolean {
+    while (this.open.length > 0) {
+      const keys = this.open.at(-1);
+      const next = this.peek();
+      if (next === ',') {
+        this.at++;
+        if (keys !== undefined) this.key();
+        return true;
+      }
+      if (next !== (keys === undefined ? ']' : '}')) this.fail();
+      this.leave();
+    }
+    return false;
+  }
+
+  private enter(keys: Set<string> | undefined): void {
+    if (this.open.push(keys) > MAX_DEPTH) throw new JsonError(this.at, `nesting deeper than ${MAX_DEPTH}`);
+    this.at++;
+  }
+
+  private leave(): void {
+    this.open.pop();
+    this.at++;
+  }
+
+  private key(): void {
+    if (this.peek() !== '"') this.fail();
+    const begin = this.at;
+    this.string();
+    const key = JSON.parse(this.text.slice(begin, this.at)) as string;
+    const keys = this.open.at(-1) as Set<string>;
+    if (keys.has(key)) throw new JsonError(begin, 'a key for the second time');
+    keys.add(key);
+    if (this.peek() !== ':') this.fail();
+    this.at++;
+  }
+
+  private string(): void {
+    this.at++;
+    for (;;) {
+      const code = this.text.charCodeAt(this.at);
+      if (code === 92) this.at += this.matches(ESCAPE);
+      else if (code >= 32) this.at++;
+      else this.fail();
+      if (code === 34) return;
+    }
+  }
+
+  /** How long the match of `pattern` here is. */
+  private matches(pattern: RegExp): number {
+    pattern.lastIndex = this.at;
+    return pattern.exec(this.text)?.[0].length ?? this.fail();
+  }
+
+  private peek(): string {
+    for (;;) {
+      const code = this.text.charCodeAt(this.at);
+      if (code !== 32 && code !== 10 && code !== 13 && code !== 9) return this.text.charAt(this.at);
+      this.at++;
+    }
+  }
+
+  private fail(): never {
+    const at = this.at;
+    throw new JsonError(at, at < this.text.length ? printable(this.text.slice(at, at + 24)) : 'the end');
+  }
+}

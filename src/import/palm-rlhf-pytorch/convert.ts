@@ -1,0 +1,113 @@
+/** Writes the model in a .pt file as safetensors, tensor by tensor in pieces: the file is whole or not there at all. */
+import { FileError, printable } from '../../errors.ts';
+import { writeAtomically } from '../../files/atomic-write.ts';
+import { decodeFloats, encodeFloats, type FloatDtype } from '../torch/floats.ts';
+import type { PickleTensor } from '../torch/pickle.ts';
+import { isNormBias } from './names.ts';
+import { createSafetensors, planSafetensors } from '../../files/safetensors/safetensors.ts';
+import type { StateDict } from './state-dict.ts';
+import { isSameView, type TorchFile } from '../torch/torch-file.ts';
+
+type Stored = Exclude<FloatDtype, 'F16'>;
+
+/**
+ * Writes the parameters of `state` to `path`, float16 as float32, the weights of norms less `gammaOffset`.
+ * @throws FileError when the disk refuses; `path` is then as it was.
+ */
+export async function convertStateDict(
+  { file, state, gammaOffset }: { file: TorchFile; state: StateDict; gammaOffset: 0 | 1 },
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+): Promise<void> {
+  const names = [...state.parameters().keys()];
+  const tensors = names.map((name) => ({
+    name,
+    dtype: storedDtype(state.entry(name)),
+    shape: state.entry(name).shape,
+  }));
+  await writeAtomically(path, async (aside) => {
+    await using writer = await createSafetensors(aside, planSafetensors(tensors, metadata));
+    for (const { name, dtype } of tensors) {
+      const offset = isGamma(name) ? gammaOffset : 0;
+      let written = 0;
+      for await (const piece of file.pieces(state.entry(name))) {
+        const bytes = converted(piece, floatDtype(state.entry(name)), dtype, offset);
+        await writer.write(name, written, bytes);
+        written += bytes.length;
+      }
+    }
+    await writer.finish();
+  });
+}
+
+/** The element type in which weights of `tensor` are written: its own, but for float16, which models do not have. */
+export function storedDtype(tensor: PickleTensor): Stored {
+  const dtype = floatDtype(tensor);
+  return dtype === 'F16' ? 'F32' : dtype;
+}
+
+/** The mean of all weights of norms. */
+export async function meanGamma(file: TorchFile, state: StateDict): Promise<number> {
+  let sum = 0;
+  let count = 0;
+  for (const name of state.parameters().keys()) {
+    if (!isGamma(name)) continue;
+    const tensor = state.entry(name);
+    for await (const piece of file.pieces(tensor)) {
+      for (const value of decodeFloats(floatDtype(tensor), piece)) sum += value;
+    }
+    count += tensor.shape[0] as number;
+  }
+  return sum / count;
+}
+
+/**
+ * Checks what the names say twice: that biases of norms are zero, and that logits are read with the token embedding.
+ * @throws FileError where a file says otherwise: it is of another model.
+ */
+export async function checkDerived(file: TorchFile, state: StateDict): Promise<void> {
+  for (const [name, tensor] of state.entries) {
+    if (isNormBias(name)) await checkZero(file, name, tensor);
+  }
+  const logits = state.entries.get(`${state.prefix}to_logits.weight`);
+  const embedding = state.entry(`${state.prefix}token_emb.weight`);
+  if (logits === undefined || (await isSame(file, logits, embedding))) return;
+  const argument = `${file.path}, tensor ${printable(`${state.prefix}to_logits.weight`)}`;
+  throw new FileError({ argument, received: 'weights of its own', expected: 'those of token_emb.weight' });
+}
+
+async function checkZero(file: TorchFile, name: string, tensor: PickleTensor): Promise<void> {
+  for await (const piece of file.pieces(tensor)) {
+    if (piece.every((byte) => byte === 0)) continue;
+    const argument = `${file.path}, tensor ${printable(name)}`;
+    const expected = 'the zeros that palm-rlhf-pytorch keeps there';
+    throw new FileError({ argument, received: 'values other than 0', expected });
+  }
+}
+
+async function isSame(file: TorchFile, a: PickleTensor, b: PickleTensor): Promise<boolean> {
+  if (isSameView(a, b)) return true;
+  if (a.storage.dtype !== b.storage.dtype || a.shape.join() !== b.shape.join()) return false;
+  const others = file.pieces(b);
+  for await (const piece of file.pieces(a)) {
+    const { value } = await others.next();
+    if (value === undefined || Buffer.compare(piece, value) !== 0) return false;
+  }
+  return true;
+}
+
+function converted(piece: Uint8Array, from: FloatDtype, to: Stored, offset: number): Uint8Array {
+  if (from === to && offset === 0) return piece;
+  return encodeFloats(
+    to,
+    decodeFloats(from, piece).map((value) => value - offset),
+  );
+}
+
+function floatDtype(tensor: PickleTensor): FloatDtype {
+  return tensor.storage.dtype as FloatDtype;
+}
+
+function isGamma(name: string): boolean {
+  return name.endsWith('norm.gamma');
+}

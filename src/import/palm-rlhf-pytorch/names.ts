@@ -1,0 +1,135 @@
+/** What safetensors files of palm-rlhf-pytorch 0.7.5 are called inside, and what their shapes say about the model. */
+import { FileError, printable } from '../../errors.ts';
+
+/** What is looked at in a file: names and shapes. `entry` throws where there is none of that name. */
+export interface NamedShapes {
+  readonly path: string;
+  readonly entries: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  entry(name: string): { readonly shape: readonly number[] };
+}
+
+/** What shapes tell of a PaLM. The rest (causal, qkScale, ...) is in no file and has to be given. */
+export interface PythonPalm {
+  numTokens: number;
+  dim: number;
+  depth: number;
+  heads: number;
+  dimHead: number;
+  ffMult: number;
+  qkRmsnorm: boolean;
+  /** Ranks of the adapters by scope. */
+  scopes: Map<string, number>;
+}
+
+/** Buffers that follow from the hyperparameters, and the second name of the token embedding. */
+const DERIVED = /(^|\.)(norm\.beta|rotary_emb\.inv_freq|rotary_emb\.scale)$|^(palm\.)?to_logits\.weight$/;
+const SCOPE = /^finetune_modules\.(.+)\.0\.0\.A$/;
+
+/** Whether `file` has the names of the Python library, all of a PaLM's behind `prefix`. */
+export function isPythonFile(file: NamedShapes, prefix: string): boolean {
+  return file.entries.has(`${prefix}token_emb.weight`);
+}
+
+/** Whether the tensor `name` holds nothing that is learned. */
+export function isDerived(name: string): boolean {
+  return DERIVED.test(name);
+}
+
+/** Names of the biases of LayerNorm, which the library never trains: zero, or the file is from elsewhere. */
+export function isNormBias(name: string): boolean {
+  return name.endsWith('norm.beta');
+}
+
+/** Reads the hyperparameters off the shapes. @throws FileError where they contradict each other or one is missing. */
+export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
+  const shape = (name: string) => matrix(file, `${prefix}${name}`);
+  const [numTokens, dim] = shape('token_emb.weight');
+  const [inputRows] = shape('layers.0.fn.fused_attn_ff_proj.weight');
+  const [, attention] = shape('layers.0.fn.attn_out.weight');
+  const [, ff] = shape('layers.0.fn.ff_out.2.weight');
+  const dimHead = (inputRows - attention - 2 * ff) / 2;
+  const inferred = { numTokens, dim, dimHead, heads: attention / dimHead, ffMult: ff / dim };
+  for (const [key, value] of Object.entries(inferred)) {
+    if (Number.isSafeInteger(value) && value > 0) continue;
+    throw new FileError({
+      argument: file.path,
+      received: `shapes that make ${key} ${value}`,
+      expected: 'the shapes of a PaLM of palm-rlhf-pytorch',
+    });
+  }
+  const names = [...file.entries.keys()].filter((name) => name.startsWith(prefix)).map((n) => n.slice(prefix.length));
+  const depth = depthOf(file, names);
+  const found = names.flatMap((name) => SCOPE.exec(name)?.[1] ?? []);
+  // Each scope has eight tensors a layer: with fewer in the file, nothing shall be made of what a few names claim.
+  if (depth * found.length > file.entries.size) {
+    const received = `${found.length} scopes and ${depth} layers in ${file.entries.size} tensors`;
+    throw new FileError({ argument: file.path, received, expected: 'the adapters of each scope in every layer' });
+  }
+  const scopes = new Map(found.map((scope) => [scope, shape(`finetune_modules.${scope}.0.0.A`)[1]]));
+  return { ...inferred, depth, qkRmsnorm: names.includes('layers.0.fn.q_scale'), scopes };
+}
+
+/**
+ * The parameters of such a model and their shapes, by their names in a state_dict. Buffers are not among them, see
+ * `derivedNames`.
+ */
+export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
+  const { numTokens, dim, depth, heads, dimHead, ffMult, qkRmsnorm, scopes } = palm;
+  const attention = heads * dimHead;
+  const ff = dim * ffMult;
+  const ends = [
+    [dim, attention],
+    [dim, dimHead],
+    [dim, dimHead],
+    [attention, dim],
+  ] as [number, number][];
+  const shapes = new Map([
+    ['token_emb.weight', [numTokens, dim]],
+    ['norm.gamma', [dim]],
+  ]);
+  for (let layer = 0; layer < depth; layer++) {
+    const block = `layers.${layer}.fn`;
+    shapes.set(`${block}.norm.gamma`, [dim]);
+    shapes.set(`${block}.fused_attn_ff_proj.weight`, [attention + 2 * dimHead + 2 * ff, dim]);
+    shapes.set(`${block}.attn_out.weight`, [dim, attention]);
+    shapes.set(`${block}.ff_out.2.weight`, [dim, ff]);
+    if (qkRmsnorm) shapes.set(`${block}.q_scale`, [dimHead]).set(`${block}.k_scale`, [dimHead]);
+    for (const [scope, rank] of scopes) {
+      for (const [place, [from, to]] of ends.entries()) {
+        const adapter = `finetune_modules.${scope}.${layer}.${place}`;
+        shapes.set(`${adapter}.A`, [from, rank]).set(`${adapter}.B`, [rank, to]);
+      }
+    }
+  }
+  return shapes;
+}
+
+/** What a state_dict has besides: the second name of the token embedding, and buffers that follow from the sizes. */
+export function derivedNames(depth: number): string[] {
+  const blocks = Array.from({ length: depth }, (_, layer) => `layers.${layer}.fn`);
+  const buffers = blocks.flatMap((b) => [`${b}.norm.beta`, `${b}.rotary_emb.inv_freq`, `${b}.rotary_emb.scale`]);
+  return ['to_logits.weight', 'norm.beta', ...buffers];
+}
+
+// Counted, never taken from a number in a name: `layers.999999999.` shall cost nothing.
+function depthOf(file: NamedShapes, names: readonly string[]): number {
+  const found = new Set(names.map((name) => /^layers\.(\d+)\./.exec(name)?.[1]));
+  found.delete(undefined);
+  const gap = Array.from({ length: found.size }, (_, layer) => `${layer}`).find((layer) => !found.has(layer));
+  if (gap === undefined) return found.size;
+  throw new FileError({
+    argument: file.path,
+    received: `${found.size} layers without layer ${gap}`,
+    expected: `layers 0 to ${found.size - 1}`,
+  });
+}
+
+function matrix(file: NamedShapes, name: string): [number, number] {
+  const { shape } = file.entry(name);
+  if (shape.length === 2) return [shape[0] as number, shape[1] as number];
+  throw new FileError({
+    argument: `${file.path}, tensor ${printable(name)}`,
+    received: `shape ${printable(shape)}`,
+    expected: 'two dimensions',
+  });
+}

@@ -1,0 +1,373 @@
+/**
+ * What a run will hold in tensors, before it starts: the same sums as the code in native/. The process itself (Node.js,
+ * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
+ */
+import type { PalmConfig } from '../config/palm.ts';
+import { COUNT, checkKinds, either, type Kind, NUMBER } from '../checks/kinds.ts';
+
+/** Something that takes memory. */
+export interface MemoryItem {
+  what: string;
+  bytes: number;
+  /** The sum in words. */
+  how: string;
+}
+/** What is held for a while only, in the part of a step that is named. */
+export interface MemoryMoment {
+  name: string;
+  items: MemoryItem[];
+}
+export interface MemoryPlan {
+  /** Held from the first step to the end. */
+  always: MemoryItem[];
+  /** Held on top of that, one moment after the other. */
+  moments: MemoryMoment[];
+  /** The most at once: all of `always` and the largest moment. */
+  totalBytes: number;
+}
+
+/** What a plan reads of a model. */
+export type PlannedModel = Omit<PalmConfig, 'ignoreIndex' | 'qkScale' | 'rotaryXposScaleBase' | 'seed' | 'device'>;
+
+const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
+const LEVELS = ['none', 'selective', 'full'];
+const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
+const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, dimHead: COUNT, ffMult: COUNT };
+const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
+const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
+
+function checkModel(model: PlannedModel, argument = 'model'): void {
+  checkKinds(argument, model, MODEL);
+}
+
+/** `pretrain`, or any loop over `palm.loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
+export function planPretraining(model: PlannedModel, run: { batchSize: number; length: number }): MemoryPlan {
+  checkModel(model);
+  checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT });
+  const reading = new Reading(model, run.batchSize, run.length, { trains: true });
+  return planOf(
+    [weightsItem('model', model), ...trunkTrainingItems(model)],
+    [
+      { name: 'computing the loss', items: [...reading.kept(), ...reading.head()] },
+      { name: 'differentiating', items: [...reading.kept(), ...reading.backward()] },
+    ],
+  );
+}
+
+/** `reward` on pairs, `batchSize` at a time: rows of up to `length` tokens. */
+export function planReward(
+  model: PlannedModel,
+  run: { batchSize: number; length: number; lora: number | false; dropout: number },
+): MemoryPlan {
+  checkModel(model);
+  checkKinds('planReward', run, { batchSize: COUNT, length: COUNT, lora: LORA, dropout: NUMBER });
+  const { lora, dropout } = run;
+  const read = { ...model, attnDropout: dropout, ffDropout: dropout };
+  const reading = new Reading(read, 2 * run.batchSize, run.length, { trains: lora === false });
+  return planOf(
+    [weightsItem('model', model), ...adapterItems(model, lora, 1)],
+    [{ name: 'differentiating', items: [...reading.kept(), ...reading.backward()] }],
+  );
+}
+
+/** Sizes of a PPO run; prompts and responses are as long as they may be. */
+export interface PlannedPpo {
+  /** Prompts of an iteration, and how many answers each gets. */
+  rolloutBatch: number;
+  samplesPerPrompt: number;
+  promptLength: number;
+  maxNewTokens: number;
+  minibatchSize: number;
+  lora: number | false;
+  /** Whether there is a reference policy; with LoRA it takes nothing. */
+  reference: boolean;
+  /** The reward model's trunk; undefined where a function rewards. */
+  reward?: PlannedModel | undefined;
+}
+
+const PPO_SIZES = {
+  rolloutBatch: COUNT,
+  samplesPerPrompt: COUNT,
+  promptLength: COUNT,
+  maxNewTokens: COUNT,
+  minibatchSize: COUNT,
+  lora: LORA,
+};
+
+/** `ppo`: an actor-critic of `model`. */
+export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
+  checkModel(model);
+  checkKinds('planPpo', run, PPO_SIZES);
+  if (run.reward) checkModel(run.reward, 'reward');
+  const items = [weightsItem('model', model), ...adapterItems(model, run.lora, 2)];
+  if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
+  if (run.reward) items.push(weightsItem('reward model', run.reward));
+  if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
+  return planOf(items, ppoMoments(model, run));
+}
+
+function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
+  const rows = run.rolloutBatch * run.samplesPerPrompt;
+  const length = run.promptLength + run.maxNewTokens;
+  const trains = run.lora === false;
+  const readings = trains ? 1 : 2; // actor and critic read for themselves
+  const read = (of: PlannedModel, batch: number, tokens: number) =>
+    new Reading({ ...of, attnDropout: 0, ffDropout: 0 }, batch, tokens, { trains }); // PPO refuses dropout
+  const prompts = read(model, run.rolloutBatch, run.promptLength);
+  const answers = read(model, run.minibatchSize, length);
+  const promptCache = cacheItem('cache of prompts', model, run.rolloutBatch, length);
+  const cache = cacheItem('cache of answers', model, rows, 32 * Math.ceil(length / 32)); // it lies in panels
+  const rollout = rolloutItem(rows, length);
+  return [
+    { name: 'reading prompts', items: [promptCache, ...prompts.forward()] },
+    { name: 'sampling', items: [promptCache, cache, nextTokenItem(model, rows)] },
+    { name: 'reading answers', items: [rollout, ...answers.forward()] },
+    ...(run.reward
+      ? [{ name: 'scoring', items: [rollout, ...read(run.reward, run.minibatchSize, length).forward()] }]
+      : []),
+    { name: 'differentiating the head', items: [rollout, ...answers.kept(readings), ...answers.head()] },
+    { name: 'differentiating layers', items: [rollout, ...answers.kept(readings), ...answers.backward()] },
+  ];
+}
+
+function planOf(always: MemoryItem[], moments: MemoryMoment[]): MemoryPlan {
+  const largest = Math.max(...moments.map(({ items }) => sum(items)));
+  return { always, moments, totalBytes: sum(always) + largest };
+}
+
+/** The bytes of all `items` together. */
+export function sum(items: readonly MemoryItem[]): number {
+  return items.reduce((total, { bytes }) => total + bytes, 0);
+}
+
+// --- what there is from the beginning
+
+const BYTES = { float32: 4, bfloat16: 2, float64: 8 } as const;
+
+/** The numbers in the weights of a model: embedding and last norm, then norm, input and output of every layer. */
+function countWeights(model: PlannedModel): number {
+  const { dim, depth, numTokens, dimHead, qkRmsnorm } = model;
+  const { projected, mixed } = widthsOf(model);
+  return numTokens * dim + dim + depth * (dim + (projected + mixed) * dim + (qkRmsnorm ? 2 * dimHead : 0));
+}
+
+/** Their bytes: the embedding and each layer have a buffer of their own. */
+function weightBytes(model: PlannedModel, each: number): number {
+  const embedding = model.numTokens * model.dim;
+  return block(embedding * each) + model.depth * block(((countWeights(model) - embedding) / model.depth) * each);
+}
+
+function weightsItem(what: string, model: PlannedModel, also?: string): MemoryItem {
+  const each = BYTES[model.dtype];
+  return {
+    what,
+    bytes: weightBytes(model, each),
+    how: also ?? `${count(countWeights(model))} numbers × ${each} bytes`,
+  };
+}
+
+/** What training adds to weights: their gradients and AdamW's state, in float32 or more. `bytes` is theirs, by size. */
+function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
+  const each = BYTES[model.dtype];
+  const precise = Math.max(each, 4);
+  const copies = each < 4 ? 3 : 2;
+  const state = copies === 3 ? '2 moments and a float32 copy' : '2 moments';
+  return [
+    { what: 'gradients', bytes: bytes(precise), how: `${count(numbers)} numbers × ${precise} bytes` },
+    {
+      what: 'optimizer',
+      bytes: copies * bytes(precise),
+      how: `${state} × ${count(numbers)} numbers × ${precise} bytes`,
+    },
+  ];
+}
+
+function trunkTrainingItems(model: PlannedModel): MemoryItem[] {
+  return trainingItems(model, countWeights(model), (each) => weightBytes(model, each));
+}
+
+/** What `scopes` scopes of rank `lora` add and need to be trained; without LoRA, what training the trunk needs. */
+function adapterItems(model: PlannedModel, lora: number | false, scopes: number): MemoryItem[] {
+  if (lora === false) return trunkTrainingItems(model);
+  const { heads } = widthsOf(model);
+  const numbers = model.depth * lora * (4 * model.dim + 2 * heads + 2 * model.dimHead);
+  const bytes = (each: number) => scopes * block(numbers * each);
+  const each = BYTES[model.dtype];
+  return [
+    { what: 'adapters', bytes: bytes(each), how: `${count(scopes * numbers)} numbers × ${each} bytes` },
+    ...trainingItems(model, scopes * numbers, bytes),
+  ];
+}
+
+/** An id, seven numbers and a flag for every token. */
+function rolloutItem(rows: number, length: number): MemoryItem {
+  return {
+    what: 'rollout',
+    bytes: rows * length * 37,
+    how: `${count(rows)} rows × ${count(length)} tokens × 37 bytes`,
+  };
+}
+
+/** Keys and values of every layer for `rows` of up to `length` tokens. */
+function cacheItem(what: string, model: PlannedModel, rows: number, length: number): MemoryItem {
+  const { depth, dimHead, dtype } = model;
+  const bytes = 2 * block(depth * rows * length * dimHead * BYTES[dtype]);
+  return { what, bytes, how: `2 × ${depth} layers × ${count(rows)} rows × ${count(length)} tokens × ${dimHead}` };
+}
+
+/** Scores of the next token, and what the sampler makes of them. */
+function nextTokenItem({ numTokens }: PlannedModel, rows: number): MemoryItem {
+  const bytes = 2 * block(rows * numTokens * 4);
+  return { what: 'next token', bytes, how: `2 × ${count(rows)} rows × ${count(numTokens)} × 4 bytes` };
+}
+
+// --- what reading rows of tokens takes
+
+interface Widths {
+  heads: number; // all queries
+  projected: number; // what a layer's first product gives: queries, key, value, both halves of the feed-forward
+  mixed: number; // what goes into its second
+}
+
+function widthsOf({ heads, dimHead, dim, ffMult }: PlannedModel): Widths {
+  const queries = heads * dimHead;
+  return { heads: queries, projected: queries + 2 * dimHead + 2 * dim * ffMult, mixed: queries + dim * ffMult };
+}
+
+/** Whether the fused blocks read this model; else autograd differentiates the plain ones, and keeps much more. */
+function isFused({ causal, qkRmsnorm, dtype }: PlannedModel): boolean {
+  return causal && !qkRmsnorm && dtype !== 'float64';
+}
+
+/** `batch` rows of `length` tokens, read by `model`, whose own weights are trained or not. */
+class Reading {
+  readonly #model: PlannedModel;
+  readonly #rows: number;
+  readonly #length: number;
+  readonly #trains: boolean;
+  readonly #fused: boolean;
+
+  constructor(model: PlannedModel, batch: number, length: number, { trains }: { trains: boolean }) {
+    this.#model = model;
+    this.#rows = batch * length;
+    this.#length = length;
+    this.#trains = trains;
+    this.#fused = isFused(model) && model.attnDropout === 0 && model.ffDropout === 0;
+  }
+
+  /** What a graph keeps of every layer until its backward pass, of `readings` such graphs. */
+  kept(readings = 1): MemoryItem[] {
+    const { depth, recompute } = this.#model;
+    const layer = this.#fused ? this.#keptByFused() : this.#keptByPlain();
+    const times = readings === 1 ? '' : `${readings} readings × `;
+    const level = this.#fused ? `recompute ${recompute}` : 'without fused kernels';
+    const how = `${times}${depth} layers × ${count(this.#rows)} tokens, ${level}`;
+    const ends = this.#matrices([this.#model.dim]) * (2 * readings - 2); // ends of readings that wait
+    return [{ what: 'activations', bytes: readings * depth * layer + ends, how }];
+  }
+
+  /** Matrices of the layer that is being differentiated: what is computed again, its gradients, those of its weights. */
+  backward(): MemoryItem[] {
+    const { dim, recompute, numTokens } = this.#model;
+    const { projected, mixed } = widthsOf(this.#model);
+    const gradients = this.#matrices([dim, dim, dim, projected, mixed]);
+    const again = {
+      none: 0,
+      selective: this.#matrices([dim, mixed]),
+      full: this.#matrices([dim, projected, mixed]) + this.#statistics(),
+    };
+    const layer = this.#fused ? gradients + again[recompute] : this.#backwardOfPlain();
+    const items = [
+      { what: 'one layer', bytes: layer, how: `gradients of ${count(this.#rows)} tokens, matrices again` },
+    ];
+    if (this.#trains) {
+      const numbers = dim * (projected + mixed);
+      const bytes = [dim * projected, dim * mixed, numTokens * dim].reduce((total, n) => total + this.#precise(n), 0);
+      const how = `${count(numbers)} of a layer, ${count(numTokens * dim)} of the embedding`;
+      items.push({ what: 'weight gradients', bytes, how });
+    }
+    return items;
+  }
+
+  /** What is said of the vocabulary: logits in pieces, and the gradients that are ready before those of the layers. */
+  head(): MemoryItem[] {
+    const { dim, numTokens } = this.#model;
+    const piece = Math.min(this.#rows, Math.floor(2 ** 25 / numTokens));
+    const embedding = this.#trains ? this.#precise(numTokens * dim) : 0;
+    const how = `${count(piece)} of ${count(this.#rows)} tokens × ${count(numTokens)}`;
+    const ends = embedding + this.#matrices([dim, dim, dim]);
+    return [
+      { what: 'logits', bytes: this.#bytes(piece * numTokens), how },
+      { what: 'gradients', bytes: ends, how: `of hidden states${this.#trains ? ' and embedding' : ''}` },
+    ];
+  }
+
+  /** Reading alone, with nothing kept. */
+  forward(): MemoryItem[] {
+    const { dim } = this.#model;
+    const { projected, mixed } = widthsOf(this.#model);
+    const bytes = this.#matrices([dim, dim, dim, projected, mixed]) + (this.#fused ? 0 : this.#plainScores(2));
+    return [{ what: 'one layer', bytes, how: `${count(this.#rows)} tokens × (${projected + mixed} + 3 × ${dim})` }];
+  }
+
+  #keptByFused(): number {
+    const { dim, recompute } = this.#model;
+    const { heads, projected, mixed } = widthsOf(this.#model);
+    if (recompute === 'full') return this.#matrices([dim]);
+    const kept = recompute === 'none' ? [dim, dim, projected, mixed] : [dim, projected, heads];
+    return this.#matrices(kept) + this.#statistics();
+  }
+
+  /** Everything that autograd saves, the attention weights among it. */
+  #keptByPlain(): number {
+    const { dim, ffMult, dimHead, qkRmsnorm, attnDropout, ffDropout } = this.#model;
+    const { heads, projected, mixed } = widthsOf(this.#model);
+    const ff = dim * ffMult;
+    const dropped = ffDropout > 0 ? [ff] : [];
+    const scaled = qkRmsnorm ? [heads, heads, dimHead, dimHead] : [];
+    const scores = this.#plainScores(attnDropout > 0 ? 3 : 1) + block(this.#length ** 2);
+    return this.#matrices([dim, dim, projected, heads, dimHead, ff, mixed, ...dropped, ...scaled]) + scores;
+  }
+
+  /** Autograd frees what it kept of an operation once that is differentiated: little comes on top. */
+  #backwardOfPlain(): number {
+    const { dim } = this.#model;
+    const { mixed } = widthsOf(this.#model);
+    return Math.max(this.#matrices([dim, dim, mixed]), this.#plainScores(2));
+  }
+
+  /** Of layer norm and softmax, in float32. */
+  #statistics(): number {
+    return 2 * block(this.#rows * 4) + block(this.#rows * this.#model.heads * 4);
+  }
+
+  #plainScores(copies: number): number {
+    return copies * this.#bytes(this.#rows * this.#model.heads * this.#length);
+  }
+
+  /** Matrices with a row for every token, in the model's precision. */
+  #matrices(widths: number[]): number {
+    return widths.reduce((total, width) => total + this.#bytes(this.#rows * width), 0);
+  }
+
+  #bytes(numbers: number): number {
+    return block(numbers * BYTES[this.#model.dtype]);
+  }
+
+  /** The same of what weights learn. */
+  #precise(numbers: number): number {
+    return block(numbers * Math.max(BYTES[this.#model.dtype], 4));
+  }
+}
+
+/** The bytes that a tensor takes: from 256 KiB on, steps of an eighth of a power of two (native/base/cpu-allocator.cc). */
+function block(bytes: number): number {
+  const least = 2 ** 18;
+  if (bytes < least) return bytes;
+  const step = Math.max(least / 8, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
+  return Math.ceil(bytes / step) * step;
+}
+
+function count(number: number): string {
+  return number.toLocaleString('en-US');
+}

@@ -1,0 +1,514 @@
+/** PaLM: a causal language model with named sets of adapters (scopes), its weights, and generation. */
+import { type Contents, readTensors, saveTensors } from '../tensor/tensor-files.ts';
+import { isDerived } from '../import/palm-rlhf-pytorch/names.ts';
+import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from '../config/palm.ts';
+import { type SamplingConfigInput, samplingConfig } from '../config/sampling.ts';
+import { ArgumentError, nearest, printable, SharedTrunkError } from '../errors.ts';
+import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
+import {
+  addon,
+  type GenerateOptions,
+  type Gradients,
+  type NativeParameter,
+  type PalmHandle,
+  type ScopeHandle,
+} from '../native/addon.ts';
+import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
+import {
+  checkModel,
+  findPalm,
+  type LoadOptions,
+  namesFor,
+  type OwnedContents,
+  ownedContents,
+  type PalmDescription,
+  pythonContents,
+  type SaveOptions,
+  type ScopeSize,
+  withTokenizerNote,
+  writeMetadata,
+} from './model-file.ts';
+import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from '../sampling.ts';
+import { seedFor } from '../seed.ts';
+import { Parameter, refuseView, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
+
+export type { PalmConfig, PalmConfigInput } from '../config/palm.ts';
+export type { LoadOptions, SaveOptions } from './model-file.ts';
+
+/** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
+export type PalmOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
+/** Prompts, how to answer them, with which adapters, and until when. */
+export type GenerateInput = PromptInput & SamplingConfigInput & { scope?: string; signal?: AbortSignal };
+/** What `generate` gives: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
+export type Generation = TensorGroup<{ sequences: Tensor; responseMask: Tensor; logProbs: Tensor }>;
+/** One prompt and how to answer it. */
+export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padToken'> & {
+  prompt: readonly number[];
+  scope?: string;
+  signal?: AbortSignal;
+};
+/** A model that reads the trunk of a PaLM without owning it. */
+export interface Reader {
+  name: string;
+  /** Scopes that it needs. */
+  scopes: readonly string[];
+  /** True when it may train all weights of the trunk. */
+  trainsTrunk: boolean;
+}
+
+/** Sizes of a scope's adapters, and what they are drawn from. */
+export interface ScopeOptions {
+  /** 8 unless given. */
+  rank?: number;
+  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** The model's unless given. */
+  seed?: number;
+}
+
+interface Scope extends ScopeSize {
+  handle: ScopeHandle;
+  parameters: readonly Parameter[];
+  python: readonly Parameter[];
+}
+
+const PROMPTS = ['prompts', 'lengths'];
+const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
+const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
+
+/** Tokens of a stream that are computed together: few at first, so that it starts soon. */
+const STREAM_CHUNKS = [1, 2, 4, 8, 16] as const;
+
+export class PaLM extends Resource<PalmHandle> {
+  /** The hyperparameters, defaults filled in. */
+  readonly config: PalmConfig;
+  readonly #parameters: readonly Parameter[];
+  readonly #python: readonly Parameter[];
+  readonly #scopes = new Map<string, Scope>();
+  readonly #readers = new Set<Reader>();
+  #training = false;
+
+  /**
+   * A model with random weights that `seed` determines, in eval mode. `weights: 'blank'` is for this package only.
+   * @throws ConfigError for options that are unknown, missing or out of range, DeviceError for a device that is not there.
+   */
+  constructor(options: PalmConfigInput, weights: 'drawn' | 'blank' = 'drawn') {
+    const config = resolvePalmConfig(options);
+    const { seed, ...hyperparameters } = config;
+    super(addon().palmCreate(hyperparameters), 'PaLM');
+    this.config = config;
+    const guard = () => this.#checkUnshared('training all its weights');
+    const native = addon().palmParameters(handleOf(this));
+    this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: config.dtype, guard }));
+    this.#python = addon()
+      .palmPythonParameters(handleOf(this))
+      .map((view) => pythonView(view, config, ''));
+    if (weights === 'drawn') queue(this, addon().palmInitialise(handleOf(this), seedFor(seed, 'weights')));
+  }
+
+  /**
+   * Reads a safetensors file that `save` wrote, or one with the names of palm-rlhf-pytorch, whose shapes tell most of the
+   * hyperparameters; the others come from `options` (ignoreIndex is 0 there, as in that library).
+   * @throws FileError for a missing, damaged or foreign file, ConfigError for bad options.
+   */
+  static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
+    checkOptions(load, ['options', 'device'], 'PaLM.load');
+    await using file = await openSafetensors(path);
+    checkModel(file, ['PaLM', 'ActorCritic'], 'PaLM');
+    return await PaLM.read(file, load, '', isActorCritics);
+  }
+
+  /** For this package: reads the tensors behind `prefix` in an open file; the others have to be `ignored`. */
+  static async read(
+    file: SafetensorsFile,
+    load: LoadOptions,
+    prefix: string,
+    ignored: (name: string) => boolean,
+  ): Promise<PaLM> {
+    const { config, scopes, names } = await findPalm(file, load, prefix);
+    const palm = new PaLM(config, 'blank');
+    try {
+      for (const [name, size] of scopes) palm.#addBlankScope(name, size);
+      const parameters = [undefined, ...palm.scopes].flatMap((scope) => palm.parameters({ scope, names }));
+      const targets = parameters.map((tensor) => ({ name: prefix + tensor.name, tensor }));
+      await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
+      return palm;
+    } catch (error) {
+      palm.dispose();
+      throw error;
+    }
+  }
+
+  /** Names of the scopes, in the order in which they were added. */
+  get scopes(): string[] {
+    return [...this.#scopes.keys()];
+  }
+
+  /** Whether dropout is on; see `train`. */
+  get training(): boolean {
+    return this.#training;
+  }
+
+  /**
+   * Logits and hidden states of `tokens` [B, T], read through the adapters of `scope` if given. Only with `grad` can
+   * something be differentiated later. `segments` [B, T]: several sequences share a row, see `loss`.
+   */
+  async forward(tokens: Ids, options: { scope?: string; segments?: Ids; grad?: boolean } = {}): Promise<PalmOutput> {
+    checkOptions(options, ['scope', 'segments', 'grad'], 'forward');
+    using inputs = new Inputs(this.config.device);
+    const ids = inputs.ids(tokens, 'tokens');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
+    const scope = this.#scopeHandle(options.scope);
+    const gradients = this.gradients(options.grad ?? false, options.scope);
+    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, gradients);
+    return tensorGroup(await run([this, ...inputs.used], forward));
+  }
+
+  /**
+   * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
+   * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
+   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
+   * sequence and change from one to the next. No token sees another sequence, and none is foretold from one.
+   */
+  async loss(
+    tokens: Ids,
+    options: { scope?: string; mask?: Mask; segments?: Ids; denominator?: number; grad?: boolean } = {},
+  ): Promise<Tensor> {
+    checkOptions(options, ['scope', 'mask', 'segments', 'denominator', 'grad'], 'loss');
+    const { denominator, grad = true } = options;
+    using inputs = new Inputs(this.config.device);
+    const ids = inputs.ids(tokens, 'tokens');
+    const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
+    const scope = this.#scopeHandle(options.scope);
+    const gradients = this.gradients(grad, options.scope);
+    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, gradients);
+    return new Tensor(await run([this, ...inputs.used], loss));
+  }
+
+  /**
+   * The trunk's parameters, or with `scope` those of its adapters alone. `names: 'python'` lists views of the same memory
+   * under the names of palm-rlhf-pytorch, for value and grad only: optimizers refuse them.
+   */
+  parameters(options: { scope?: string; names?: 'python' } = {}): Parameter[] {
+    handleOf(this);
+    checkOptions(options, ['scope', 'names'], 'parameters');
+    if (options.names !== undefined && options.names !== 'python') {
+      throw new ArgumentError({
+        argument: 'parameters.names',
+        received: printable(options.names),
+        expected: '"python"',
+      });
+    }
+    const { parameters, python } =
+      options.scope === undefined ? { parameters: this.#parameters, python: this.#python } : this.#scope(options.scope);
+    return [...(options.names === 'python' ? python : parameters)];
+  }
+
+  /** Adds adapters to the attention of every layer. They change nothing until they are trained. */
+  addScope(name: string, options: ScopeOptions = {}): void {
+    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
+    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
+    checkInteger(rank, 1, 'addScope.rank');
+    checkPositive(alpha, 'addScope.alpha');
+    checkInteger(seed, 0, 'addScope.seed');
+    const scope = this.#addBlankScope(name, { rank, alpha });
+    queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
+  }
+
+  /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
+  async mergeScope(name: string): Promise<void> {
+    const scope = this.#scope(name);
+    this.#checkUnshared(`merging scope ${printable(name)}`, [...this.#readers]);
+    this.#scopes.delete(name);
+    try {
+      await run([this], () => addon().palmMergeScope(handleOf(this), scope.handle));
+    } catch (error) {
+      this.#scopes.set(name, scope);
+      throw error;
+    }
+    disposeScope(scope);
+  }
+
+  /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
+  removeScope(name: string): void {
+    handleOf(this);
+    const scope = this.#scope(name);
+    const users = [...this.#readers].filter(({ scopes }) => scopes.includes(name));
+    this.#checkUnshared(`removing scope ${printable(name)}`, users);
+    this.#scopes.delete(name);
+    disposeScope(scope);
+  }
+
+  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
+  freeze(options: { except?: string | readonly string[] } = {}): void {
+    checkOptions(options, ['except'], 'freeze');
+    const kept = new Set([options.except ?? []].flat().map((name) => this.#scope(name)));
+    const trained = [...kept].flatMap(({ parameters }) => parameters);
+    this.#requireGrad(this.#all(), false);
+    this.#requireGrad(trained, true);
+  }
+
+  /** From now on everything gets gradients again. */
+  unfreeze(): void {
+    this.#requireGrad(this.#all(), true);
+  }
+
+  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
+  train(options: { seed?: number } = {}): void {
+    checkOptions(options, ['seed'], 'train');
+    const seed = options.seed ?? this.config.seed;
+    checkInteger(seed, 0, 'train.seed');
+    queue(this, addon().palmTrain(handleOf(this), true, seedFor(seed, 'dropout')));
+    this.#training = true;
+  }
+
+  /** Turns dropout off, as it is at first. */
+  eval(): void {
+    queue(this, addon().palmTrain(handleOf(this), false, 0));
+    this.#training = false;
+  }
+
+  /** The state of the dropout generator, to be saved with a run. */
+  async generatorState(): Promise<Tensor> {
+    return new Tensor(await run([this], () => addon().palmGeneratorState(handleOf(this))));
+  }
+
+  /** Continues dropout where `generatorState` was taken. */
+  setGeneratorState(state: Tensor): Promise<void> {
+    return run([this, state], () => addon().palmSetGeneratorState(handleOf(this), handleOf(state, 'state')));
+  }
+
+  /** An independent copy of weights and scopes, without readers, in eval mode, that wants gradients for everything. */
+  clone(): PaLM {
+    handleOf(this);
+    const copy = new PaLM(this.config, 'blank');
+    for (const [name, size] of this.#scopes) copy.#addBlankScope(name, size);
+    const handles = (palm: PaLM) => palm.#all().map((parameter) => handleOf(parameter));
+    queue(copy, addon().parametersCopy(handles(copy), handles(this)));
+    return copy;
+  }
+
+  /**
+   * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
+   * Do not train meanwhile.
+   * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const names = namesFor(options);
+    const { tokenizer } = options;
+    if (names === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
+    using contents = this.pythonContents();
+    await saveTensors(path, withTokenizerNote(contents, tokenizer));
+  }
+
+  /** The same as `contents`, under the names of palm-rlhf-pytorch and with its buffers. Dispose of it. */
+  pythonContents(): OwnedContents {
+    const names = 'python' as const;
+    const parameters = [undefined, ...this.scopes].flatMap((scope) => this.parameters({ scope, names }));
+    const { tensors, own } = pythonContents(this.description(), parameters, '');
+    return ownedContents(tensors, writeMetadata('PaLM', { names, palm: this.description() }), own);
+  }
+
+  /** Everything that a file of this model holds, by the names in that file; of the scopes only those named. */
+  contents(scopes: readonly string[] = this.scopes): Contents {
+    const parameters = [undefined, ...scopes].flatMap((scope) => this.parameters({ scope }));
+    const tensors = parameters.map((tensor) => ({ name: tensor.name, tensor }));
+    return { tensors, metadata: writeMetadata('PaLM', { palm: this.description(scopes) }) };
+  }
+
+  /** The hyperparameters and scopes as they stand in files; see `contents`. */
+  description(scopes: readonly string[] = this.scopes): PalmDescription {
+    const sizes = scopes.map((name) => {
+      const { rank, alpha } = this.#scope(name);
+      return [name, { rank, alpha }];
+    });
+    return { config: this.config, scopes: Object.fromEntries(sizes) };
+  }
+
+  /**
+   * Answers prompts, `samplesPerPrompt` times each, rows in the order of the prompts: prompt, response, then `padToken`,
+   * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are of the distribution
+   * that was sampled from, 0 outside the response.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   */
+  async generate(input: GenerateInput): Promise<Generation> {
+    checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
+    const { prompts, lengths, scope, signal, ...sampling } = input;
+    const options = nativeSampling(sampling, 'generate');
+    const adapters = this.#scopeHandle(scope);
+    using inputs = new Inputs(this.config.device);
+    const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
+    return await cancellable(signal, async (cancel) => {
+      const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
+      return tensorGroup(await drawn(this.#read(scope), () => run([this, ...inputs.used], draw)));
+    });
+  }
+
+  /**
+   * Answers one prompt token by token, each with the log-probability that it was drawn with; the last may be `eosToken`.
+   * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   */
+  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+    checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
+    const { prompt, scope, signal, ...sampling } = input;
+    const options = nativeSampling(sampling, 'stream');
+    handleOf(this);
+    this.#scopeHandle(scope);
+    return this.#stream(prompt, scope, options, signal);
+  }
+
+  async *#stream(
+    prompt: readonly number[],
+    scope: string | undefined,
+    options: GenerateOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<{ token: number; logProb: number }> {
+    using inputs = new Inputs(this.config.device);
+    const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
+    const decoder = addon().decoderCreate(handleOf(this), this.#scopeHandle(scope), prompts, lengths, options);
+    try {
+      for (let turn = 0, done = false; !done; turn++) {
+        const count = STREAM_CHUNKS[Math.min(turn, STREAM_CHUNKS.length - 1)] as number;
+        const chunk = await cancellable(signal, (cancel) =>
+          drawn(this.#read(scope), () =>
+            run([this, ...inputs.used], () => addon().decoderAdvance(decoder, count, cancel)),
+          ),
+        );
+        for (const [i, token] of chunk.tokens.entries()) yield { token, logProb: chunk.logProbs[i] as number };
+        done = chunk.done;
+      }
+    } finally {
+      addon().dispose(decoder);
+    }
+  }
+
+  /** For models that read this trunk: from now on it cannot be changed under them. Returns how to end that. */
+  addReader(reader: Reader): () => void {
+    handleOf(this);
+    this.#readers.add(reader);
+    return () => this.#readers.delete(reader);
+  }
+
+  /** For models that read this trunk: the native adapters of `name`. */
+  scopeHandle(name: string): ScopeHandle {
+    return this.#scope(name).handle;
+  }
+
+  /**
+   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
+   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
+   * weights.
+   */
+  gradients(grad: boolean, scope: string | undefined): Gradients {
+    if (!grad) return 'none';
+    if (scope === undefined) return 'all';
+    const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
+    const shared = [...this.#readers].some(({ scopes, trainsTrunk }) => !trainsTrunk && scopes.includes(scope));
+    const adapters = shared || (owned(this.#scope(scope).parameters) && !owned(this.#parameters));
+    return adapters ? 'adapters' : 'all';
+  }
+
+  protected override release(handle: PalmHandle): void {
+    for (const parameter of [...this.#parameters, ...this.#python]) parameter.dispose();
+    for (const scope of this.#scopes.values()) disposeScope(scope);
+    super.release(handle);
+  }
+
+  #all(): Parameter[] {
+    return [...this.#parameters, ...[...this.#scopes.values()].flatMap(({ parameters }) => parameters)];
+  }
+
+  /** The weights that a pass through `scope` reads. */
+  #read(scope: string | undefined): Parameter[] {
+    return [...this.#parameters, ...(scope === undefined ? [] : this.#scope(scope).parameters)];
+  }
+
+  #addBlankScope(name: string, { rank, alpha }: ScopeSize): Scope {
+    if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
+      throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
+    }
+    if (this.#scopes.has(name)) {
+      throw new ArgumentError({
+        argument: 'scope',
+        received: `${printable(name)}, which exists`,
+        expected: `a new name beside ${this.scopes.join(', ')}`,
+        fix: 'Choose another name, or remove or merge that scope first.',
+      });
+    }
+    const handle = addon().scopeCreate(handleOf(this), rank, alpha);
+    const context = { dtype: this.config.dtype, prefix: `scopes.${name}.` };
+    const views = addon().scopePythonParameters(handle);
+    const scope = {
+      handle,
+      rank,
+      alpha,
+      parameters: addon()
+        .scopeParameters(handle)
+        .map((parameter) => new Parameter(parameter, context)),
+      python: views.map((view) => pythonView(view, this.config, `finetune_modules.${name}.`)),
+    };
+    this.#scopes.set(name, scope);
+    return scope;
+  }
+
+  #scope(name: string): Scope {
+    const scope = this.#scopes.get(name);
+    if (scope !== undefined) return scope;
+    const near = typeof name === 'string' ? nearest(name, this.scopes) : undefined;
+    throw new ArgumentError({
+      argument: 'scope',
+      received: printable(name),
+      expected: this.scopes.length === 0 ? 'none: this model has no scopes' : `one of ${this.scopes.join(', ')}`,
+      ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
+    });
+  }
+
+  #scopeHandle(name: string | undefined): ScopeHandle | undefined {
+    return name === undefined ? undefined : this.#scope(name).handle;
+  }
+
+  #requireGrad(parameters: readonly Parameter[], on: boolean): void {
+    for (const parameter of parameters) parameter.setFrozen(!on);
+    queue(
+      this,
+      addon().parametersRequireGrad(
+        parameters.map((parameter) => handleOf(parameter)),
+        on,
+      ),
+    );
+  }
+
+  #checkUnshared(action: string, others = this.#readersBesidesTrainer()): void {
+    if (others.length === 0) return;
+    throw new SharedTrunkError({
+      argument: 'PaLM',
+      received: `${action} while ${others.map(({ name }) => name).join(' and ')} reads it`,
+      expected: 'a trunk without other readers',
+      fix: 'Dispose of them first, train a scope, or work on palm.clone().',
+    });
+  }
+
+  #readersBesidesTrainer(): Reader[] {
+    const readers = [...this.#readers];
+    const trainer = readers.find(({ trainsTrunk }) => trainsTrunk);
+    return readers.filter((reader) => reader !== trainer);
+  }
+}
+
+// A file of an ActorCritic is that of a PaLM, its policy in the scope `actor`, and these.
+function isActorCritics(name: string): boolean {
+  return name.startsWith('value_head.') || name.startsWith('reference.');
+}
+
+function pythonView(view: NativeParameter, { dtype }: PalmConfig, prefix: string): Parameter {
+  return new Parameter(view, { dtype, prefix, guard: () => refuseView(prefix + view.name) });
+}
+
+function disposeScope({ handle, parameters, python }: Scope): void {
+  for (const parameter of [...parameters, ...python]) parameter.dispose();
+  addon().dispose(handle);
+}

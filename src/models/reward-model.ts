@@ -1,0 +1,459 @@
+/** A reward model: how good the response to a prompt is, as a number or as one of N ratings. */
+import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
+import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { ArgumentError, FileError, printable } from '../errors.ts';
+import { type Ids, Inputs, type Mask, type Values } from '../tensor/arguments.ts';
+import { Loss } from '../tensor/loss.ts';
+import {
+  addon,
+  type Device,
+  type Gradients,
+  type RewardInput,
+  type RewardModelHandle,
+  type TensorHandle,
+} from '../native/addon.ts';
+import { checkAdapterOptions, checkInteger, checkOptions } from '../checks/options.ts';
+import { type LoadOptions, PaLM } from './palm.ts';
+import {
+  checkModel,
+  namesFor,
+  namesOf,
+  type OwnedContents,
+  type PalmDescription,
+  ownedContents,
+  pythonContents,
+  readMetadata,
+  type SaveOptions,
+  withTokenizerNote,
+  writeMetadata,
+} from './model-file.ts';
+import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { seedFor } from '../seed.ts';
+import { Parameter, Tensor } from '../tensor/tensor.ts';
+
+export interface RewardModelOptions {
+  /** Ratings that the head tells apart; a single number unless given. */
+  numBins?: number;
+  /** Rank of the adapters of the scope `reward`, 8 unless given; false trains a copy of the whole trunk. */
+  lora?: number | false;
+  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /**
+   * What the mean of the hidden states is over: `all` tokens, prompt and response, as in palm-rlhf-pytorch and unless given; or
+   * the `response` alone, wherever prompt positions are given, so that a long prompt does not drown it.
+   */
+  pooling?: 'all' | 'response';
+  /** Share of attention probabilities and feed-forward units left out in training mode; 0 unless given. */
+  dropout?: number;
+  /** Of the head and the adapters; the trunk's unless given. */
+  seed?: number;
+  /** Another name for the scope `reward`, where several reward models share a trunk. */
+  scope?: string;
+}
+
+/** Which tokens are prompt (at most one of the first two), and which exist at all. */
+export interface RewardPositions {
+  /** Tokens of the prompt [B]. */
+  promptLengths?: Ids;
+  /** True where a token is prompt [B, T]. */
+  promptMask?: Mask;
+  /** False where a position is padding [B, T]; all are pooled unless given. */
+  mask?: Mask;
+}
+
+/** What is learned from: numbers, or classes 0 ... N − 1 with bins; or ratings 1 ... N with bins. */
+export type RewardTarget = { labels: Values; ratings?: undefined } | { ratings: readonly number[]; labels?: undefined };
+
+/** What `rankingLoss` measures: share of pairs in the right order, and mean difference of their scores. */
+export interface RankingMetrics {
+  accuracy: number;
+  margin: number;
+}
+
+/** Mean of scores, and the root of their mean squared distance from it. */
+export interface ScoreStatistics {
+  mean: number;
+  deviation: number;
+}
+
+/** How a reward model is loaded: see PaLM's; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
+export interface RewardLoadOptions {
+  options?: NonNullable<LoadOptions['options']> & Pick<RewardModelOptions, 'numBins' | 'dropout'>;
+  device?: Device;
+}
+
+const TRUNK = 'palm.';
+const POSITIONS = ['promptLengths', 'promptMask', 'mask'] as const;
+const RANKING_METRICS = ['accuracy', 'margin'] as const;
+
+/**
+ * A trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head. With LoRA it
+ * shares the trunk it is given and reads it through a scope of its own, whose adapters alone get gradients; `lora: false`
+ * copies the trunk.
+ */
+export class RewardModel extends Resource<RewardModelHandle> implements Saveable {
+  /** The trunk: the one given, or this model's own copy. */
+  readonly palm: PaLM;
+  /** Ratings that the head tells apart; undefined where it gives a number. */
+  readonly numBins: number | undefined;
+  readonly #scope: string | undefined;
+  readonly #dropout: number;
+  readonly #pooling: 'all' | 'response';
+  readonly #seed: number;
+  readonly #own: readonly Parameter[];
+  readonly #ownsTrunk: boolean;
+  readonly #leave: () => void;
+  #training = false;
+  #statistics: ScoreStatistics | undefined;
+
+  /**
+   * In eval mode. `loaded` is for this package only.
+   * @throws ArgumentError when the trunk has its scope already.
+   */
+  constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
+    handleOf(palm, 'palm');
+    const { numBins, lora, alpha, scope, dropout, pooling, seed } = checkRewardOptions(options, palm);
+    const trunk = loaded || lora !== false ? palm : palm.clone();
+    const adds = !loaded && lora !== false;
+    if (adds) trunk.addScope(scope, { rank: lora, alpha, seed });
+    const scoped = loaded ? trunk.scopes.includes(scope) : lora !== false;
+    try {
+      const adapters = scoped ? trunk.scopeHandle(scope) : undefined;
+      const pool = pooling === 'response';
+      super(addon().rewardModelCreate(handleOf(trunk, 'palm'), adapters, numBins ?? 0, dropout, pool), 'RewardModel');
+    } catch (error) {
+      if (adds) trunk.removeScope(scope);
+      else if (!loaded) trunk.dispose();
+      throw error;
+    }
+    this.palm = trunk;
+    this.numBins = numBins;
+    this.#scope = scoped ? scope : undefined;
+    this.#dropout = dropout;
+    this.#pooling = pooling;
+    this.#seed = seed;
+    this.#ownsTrunk = loaded || lora === false;
+    const native = addon().rewardModelParameters(handleOf(this));
+    this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.config.dtype }));
+    const reader = { name: 'RewardModel', scopes: scoped ? [scope] : [], trainsTrunk: this.#ownsTrunk };
+    this.#leave = trunk.addReader(reader);
+    if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), seedFor(seed, 'reward head')));
+  }
+
+  /**
+   * Reads a safetensors file that `save` wrote, or one with the names of palm-rlhf-pytorch; whether it has bins and LoRA is
+   * inferred. The model has a trunk of its own, which gets gradients too while no optimizer owns the adapters alone.
+   * @throws FileError for a missing, damaged or foreign file, ConfigError for bad options.
+   */
+  static async load(path: string, load: RewardLoadOptions = {}): Promise<RewardModel> {
+    checkOptions(load, ['options', 'device'], 'RewardModel.load');
+    const { numBins, dropout, ...options } = load.options ?? {};
+    await using file = await openSafetensors(path);
+    checkModel(file, ['RewardModel'], 'RewardModel');
+    const found = findReward(file, numBins);
+    const palm = await PaLM.read(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
+    try {
+      const { numBins: bins, pooling, scope } = found;
+      checkScope(file, palm.scopes, scope);
+      const model = new RewardModel(palm, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
+      model.#statistics = found.statistics;
+      await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
+      return model;
+    } catch (error) {
+      palm.dispose();
+      throw error;
+    }
+  }
+
+  /** Whether it reads the trunk through adapters, which are trained in its place. */
+  get adapts(): boolean {
+    return this.#scope !== undefined;
+  }
+
+  /** Whether dropout is on; see `train`. */
+  get training(): boolean {
+    return this.#training;
+  }
+
+  /**
+   * Of the scores of answers that it did not learn from; the trainer of pairs measures them at its end, and files keep them.
+   * Scores stay as they are: PPO brings them to mean 0 and deviation 1 by these.
+   */
+  get statistics(): ScoreStatistics | undefined {
+    return this.#statistics;
+  }
+
+  /** @throws ArgumentError unless both are finite numbers and the deviation is not negative. */
+  set statistics(statistics: ScoreStatistics | undefined) {
+    if (statistics !== undefined && !isStatistics(statistics)) {
+      const expected = '{ mean, deviation }, finite numbers, deviation >= 0';
+      throw new ArgumentError({ argument: 'RewardModel.statistics', received: printable(statistics), expected });
+    }
+    this.#statistics = statistics && { mean: statistics.mean, deviation: statistics.deviation };
+  }
+
+  /** The raw head of sequences [B, T]: [B], or logits [B, N] with bins. Only with `grad` can it be differentiated later. */
+  async forward(sequence: Ids, options: RewardPositions & { grad?: boolean } = {}): Promise<Tensor> {
+    checkOptions(options, [...POSITIONS, 'grad'], 'forward');
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequence, options);
+    const forward = () => addon().rewardModelForward(handleOf(this), input, this.#gradients(options.grad));
+    return new Tensor(await this.#run(inputs, forward));
+  }
+
+  /** One number per row [B]: that of the head, or the expected bin. */
+  async score(sequence: Ids, options: RewardPositions = {}): Promise<Tensor> {
+    checkOptions(options, POSITIONS, 'score');
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequence, options);
+    return new Tensor(await this.#run(inputs, () => addon().rewardModelScore(handleOf(this), input)));
+  }
+
+  /**
+   * Squared error against `labels` [B], or with bins cross entropy against classes: the mean over rows, or their sum divided
+   * by `denominator`. `grad: false` saves memory where nothing is trained.
+   */
+  async loss(
+    sequence: Ids,
+    options: RewardPositions & RewardTarget & { denominator?: number; grad?: boolean },
+  ): Promise<Tensor> {
+    checkOptions(options, [...POSITIONS, 'labels', 'ratings', 'denominator', 'grad'], 'loss');
+    const { denominator, grad = true } = options;
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequence, options);
+    const labels = this.#labels(inputs, options);
+    const loss = () => addon().rewardModelLoss(handleOf(this), input, labels, denominator, this.#gradients(grad));
+    return new Tensor(await this.#run(inputs, loss));
+  }
+
+  /**
+   * Bradley–Terry loss over all pairs of sequences [B, T] that answer one prompt (equal `groups` [B]) and differ in `ranks`
+   * [B], lower being better: the mean within each prompt, then over prompts, or their sum divided by `denominator`.
+   */
+  async rankingLoss(
+    sequences: Ids,
+    options: RewardPositions & { groups: Ids; ranks: Ids; denominator?: number; grad?: boolean },
+  ): Promise<Loss<keyof RankingMetrics>> {
+    checkOptions(options, [...POSITIONS, 'groups', 'ranks', 'denominator', 'grad'], 'rankingLoss');
+    const { denominator, grad = true } = options;
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequences, options);
+    const groups = inputs.ids(options.groups, 'groups');
+    const ranks = inputs.ids(options.ranks, 'ranks');
+    const loss = () =>
+      addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, denominator, this.#gradients(grad));
+    return new Loss(await this.#run(inputs, loss), RANKING_METRICS);
+  }
+
+  /**
+   * What is trained: the embeddings, the head, and the scope's adapters or the copied trunk. `names: 'python'` lists views
+   * of everything in the model under the names of palm-rlhf-pytorch, for value and grad only: optimizers refuse them.
+   */
+  parameters(options: { names?: 'python' } = {}): Parameter[] {
+    handleOf(this);
+    checkOptions(options, ['names'], 'parameters');
+    const scope = this.#scope;
+    if (options.names === undefined) return [...this.palm.parameters({ scope }), ...this.#own];
+    const scopes = scope === undefined ? [undefined] : [undefined, scope];
+    const trunk = scopes.flatMap((name) => this.palm.parameters({ scope: name, names: options.names }));
+    const own = this.#named(true).map(({ name, tensor }) => (tensor as Parameter).alias(name));
+    return [...trunk.map((parameter) => parameter.alias(TRUNK + parameter.name)), ...own];
+  }
+
+  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
+  train(options: { seed?: number } = {}): void {
+    checkOptions(options, ['seed'], 'train');
+    const seed = options.seed ?? this.#seed;
+    checkInteger(seed, 0, 'train.seed');
+    queue(this, addon().rewardModelTrain(handleOf(this), true, seedFor(seed, 'reward dropout')));
+    this.#training = true;
+  }
+
+  /** Turns dropout off, as it is at first. */
+  eval(): void {
+    queue(this, addon().rewardModelTrain(handleOf(this), false, 0));
+    this.#training = false;
+  }
+
+  /**
+   * Writes trunk, adapters and head to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
+   * Do not train meanwhile.
+   * @throws FileError
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const { tokenizer } = options;
+    if (namesFor(options) === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
+    using contents = await this.pythonContents();
+    await saveTensors(path, withTokenizerNote(contents, tokenizer));
+  }
+
+  /** The same as `contents`, under the names of palm-rlhf-pytorch, with its buffers and shapes. Dispose of it. */
+  async pythonContents(): Promise<OwnedContents> {
+    const parameters = this.parameters({ names: 'python' });
+    const trunk = parameters.filter(({ name }) => name.startsWith(TRUNK));
+    const { tensors, own } = pythonContents(this.#description(), trunk, TRUNK);
+    for (const { name, tensor } of this.#named(true)) {
+      const { shape, dtype } = tensor;
+      const embedding = name.endsWith('_embed');
+      if (embedding) own.push(Tensor.from((await tensor.data()) as Float32Array, { shape: [1, 1, ...shape], dtype }));
+      tensors.push({ name, tensor: embedding ? (own.at(-1) as Tensor) : tensor });
+    }
+    return ownedContents(tensors, this.#metadata('python'), own);
+  }
+
+  /** Everything that a file of this model holds, by the names in that file. */
+  contents(): Contents {
+    handleOf(this);
+    const scopes = this.#scope === undefined ? [] : [this.#scope];
+    const trunk = this.palm.contents(scopes).tensors.map(({ name, tensor }) => ({ name: TRUNK + name, tensor }));
+    return { tensors: [...trunk, ...this.#named(false)], metadata: this.#metadata() };
+  }
+
+  /** Frees the head, and the trunk if it is a copy; a shared trunk keeps its scope. */
+  protected override release(handle: RewardModelHandle): void {
+    this.#leave();
+    for (const parameter of this.#own) parameter.dispose();
+    super.release(handle);
+    if (this.#ownsTrunk) this.palm.dispose();
+  }
+
+  #description(): PalmDescription {
+    return this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+  }
+
+  #metadata(names?: 'python'): Map<string, string> {
+    const palm = this.#description();
+    const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout, scope: this.#scope };
+    return writeMetadata('RewardModel', { names, palm, ...head, statistics: this.#statistics });
+  }
+
+  #gradients(grad = false): Gradients {
+    return this.palm.gradients(grad, this.#scope);
+  }
+
+  #inputs(): Inputs {
+    return new Inputs(this.palm.config.device);
+  }
+
+  #run<T>(inputs: Inputs, call: () => Promise<T>): Promise<T> {
+    return run([this, this.palm, ...inputs.used], call);
+  }
+
+  #named(python: boolean): NamedTensor[] {
+    const head = this.numBins === undefined ? 'to_pred.0.weight' : 'to_pred.weight';
+    const names = ['prompt_embed', 'response_embed', head, 'to_pred.bias'];
+    return this.#own.map((tensor, i) => ({ name: python ? (names[i] as string) : tensor.name, tensor }));
+  }
+
+  #labels(inputs: Inputs, { labels, ratings }: RewardTarget): TensorHandle {
+    if ((labels === undefined) === (ratings === undefined)) {
+      throw new ArgumentError({
+        argument: 'labels',
+        received: labels === undefined ? 'neither labels nor ratings' : 'labels and ratings',
+        expected: 'one of them',
+      });
+    }
+    if (ratings !== undefined) return inputs.ids(this.#classes(ratings), 'ratings');
+    if (this.numBins !== undefined) return inputs.ids(labels as Ids, 'labels');
+    return inputs.values(labels, 'labels', this.palm.config.dtype === 'float64' ? 'float64' : 'float32');
+  }
+
+  #classes(ratings: readonly number[]): number[] {
+    const bins = this.numBins;
+    if (bins === undefined) {
+      throw new ArgumentError({ argument: 'ratings', received: 'ratings', expected: 'labels: this model has no bins' });
+    }
+    for (const [i, rating] of ratings.entries()) {
+      if (Number.isInteger(rating) && rating >= 1 && rating <= bins) continue;
+      const expected = `an integer from 1 to ${bins}`;
+      throw new ArgumentError({ argument: `ratings[${i}]`, received: printable(rating), expected });
+    }
+    return ratings.map((rating) => rating - 1);
+  }
+}
+
+function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): RewardInput {
+  const { promptLengths, promptMask, mask } = options;
+  if (promptLengths !== undefined && promptMask !== undefined) {
+    throw new ArgumentError({ argument: 'promptMask', received: 'promptLengths too', expected: 'at most one of them' });
+  }
+  return {
+    sequence: inputs.ids(sequence, 'sequence'),
+    promptLengths: promptLengths === undefined ? undefined : inputs.ids(promptLengths, 'promptLengths'),
+    promptMask: promptMask === undefined ? undefined : inputs.mask(promptMask, 'promptMask'),
+    mask: mask === undefined ? undefined : inputs.mask(mask, 'mask'),
+  };
+}
+
+function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
+  checkOptions(options, ['numBins', 'lora', 'alpha', 'scope', 'dropout', 'pooling', 'seed'], 'RewardModel');
+  const { numBins, lora = 8, alpha, scope = 'reward', dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
+  if (pooling !== 'all' && pooling !== 'response') {
+    const expected = '"all" or "response"';
+    throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });
+  }
+  if (numBins !== undefined) checkInteger(numBins, 2, 'RewardModel.numBins');
+  if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
+  checkAdapterOptions(lora, { alpha, scope: options.scope }, 'RewardModel');
+  checkInteger(seed, 0, 'RewardModel.seed');
+  if (!(typeof dropout === 'number' && dropout >= 0 && dropout < 1)) {
+    const expected = 'a number >= 0 and < 1';
+    throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
+  }
+  return { numBins, lora, alpha, scope, dropout, pooling, seed };
+}
+
+/** @throws FileError where a file says that it is read through adapters that it does not have. */
+function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
+  if (scope === undefined || scopes.includes(scope)) return;
+  throw new FileError({
+    argument: path,
+    received: `the scope ${printable(scope)}`,
+    expected: `the one it holds, ${scopes.map(printable).join(', ') || 'none'}`,
+  });
+}
+
+/** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
+function findReward(file: SafetensorsFile, numBins: number | undefined) {
+  const metadata = readMetadata(file);
+  const python = namesOf(metadata) === 'python';
+  const found = (metadata === undefined ? file.entries.get('to_pred.weight')?.shape[0] : metadata.numBins) as
+    | number
+    | undefined;
+  if (numBins !== undefined && numBins !== found) {
+    throw new FileError({
+      argument: file.path,
+      received: found === undefined ? 'a head that gives one number' : `a head of ${found} bins`,
+      expected: `${numBins} bins`,
+      fix: 'Leave numBins out: the file knows.',
+    });
+  }
+  const bins = file.entries.get(python ? 'to_pred.weight' : 'head.weight')?.shape[0];
+  if (found !== undefined && found !== bins) {
+    throw new FileError({
+      argument: file.path,
+      received: `${bins} bins`,
+      expected: `the ${printable(found)} it describes`,
+    });
+  }
+  const { dropout, pooling, scope } = metadata ?? { dropout: 0, pooling: 'all' };
+  return {
+    python,
+    numBins: found,
+    dropout: dropout as number,
+    pooling: pooling as 'all' | 'response',
+    scope: scope as string | undefined,
+    statistics: readStatistics(file, metadata?.statistics),
+  };
+}
+
+function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics | undefined {
+  if (found === undefined || isStatistics(found)) return found;
+  const expected = 'the mean and the deviation of scores';
+  throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
+}
+
+function isStatistics(value: unknown): value is ScoreStatistics {
+  const { mean, deviation } = Object(value) as Partial<ScoreStatistics>;
+  return Number.isFinite(mean) && Number.isFinite(deviation) && (deviation as number) >= 0;
+}

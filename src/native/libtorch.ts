@@ -1,0 +1,457 @@
+/**
+ * Finds libtorch, which is not bundled, and fetches it where there is none. Every place that was looked at is kept in a
+ * trace, which the error shows when nothing was found.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { LibtorchError, printable } from '../errors.ts';
+import { reasonOf } from '../files/file-error.ts';
+import { makeFolder } from '../files/folder.ts';
+
+/** The release that is fetched, and that shipped addons are compiled against. */
+export const LIBTORCH_VERSION = '2.13.0';
+const CUDA_VARIANT = 'cu130';
+/** The minor releases of libtorch 2 that the sources compile against. */
+const OLDEST_MINOR = 11;
+const NEWEST_MINOR = 14;
+
+const INSTALL = '`npx palm libtorch install`';
+const USE = '`npx palm libtorch use PATH`';
+/** Where commands are started: some, Python above all, take what they load from the folder they are started in. */
+const NEUTRAL_FOLDER = '/';
+
+/** One place that was looked at, and what was there. */
+export interface LookedAt {
+  /** Which step of the search: `PALM_LIBTORCH`, `saved choice`, `cache`, `python3` or `python`. */
+  source: string;
+  /** The folder or file, or the command that was asked. */
+  place: string;
+  outcome: string;
+}
+
+/** A usable libtorch. */
+export interface Libtorch {
+  /** A folder with lib/libtorch_cpu.so and lib/libc10.so. */
+  path: string;
+  /** Such as `2.13.0`. */
+  version: string;
+  /** `cpu`, `cu130`, ...; `cuda` where the folder does not say which. */
+  variant: string;
+  /** The step that found it, as in the trace. */
+  source: string;
+  trace: LookedAt[];
+}
+
+/** What a folder holds, when it is a libtorch. */
+type Release = Pick<Libtorch, 'path' | 'version' | 'variant'>;
+/** Undefined when a version is acceptable, else what would be. */
+type Demand = (version: string) => string | undefined;
+
+/**
+ * The libtorch to load: PALM_LIBTORCH, else the saved choice, else the cache, else the `torch` package of a Python.
+ * @param compiledAgainst the version the addon was compiled against; major and minor must be equal, since C++ interfaces
+ *   change between them
+ * @throws LibtorchError when an explicit choice is unusable, or nothing was found anywhere
+ */
+export function findLibtorch(compiledAgainst: string): Libtorch {
+  const series = seriesOf(compiledAgainst);
+  const fix =
+    series === seriesOf(LIBTORCH_VERSION)
+      ? `Run ${INSTALL} to fetch one, or ${USE} to point at one.`
+      : `Run ${USE} to point at one, or ${INSTALL} and then \`npm run build:native\`.`;
+  return search((version) => (seriesOf(version) === series ? undefined : `libtorch ${series}`), fix);
+}
+
+/**
+ * A libtorch to compile against, looked for in the same places as by `findLibtorch`; any release from 2.11 to 2.14 will do.
+ * @throws LibtorchError when an explicit choice is unusable, or nothing was found anywhere
+ */
+export function findLibtorchToBuild(): Libtorch {
+  return search(supported, `Run ${INSTALL} to fetch one, or ${USE} to point at one.`);
+}
+
+/** Makes `path` the libtorch to load from now on, for this user. @throws LibtorchError when it holds none that can be used */
+export function saveLibtorchChoice(path: string): Release {
+  const release = explicit(
+    'PATH',
+    resolve(path),
+    supported,
+    'Give the folder of a libtorch, or of a Python `torch` package.',
+  );
+  const file = choiceFile() ?? homeless('XDG_CONFIG_HOME');
+  try {
+    makeFolder(dirname(file));
+    writeFileSync(file, `${JSON.stringify({ path: release.path }, null, 2)}\n`);
+  } catch (error) {
+    throw unwritable(file, error, 'XDG_CONFIG_HOME');
+  }
+  return release;
+}
+
+function search(demand: Demand, fix: string): Libtorch {
+  const trace: LookedAt[] = [];
+  const found = (source: string, release: Release): Libtorch => ({ ...release, source, trace });
+  const look = (source: string, place: string, path: string): Release | undefined => {
+    const release = inspect(path, demand);
+    trace.push({ source, place, outcome: typeof release === 'string' ? release : describe(release) });
+    return typeof release === 'string' ? undefined : release;
+  };
+
+  const fromEnvironment = process.env.PALM_LIBTORCH;
+  if (fromEnvironment) {
+    const release = explicit(
+      'PALM_LIBTORCH',
+      resolve(fromEnvironment),
+      demand,
+      'Point it at a libtorch that fits, or unset it.',
+    );
+    trace.push({ source: 'PALM_LIBTORCH', place: release.path, outcome: describe(release) });
+    return found('PALM_LIBTORCH', release);
+  }
+  trace.push({ source: 'PALM_LIBTORCH', place: 'environment', outcome: 'not set' });
+
+  const file = choiceFile();
+  const choice = file && savedChoice(file);
+  if (file && choice) {
+    const release = explicit(file, choice, demand, `Choose another with ${USE}, or delete that file.`);
+    trace.push({ source: 'saved choice', place: release.path, outcome: describe(release) });
+    return found('saved choice', release);
+  }
+  trace.push({ source: 'saved choice', place: file ?? HOME, outcome: file ? 'none saved' : HOMELESS });
+
+  const folder = cacheFolder();
+  const cached = folder === undefined ? HOMELESS : cachedFolders(folder);
+  if (typeof cached === 'string') trace.push({ source: 'cache', place: folder ?? HOME, outcome: cached });
+  for (const path of typeof cached === 'string' ? [] : cached) {
+    const release = look('cache', path, path);
+    if (release !== undefined) return found('cache', release);
+  }
+
+  for (const python of ['python3', 'python']) {
+    const answer = askPython(python);
+    if ('outcome' in answer) trace.push({ source: python, place: 'on the PATH', outcome: answer.outcome });
+    else {
+      const release = look(python, answer.path, answer.path);
+      if (release !== undefined) return found(python, release);
+    }
+  }
+
+  const wanted = demand('none') ?? 'libtorch';
+  throw new LibtorchError({
+    argument: 'libtorch',
+    received: 'none',
+    expected: `${wanted} in one of the places looked at:\n${formatTrace(trace)}\n`,
+    fix,
+  });
+}
+
+/** The trace as indented lines: step, place, outcome. */
+export function formatTrace(trace: readonly LookedAt[]): string {
+  const width = Math.max(...trace.map(({ source }) => source.length));
+  return trace.map(({ source, place, outcome }) => `  ${source.padEnd(width)}  ${place}: ${outcome}`).join('\n');
+}
+
+/** A libtorch that the user named, so that not being able to use it is an error rather than a reason to look on. */
+function explicit(argument: string, path: string, demand: Demand, fix: string): Release {
+  const release = inspect(path, demand);
+  if (typeof release !== 'string') return release;
+  throw new LibtorchError({ argument, received: `${path}: ${release}`, expected: demand('none') ?? 'libtorch', fix });
+}
+
+/** What is at a path: a release that will do, or why not. */
+function inspect(path: string, demand: Demand): Release | string {
+  const needed = ['', 'lib/libtorch_cpu.so', 'lib/libc10.so'];
+  const problem = needed.map((file) => problemAt(path, file)).find((problem) => problem !== undefined);
+  if (problem !== undefined) return problem;
+  const release = releaseAt(path);
+  if (release === undefined) return 'its version is nowhere stated';
+  const wanted = demand(release.version);
+  return wanted === undefined ? release : `${describe(release)}, not ${wanted}`;
+}
+
+/** Why there is no `file` in `folder`, or no folder; undefined where there is. */
+function problemAt(folder: string, file: string): string | undefined {
+  try {
+    statSync(join(folder, file));
+    return undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return reasonOf(error);
+    return file === '' ? 'no such folder' : `no ${file} in it`;
+  }
+}
+
+function supported(version: string): string | undefined {
+  const [major, minor] = version.split('.').map(Number);
+  const fits = major === 2 && minor !== undefined && minor >= OLDEST_MINOR && minor <= NEWEST_MINOR;
+  return fits ? undefined : `libtorch 2.${OLDEST_MINOR} to 2.${NEWEST_MINOR}`;
+}
+
+function seriesOf(version: string): string {
+  return version.split('.').slice(0, 2).join('.');
+}
+
+function describe({ version, variant }: Release): string {
+  return `libtorch ${version}+${variant}`;
+}
+
+/** Reads the version from a Python package (version.py), a plain libtorch (build-version) or the headers. */
+function releaseAt(path: string): Release | undefined {
+  const stated =
+    read(path, 'version.py')?.match(/__version__ = '([^']+)'/)?.[1] ??
+    read(path, 'build-version')?.trim() ??
+    versionInHeader(read(path, 'include/torch/headeronly/version.h'));
+  const match = stated?.match(/^(\d+\.\d+\.\d+)[^+]*(?:\+(.*))?$/);
+  if (!match?.[1]) return undefined;
+  const variant =
+    match[2]?.match(/^(cpu|cu\d+)$/)?.[1] ?? (existsSync(join(path, 'lib/libtorch_cuda.so')) ? 'cuda' : 'cpu');
+  return { path, version: match[1], variant };
+}
+
+function versionInHeader(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  return ['MAJOR', 'MINOR', 'PATCH']
+    .map((part) => header.match(new RegExp(`TORCH_VERSION_${part} (\\d+)`))?.[1])
+    .join('.');
+}
+
+function read(folder: string, file: string): string | undefined {
+  try {
+    return readFileSync(join(folder, file), 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+const HOME = 'home folder';
+const HOMELESS = 'this user has none, and HOME is not set';
+
+/** The user's home; undefined for a user without one, as containers make them. */
+function home(): string | undefined {
+  try {
+    return homedir() || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `name` in a folder for our files: in that of the `variable`, else in `fallback` at home; undefined without a home. */
+function ownPath(variable: string, fallback: string, name: string): string | undefined {
+  const named = process.env[variable];
+  // A relative one does not count, as its specification has it: it would mean another folder in every folder.
+  if (named && isAbsolute(named)) return join(named, 'palm-rlhf', name);
+  const at = home();
+  return at === undefined ? undefined : join(at, fallback, 'palm-rlhf', name);
+}
+
+function choiceFile(): string | undefined {
+  return ownPath('XDG_CONFIG_HOME', '.config', 'libtorch.json');
+}
+
+function cacheFolder(): string | undefined {
+  return ownPath('XDG_CACHE_HOME', '.cache', 'libtorch');
+}
+
+function homeless(variable: string): never {
+  throw new LibtorchError({
+    argument: HOME,
+    received: HOMELESS,
+    expected: 'a folder that can be written',
+    fix: `Set ${variable} to one, or PALM_LIBTORCH to the folder of a libtorch.`,
+  });
+}
+
+function unwritable(path: string, cause: unknown, variable: string): LibtorchError {
+  return new LibtorchError({
+    argument: path,
+    received: reasonOf(cause),
+    expected: 'a place that can be written',
+    fix: `Set ${variable} to a folder that can be, or PALM_LIBTORCH to the folder of a libtorch.`,
+    cause,
+  });
+}
+
+/** What was saved in `file`; undefined where nothing was. @throws LibtorchError for what cannot be read or is no choice */
+function savedChoice(file: string): string | undefined {
+  let received = 'something else';
+  try {
+    const { path } = JSON.parse(readFileSync(file, 'utf8')) as { path?: unknown };
+    if (typeof path === 'string' && isAbsolute(path)) return path;
+    received = printable(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code !== undefined) received = reasonOf(error);
+  }
+  const fix = `Delete that file, or run ${USE}.`;
+  throw new LibtorchError({ argument: file, received, expected: '{ "path": ABSOLUTE FOLDER }', fix });
+}
+
+/**
+ * The libtorches that were fetched into `folder`, the preferred first: CUDA builds serve CPUs too, and were asked for by name;
+ * then the newest. A text says why there are none.
+ */
+function cachedFolders(folder: string): string[] | string {
+  let names: string[];
+  try {
+    names = readdirSync(folder).filter((name) => /^\d.*\+/.test(name));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'empty' : reasonOf(error);
+  }
+  if (names.length === 0) return 'empty';
+  return names
+    .sort(
+      (a, b) => Number(a.endsWith('+cpu')) - Number(b.endsWith('+cpu')) || b.localeCompare(a, 'en', { numeric: true }),
+    )
+    .map((name) => join(folder, name, 'torch'));
+}
+
+/** Where a Python would import `torch` from, without importing it. */
+function askPython(python: string): { path: string } | { outcome: string } {
+  const program = [
+    'import sys',
+    'sys.path[:] = [p for p in sys.path if p]', // not from the folder it is started in
+    'import importlib.util',
+    'spec = importlib.util.find_spec("torch")',
+    'print(spec.origin if spec and spec.origin else "")',
+  ].join('\n');
+  const { error, status, stdout } = ask(python, ['-c', program]);
+  if (error) return { outcome: 'code' in error && error.code === 'ENOENT' ? 'no such command' : error.message };
+  if (status !== 0) return { outcome: `exited with ${status}` };
+  const origin = stdout.trim();
+  return origin === '' ? { outcome: 'has no torch' } : { path: dirname(origin) };
+}
+
+function ask(command: string, args: string[]) {
+  return spawnSync(command, args, { encoding: 'utf8', timeout: 30_000, cwd: NEUTRAL_FOLDER });
+}
+
+/**
+ * Fetches libtorch with pip into the user's cache, where `findLibtorch` looks; returns at once when it is already there.
+ * @param options.cuda take the CUDA build with the nvidia libraries that it needs (gigabytes) instead of the CPU's
+ * @param options.note is told, before a long download, what is about to happen
+ * @throws LibtorchError when there is no pip, or it cannot get the release
+ */
+export async function installLibtorch(options: { cuda: boolean; note: (line: string) => void }): Promise<Release> {
+  const variant = options.cuda ? CUDA_VARIANT : 'cpu';
+  const folder = cacheFolder() ?? homeless('XDG_CACHE_HOME');
+  const target = join(folder, `${LIBTORCH_VERSION}+${variant}`);
+  const present = complete(target, options.cuda);
+  if (present !== undefined) return present;
+
+  const python = findPip();
+  const partial = partialFolder(folder);
+  try {
+    options.note(
+      `Fetching libtorch ${LIBTORCH_VERSION}+${variant} with pip (${options.cuda ? '3 GB' : '200 MB'}, once).`,
+    );
+    await fetchWithPip(python, options.cuda, partial);
+    if (complete(partial, options.cuda) === undefined) throw unfetched('a package that lacks files', variant);
+    keepOnly(partial, ['torch', 'nvidia']);
+    replace(target, partial);
+  } finally {
+    rmSync(partial, { recursive: true, force: true });
+  }
+  return { path: join(target, 'torch'), version: LIBTORCH_VERSION, variant };
+}
+
+/** A new folder in `folder`, which is made where it is not there. */
+function partialFolder(folder: string): string {
+  try {
+    makeFolder(folder);
+    return mkdtempSync(join(folder, '.partial-'));
+  } catch (error) {
+    throw unwritable(folder, error, 'XDG_CACHE_HOME');
+  }
+}
+
+function replace(target: string, partial: string): void {
+  try {
+    rmSync(target, { recursive: true, force: true });
+    renameSync(partial, target);
+  } catch (error) {
+    throw unwritable(target, error, 'XDG_CACHE_HOME');
+  }
+}
+
+function complete(folder: string, cuda: boolean): Release | undefined {
+  const path = join(folder, 'torch');
+  const needed = ['include/ATen/core/Tensor.h', ...(cuda ? ['lib/libtorch_cuda.so'] : [])];
+  if (!needed.every((file) => existsSync(join(path, file)))) return undefined;
+  const release = inspect(path, (version) => (version === LIBTORCH_VERSION ? undefined : LIBTORCH_VERSION));
+  return typeof release === 'string' ? undefined : release;
+}
+
+function keepOnly(folder: string, names: string[]): void {
+  for (const name of readdirSync(folder)) {
+    if (!names.includes(name)) rmSync(join(folder, name), { recursive: true });
+  }
+}
+
+function findPip(): string {
+  const python = ['python3', 'python'].find((command) => ask(command, ['-m', 'pip', '--version']).status === 0);
+  if (python !== undefined) return python;
+  throw new LibtorchError({
+    argument: 'pip',
+    received: 'no python3 or python with pip on the PATH',
+    expected: `pip, to fetch libtorch ${LIBTORCH_VERSION} once`,
+    fix: `Install it (Debian, Ubuntu: apt-get install python3-pip), or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
+  });
+}
+
+/** Tries the indexes that can have the release, the machine's own configuration first, until one gives it. */
+async function fetchWithPip(python: string, cuda: boolean, folder: string): Promise<void> {
+  const variant = cuda ? CUDA_VARIANT : 'cpu';
+  const local = `torch==${LIBTORCH_VERSION}+${variant}`;
+  const attempts = [[local], [local, '--index-url', `https://download.pytorch.org/whl/${variant}`]];
+  // The default Linux wheel is a CUDA build, under a version without a suffix (=== keeps `+cpu` from counting as equal).
+  if (cuda) attempts.push([`torch===${LIBTORCH_VERSION}`]);
+  let reason = '';
+  for (const attempt of attempts) {
+    const outcome = await pip(python, [...(cuda ? [] : ['--no-deps']), '--target', folder, ...attempt]);
+    if (outcome === undefined) return;
+    reason ||= outcome;
+  }
+  throw unfetched(reason, variant);
+}
+
+/** Undefined on success, else the reason that pip gives. */
+function pip(python: string, what: string[]): Promise<string | undefined> {
+  const quickly = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
+  const child = spawn(python, ['-m', 'pip', 'install', ...quickly, ...what], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    cwd: NEUTRAL_FOLDER,
+  });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  return new Promise((settle, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => settle(code === 0 ? undefined : reasonIn(said)));
+  });
+}
+
+function reasonIn(said: string): string {
+  const lines = said.trim().split('\n');
+  return lines.findLast((line) => line.startsWith('ERROR')) ?? lines.at(-1) ?? 'no reason given';
+}
+
+function unfetched(reason: string, variant: string): LibtorchError {
+  return new LibtorchError({
+    argument: 'pip',
+    received: reason,
+    expected: `torch ${LIBTORCH_VERSION}+${variant}`,
+    fix: `Run ${INSTALL} again with a network that reaches download.pytorch.org, or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * Objects that hold native memory. Each has one handle, is disposed once, and remembers the failure of work that was queued
+ * without being awaited, so that the next awaited call on it rejects with that.
+ */
+import { DisposedError, HandleError, printable } from '../errors.ts';
+import { addon, type Handle } from './addon.ts';
+
+interface State {
+  readonly handle: Handle;
+  readonly name: string;
+  disposed: boolean;
+  /** Settles with the work queued so far; never rejects. */
+  queued: Promise<void>;
+  failures: unknown[];
+}
+
+// Outside the objects: what is not in here is no resource of this copy of the package, whatever it looks like.
+const states = new WeakMap<object, State>();
+
+/** The base of every class over a native handle. `name` is what errors call the object. */
+export abstract class Resource<H extends Handle = Handle> implements Disposable {
+  constructor(handle: H, name: string) {
+    states.set(this, { handle, name, disposed: false, queued: Promise.resolve(), failures: [] });
+  }
+
+  /** Whether `dispose` has been called; every other use then throws or rejects with a DisposedError. */
+  get disposed(): boolean {
+    return stateOf(this, 'this').disposed;
+  }
+
+  /** Frees the native memory as soon as the work that was queued with it has ended. Calling it again does nothing. */
+  dispose(): void {
+    const state = stateOf(this, 'this');
+    if (state.disposed) return;
+    state.disposed = true;
+    this.release(state.handle as H);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Called once, by `dispose`. */
+  protected release(handle: H): void {
+    addon().dispose(handle);
+  }
+}
+
+/** The handle to give to the addon. @throws DisposedError, or HandleError where `value` is something else entirely. */
+export function handleOf<H extends Handle>(value: Resource<H>, argument?: string): H {
+  const state = stateOf(value, argument ?? 'handle');
+  if (!state.disposed) return state.handle as H;
+  throw new DisposedError({
+    argument: argument ?? state.name,
+    received: `a disposed ${state.name}`,
+    expected: 'one that is still alive',
+    fix: 'Dispose of it after its last use.',
+  });
+}
+
+/** Remembers work that nobody awaits: its failure rejects the next awaited call that uses `resource`. */
+export function queue(resource: Resource, work: Promise<unknown>): void {
+  const state = stateOf(resource, 'handle');
+  const caught = work.then(
+    () => undefined,
+    (error: unknown) => {
+      state.failures.push(error);
+    },
+  );
+  const earlier = state.queued;
+  state.queued = earlier.then(() => caught);
+}
+
+/**
+ * Starts `call` at once, in program order, and awaits it.
+ * @throws the failure of work queued earlier on one of `used`; without one, whatever `call` rejects with.
+ */
+export async function run<T>(used: readonly Resource[], call: () => Promise<T>): Promise<T> {
+  const states = used.map((resource) => stateOf(resource, 'handle'));
+  for (const resource of used) handleOf(resource);
+  const earlier = states.map((state) => state.queued);
+  const [outcome] = await Promise.allSettled([call(), ...earlier]);
+  for (const { failures } of states) {
+    if (failures.length > 0) throw failures.splice(0)[0];
+  }
+  if (outcome.status === 'rejected') throw outcome.reason;
+  return outcome.value;
+}
+
+function stateOf(value: object, argument: string): State {
+  const state = typeof value === 'object' && value !== null ? states.get(value) : undefined;
+  if (state !== undefined) return state;
+  throw new HandleError({
+    argument,
+    received: printable(value),
+    expected: 'an object that this copy of palm-rlhf made',
+    fix: 'Objects cannot cross threads or copies of the package.',
+  });
+}

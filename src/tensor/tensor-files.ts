@@ -1,0 +1,207 @@
+/** Tensors in files, one at a time through one buffer: a file is whole or not there at all. */
+import { FileError, printable } from '../errors.ts';
+import { checkKind, checkKinds, either, instanceOf, LIST, PATH } from '../checks/kinds.ts';
+import { addon, type Dtype } from '../native/addon.ts';
+import { handleOf, run } from '../native/resource.ts';
+import { Parameter, Tensor } from './tensor.ts';
+import { writeAtomically } from '../files/atomic-write.ts';
+import {
+  createSafetensors,
+  openSafetensors,
+  planSafetensors,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  type SafetensorsFile,
+  type SafetensorsPlan,
+} from '../files/safetensors/safetensors.ts';
+
+/** A tensor by the name that it has in a file. */
+export interface NamedTensor {
+  name: string;
+  tensor: Tensor | Parameter;
+}
+/** What one file holds. */
+export interface Contents {
+  tensors: readonly NamedTensor[];
+  metadata: ReadonlyMap<string, string>;
+}
+/** Anything whose tensors can be written to a file and read back into it: models and optimizers. */
+export interface Saveable {
+  contents(): Contents;
+}
+
+const NAMED_TENSOR = {
+  name: { is: (value: unknown) => typeof value === 'string', words: 'a name' },
+  tensor: either(instanceOf(Tensor), instanceOf(Parameter)),
+};
+
+/** The most bytes of a file that are in memory at once. */
+const BUFFER_BYTES = 64 * 1024 * 1024;
+
+const FILE_DTYPES: Record<Dtype, SafetensorsDtype> = {
+  float32: 'F32',
+  float64: 'F64',
+  bfloat16: 'BF16',
+  int64: 'I64',
+  int32: 'I32',
+  uint8: 'U8',
+  bool: 'BOOL',
+};
+
+/**
+ * Writes `contents` to `path` as safetensors, beside it first: `path` holds the old file or all of the new one. Training
+ * must pause until the promise has resolved.
+ * @throws FileError when the disk refuses; `path` is then as it was.
+ */
+export async function saveTensors(path: string, contents: Contents): Promise<void> {
+  checkKind('path', path, PATH);
+  checkKinds('contents', contents, { tensors: LIST, metadata: instanceOf(Map) });
+  checkTensors(contents.tensors);
+  await writeAtomically(path, (aside) => writeTensors(aside, contents));
+}
+
+/**
+ * Reads the file at `path` into tensors that exist, converting element type and device.
+ * @throws FileError for a missing or damaged file, and for one with other names or shapes than `targets` have.
+ */
+export async function loadTensors(path: string, targets: readonly NamedTensor[]): Promise<void> {
+  checkKind('path', path, PATH);
+  checkTensors(targets);
+  await using file = await openSafetensors(path);
+  await readTensors(file, targets);
+}
+
+function checkTensors(tensors: readonly NamedTensor[]): void {
+  checkKind('tensors', tensors, LIST);
+  for (const [i, tensor] of tensors.entries()) checkKinds(`tensors[${i}]`, tensor, NAMED_TENSOR);
+}
+
+/**
+ * Reads an open file into `targets`, each from the tensor of its name. `ignored` says which others the file may have.
+ * @throws FileError naming tensors that are missing, unknown or of another shape; nothing has been changed then.
+ */
+export async function readTensors(
+  file: SafetensorsFile,
+  targets: readonly NamedTensor[],
+  ignored: (name: string) => boolean = () => false,
+): Promise<void> {
+  checkNames(file, targets, ignored);
+  for (const target of targets) checkEntry(file, target);
+  const buffer = transferBuffer(targets.map(({ name }) => byteLength(file.entry(name))));
+  for (const target of targets) await readTensor(file, target, buffer);
+}
+
+/** The elements of one tensor of an open file, as a new tensor on the CPU. */
+export async function readNamed(file: SafetensorsFile, name: string): Promise<Tensor> {
+  const entry = file.entry(name);
+  return await stage(file, name, entry.shape, transferBuffer([byteLength(entry)]));
+}
+
+/** The element type of a tensor in a file. @throws FileError for those that tensors cannot have. */
+export function dtypeOf(file: SafetensorsFile, name: string): Dtype {
+  const { dtype } = file.entry(name);
+  const found = (Object.keys(FILE_DTYPES) as Dtype[]).find((key) => FILE_DTYPES[key] === dtype);
+  if (found !== undefined) return found;
+  throw new FileError({
+    argument: `${file.path}, tensor ${printable(name)}`,
+    received: `element type ${dtype}`,
+    expected: `one of ${Object.values(FILE_DTYPES).join(', ')}`,
+    fix: 'Convert the file to float32 first.',
+  });
+}
+
+/** Where everything in `contents` goes in a file. */
+export function planContents({ tensors, metadata }: Contents): SafetensorsPlan {
+  const planned = tensors.map(({ name, tensor }) => ({ name, dtype: FILE_DTYPES[tensor.dtype], shape: tensor.shape }));
+  return planSafetensors(planned, metadata);
+}
+
+async function writeTensors(path: string, contents: Contents): Promise<void> {
+  const plan = planContents(contents);
+  await using writer = await createSafetensors(path, plan);
+  const buffer = transferBuffer([...plan.entries.values()].map(byteLength));
+  for (const { name, tensor } of contents.tensors) {
+    const bytes = byteLength(plan.entries.get(name) as SafetensorsEntry);
+    using source = await onCpu(tensor);
+    for (let begin = 0; begin < bytes; begin += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
+      await run([source], () => addon().tensorReadBytes(handleOf(source), begin, piece));
+      await writer.write(name, begin, piece);
+    }
+  }
+  await writer.finish();
+}
+
+/** A contiguous copy, so that disposing of it leaves the original alone. */
+async function onCpu(tensor: Tensor | Parameter): Promise<Tensor> {
+  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
+  const source = value ?? (tensor as Tensor);
+  const copy = new Tensor(addon().tensorEmpty(source.shape, source.dtype, 'cpu'));
+  await run([source], () => addon().tensorCopy(handleOf(copy), handleOf(source)));
+  return copy;
+}
+
+async function readTensor(file: SafetensorsFile, { name, tensor }: NamedTensor, buffer: Uint8Array): Promise<void> {
+  using staged = await stage(file, name, tensor.shape, buffer);
+  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
+  const target = value ?? (tensor as Tensor);
+  await run([target], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
+}
+
+async function stage(
+  file: SafetensorsFile,
+  name: string,
+  shape: readonly number[],
+  buffer: Uint8Array,
+): Promise<Tensor> {
+  const staged = new Tensor(addon().tensorEmpty([...shape], dtypeOf(file, name), 'cpu'));
+  const entry = file.entry(name);
+  const bytes = byteLength(entry);
+  for (let begin = 0; begin < bytes; begin += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
+    await file.read(entry.begin + begin, piece);
+    await run([staged], () => addon().tensorWriteBytes(handleOf(staged), begin, piece));
+  }
+  return staged;
+}
+
+function checkNames(file: SafetensorsFile, targets: readonly NamedTensor[], ignored: (name: string) => boolean): void {
+  const wanted = new Set(targets.map(({ name }) => name));
+  const missing = [...wanted].filter((name) => !file.entries.has(name));
+  const unknown = [...file.entries.keys()].filter((name) => !wanted.has(name) && !ignored(name));
+  if (missing.length === 0 && unknown.length === 0) return;
+  throw new FileError({
+    argument: file.path,
+    received: [list('without', missing), list('with the unknown', unknown)].filter(Boolean).join(' and '),
+    expected: `exactly the ${wanted.size} tensors of this model`,
+    fix: 'Check that the file and the options belong together.',
+  });
+}
+
+function list(word: string, names: string[]): string {
+  if (names.length === 0) return '';
+  const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
+  return `a file ${word} ${names.slice(0, 3).map(printable).join(', ')}${more}`;
+}
+
+// Leading dimensions of 1, as [1, 1, D] for [D], are no difference.
+function checkEntry(file: SafetensorsFile, { name, tensor }: NamedTensor): void {
+  const { shape } = file.entry(name);
+  dtypeOf(file, name);
+  const significant = (sizes: readonly number[]) => sizes.slice(sizes.findIndex((size) => size !== 1)).join();
+  if (significant(shape) === significant(tensor.shape)) return;
+  throw new FileError({
+    argument: `${file.path}, tensor ${printable(name)}`,
+    received: `shape ${printable(shape)}`,
+    expected: `shape ${printable(tensor.shape)}`,
+    fix: 'Check that the file and the options belong together.',
+  });
+}
+
+function byteLength({ begin, end }: SafetensorsEntry): number {
+  return end - begin;
+}
+
+function transferBuffer(sizes: number[]): Uint8Array {
+  return new Uint8Array(Math.min(BUFFER_BYTES, Math.max(1, ...sizes)));
+}
