@@ -94,14 +94,17 @@ function cells({ system, error, before, now, speed, control, floor, falls, other
   return [system, number(before), number(now), ...ratios, verdict + disturbed];
 }
 
-/** Merges what was just measured into results/before-<device>.json, if that is of the same two builds. */
-export function writeComparison(device, checkout, machine, measured) {
+/** Merges the rows of a workload into results/before-<device>.json, if that is of the same two builds. */
+export function writeComparison(device, checkout, machine, name, { rows, ...circumstances }) {
   const path = new URL(`results/before-${device}.json`, import.meta.url);
   const here = fileURLToPath(new URL('..', import.meta.url));
   const builds = { machine, before: buildOf(checkout), now: buildOf(here) };
   const kept = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
   const same = JSON.stringify([kept.before, kept.now]) === JSON.stringify([builds.before, builds.now]);
-  const report = { ...builds, workloads: { ...(same && kept.workloads), ...measured } };
+  const workloads = same ? kept.workloads : {};
+  workloads[name] ??= {};
+  for (const { system, ...row } of rows) workloads[name][system] = { ...circumstances, ...row };
+  const report = { ...builds, workloads };
   writeFileSync(path, `${JSON.stringify(report, rounded, 1)}\n`);
 }
 

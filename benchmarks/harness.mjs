@@ -90,7 +90,7 @@ for (const name of names) {
     writeReports(device.split(':')[0], describe(device), { [name]: record });
   } else {
     showComparison(name, table[name], record);
-    writeComparison(device.split(':')[0], before, describe(device), { [name]: record });
+    writeComparison(device.split(':')[0], before, describe(device), name, record);
   }
   if (record.rows.some(({ agrees, falls }) => agrees === false || falls)) process.exitCode = 1;
 }
