@@ -40,7 +40,8 @@ function compileTypescript() {
 }
 
 async function ensureLibtorch() {
-  const { findLibtorchToBuild, installLibtorch } = await import('../dist/native/libtorch.js');
+  const { findLibtorchToBuild } = await import('../dist/native/libtorch.js');
+  const { installLibtorch } = await import('../dist/native/install-libtorch.js');
   try {
     findLibtorchToBuild();
   } catch (error) {

@@ -7,7 +7,10 @@ import { checkKind, SIGNAL } from './checks/kinds.ts';
 import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native/addon.ts';
 import { handleOf } from './native/resource.ts';
 import { randomSeed } from './seed.ts';
-import { type Parameter, Tensor } from './tensor/tensor.ts';
+import { type Parameter, Tensor, type TensorGroup } from './tensor/tensor.ts';
+
+/** The keys of how tokens are drawn, and until when. */
+export const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
 
 /** Prompts to answer in one batch: token ids of any lengths, or a right-padded Tensor [B, P]. */
 export interface PromptInput {
@@ -16,6 +19,16 @@ export interface PromptInput {
   lengths?: Ids;
 }
 
+/** Prompts, how to answer them, with which adapters, and until when. */
+export type GenerateInput = PromptInput & SamplingConfigInput & { scope?: string; signal?: AbortSignal };
+/** What `generate` gives: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
+export type Generation = TensorGroup<{ sequences: Tensor; responseMask: Tensor; logProbs: Tensor }>;
+/** One prompt and how to answer it. */
+export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padToken'> & {
+  prompt: readonly number[];
+  scope?: string;
+  signal?: AbortSignal;
+};
 /** Checks how tokens are to be drawn and fills in the defaults. @throws ConfigError */
 export function nativeSampling(input: SamplingConfigInput, argument: string): GenerateOptions {
   const config = parseConfig(samplingConfig, input, argument);
@@ -122,5 +135,19 @@ export async function cancellable<T extends object>(
   } finally {
     signal.removeEventListener('abort', abort);
     addon().dispose(cancel);
+  }
+}
+
+/** Tokens of a stream that are computed together: few at first, so that it starts soon. */
+const STREAM_CHUNKS = [1, 2, 4, 8, 16] as const;
+
+/** The tokens of a stream one by one; `advance` computes up to so many at once, and says when there are no more. */
+export async function* inChunks(
+  advance: (count: number) => Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>,
+): AsyncGenerator<{ token: number; logProb: number }> {
+  for (let turn = 0, done = false; !done; turn++) {
+    const chunk = await advance(STREAM_CHUNKS[Math.min(turn, STREAM_CHUNKS.length - 1)] as number);
+    for (const [i, token] of chunk.tokens.entries()) yield { token, logProb: chunk.logProbs[i] as number };
+    done = chunk.done;
   }
 }

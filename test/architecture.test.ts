@@ -175,6 +175,13 @@ describe('names', () => {
   });
 });
 
+describe('files', () => {
+  it('are read in one sitting: at most 400 lines', () => {
+    const long = [...SRC, ...NATIVE].filter((file) => text(file).split('\n').length > 401);
+    expect(long).toEqual([]);
+  });
+});
+
 describe('TypeScript', () => {
   it('has no default exports and no enums', () => {
     const wrong = SRC.filter((file) => !file.endsWith('.d.ts') && /^export default|\benum \w+ \{/m.test(text(file)));

@@ -12,13 +12,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LibtorchError } from '../src/errors.ts';
-import {
-  findLibtorch,
-  findLibtorchToBuild,
-  installLibtorch,
-  LIBTORCH_VERSION,
-  saveLibtorchChoice,
-} from '../src/native/libtorch.ts';
+import { findLibtorch, findLibtorchToBuild, LIBTORCH_VERSION, saveLibtorchChoice } from '../src/native/libtorch.ts';
+import { installLibtorch } from '../src/native/install-libtorch.ts';
 
 let home: string;
 const systemPath = process.env.PATH as string;

@@ -1,9 +1,9 @@
-/** What src/native/addon.ts promises is what the addon exports, no more and no less. */
+/** What src/native/exports.ts promises is what the addon exports, no more and no less. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { addon } from '../src/native/addon.ts';
 
-const source = readFileSync(new URL('../src/native/addon.ts', import.meta.url), 'utf8');
+const source = readFileSync(new URL('../src/native/exports.ts', import.meta.url), 'utf8');
 
 /** The methods of the interface `Native`. */
 function declared(): string[] {

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeFloats, encodeFloats, type FloatDtype } from '../src/import/torch/floats.ts';
+import { unpickle } from '../src/import/torch/pickle.ts';
 import {
   type PickleDict,
   type PickleTensor,
   PickleTuple,
   type PickleValue,
-  unpickle,
-} from '../src/import/torch/pickle.ts';
+} from '../src/import/torch/pickle-values.ts';
 import { isSameView, openTorchFile, type TorchFile } from '../src/import/torch/torch-file.ts';
 import { FileError, TorchFileError } from '../src/errors.ts';
 import { archive, finished, op, tensorOf, torchArchive, torchRecords } from './torch-archive.ts';

@@ -5,10 +5,10 @@ import {
   findLibtorch,
   findLibtorchToBuild,
   formatTrace,
-  installLibtorch,
   type Libtorch,
   saveLibtorchChoice,
 } from '../native/libtorch.ts';
+import { installLibtorch } from '../native/install-libtorch.ts';
 import { addon } from '../native/addon.ts';
 
 /** The `libtorch` command with its three sub-commands. Failures are thrown for the program to print. */

@@ -249,3 +249,8 @@ function derived(name: string, dim: number, dimHead: number): Float32Array | und
     return places.map((place) => Math.fround(place + 0.4 * dimHead) / Math.fround(1.4 * dimHead));
   return undefined;
 }
+
+/** Whether a tensor is what an ActorCritic's file holds besides a PaLM whose policy is in the scope `actor`. */
+export function isActorCritics(name: string): boolean {
+  return name.startsWith('value_head.') || name.startsWith('reference.');
+}

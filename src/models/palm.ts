@@ -3,21 +3,14 @@ import { type Contents, readTensors, saveTensors } from '../tensor/tensor-files.
 import { isDerived } from '../import/palm-rlhf-pytorch/names.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from '../config/palm.ts';
-import { type SamplingConfigInput, samplingConfig } from '../config/sampling.ts';
-import { ArgumentError, nearest, printable, SharedTrunkError } from '../errors.ts';
+import { ArgumentError, printable } from '../errors.ts';
 import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
-import {
-  addon,
-  type GenerateOptions,
-  type Gradients,
-  type NativeParameter,
-  type PalmHandle,
-  type ScopeHandle,
-} from '../native/addon.ts';
+import { addon, type GenerateOptions, type Gradients, type PalmHandle, type ScopeHandle } from '../native/addon.ts';
 import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
 import {
   checkModel,
   findPalm,
+  isActorCritics,
   type LoadOptions,
   namesFor,
   type OwnedContents,
@@ -25,69 +18,43 @@ import {
   type PalmDescription,
   pythonContents,
   type SaveOptions,
-  type ScopeSize,
   withTokenizerNote,
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
-import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from '../sampling.ts';
+import { type Reader, Readers } from './readers.ts';
+import { pythonView, type ScopeOptions, Scopes } from './scopes.ts';
+import {
+  cancellable,
+  DRAWING,
+  drawn,
+  type GenerateInput,
+  type Generation,
+  inChunks,
+  nativeSampling,
+  promptTensors,
+  type StreamInput,
+} from '../sampling.ts';
 import { seedFor } from '../seed.ts';
-import { Parameter, refuseView, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
+import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { PalmConfig, PalmConfigInput } from '../config/palm.ts';
 export type { LoadOptions, SaveOptions } from './model-file.ts';
+export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
+export type { ScopeOptions } from './scopes.ts';
 
 /** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
 export type PalmOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
-/** Prompts, how to answer them, with which adapters, and until when. */
-export type GenerateInput = PromptInput & SamplingConfigInput & { scope?: string; signal?: AbortSignal };
-/** What `generate` gives: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
-export type Generation = TensorGroup<{ sequences: Tensor; responseMask: Tensor; logProbs: Tensor }>;
-/** One prompt and how to answer it. */
-export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padToken'> & {
-  prompt: readonly number[];
-  scope?: string;
-  signal?: AbortSignal;
-};
-/** A model that reads the trunk of a PaLM without owning it. */
-export interface Reader {
-  name: string;
-  /** Scopes that it needs. */
-  scopes: readonly string[];
-  /** True when it may train all weights of the trunk. */
-  trainsTrunk: boolean;
-}
-
-/** Sizes of a scope's adapters, and what they are drawn from. */
-export interface ScopeOptions {
-  /** 8 unless given. */
-  rank?: number;
-  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
-  alpha?: number;
-  /** The model's unless given. */
-  seed?: number;
-}
-
-interface Scope extends ScopeSize {
-  handle: ScopeHandle;
-  parameters: readonly Parameter[];
-  python: readonly Parameter[];
-}
-
 const PROMPTS = ['prompts', 'lengths'];
 const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
-const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
-
-/** Tokens of a stream that are computed together: few at first, so that it starts soon. */
-const STREAM_CHUNKS = [1, 2, 4, 8, 16] as const;
 
 export class PaLM extends Resource<PalmHandle> {
   /** The hyperparameters, defaults filled in. */
   readonly config: PalmConfig;
   readonly #parameters: readonly Parameter[];
   readonly #python: readonly Parameter[];
-  readonly #scopes = new Map<string, Scope>();
-  readonly #readers = new Set<Reader>();
+  readonly #scopes = new Scopes();
+  readonly #readers = new Readers();
   #training = false;
 
   /**
@@ -99,7 +66,7 @@ export class PaLM extends Resource<PalmHandle> {
     const { seed, ...hyperparameters } = config;
     super(addon().palmCreate(hyperparameters), 'PaLM');
     this.config = config;
-    const guard = () => this.#checkUnshared('training all its weights');
+    const guard = () => this.#readers.checkNone('training all its weights', { butTrainer: true });
     const native = addon().palmParameters(handleOf(this));
     this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: config.dtype, guard }));
     this.#python = addon()
@@ -130,7 +97,7 @@ export class PaLM extends Resource<PalmHandle> {
     const { config, scopes, names } = await findPalm(file, load, prefix);
     const palm = new PaLM(config, 'blank');
     try {
-      for (const [name, size] of scopes) palm.#addBlankScope(name, size);
+      for (const [name, size] of scopes) palm.#scopes.add(handleOf(palm), config, name, size);
       const parameters = [undefined, ...palm.scopes].flatMap((scope) => palm.parameters({ scope, names }));
       const targets = parameters.map((tensor) => ({ name: prefix + tensor.name, tensor }));
       await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
@@ -143,7 +110,7 @@ export class PaLM extends Resource<PalmHandle> {
 
   /** Names of the scopes, in the order in which they were added. */
   get scopes(): string[] {
-    return [...this.#scopes.keys()];
+    return this.#scopes.names;
   }
 
   /** Whether dropout is on; see `train`. */
@@ -196,14 +163,13 @@ export class PaLM extends Resource<PalmHandle> {
     handleOf(this);
     checkOptions(options, ['scope', 'names'], 'parameters');
     if (options.names !== undefined && options.names !== 'python') {
-      throw new ArgumentError({
-        argument: 'parameters.names',
-        received: printable(options.names),
-        expected: '"python"',
-      });
+      const received = printable(options.names);
+      throw new ArgumentError({ argument: 'parameters.names', received, expected: '"python"' });
     }
     const { parameters, python } =
-      options.scope === undefined ? { parameters: this.#parameters, python: this.#python } : this.#scope(options.scope);
+      options.scope === undefined
+        ? { parameters: this.#parameters, python: this.#python }
+        : this.#scopes.get(options.scope);
     return [...(options.names === 'python' ? python : parameters)];
   }
 
@@ -214,38 +180,31 @@ export class PaLM extends Resource<PalmHandle> {
     checkInteger(rank, 1, 'addScope.rank');
     checkPositive(alpha, 'addScope.alpha');
     checkInteger(seed, 0, 'addScope.seed');
-    const scope = this.#addBlankScope(name, { rank, alpha });
+    const scope = this.#scopes.add(handleOf(this), this.config, name, { rank, alpha });
     queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
   }
 
   /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
   async mergeScope(name: string): Promise<void> {
-    const scope = this.#scope(name);
-    this.#checkUnshared(`merging scope ${printable(name)}`, [...this.#readers]);
-    this.#scopes.delete(name);
-    try {
-      await run([this], () => addon().palmMergeScope(handleOf(this), scope.handle));
-    } catch (error) {
-      this.#scopes.set(name, scope);
-      throw error;
-    }
-    disposeScope(scope);
+    this.#scopes.get(name);
+    this.#readers.checkNone(`merging scope ${printable(name)}`);
+    await this.#scopes.removing(name, ({ handle }) =>
+      run([this], () => addon().palmMergeScope(handleOf(this), handle)),
+    );
   }
 
   /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
   removeScope(name: string): void {
     handleOf(this);
-    const scope = this.#scope(name);
-    const users = [...this.#readers].filter(({ scopes }) => scopes.includes(name));
-    this.#checkUnshared(`removing scope ${printable(name)}`, users);
-    this.#scopes.delete(name);
-    disposeScope(scope);
+    this.#scopes.get(name);
+    this.#readers.checkUnused(name, `removing scope ${printable(name)}`);
+    this.#scopes.remove(name);
   }
 
   /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
   freeze(options: { except?: string | readonly string[] } = {}): void {
     checkOptions(options, ['except'], 'freeze');
-    const kept = new Set([options.except ?? []].flat().map((name) => this.#scope(name)));
+    const kept = new Set([options.except ?? []].flat().map((name) => this.#scopes.get(name)));
     const trained = [...kept].flatMap(({ parameters }) => parameters);
     this.#requireGrad(this.#all(), false);
     this.#requireGrad(trained, true);
@@ -285,7 +244,7 @@ export class PaLM extends Resource<PalmHandle> {
   clone(): PaLM {
     handleOf(this);
     const copy = new PaLM(this.config, 'blank');
-    for (const [name, size] of this.#scopes) copy.#addBlankScope(name, size);
+    for (const name of this.scopes) copy.#scopes.add(handleOf(copy), this.config, name, this.#scopes.get(name));
     const handles = (palm: PaLM) => palm.#all().map((parameter) => handleOf(parameter));
     queue(copy, addon().parametersCopy(handles(copy), handles(this)));
     return copy;
@@ -322,7 +281,7 @@ export class PaLM extends Resource<PalmHandle> {
   /** The hyperparameters and scopes as they stand in files; see `contents`. */
   description(scopes: readonly string[] = this.scopes): PalmDescription {
     const sizes = scopes.map((name) => {
-      const { rank, alpha } = this.#scope(name);
+      const { rank, alpha } = this.#scopes.get(name);
       return [name, { rank, alpha }];
     });
     return { config: this.config, scopes: Object.fromEntries(sizes) };
@@ -371,16 +330,13 @@ export class PaLM extends Resource<PalmHandle> {
     const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
     const decoder = addon().decoderCreate(handleOf(this), this.#scopeHandle(scope), prompts, lengths, options);
     try {
-      for (let turn = 0, done = false; !done; turn++) {
-        const count = STREAM_CHUNKS[Math.min(turn, STREAM_CHUNKS.length - 1)] as number;
-        const chunk = await cancellable(signal, (cancel) =>
+      yield* inChunks((count) =>
+        cancellable(signal, (cancel) =>
           drawn(this.#read(scope), () =>
             run([this, ...inputs.used], () => addon().decoderAdvance(decoder, count, cancel)),
           ),
-        );
-        for (const [i, token] of chunk.tokens.entries()) yield { token, logProb: chunk.logProbs[i] as number };
-        done = chunk.done;
-      }
+        ),
+      );
     } finally {
       addon().dispose(decoder);
     }
@@ -389,13 +345,12 @@ export class PaLM extends Resource<PalmHandle> {
   /** For models that read this trunk: from now on it cannot be changed under them. Returns how to end that. */
   addReader(reader: Reader): () => void {
     handleOf(this);
-    this.#readers.add(reader);
-    return () => this.#readers.delete(reader);
+    return this.#readers.add(reader);
   }
 
   /** For models that read this trunk: the native adapters of `name`. */
   scopeHandle(name: string): ScopeHandle {
-    return this.#scope(name).handle;
+    return this.#scopes.get(name).handle;
   }
 
   /**
@@ -407,68 +362,28 @@ export class PaLM extends Resource<PalmHandle> {
     if (!grad) return 'none';
     if (scope === undefined) return 'all';
     const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
-    const shared = [...this.#readers].some(({ scopes, trainsTrunk }) => !trainsTrunk && scopes.includes(scope));
-    const adapters = shared || (owned(this.#scope(scope).parameters) && !owned(this.#parameters));
+    const adapters =
+      this.#readers.share(scope) || (owned(this.#scopes.get(scope).parameters) && !owned(this.#parameters));
     return adapters ? 'adapters' : 'all';
   }
 
   protected override release(handle: PalmHandle): void {
     for (const parameter of [...this.#parameters, ...this.#python]) parameter.dispose();
-    for (const scope of this.#scopes.values()) disposeScope(scope);
+    this.#scopes.dispose();
     super.release(handle);
   }
 
   #all(): Parameter[] {
-    return [...this.#parameters, ...[...this.#scopes.values()].flatMap(({ parameters }) => parameters)];
+    return [...this.#parameters, ...this.#scopes.parameters];
   }
 
   /** The weights that a pass through `scope` reads. */
   #read(scope: string | undefined): Parameter[] {
-    return [...this.#parameters, ...(scope === undefined ? [] : this.#scope(scope).parameters)];
-  }
-
-  #addBlankScope(name: string, { rank, alpha }: ScopeSize): Scope {
-    if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
-      throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
-    }
-    if (this.#scopes.has(name)) {
-      throw new ArgumentError({
-        argument: 'scope',
-        received: `${printable(name)}, which exists`,
-        expected: `a new name beside ${this.scopes.join(', ')}`,
-        fix: 'Choose another name, or remove or merge that scope first.',
-      });
-    }
-    const handle = addon().scopeCreate(handleOf(this), rank, alpha);
-    const context = { dtype: this.config.dtype, prefix: `scopes.${name}.` };
-    const views = addon().scopePythonParameters(handle);
-    const scope = {
-      handle,
-      rank,
-      alpha,
-      parameters: addon()
-        .scopeParameters(handle)
-        .map((parameter) => new Parameter(parameter, context)),
-      python: views.map((view) => pythonView(view, this.config, `finetune_modules.${name}.`)),
-    };
-    this.#scopes.set(name, scope);
-    return scope;
-  }
-
-  #scope(name: string): Scope {
-    const scope = this.#scopes.get(name);
-    if (scope !== undefined) return scope;
-    const near = typeof name === 'string' ? nearest(name, this.scopes) : undefined;
-    throw new ArgumentError({
-      argument: 'scope',
-      received: printable(name),
-      expected: this.scopes.length === 0 ? 'none: this model has no scopes' : `one of ${this.scopes.join(', ')}`,
-      ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
-    });
+    return [...this.#parameters, ...(scope === undefined ? [] : this.#scopes.get(scope).parameters)];
   }
 
   #scopeHandle(name: string | undefined): ScopeHandle | undefined {
-    return name === undefined ? undefined : this.#scope(name).handle;
+    return name === undefined ? undefined : this.#scopes.get(name).handle;
   }
 
   #requireGrad(parameters: readonly Parameter[], on: boolean): void {
@@ -481,34 +396,4 @@ export class PaLM extends Resource<PalmHandle> {
       ),
     );
   }
-
-  #checkUnshared(action: string, others = this.#readersBesidesTrainer()): void {
-    if (others.length === 0) return;
-    throw new SharedTrunkError({
-      argument: 'PaLM',
-      received: `${action} while ${others.map(({ name }) => name).join(' and ')} reads it`,
-      expected: 'a trunk without other readers',
-      fix: 'Dispose of them first, train a scope, or work on palm.clone().',
-    });
-  }
-
-  #readersBesidesTrainer(): Reader[] {
-    const readers = [...this.#readers];
-    const trainer = readers.find(({ trainsTrunk }) => trainsTrunk);
-    return readers.filter((reader) => reader !== trainer);
-  }
-}
-
-// A file of an ActorCritic is that of a PaLM, its policy in the scope `actor`, and these.
-function isActorCritics(name: string): boolean {
-  return name.startsWith('value_head.') || name.startsWith('reference.');
-}
-
-function pythonView(view: NativeParameter, { dtype }: PalmConfig, prefix: string): Parameter {
-  return new Parameter(view, { dtype, prefix, guard: () => refuseView(prefix + view.name) });
-}
-
-function disposeScope({ handle, parameters, python }: Scope): void {
-  for (const parameter of [...parameters, ...python]) parameter.dispose();
-  addon().dispose(handle);
 }

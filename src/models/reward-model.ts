@@ -1,7 +1,7 @@
 /** A reward model: how good the response to a prompt is, as a number or as one of N ratings. */
 import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
-import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
-import { ArgumentError, FileError, printable } from '../errors.ts';
+import { openSafetensors } from '../files/safetensors/safetensors.ts';
+import { ArgumentError, printable } from '../errors.ts';
 import { type Ids, Inputs, type Mask, type Values } from '../tensor/arguments.ts';
 import { Loss } from '../tensor/loss.ts';
 import {
@@ -17,19 +17,20 @@ import { type LoadOptions, PaLM } from './palm.ts';
 import {
   checkModel,
   namesFor,
-  namesOf,
   type OwnedContents,
   type PalmDescription,
   ownedContents,
   pythonContents,
-  readMetadata,
   type SaveOptions,
   withTokenizerNote,
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { seedFor } from '../seed.ts';
+import { checkScope, findReward, isStatistics, type ScoreStatistics } from './reward-file.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
+
+export type { ScoreStatistics } from './reward-file.ts';
 
 export interface RewardModelOptions {
   /** Ratings that the head tells apart; a single number unless given. */
@@ -68,12 +69,6 @@ export type RewardTarget = { labels: Values; ratings?: undefined } | { ratings: 
 export interface RankingMetrics {
   accuracy: number;
   margin: number;
-}
-
-/** Mean of scores, and the root of their mean squared distance from it. */
-export interface ScoreStatistics {
-  mean: number;
-  deviation: number;
 }
 
 /** How a reward model is loaded: see PaLM's; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
@@ -401,59 +396,4 @@ function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
     throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
   }
   return { numBins, lora, alpha, scope, dropout, pooling, seed };
-}
-
-/** @throws FileError where a file says that it is read through adapters that it does not have. */
-function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
-  if (scope === undefined || scopes.includes(scope)) return;
-  throw new FileError({
-    argument: path,
-    received: `the scope ${printable(scope)}`,
-    expected: `the one it holds, ${scopes.map(printable).join(', ') || 'none'}`,
-  });
-}
-
-/** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
-function findReward(file: SafetensorsFile, numBins: number | undefined) {
-  const metadata = readMetadata(file);
-  const python = namesOf(metadata) === 'python';
-  const found = (metadata === undefined ? file.entries.get('to_pred.weight')?.shape[0] : metadata.numBins) as
-    | number
-    | undefined;
-  if (numBins !== undefined && numBins !== found) {
-    throw new FileError({
-      argument: file.path,
-      received: found === undefined ? 'a head that gives one number' : `a head of ${found} bins`,
-      expected: `${numBins} bins`,
-      fix: 'Leave numBins out: the file knows.',
-    });
-  }
-  const bins = file.entries.get(python ? 'to_pred.weight' : 'head.weight')?.shape[0];
-  if (found !== undefined && found !== bins) {
-    throw new FileError({
-      argument: file.path,
-      received: `${bins} bins`,
-      expected: `the ${printable(found)} it describes`,
-    });
-  }
-  const { dropout, pooling, scope } = metadata ?? { dropout: 0, pooling: 'all' };
-  return {
-    python,
-    numBins: found,
-    dropout: dropout as number,
-    pooling: pooling as 'all' | 'response',
-    scope: scope as string | undefined,
-    statistics: readStatistics(file, metadata?.statistics),
-  };
-}
-
-function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics | undefined {
-  if (found === undefined || isStatistics(found)) return found;
-  const expected = 'the mean and the deviation of scores';
-  throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
-}
-
-function isStatistics(value: unknown): value is ScoreStatistics {
-  const { mean, deviation } = Object(value) as Partial<ScoreStatistics>;
-  return Number.isFinite(mean) && Number.isFinite(deviation) && (deviation as number) >= 0;
 }

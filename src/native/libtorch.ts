@@ -1,18 +1,9 @@
 /**
- * Finds libtorch, which is not bundled, and fetches it where there is none. Every place that was looked at is kept in a
+ * Finds libtorch, which is not bundled. Every place that was looked at is kept in a
  * trace, which the error shows when nothing was found.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { LibtorchError, printable } from '../errors.ts';
@@ -21,15 +12,14 @@ import { makeFolder } from '../files/folder.ts';
 
 /** The release that is fetched, and that shipped addons are compiled against. */
 export const LIBTORCH_VERSION = '2.13.0';
-const CUDA_VARIANT = 'cu130';
 /** The minor releases of libtorch 2 that the sources compile against. */
 const OLDEST_MINOR = 11;
 const NEWEST_MINOR = 14;
 
-const INSTALL = '`npx palm libtorch install`';
-const USE = '`npx palm libtorch use PATH`';
+export const INSTALL = '`npx palm libtorch install`';
+export const USE = '`npx palm libtorch use PATH`';
 /** Where commands are started: some, Python above all, take what they load from the folder they are started in. */
-const NEUTRAL_FOLDER = '/';
+export const NEUTRAL_FOLDER = '/';
 
 /** One place that was looked at, and what was there. */
 export interface LookedAt {
@@ -54,7 +44,7 @@ export interface Libtorch {
 }
 
 /** What a folder holds, when it is a libtorch. */
-type Release = Pick<Libtorch, 'path' | 'version' | 'variant'>;
+export type Release = Pick<Libtorch, 'path' | 'version' | 'variant'>;
 /** Undefined when a version is acceptable, else what would be. */
 type Demand = (version: string) => string | undefined;
 
@@ -170,7 +160,7 @@ function explicit(argument: string, path: string, demand: Demand, fix: string): 
 }
 
 /** What is at a path: a release that will do, or why not. */
-function inspect(path: string, demand: Demand): Release | string {
+export function inspect(path: string, demand: Demand): Release | string {
   const needed = ['', 'lib/libtorch_cpu.so', 'lib/libc10.so'];
   const problem = needed.map((file) => problemAt(path, file)).find((problem) => problem !== undefined);
   if (problem !== undefined) return problem;
@@ -258,11 +248,11 @@ function choiceFile(): string | undefined {
   return ownPath('XDG_CONFIG_HOME', '.config', 'libtorch.json');
 }
 
-function cacheFolder(): string | undefined {
+export function cacheFolder(): string | undefined {
   return ownPath('XDG_CACHE_HOME', '.cache', 'libtorch');
 }
 
-function homeless(variable: string): never {
+export function homeless(variable: string): never {
   throw new LibtorchError({
     argument: HOME,
     received: HOMELESS,
@@ -271,7 +261,7 @@ function homeless(variable: string): never {
   });
 }
 
-function unwritable(path: string, cause: unknown, variable: string): LibtorchError {
+export function unwritable(path: string, cause: unknown, variable: string): LibtorchError {
   return new LibtorchError({
     argument: path,
     received: reasonOf(cause),
@@ -332,126 +322,6 @@ function askPython(python: string): { path: string } | { outcome: string } {
   return origin === '' ? { outcome: 'has no torch' } : { path: dirname(origin) };
 }
 
-function ask(command: string, args: string[]) {
+export function ask(command: string, args: string[]) {
   return spawnSync(command, args, { encoding: 'utf8', timeout: 30_000, cwd: NEUTRAL_FOLDER });
-}
-
-/**
- * Fetches libtorch with pip into the user's cache, where `findLibtorch` looks; returns at once when it is already there.
- * @param options.cuda take the CUDA build with the nvidia libraries that it needs (gigabytes) instead of the CPU's
- * @param options.note is told, before a long download, what is about to happen
- * @throws LibtorchError when there is no pip, or it cannot get the release
- */
-export async function installLibtorch(options: { cuda: boolean; note: (line: string) => void }): Promise<Release> {
-  const variant = options.cuda ? CUDA_VARIANT : 'cpu';
-  const folder = cacheFolder() ?? homeless('XDG_CACHE_HOME');
-  const target = join(folder, `${LIBTORCH_VERSION}+${variant}`);
-  const present = complete(target, options.cuda);
-  if (present !== undefined) return present;
-
-  const python = findPip();
-  const partial = partialFolder(folder);
-  try {
-    options.note(
-      `Fetching libtorch ${LIBTORCH_VERSION}+${variant} with pip (${options.cuda ? '3 GB' : '200 MB'}, once).`,
-    );
-    await fetchWithPip(python, options.cuda, partial);
-    if (complete(partial, options.cuda) === undefined) throw unfetched('a package that lacks files', variant);
-    keepOnly(partial, ['torch', 'nvidia']);
-    replace(target, partial);
-  } finally {
-    rmSync(partial, { recursive: true, force: true });
-  }
-  return { path: join(target, 'torch'), version: LIBTORCH_VERSION, variant };
-}
-
-/** A new folder in `folder`, which is made where it is not there. */
-function partialFolder(folder: string): string {
-  try {
-    makeFolder(folder);
-    return mkdtempSync(join(folder, '.partial-'));
-  } catch (error) {
-    throw unwritable(folder, error, 'XDG_CACHE_HOME');
-  }
-}
-
-function replace(target: string, partial: string): void {
-  try {
-    rmSync(target, { recursive: true, force: true });
-    renameSync(partial, target);
-  } catch (error) {
-    throw unwritable(target, error, 'XDG_CACHE_HOME');
-  }
-}
-
-function complete(folder: string, cuda: boolean): Release | undefined {
-  const path = join(folder, 'torch');
-  const needed = ['include/ATen/core/Tensor.h', ...(cuda ? ['lib/libtorch_cuda.so'] : [])];
-  if (!needed.every((file) => existsSync(join(path, file)))) return undefined;
-  const release = inspect(path, (version) => (version === LIBTORCH_VERSION ? undefined : LIBTORCH_VERSION));
-  return typeof release === 'string' ? undefined : release;
-}
-
-function keepOnly(folder: string, names: string[]): void {
-  for (const name of readdirSync(folder)) {
-    if (!names.includes(name)) rmSync(join(folder, name), { recursive: true });
-  }
-}
-
-function findPip(): string {
-  const python = ['python3', 'python'].find((command) => ask(command, ['-m', 'pip', '--version']).status === 0);
-  if (python !== undefined) return python;
-  throw new LibtorchError({
-    argument: 'pip',
-    received: 'no python3 or python with pip on the PATH',
-    expected: `pip, to fetch libtorch ${LIBTORCH_VERSION} once`,
-    fix: `Install it (Debian, Ubuntu: apt-get install python3-pip), or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
-  });
-}
-
-/** Tries the indexes that can have the release, the machine's own configuration first, until one gives it. */
-async function fetchWithPip(python: string, cuda: boolean, folder: string): Promise<void> {
-  const variant = cuda ? CUDA_VARIANT : 'cpu';
-  const local = `torch==${LIBTORCH_VERSION}+${variant}`;
-  const attempts = [[local], [local, '--index-url', `https://download.pytorch.org/whl/${variant}`]];
-  // The default Linux wheel is a CUDA build, under a version without a suffix (=== keeps `+cpu` from counting as equal).
-  if (cuda) attempts.push([`torch===${LIBTORCH_VERSION}`]);
-  let reason = '';
-  for (const attempt of attempts) {
-    const outcome = await pip(python, [...(cuda ? [] : ['--no-deps']), '--target', folder, ...attempt]);
-    if (outcome === undefined) return;
-    reason ||= outcome;
-  }
-  throw unfetched(reason, variant);
-}
-
-/** Undefined on success, else the reason that pip gives. */
-function pip(python: string, what: string[]): Promise<string | undefined> {
-  const quickly = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
-  const child = spawn(python, ['-m', 'pip', 'install', ...quickly, ...what], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    cwd: NEUTRAL_FOLDER,
-  });
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
-  return new Promise((settle, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => settle(code === 0 ? undefined : reasonIn(said)));
-  });
-}
-
-function reasonIn(said: string): string {
-  const lines = said.trim().split('\n');
-  return lines.findLast((line) => line.startsWith('ERROR')) ?? lines.at(-1) ?? 'no reason given';
-}
-
-function unfetched(reason: string, variant: string): LibtorchError {
-  return new LibtorchError({
-    argument: 'pip',
-    received: reason,
-    expected: `torch ${LIBTORCH_VERSION}+${variant}`,
-    fix: `Run ${INSTALL} again with a network that reaches download.pytorch.org, or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
-  });
 }

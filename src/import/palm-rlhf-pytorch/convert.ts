@@ -2,7 +2,7 @@
 import { FileError, printable } from '../../errors.ts';
 import { writeAtomically } from '../../files/atomic-write.ts';
 import { decodeFloats, encodeFloats, type FloatDtype } from '../torch/floats.ts';
-import type { PickleTensor } from '../torch/pickle.ts';
+import type { PickleTensor } from '../torch/pickle-values.ts';
 import { isNormBias } from './names.ts';
 import { createSafetensors, planSafetensors } from '../../files/safetensors/safetensors.ts';
 import type { StateDict } from './state-dict.ts';

@@ -1,7 +1,7 @@
 /** The model in a .pt file of palm-rlhf-pytorch: what it is, and its tensors under the names that version 0.7.5 gives them. */
 import { FileError, nearest, printable } from '../../errors.ts';
 import { isFloat } from '../torch/floats.ts';
-import { PickleDict, PickleTensor, type PickleValue } from '../torch/pickle.ts';
+import { PickleDict, PickleTensor, type PickleValue } from '../torch/pickle-values.ts';
 import type { LayoutSigns } from './layouts.ts';
 import { derivedNames, inferPythonPalm, type NamedShapes, type PythonPalm, pythonShapes } from './names.ts';
 import type { TorchFile } from '../torch/torch-file.ts';

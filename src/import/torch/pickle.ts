@@ -3,102 +3,18 @@
  * state_dict needs. A global is a word here, never code; whatever is not in the lists below is refused.
  */
 import { printable, TorchFileError } from '../../errors.ts';
-import type { SafetensorsDtype } from '../../files/safetensors/header.ts';
-
-/** What a pickle can hold. Everything may occur at several places; `unpickle` has made sure that nothing contains itself. */
-export type PickleValue =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | PickleValue[]
-  | PickleTuple
-  | PickleDict
-  | PickleSet
-  | PickleGlobal
-  | PickleStorage
-  | PickleTensor;
-
-export class PickleTuple {
-  readonly items: readonly PickleValue[];
-  constructor(items: readonly PickleValue[]) {
-    this.items = items;
-  }
-}
-/** A dict or an OrderedDict. */
-export class PickleDict {
-  readonly ordered: boolean;
-  /** Made with the first entry: a Map takes a kilobyte, and most dicts in a file are the empty hooks of tensors. */
-  private filled: Map<PickleValue, PickleValue> | undefined;
-  constructor(ordered: boolean) {
-    this.ordered = ordered;
-  }
-
-  get entries(): ReadonlyMap<PickleValue, PickleValue> {
-    return this.filled ?? EMPTY;
-  }
-
-  set(key: PickleValue, value: PickleValue): void {
-    this.filled ??= new Map();
-    this.filled.set(key, value);
-  }
-}
-const EMPTY: ReadonlyMap<PickleValue, PickleValue> = new Map();
-/** An empty set: there is no opcode here that could fill it. */
-export class PickleSet {
-  readonly size = 0;
-}
-/** A name that may be called (never is: see `Machine.reduce`) or that stands for an element type. */
-export class PickleGlobal {
-  readonly name: string;
-  constructor(name: string) {
-    this.name = name;
-  }
-}
-/** Elements in a record of the archive, which `key` names. */
-export class PickleStorage {
-  readonly dtype: SafetensorsDtype;
-  readonly key: string;
-  readonly elements: number;
-  constructor(dtype: SafetensorsDtype, key: string, elements: number) {
-    this.dtype = dtype;
-    this.key = key;
-    this.elements = elements;
-  }
-}
-/** A view of a storage, all of it inside; `offset` and `strides` count elements. */
-export class PickleTensor {
-  readonly storage: PickleStorage;
-  readonly offset: number;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-  constructor(storage: PickleStorage, offset: number, shape: readonly number[], strides: readonly number[]) {
-    this.storage = storage;
-    this.offset = offset;
-    this.shape = shape;
-    this.strides = strides;
-  }
-}
-
-const STORAGES: Readonly<Record<string, SafetensorsDtype>> = {
-  'torch.FloatStorage': 'F32',
-  'torch.DoubleStorage': 'F64',
-  'torch.HalfStorage': 'F16',
-  'torch.BFloat16Storage': 'BF16',
-  'torch.LongStorage': 'I64',
-  'torch.IntStorage': 'I32',
-  'torch.ShortStorage': 'I16',
-  'torch.CharStorage': 'I8',
-  'torch.ByteStorage': 'U8',
-  'torch.BoolStorage': 'BOOL',
-  'torch.storage.UntypedStorage': 'U8',
-};
-const ORDERED_DICT = 'collections.OrderedDict';
-const TENSOR = 'torch._utils._rebuild_tensor_v2';
-const PARAMETER = 'torch._utils._rebuild_parameter';
-const SIZE = 'torch.Size';
-const DTYPE = /^torch\.(float(16|32|64)|double|half|bfloat16|u?int(8|16|32|64)|long|short|bool|complex(64|128))$/;
+import {
+  itemsOf,
+  kind,
+  PickleDict,
+  PickleGlobal,
+  PickleSet,
+  PickleStorage,
+  PickleTensor,
+  PickleTuple,
+  type PickleValue,
+} from './pickle-values.ts';
+import { DTYPE, ORDERED_DICT, PARAMETER, SIZE, STORAGES, TENSOR } from './pickle-globals.ts';
 
 /** The most bytes of a pickle. */
 export const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
@@ -473,27 +389,10 @@ class Machine {
   }
 }
 
-/** What a container holds; of a dict, its values. */
-export function itemsOf(value: PickleValue): Iterable<PickleValue> {
-  if (value instanceof PickleTuple) return value.items;
-  if (value instanceof PickleDict) return value.entries.values();
-  return Array.isArray(value) ? value : [];
-}
-
 function isCount(value: PickleValue | undefined): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 function isEmptyDict(value: PickleValue | undefined): boolean {
   return value instanceof PickleDict && value.entries.size === 0;
-}
-
-function kind(value: PickleValue | undefined): string {
-  if (value === null || value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value !== 'object') return `a ${typeof value}`;
-  if (value instanceof PickleTuple) return 'a tuple';
-  if (value instanceof PickleDict) return 'a dict';
-  if (value instanceof PickleGlobal) return 'a global';
-  return value instanceof PickleSet ? 'a set' : 'a tensor';
 }

@@ -1,6 +1,7 @@
 /** Files of torch.save (.pt): what they hold, and the bytes of their tensors, read at places, never as a whole. */
 import { printable, TorchFileError } from '../../errors.ts';
-import { itemsOf, MAX_PICKLE_BYTES, PickleTensor, type PickleStorage, type PickleValue, unpickle } from './pickle.ts';
+import { MAX_PICKLE_BYTES, unpickle } from './pickle.ts';
+import { itemsOf, type PickleStorage, PickleTensor, type PickleValue } from './pickle-values.ts';
 import { DTYPE_BITS } from '../../files/safetensors/header.ts';
 import { openZip, type ZipFile, type ZipRecord } from './zip.ts';
 

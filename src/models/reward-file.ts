@@ -1,0 +1,65 @@
+/** What a file says of the reward model in it. */
+import { FileError, printable } from '../errors.ts';
+import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { namesOf, readMetadata } from './model-file.ts';
+
+/** Mean of scores, and the root of their mean squared distance from it. */
+export interface ScoreStatistics {
+  mean: number;
+  deviation: number;
+}
+
+/** @throws FileError where a file says that it is read through adapters that it does not have. */
+export function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
+  if (scope === undefined || scopes.includes(scope)) return;
+  throw new FileError({
+    argument: path,
+    received: `the scope ${printable(scope)}`,
+    expected: `the one it holds, ${scopes.map(printable).join(', ') || 'none'}`,
+  });
+}
+
+/** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
+export function findReward(file: SafetensorsFile, numBins: number | undefined) {
+  const metadata = readMetadata(file);
+  const python = namesOf(metadata) === 'python';
+  const found = (metadata === undefined ? file.entries.get('to_pred.weight')?.shape[0] : metadata.numBins) as
+    | number
+    | undefined;
+  if (numBins !== undefined && numBins !== found) {
+    throw new FileError({
+      argument: file.path,
+      received: found === undefined ? 'a head that gives one number' : `a head of ${found} bins`,
+      expected: `${numBins} bins`,
+      fix: 'Leave numBins out: the file knows.',
+    });
+  }
+  const bins = file.entries.get(python ? 'to_pred.weight' : 'head.weight')?.shape[0];
+  if (found !== undefined && found !== bins) {
+    throw new FileError({
+      argument: file.path,
+      received: `${bins} bins`,
+      expected: `the ${printable(found)} it describes`,
+    });
+  }
+  const { dropout, pooling, scope } = metadata ?? { dropout: 0, pooling: 'all' };
+  return {
+    python,
+    numBins: found,
+    dropout: dropout as number,
+    pooling: pooling as 'all' | 'response',
+    scope: scope as string | undefined,
+    statistics: readStatistics(file, metadata?.statistics),
+  };
+}
+
+function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics | undefined {
+  if (found === undefined || isStatistics(found)) return found;
+  const expected = 'the mean and the deviation of scores';
+  throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
+}
+
+export function isStatistics(value: unknown): value is ScoreStatistics {
+  const { mean, deviation } = Object(value) as Partial<ScoreStatistics>;
+  return Number.isFinite(mean) && Number.isFinite(deviation) && (deviation as number) >= 0;
+}

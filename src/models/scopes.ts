@@ -1,0 +1,112 @@
+/** Named sets of adapters over one trunk. */
+import type { PalmConfig } from '../config/palm.ts';
+import { ArgumentError, nearest, printable } from '../errors.ts';
+import { addon, type NativeParameter, type PalmHandle, type ScopeHandle } from '../native/addon.ts';
+import { Parameter, refuseView } from '../tensor/tensor.ts';
+import type { ScopeSize } from './model-file.ts';
+
+/** Sizes of a scope's adapters, and what they are drawn from. */
+export interface ScopeOptions {
+  /** 8 unless given. */
+  rank?: number;
+  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
+  alpha?: number;
+  /** The model's unless given. */
+  seed?: number;
+}
+
+export interface Scope extends ScopeSize {
+  handle: ScopeHandle;
+  parameters: readonly Parameter[];
+  python: readonly Parameter[];
+}
+
+/** The scopes of one model, in the order in which they were added. */
+export class Scopes {
+  readonly #all = new Map<string, Scope>();
+
+  get names(): string[] {
+    return [...this.#all.keys()];
+  }
+
+  get parameters(): Parameter[] {
+    return [...this.#all.values()].flatMap(({ parameters }) => parameters);
+  }
+
+  /** With values that are still to be drawn or read. @throws ArgumentError for a name that is no word, or is taken. */
+  add(palm: PalmHandle, config: PalmConfig, name: string, { rank, alpha }: ScopeSize): Scope {
+    this.#checkNew(name);
+    const handle = addon().scopeCreate(palm, rank, alpha);
+    const context = { dtype: config.dtype, prefix: `scopes.${name}.` };
+    const native = addon().scopeParameters(handle);
+    const views = addon().scopePythonParameters(handle);
+    const scope = {
+      handle,
+      rank,
+      alpha,
+      parameters: native.map((parameter) => new Parameter(parameter, context)),
+      python: views.map((view) => pythonView(view, config, `finetune_modules.${name}.`)),
+    };
+    this.#all.set(name, scope);
+    return scope;
+  }
+
+  /** @throws ArgumentError for a scope that is not there. */
+  get(name: string): Scope {
+    const scope = this.#all.get(name);
+    if (scope !== undefined) return scope;
+    const near = typeof name === 'string' ? nearest(name, this.names) : undefined;
+    throw new ArgumentError({
+      argument: 'scope',
+      received: printable(name),
+      expected: this.names.length === 0 ? 'none: this model has no scopes' : `one of ${this.names.join(', ')}`,
+      ...(near === undefined ? {} : { fix: `Did you mean ${near}?` }),
+    });
+  }
+
+  /** Takes a scope out while `work` runs, and for good where that succeeds. */
+  async removing(name: string, work: (scope: Scope) => Promise<void>): Promise<void> {
+    const scope = this.get(name);
+    this.#all.delete(name);
+    try {
+      await work(scope);
+    } catch (error) {
+      this.#all.set(name, scope);
+      throw error;
+    }
+    dispose(scope);
+  }
+
+  remove(name: string): void {
+    const scope = this.get(name);
+    this.#all.delete(name);
+    dispose(scope);
+  }
+
+  dispose(): void {
+    for (const scope of this.#all.values()) dispose(scope);
+  }
+
+  #checkNew(name: string): void {
+    if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
+      throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
+    }
+    if (!this.#all.has(name)) return;
+    throw new ArgumentError({
+      argument: 'scope',
+      received: `${printable(name)}, which exists`,
+      expected: `a new name beside ${this.names.join(', ')}`,
+      fix: 'Choose another name, or remove or merge that scope first.',
+    });
+  }
+}
+
+/** A view of a parameter under its name in the Python library. */
+export function pythonView(view: NativeParameter, { dtype }: PalmConfig, prefix: string): Parameter {
+  return new Parameter(view, { dtype, prefix, guard: () => refuseView(prefix + view.name) });
+}
+
+function dispose({ handle, parameters, python }: Scope): void {
+  for (const parameter of [...parameters, ...python]) parameter.dispose();
+  addon().dispose(handle);
+}
