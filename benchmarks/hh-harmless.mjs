@@ -2,17 +2,29 @@
  * What `palm ppo` does with its defaults on what people prefer: KL to the base, length and the score on fixed held-out
  * prompts, before and after. `base` and `judge` are runs of `palm pretrain` and `palm reward` on the same data.
  *
- *   node benchmarks/hh-harmless.mjs --base DIR --judge DIR --data FILE --held-out FILE --out DIR [--seeds 0,1,2] [-- flags of palm ppo]
+ *   node benchmarks/hh-harmless.mjs --base DIR --judge DIR --data FILE --held-out FILE --out DIR [--seeds 0,1,2] [--after 10] [-- flags of palm ppo]
+ *
+ * With `--after N` the policy is judged as it was after N iterations, under the schedule of the whole run, which is ended then.
  */
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { setTimeout } from 'node:timers/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadPrompts, loadTokenizer, PaLM, ppoConfig, RewardModel } from '../dist/index.js';
 
 const text = { type: 'string' };
 const { values, positionals } = parseArgs({
-  options: { base: text, judge: text, data: text, 'held-out': text, out: text, seeds: { ...text, default: '0,1,2' } },
+  options: {
+    base: text,
+    judge: text,
+    data: text,
+    'held-out': text,
+    out: text,
+    seeds: { ...text, default: '0,1,2' },
+    after: text,
+  },
   allowPositionals: true,
 });
 const palm = new URL('../dist/cli/main.js', import.meta.url).pathname;
@@ -46,6 +58,31 @@ async function answersOf(path, scope) {
   return rows;
 }
 
+/** Runs `palm ppo` into `out`, to its end or until the checkpoint of iteration `--after` is there. @returns the policy's file */
+async function trained(out, flags) {
+  const { after } = values;
+  const until = after === undefined ? [] : ['--checkpoint.every', after];
+  const child = spawn(process.execPath, [palm, 'ppo', ...flags, ...until], { stdio: 'inherit' });
+  const ended = once(child, 'exit');
+  if (after === undefined) {
+    const [status] = await ended;
+    if (status !== 0) throw new Error(`palm ppo ended with ${status}`);
+    return model(out);
+  }
+  const checkpoint = join(out, 'checkpoints', `step-${after.padStart(6, '0')}`, 'weights.safetensors');
+  while (!existsSync(checkpoint) && child.exitCode === null) await setTimeout(500);
+  child.kill('SIGINT');
+  await ended;
+  return checkpoint;
+}
+
+function stepsOf(out) {
+  return readFileSync(join(out, 'metrics.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
 const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
 
 /** The standard error of a mean. */
@@ -60,9 +97,9 @@ console.log('| ---- | ---------- | -------- | ------------ | ------ | ----------
 for (const seed of values.seeds.split(',')) {
   const out = join(values.out, `seed-${seed}`);
   const files = ['--model', values.base, '--reward', values.judge, '--data', values.data, '--out', out];
-  execFileSync(process.execPath, [palm, 'ppo', ...files, '--seed', seed, ...positionals], { stdio: 'inherit' });
-  const last = JSON.parse(readFileSync(join(out, 'metrics.jsonl'), 'utf8').trimEnd().split('\n').at(-1));
-  const after = await answersOf(model(out), 'actor');
+  const policy = await trained(out, [...files, '--seed', seed, ...positionals]);
+  const last = stepsOf(out).findLast(({ step }) => step <= Number(values.after ?? step));
+  const after = await answersOf(policy, 'actor');
   const gains = after.map(({ score }, i) => score - before[i].score);
   const length = mean(after.map((row) => row.length)) / mean(before.map((row) => row.length)) - 1;
   const [gained, error] = [mean(gains), errorOf(gains)];
