@@ -53,12 +53,12 @@ async function* readLines(path: string): AsyncGenerator<Buffer> {
 }
 
 /** All bytes that the file has when it is opened. */
-async function* readPieces(path: string): AsyncGenerator<Buffer> {
+async function* readPieces(path: string, expected = EXPECTED): AsyncGenerator<Buffer> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, READ_FLAGS);
     const stats = await file.stat();
-    checkRegular(stats, path, EXPECTED);
+    checkRegular(stats, path, expected);
     for (let at = 0; at < stats.size; ) {
       const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, stats.size - at));
       const { bytesRead } = await file.read(piece, 0, piece.length, at);
@@ -67,7 +67,7 @@ async function* readPieces(path: string): AsyncGenerator<Buffer> {
       at += bytesRead;
     }
   } catch (error) {
-    throw asFileError(error, path, EXPECTED);
+    throw asFileError(error, path, expected);
   } finally {
     await file?.close();
   }
@@ -129,7 +129,7 @@ export async function kindOfText(path: string, key: string): Promise<TextKind> {
 /** The first line that is not blank, or as much of it as is looked at. */
 async function firstLine(path: string): Promise<string> {
   const pieces: Buffer[] = [];
-  for await (const piece of readPieces(path)) {
+  for await (const piece of readPieces(path, 'a readable file of text or JSONL')) {
     if (pieces.push(piece) * PIECE_BYTES >= LOOK_BYTES) break;
   }
   const text = new TextDecoder().decode(Buffer.concat(pieces)).trimStart();
