@@ -72,10 +72,11 @@ export type { JudgeMetrics, JudgeOptions, Judgement, PpoLossOptions, PpoMetrics 
 export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 export { openCheckpoints } from './checkpoint/checkpoints.ts';
-export type { CheckpointOptions, Checkpoints } from './checkpoint/checkpoints.ts';
+export type { CheckpointOptions, Checkpoints, Watch } from './checkpoint/checkpoints.ts';
 export type { Stateful } from './checkpoint/parts.ts';
 export { latestCheckpoint, verifyCheckpoint } from './checkpoint/checkpoint.ts';
-export type { SpikeOptions } from './checkpoint/spikes.ts';
+export { Spikes } from './trainers/spikes.ts';
+export type { SpikeOptions } from './trainers/spikes.ts';
 export { parseConfig } from './config/schema.ts';
 export { pretrainConfig } from './config/pretrain.ts';
 export type { PretrainConfig, PretrainConfigInput } from './config/pretrain.ts';

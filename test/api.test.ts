@@ -73,6 +73,7 @@ const FUNCTIONS = {
   RewardModel: entry((model, options) => new api.RewardModel(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
+  Spikes: entry((options) => new api.Spikes(options), { threshold: 6, skip: 0 }),
   AdaptiveKl: entry((weight, options) => new api.AdaptiveKl(weight, options), 0.1, { target: 1, horizon: 1 }),
   Batches: entry((options) => new api.Batches(options), { size: 1, batchSize: 1, seed: 1 }),
   Windows: entry((all, length) => new api.Windows(all, length), tokens, 4),

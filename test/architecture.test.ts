@@ -40,7 +40,21 @@ const SEES: Record<string, string[]> = {
   models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'sampling', 'tensor', 'native'],
   losses: ['errors', 'checks', 'models', 'tensor', 'native'],
   optim: ['errors', 'checks', 'config', 'tensor', 'native'],
-  trainers: ['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'models', 'losses', 'optim'],
+  trainers: [
+    ...[
+      'errors',
+      'checks',
+      'config',
+      'tokenizer',
+      'metrics',
+      'data',
+      'tensor',
+      'checkpoint',
+      'models',
+      'losses',
+      'optim',
+    ],
+  ],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'optim', 'trainers'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],

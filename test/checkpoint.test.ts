@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { latestCheckpoint, removeOld, verifyCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
 import { manifestText } from '../src/checkpoint/manifest.ts';
-import { Spikes } from '../src/checkpoint/spikes.ts';
+import { Spikes } from '../src/trainers/spikes.ts';
 import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { ArgumentError, CheckpointError, FileError, LockedError, NumericsError, RewardError } from '../src/errors.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
@@ -431,7 +431,7 @@ describe('a spike of the loss', () => {
       directory: join(folder, 'spikes'),
       parts: { batches },
       every,
-      spikes: { threshold: 6, skip },
+      watch: new Spikes({ threshold: 6, skip }),
       warn: (message) => void warnings.push(message),
       rewind: async (step) => void rewound.push(step),
     });
@@ -479,14 +479,13 @@ describe('a spike of the loss', () => {
   });
 
   it('is no change of scale among the first, and no number that is not finite', () => {
-    const spikes = new Spikes(6);
-    expect([1, 50, 1, Number.NaN, Number.POSITIVE_INFINITY].map((loss) => spikes.isSpike(loss))).toEqual(
-      Array(5).fill(false),
-    );
-    for (let i = 0; i < 40; i++) spikes.isSpike(1);
-    const again = new Spikes(6);
+    const spikes = new Spikes({ threshold: 6, skip: 5 });
+    const seen = [1, 50, 1, Number.NaN, Number.POSITIVE_INFINITY].map((loss) => spikes.sees({ loss }));
+    expect([...seen, spikes.sees({})]).toEqual(Array(6).fill(undefined));
+    for (let i = 0; i < 40; i++) spikes.sees({ loss: 1 });
+    const again = new Spikes({ threshold: 6, skip: 5 });
     again.restore(spikes.state());
-    expect([spikes.isSpike(400), again.isSpike(400)]).toEqual([true, true]);
+    expect([spikes.sees({ loss: 400 }), again.sees({ loss: 400 })]).toEqual(Array(2).fill('a spike of the loss'));
     expect(() => again.restore({ losses: [Number.NaN] })).toThrow(ArgumentError);
   });
 });

@@ -5,10 +5,10 @@
 import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ArgumentError, CheckpointError, NumericsError, RewardError } from '../errors.ts';
+import { ArgumentError, CheckpointError, RewardError } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { makeFolder } from '../files/folder.ts';
-import { checkKind, checkKinds, FUNCTION, type Kind, optional, PATH, SIGNAL } from '../checks/kinds.ts';
+import { checkKind, checkKinds, FUNCTION, having, type Kind, optional, PATH, SIGNAL } from '../checks/kinds.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 import { temporaryPath, removeLeftovers, syncFolder } from '../files/atomic-write.ts';
 import {
@@ -24,7 +24,6 @@ import {
 import { lock } from './lock.ts';
 import { writeSealed } from './manifest.ts';
 import { differences, type Part, Parts } from './parts.ts';
-import { type SpikeOptions, Spikes } from './spikes.ts';
 import { Staging } from './staging.ts';
 
 export interface CheckpointOptions {
@@ -38,8 +37,8 @@ export interface CheckpointOptions {
   keep?: number;
   /** Once it is aborted, the run is saved after the step that is being done, and ends. */
   signal?: AbortSignal | undefined;
-  /** Goes back to the last checkpoint after a spike of the steps' `loss`, and leaves out the data that came with it. */
-  spikes?: SpikeOptions | undefined;
+  /** Sends the run back to its last checkpoint, and past data behind it, when it sees what must not stay: see `Spikes`. */
+  watch?: Watch | undefined;
   /** Is told to take back what was told of the steps after `step`, as these are done again. */
   rewind?: (step: number) => Promise<void>;
   /** Makes durable what was told of the steps so far, before a checkpoint says that they were done. */
@@ -48,18 +47,27 @@ export interface CheckpointOptions {
   warn?: (message: string) => void;
 }
 
+/** What may send a run back. Its state is saved with the run. */
+export interface Watch {
+  /** What is wrong with the numbers of a step, in words; undefined while all is well. */
+  sees(step: object): string | undefined;
+  /** Batches to leave out, for the `returns`-th return from `step` to one `checkpoint`. @throws to end the run instead */
+  skip(step: number, checkpoint: number, returns: number): number;
+  state(): { losses: number[] };
+  restore(state: { losses: number[] }): void;
+}
+
 const words = 'a function that gives a generator of steps';
 const TRAIN: Kind = { is: FUNCTION.is, words };
 const CALLED = {
   signal: optional(SIGNAL),
+  watch: optional(having('something that watches steps, such as new Spikes(...)', 'sees', 'skip', 'state', 'restore')),
   rewind: optional(FUNCTION),
   flush: optional(FUNCTION),
   warn: optional(FUNCTION),
 };
 const STEPS: Kind = { is: (value) => typeof Object(value)[Symbol.asyncIterator] === 'function', words };
 
-/** How often a run goes back to the same checkpoint. */
-const MAX_RETURNS = 3;
 /** What training can be without a checkpoint on a disk that refuses. */
 const MAX_FAILURES = 3;
 
@@ -68,7 +76,7 @@ const MAX_FAILURES = 3;
  * @throws LockedError naming the process that has it, FileError when it cannot be written, ArgumentError for half a part.
  */
 export async function openCheckpoints(options: CheckpointOptions): Promise<Checkpoints> {
-  const known = ['directory', 'parts', 'every', 'keep', 'signal', 'spikes', 'rewind', 'flush', 'warn'];
+  const known = ['directory', 'parts', 'every', 'keep', 'signal', 'watch', 'rewind', 'flush', 'warn'];
   checkOptions(options, known, 'openCheckpoints');
   const { directory, every = 100, keep = 2 } = options;
   checkKind('openCheckpoints.directory', directory, PATH);
@@ -110,7 +118,6 @@ export class Checkpoints implements AsyncDisposable {
   #writing: Promise<void> = Promise.resolve();
   #failures: unknown[] = [];
   #requested = false;
-  readonly #spikes: Spikes | undefined;
   /** How often the run went back to `#checkpoint`. */
   #returns = 0;
 
@@ -123,7 +130,6 @@ export class Checkpoints implements AsyncDisposable {
     this.#options = options;
     this.#unlock = unlock;
     this.#parts = new Parts(options.parts);
-    this.#spikes = options.spikes && new Spikes(options.spikes.threshold);
     this.#staging = new Staging(this.#parts.saved);
     this.#reached = this.#stateAfter(0);
     for (const name of leftovers) this.#warn(`removed ${join(options.directory, name)}, which was not finished`);
@@ -139,7 +145,7 @@ export class Checkpoints implements AsyncDisposable {
     if (found === undefined) return 0;
     const { manifest, state } = found;
     await this.#parts.load(found.path, Object.keys(manifest.files), state.parts);
-    if (state.spikes !== undefined) this.#spikes?.restore(state.spikes);
+    if (state.spikes !== undefined) this.#options.watch?.restore(state.spikes);
     for (const difference of differences(manifest.environment, this.#parts.environment())) {
       this.#warn(`${found.path}: ${difference}`);
     }
@@ -163,7 +169,8 @@ export class Checkpoints implements AsyncDisposable {
     await checkSpace(this.#options.directory, this.#staging.byteLength);
     const { signal } = this.#options;
     try {
-      while (yield* this.#untilSpike(train)) await this.#goBack();
+      for (let seen = yield* this.#untilSeen(train); seen !== undefined; seen = yield* this.#untilSeen(train))
+        await this.#goBack(seen);
     } catch (error) {
       // Ended within a step that had changed nothing but its place in the data: the states are those before it.
       const stopped = signal?.aborted === true && error === signal.reason;
@@ -174,22 +181,22 @@ export class Checkpoints implements AsyncDisposable {
     await this.#saveLast();
   }
 
-  /** Returns whether the last step was a spike to go back from. */
-  async *#untilSpike<Step extends { readonly step: number }>(
+  /** Returns what the watch saw in the last step, to go back from; undefined at the end. */
+  async *#untilSeen<Step extends { readonly step: number }>(
     train: (start: number) => AsyncGenerator<Step>,
-  ): AsyncGenerator<Step, boolean> {
-    const { signal, every } = this.#options;
+  ): AsyncGenerator<Step, string | undefined> {
+    const { signal, every, watch } = this.#options;
     const steps = train(this.#reached.step);
     checkKind('train', steps, STEPS);
     for await (const step of steps) {
-      const spike = this.#spikes?.isSpike((step as { loss?: number }).loss ?? Number.NaN) === true;
+      const seen = watch?.sees(step);
       this.#reached = this.#stateAfter(step.step);
       yield step; // it is told before it is saved, so that a resumed run need not tell it again
-      if (spike && (await this.#canGoBack())) return true;
-      if (signal?.aborted) return false;
+      if (seen !== undefined && (await this.#canGoBack(seen))) return seen;
+      if (signal?.aborted) return undefined;
       if (this.#requested || this.#failures.length > 0 || step.step % every === 0) await this.#save();
     }
-    return false;
+    return undefined;
   }
 
   /** Saves after the step that is being done. */
@@ -243,33 +250,24 @@ export class Checkpoints implements AsyncDisposable {
     }
   }
 
-  async #canGoBack(): Promise<boolean> {
+  async #canGoBack(seen: string): Promise<boolean> {
     await this.#writing;
     if (this.#checkpoint === undefined)
-      this.#warn(`step ${this.#reached.step}: a spike, and no checkpoint to go back to`);
+      this.#warn(`step ${this.#reached.step}: ${seen}, and no checkpoint to go back to`);
     return this.#checkpoint !== undefined;
   }
 
-  /** To the last checkpoint, and past the data that came after it: further each time, or the same would come again. */
-  async #goBack(): Promise<void> {
-    const { skip } = this.#options.spikes as SpikeOptions;
-    const spike = this.#reached.step;
-    this.#returns = this.#returns + 1;
-    if (this.#returns > MAX_RETURNS) {
-      throw new NumericsError({
-        argument: `step ${spike}`,
-        received: `a spike of the loss after ${MAX_RETURNS} returns to step ${this.#checkpoint}`,
-        expected: 'a loss that falls',
-        fix: 'Lower the learning rate, or resume from an earlier checkpoint.',
-      });
-    }
-    const returns = this.#returns;
+  /** To the last checkpoint, and past data that came after it. */
+  async #goBack(seen: string): Promise<void> {
+    const { watch, rewind } = this.#options;
+    const from = this.#reached.step;
+    const returns = this.#returns + 1;
     const step = await this.restore();
     this.#returns = returns;
-    const batches = returns * Math.max(skip, spike - step);
+    const batches = (watch as Watch).skip(from, step, returns);
     this.#parts.skip(batches);
-    await this.#options.rewind?.(step);
-    this.#warn(`step ${spike}: a spike of the loss; back to step ${step}, and ${batches} batches further`);
+    await rewind?.(step);
+    this.#warn(`step ${from}: ${seen}; back to step ${step}, and ${batches} batches further`);
   }
 
   async #find(wanted: string | undefined): Promise<(Verified & { path: string }) | undefined> {
@@ -308,7 +306,7 @@ export class Checkpoints implements AsyncDisposable {
   }
 
   #stateAfter(step: number): RunState {
-    return { step, parts: this.#parts.states(), spikes: this.#spikes?.state() };
+    return { step, parts: this.#parts.states(), spikes: this.#options.watch?.state() };
   }
 
   #warn(message: string): void {

@@ -19,6 +19,10 @@ export const COUNT: Kind = {
   words: 'an integer >= 1',
 };
 export const BOOLEAN: Kind = { is: (value) => typeof value === 'boolean', words: 'true or false' };
+export const COUNT_OR_NONE: Kind = {
+  is: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+  words: 'an integer >= 0',
+};
 export const TEXT: Kind = { is: (value) => typeof value === 'string', words: 'text' };
 export const PATH: Kind = { is: (value) => typeof value === 'string' && value !== '', words: 'a path' };
 export const TOKENIZER = having('a tokenizer, from loadTokenizer', 'encode', 'decode');

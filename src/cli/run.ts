@@ -1,7 +1,7 @@
 /** What all training commands do around a trainer: write metrics, save checkpoints, resume, and leave a model at the end. */
 import { openCheckpoints } from '../checkpoint/checkpoints.ts';
 import type { Stateful } from '../checkpoint/parts.ts';
-import type { SpikeOptions } from '../checkpoint/spikes.ts';
+import { type SpikeOptions, Spikes } from '../trainers/spikes.ts';
 import { type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import type { Skipped } from '../data/rows.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
@@ -51,8 +51,10 @@ export async function runTraining(training: Training, config: RunConfig, resume:
   };
   let metrics: JsonlMetrics | undefined;
   using signals = new StopSignals(() => checkpoints.saveSoon());
+  const { spikes, ...saving } = config.checkpoint;
   await using checkpoints = await openCheckpoints({
-    ...config.checkpoint,
+    ...saving,
+    watch: spikes && new Spikes(spikes),
     directory: run.checkpoints,
     parts,
     signal: signals.stop,
