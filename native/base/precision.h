@@ -16,8 +16,8 @@ bool multiplies_in_tf32();
 bool sums_bfloat16_in_float32();
 
 // Whether a GPU takes only algorithms that give the same bits each time, slower where there is a choice: attention
-// whose gradient is not summed by atomic additions. The CPU's always do. On before the first product of a process,
-// since cuBLAS asks once.
+// whose gradient is not summed by atomic additions. The CPU's always do. To be
+// turned on before the first product of a process, since cuBLAS asks once.
 void use_deterministic(bool on);
 bool deterministic();
 

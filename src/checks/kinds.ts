@@ -19,7 +19,7 @@ export const COUNT: Kind = {
   words: 'an integer >= 1',
 };
 export const BOOLEAN: Kind = { is: (value) => typeof value === 'boolean', words: 'true or false' };
-export const COUNT_OR_NONE: Kind = {
+export const WHOLE: Kind = {
   is: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
   words: 'an integer >= 0',
 };

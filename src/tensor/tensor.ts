@@ -277,8 +277,8 @@ export function memory(options: MemoryOptions = {}): MemoryUse {
 
 /**
  * Whether a GPU takes, in this process, only algorithms that give the same bits each time, slower where there is a choice. The
- * CPU's always do. Off at first; wants to be called before a GPU has multiplied anything. Trainers set it to their
- * `deterministic`. @throws ArgumentError for what is no boolean.
+ * CPU's always do. Off at first; wants to be called before a GPU has multiplied anything. Trainers turn it on
+ * where they are `deterministic`, and never off. @throws ArgumentError for what is no boolean.
  */
 export async function useDeterministic(on: boolean): Promise<void> {
   checkKind('on', on, BOOLEAN);

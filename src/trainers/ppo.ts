@@ -109,7 +109,7 @@ export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): Asyn
   checkKinds('ppo parts', parts, PARTS);
   checkInteger(start, 0, 'start');
   const config = parseKnown(ppoConfig, options, 'ppo');
-  await useDeterministic(config.deterministic);
+  if (config.deterministic) await useDeterministic(true);
   checkPrompts(parts);
   checkParts(parts, config, start);
   const own = {

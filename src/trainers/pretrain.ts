@@ -67,7 +67,7 @@ export async function* pretrain(
   checkKinds('pretrain parts', parts, PARTS);
   checkInteger(start, 0, 'start');
   const config = parseKnown(pretrainConfig, options, 'pretrain');
-  await useDeterministic(config.deterministic);
+  if (config.deterministic) await useDeterministic(true);
   const { palm, optimizer, text, batches, validation } = parts;
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {

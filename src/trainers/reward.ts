@@ -87,7 +87,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   checkKinds('reward parts', parts, PARTS);
   checkInteger(start, 0, 'start');
   const config = parseKnown(rewardConfig, options, 'reward');
-  await useDeterministic(config.deterministic);
+  if (config.deterministic) await useDeterministic(true);
   const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;
   const { maxGradNorm } = config;
   checkPairs(pairs, rewardModel, 'pairs');

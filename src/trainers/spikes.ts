@@ -1,5 +1,5 @@
 /** Spikes of the loss: when they send a run back to its last checkpoint, how far in the data, and when they end it. */
-import { checkKinds, COUNT_OR_NONE, POSITIVE } from '../checks/kinds.ts';
+import { checkKinds, WHOLE, POSITIVE } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import type { Watch } from '../checkpoint/checkpoints.ts';
 import { ArgumentError, NumericsError, printable } from '../errors.ts';
@@ -29,7 +29,7 @@ export class Spikes implements Watch {
   /** @throws ArgumentError for a threshold that is no number > 0, and a `skip` that is no integer >= 0. */
   constructor(options: SpikeOptions) {
     checkOptions(options, ['threshold', 'skip'], 'Spikes');
-    checkKinds('Spikes', options, { threshold: POSITIVE, skip: COUNT_OR_NONE });
+    checkKinds('Spikes', options, { threshold: POSITIVE, skip: WHOLE });
     this.#options = options;
   }
 
