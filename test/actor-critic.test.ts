@@ -148,21 +148,21 @@ describe('what is refused', () => {
     await expect(actorCritic.evaluate([[1, 2]], { temperature: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   });
 
-  it('dropout', async () => {
+  it('evaluate refuses a model whose dropout is on', async () => {
     using palm = new PaLM({ ...SIZE, ffDropout: 0.1 });
     using actorCritic = new ActorCritic(palm);
     palm.train();
     await expect(actorCritic.evaluate([[1, 2]])).rejects.toThrow(/palm\.eval/);
   });
 
-  it('a reference that was not asked for', async () => {
+  it('rollout refuses a reference that was not asked for', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, { lora: false });
     expect(actorCritic.hasReference).toBe(false);
     await expect(actorCritic.rollout({ ...SAMPLING, reference: true })).rejects.toThrow(/reference: true/);
   });
 
-  it('an aborted rollout', async () => {
+  it('an aborted rollout rejects with the reason of its signal', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm);
     const reason = new Error('enough');

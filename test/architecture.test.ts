@@ -80,7 +80,7 @@ describe('imports of TypeScript', () => {
     expect([...new Set(sources.map(placeOf))].sort()).toEqual(Object.keys(SEES).sort());
   });
 
-  it('go downwards', () => {
+  it('imports of TypeScript go to lower folders alone', () => {
     const wrong = sources.flatMap((file) => {
       const seen = [placeOf(file), ...(SEES[placeOf(file)] ?? [])];
       const above = imports(file).filter((other) => !seen.includes(placeOf(other)));
@@ -137,7 +137,7 @@ const FOLDERS: Record<string, string[]> = {
 };
 
 describe('includes of C++', () => {
-  it('go downwards', () => {
+  it('includes of C++ go to lower folders alone', () => {
     const wrong = NATIVE.flatMap((file) => {
       const [, folder = ''] = file.split('/');
       const seen = [folder, ...(FOLDERS[folder] as string[])];

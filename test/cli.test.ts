@@ -164,7 +164,7 @@ describe('palm', () => {
     return { status, stdout, stderr };
   }
 
-  it('has help', () => {
+  it('lists its commands with --help', () => {
     const { status, stdout } = palm(['--help']);
     expect(status).toBe(0);
     for (const command of ['doctor', 'libtorch']) expect(stdout).toContain(`\n  ${command}`);

@@ -134,7 +134,7 @@ async function expectSame(
   const packed = await packedReadings(one, sequences, length, scope);
   const separate = await separateReadings(other, sequences, scope);
   expect(relativeDistance(packed.logits, separate.logits)).toBeLessThan(near);
-  if (options.causal === false) return; // the last token of a row is only foretold, but in a packed row it is seen
+  if (options.causal === false) return; // the last token of a row is only predicted, but in a packed row it is seen
   expect(relativeDistance([packed.loss], [separate.loss])).toBeLessThan(near);
   expect(relativeDistance(packed.gradient, separate.gradient)).toBeLessThan(near);
 }

@@ -52,10 +52,10 @@ function criticTrainee(actorCritic: ActorCritic): Trainee {
     async learn() {
       const temperature = 1;
       using rollout = await actorCritic.rollout({ prompts: X, maxNewTokens: 4, temperature, seed: 2 });
-      using verdict = await judge(rollout, [1, -1], { klWeight: 0, gamma: 1, lambda: 0.95, whiten: true });
+      using judgement = await judge(rollout, [1, -1], { klWeight: 0, gamma: 1, lambda: 0.95, whiten: true });
       using now = await actorCritic.evaluate(rollout.sequence, { temperature });
       const options = { clip: 0.2, valueClip: 0.2, valueWeight: 0.5, entropyWeight: 0.1 };
-      await differentiate(ppoLoss(now, { ...rollout, ...verdict }, options));
+      await differentiate(ppoLoss(now, { ...rollout, ...judgement }, options));
     },
     dispose: () => actorCritic.dispose(),
   };

@@ -32,7 +32,7 @@ const { texts, models, tokenizers } = JSON.parse(readFileSync(recorded, 'utf8'))
 const folder = mkdtempSync(join(tmpdir(), 'palm-recorded-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** What is not implemented, though the Rust library has it. */
+/** What is not supported, though the Rust library has it. */
 const REFUSED = [
   'pre_tokenizer Split regex folded',
   'normalizer Replace regex folded',
