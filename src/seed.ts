@@ -1,7 +1,7 @@
 /** Seeds: a fresh one where none is asked for, and distinct ones for several things that are drawn from one. */
 import { randomInt } from 'node:crypto';
 
-/** A seed that nobody can foretell, from 0 to 2^32 - 1. */
+/** A seed that nobody can predict, from 0 to 2^32 - 1. */
 export function randomSeed(): number {
   return randomInt(2 ** 32);
 }

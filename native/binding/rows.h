@@ -1,4 +1,4 @@
-// The chapters of the border, one file each. Together they are the interface `Native` of src/native/addon.ts.
+// The chapters of the border, one file each. Together they are the interface `Native` of src/native/exports.ts.
 #pragma once
 #include "base/shape.h"
 #include "binding/convert.h"

@@ -171,8 +171,8 @@ Tensor PaLM::loss(const Tensor& tokens, const Scope* scope, const std::optional<
   ReadOptions reading{.scope = scope, .gradients = gradients};
   if (sequences.defined()) {
     reading.segments = sequences.narrow(1, 0, time);
-    const Tensor foretold = starts_sequence(sequences).narrow(1, 1, time).logical_not();
-    targets = targets.defined() ? targets & foretold : foretold;
+    const Tensor predicted = starts_sequence(sequences).narrow(1, 1, time).logical_not();
+    targets = targets.defined() ? targets & predicted : predicted;
   }
   const Tensor read = hidden(ids.narrow(1, 0, time), reading);
   return language_loss(read, seen_by(gradients, token_embedding_), ids.narrow(1, 1, time), targets,

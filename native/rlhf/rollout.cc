@@ -48,17 +48,17 @@ Judgement judge(const Rollout& rollout, const Tensor& score, const JudgeOptions&
   at::NoGradGuard no_grad;
   const Tensor& mask = rollout.response_mask;
   expect_shape(score, "score", {mask.size(0)});
-  const Tensor verdict = score.to(rollout.rollout_value.options());
+  const Tensor given = score.to(rollout.rollout_value.options());
   const Tensor log_ratio = rollout.rollout_log_prob - rollout.reference_log_prob;
   Judgement out;
-  out.reward = kl_shaped_reward(log_ratio, verdict, mask, options.kl_weight);
+  out.reward = kl_shaped_reward(log_ratio, given, mask, options.kl_weight);
   out.advantage = gae(out.reward, rollout.rollout_value, mask, options.gamma, options.lambda);
   out.returns = within(out.advantage + rollout.rollout_value, mask);
 
   const Tensor unexplained = masked_variance(out.returns - rollout.rollout_value, mask);
   const Tensor explained = 1 - unexplained / masked_variance(out.returns, mask).clamp_min(1e-8);
-  out.metrics = at::stack({log_ratio.sum(1).mean(), verdict.mean(), out.reward.sum(1).mean(), explained,
-                           mask.sum(1).to(verdict.scalar_type()).mean(),
+  out.metrics = at::stack({log_ratio.sum(1).mean(), given.mean(), out.reward.sum(1).mean(), explained,
+                           mask.sum(1).to(given.scalar_type()).mean(),
                            within(rollout.sampler_log_prob - rollout.rollout_log_prob, mask).abs().max()})
                     .to(at::kFloat);
   if (options.whiten) out.advantage = whiten(out.advantage, mask);

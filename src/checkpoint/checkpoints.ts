@@ -53,6 +53,7 @@ export interface Watch {
   sees(step: object): string | undefined;
   /** Batches to leave out, for the `returns`-th return from `step` to one `checkpoint`. @throws to end the run instead */
   skip(step: number, checkpoint: number, returns: number): number;
+  /** As `state.json` has it. */
   state(): { losses: number[] };
   restore(state: { losses: number[] }): void;
 }

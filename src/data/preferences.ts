@@ -94,26 +94,26 @@ export interface Fitted {
 /** What a row says, whole: which two responses were compared, and which of them was chosen; as short texts. */
 interface Ballot {
   question: string;
-  chosen: keyof Verdicts;
+  chosen: keyof FirstRows;
 }
 type Candidate = Fitted & Ballot & { prompt: string };
 
 /** The first row that prefers the one, or the other, of two responses. */
-type Verdicts = { [chosen in 'smaller' | 'larger']?: number };
+type FirstRows = { [chosen in 'smaller' | 'larger']?: number };
 
 /** Leaves of rows that say the same only the first, and none where rows contradict each other. */
 function settle<T extends Ballot>(rows: NumberedRow<T>[]): NumberedRow<T>[] {
-  const verdicts = new Map<string, Verdicts>();
+  const firstRows = new Map<string, FirstRows>();
   for (const { line, row } of rows) {
     if ('skip' in row) continue;
-    const found = verdicts.get(row.use.question) ?? {};
+    const found = firstRows.get(row.use.question) ?? {};
     found[row.use.chosen] ??= line;
-    verdicts.set(row.use.question, found);
+    firstRows.set(row.use.question, found);
   }
   return rows.map(({ line, row }) => {
     if ('skip' in row) return { line, row };
     const { question, chosen } = row.use;
-    const found = verdicts.get(question) as Verdicts;
+    const found = firstRows.get(question) as FirstRows;
     const contrary = found[chosen === 'smaller' ? 'larger' : 'smaller'];
     if (contrary !== undefined) return { line, row: { skip: `line ${contrary} prefers the other response` } };
     return found[chosen] === line ? { line, row } : { line, row: { skip: `line ${found[chosen]} says the same` } };

@@ -137,7 +137,7 @@ export class PaLM extends Resource<PalmHandle> {
    * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
    * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
    * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
-   * sequence and change from one to the next. No token sees another sequence, and none is foretold from one.
+   * sequence and change from one to the next. No token sees another sequence, and none is predicted from one.
    */
   async loss(
     tokens: Ids,
@@ -186,7 +186,7 @@ export class PaLM extends Resource<PalmHandle> {
 
   /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
   async mergeScope(name: string): Promise<void> {
-    this.#scopes.get(name);
+    this.#scopes.get(name); // an unknown name is told first
     this.#readers.checkNone(`merging scope ${printable(name)}`);
     await this.#scopes.removing(name, ({ handle }) =>
       run([this], () => addon().palmMergeScope(handleOf(this), handle)),
@@ -196,7 +196,7 @@ export class PaLM extends Resource<PalmHandle> {
   /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
   removeScope(name: string): void {
     handleOf(this);
-    this.#scopes.get(name);
+    this.#scopes.get(name); // an unknown name is told first
     this.#readers.checkUnused(name, `removing scope ${printable(name)}`);
     this.#scopes.remove(name);
   }

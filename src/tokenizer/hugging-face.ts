@@ -59,7 +59,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   /**
    * Reads `tokenizer.json` at `path`. The eos and padding are those of `options`, else those that `tokenizer_config.json`
    * beside it names, else the added tokens with the usual names; a tokenizer may have neither.
-   * @throws FileError when a file is missing, damaged, or has a part or option that is not implemented.
+   * @throws FileError when a file is missing, damaged, or has a part or option that is not supported.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
     const file = readObject(path);

@@ -7,7 +7,7 @@ import type { Step } from './step.ts';
 /** Makes text of the names of tokens. The last one's are joined. */
 export type Decoder = (tokens: string[]) => string[];
 
-/** The decoder that a step describes. @throws Error for one that is not implemented. */
+/** The decoder that a step describes. @throws Error for one that is not supported. */
 export function createDecoder(step: Step): Decoder {
   switch (step.type) {
     case 'Sequence':

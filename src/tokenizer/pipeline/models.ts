@@ -10,7 +10,7 @@ export interface Model {
   encode(text: string): readonly number[];
 }
 
-/** The model that a tokenizer.json describes. @throws Error for a damaged one, or an option that is not implemented. */
+/** The model that a tokenizer.json describes. @throws Error for a damaged one, or an option that is not supported. */
 export function createModel(json: unknown): Model {
   const step = new Step(json, isObject(json) ? typeOf(json) : undefined);
   switch (step.type) {

@@ -8,7 +8,7 @@ import { MARK, NMT_REMOVED, NO_TEXT, NONSPACING_MARK, SPACE, WITHOUT_FORM } from
 /** Rewrites a text before it is cut. */
 export type Normalizer = (piece: Piece) => Piece;
 
-/** The normalizer that a step describes. @throws Error for one that is not implemented. */
+/** The normalizer that a step describes. @throws Error for one that is not supported. */
 export function createNormalizer(step: Step): Normalizer {
   switch (step.type) {
     case 'Sequence':

@@ -23,7 +23,7 @@ export class Pipeline {
   private readonly special: ReadonlySet<number>;
   private readonly names: ReadonlyMap<number, string>;
 
-  /** @throws Error that says what is damaged or not implemented. */
+  /** @throws Error that says what is damaged or not supported. */
   constructor(json: Json) {
     checkFile(json);
     this.normalize = optional(json.normalizer, createNormalizer) ?? ((piece) => piece);

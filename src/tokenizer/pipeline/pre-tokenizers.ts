@@ -13,7 +13,7 @@ const WORD_OR_SIGNS = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu')
 const BYTE_LEVEL =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** The pre-tokenizer that a step describes. @throws Error for one that is not implemented. */
+/** The pre-tokenizer that a step describes. @throws Error for one that is not supported. */
 export function createPreTokenizer(step: Step): PreTokenizer {
   switch (step.type) {
     case 'Sequence':

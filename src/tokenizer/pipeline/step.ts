@@ -21,9 +21,9 @@ export class Step {
     this.type = type ?? this.string('type');
   }
 
-  /** For a type that is not implemented. */
+  /** For a type that is not supported. */
   unknown(kind: string): Error {
-    return new Error(`the ${kind} ${printable(this.type)}, which is not implemented`);
+    return new Error(`the ${kind} ${printable(this.type)}, which is not supported`);
   }
 
   /** Refuses an option that would change the tokens. */
