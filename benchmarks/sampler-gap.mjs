@@ -15,7 +15,7 @@ const prompts = Array.from({ length: 16 }, (_, row) =>
 
 /** Mean and largest |difference| over the response tokens, and the mean difference: that of the log perplexity. */
 async function gapOf(actorCritic, scope, options) {
-  const out = await actorCritic.palm.generate({ prompts, scope, maxNewTokens: 128, seed: 1, ...options });
+  const out = await actorCritic.model.generate({ prompts, scope, maxNewTokens: 128, seed: 1, ...options });
   const { temperature } = options;
   const now = await actorCritic.evaluate(out.sequences, { temperature, grad: false });
   const [drawn, exact, mask] = await Promise.all([out.logProbs, now.logProb, out.responseMask].map((x) => x.data()));

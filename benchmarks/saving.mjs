@@ -21,18 +21,18 @@ const load = loadavg()[0];
 const results = [];
 for (const [name, { shape, rows }] of Object.entries(models)) {
   const folder = mkdtempSync(join(tmpdir(), 'palm-saving-'));
-  const palm = new PaLM({ numTokens: 256, ...shape, dtype: 'bfloat16' });
-  const optimizer = new AdamW(palm.parameters(), { lr: 1e-3 });
+  const model = new PaLM({ numTokens: 256, ...shape, dtype: 'bfloat16' });
+  const optimizer = new AdamW(model.parameters(), { lr: 1e-3 });
   const tokens = Tensor.from(
     Int32Array.from({ length: rows[0] * rows[1] }, (_, i) => (i * 7919) % 256),
     { shape: rows },
   );
-  const parts = { palm, optimizer };
+  const parts = { model, optimizer };
   const checkpoints = await openCheckpoints({ directory: folder, parts, every: 1e9 });
   let done = 0;
   async function* train() {
     for (;;) {
-      const loss = await palm.loss(tokens);
+      const loss = await model.loss(tokens);
       await loss.backward();
       loss.dispose();
       await optimizer.step({ maxGradNorm: 1 });

@@ -16,11 +16,11 @@ The wind is passing by.
 `;
 const bytes = [...Buffer.from(poem)];
 
-using palm = new PaLM({ numTokens: 128, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
-using optimizer = new AdamW(palm.parameters(), { lr: 3e-3 });
+using model = new PaLM({ numTokens: 128, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
+using optimizer = new AdamW(model.parameters(), { lr: 3e-3 });
 
 for (let step = 0; step <= 120; step++) {
-  using loss = await palm.loss([bytes]); // a batch of one row; next-token cross entropy, in nats per byte
+  using loss = await model.loss([bytes]); // a batch of one row; next-token cross entropy, in nats per byte
   await loss.backward();
   await optimizer.step({ maxGradNorm: 1 });
   optimizer.zeroGrad();
@@ -29,7 +29,7 @@ for (let step = 0; step <= 120; step++) {
 
 const prompt = 'Who has';
 process.stdout.write(`\n${prompt}`);
-for await (const { token } of palm.stream({ prompt: [...Buffer.from(prompt)], maxNewTokens: 230, temperature: 0 })) {
+for await (const { token } of model.stream({ prompt: [...Buffer.from(prompt)], maxNewTokens: 230, temperature: 0 })) {
   process.stdout.write(String.fromCharCode(token));
 }
 console.log();

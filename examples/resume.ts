@@ -10,13 +10,13 @@ const [device = 'cpu', directory = 'runs/resume'] = process.argv.slice(2);
 // Rows that count in steps of 1, 2, 3 ..., from 0, modulo 32.
 const rows = Array.from({ length: 31 }, (_, i) => Array.from({ length: 24 }, (_, t) => (t * (i + 1)) % 32));
 
-using palm = new PaLM({ numTokens: 32, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
-using optimizer = new AdamW(palm.parameters(), { lr: 3e-3 });
+using model = new PaLM({ numTokens: 32, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
+using optimizer = new AdamW(model.parameters(), { lr: 3e-3 });
 const batches = new Batches({ size: rows.length, batchSize: 8, seed: 0 });
 
 async function* train(start: number): AsyncGenerator<{ step: number; loss: number }> {
   for (let step = start; step < 200; step++) {
-    using loss = await palm.loss(batches.next().map((row) => rows[row] as number[]));
+    using loss = await model.loss(batches.next().map((row) => rows[row] as number[]));
     await loss.backward();
     await optimizer.step({ maxGradNorm: 1 });
     optimizer.zeroGrad();
@@ -28,7 +28,7 @@ const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
 
 // All that training changes: these are what a checkpoint holds.
-const parts = { palm, optimizer, batches };
+const parts = { model, optimizer, batches };
 await using checkpoints = await openCheckpoints({ directory, parts, every: 20, signal: stop.signal });
 console.log(`going on after step ${await checkpoints.restore()}`);
 for await (const { step, loss } of checkpoints.during(train)) {

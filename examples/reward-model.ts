@@ -21,8 +21,8 @@ function ratedDialogues(count: number) {
 }
 
 // Five bins, one for each rating, over a trunk that all readers may share: what is trained is a scope of adapters.
-using palm = new PaLM({ numTokens: words.length, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
-using rewardModel = new RewardModel(palm, { numBins: 5 });
+using model = new PaLM({ numTokens: words.length, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
+using rewardModel = new RewardModel(model, { numBins: 5 });
 using optimizer = new AdamW(rewardModel.parameters(), { lr: 5e-3 });
 
 for (let step = 0; step <= 200; step++) {

@@ -6,16 +6,19 @@ import { AdamW, type Answer, PaLM, RLHFTrainer } from 'palm-rlhf';
 
 const device = process.argv[2] ?? 'cpu';
 
+// Here a text becomes tokens: one for each digit. `loadTokenizer` has encoders for any text.
+const encode = (text: string) => [...text].map(Number);
+
 // The world: ten digits that go up, 7 8 9 0 1 2 ..., or down, 7 6 5 4 3 2 ..., from every start.
-const digits = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+const digits = encode('0123456789');
 const up = digits.map((start) => digits.map((i) => (start + i) % 10));
 const down = up.map((row) => row.toReversed());
 
 // First the model learns the world.
-using palm = new PaLM({ numTokens: 10, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
-using optimizer = new AdamW(palm.parameters(), { lr: 5e-3 });
+using model = new PaLM({ numTokens: 10, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
+using optimizer = new AdamW(model.parameters(), { lr: 5e-3 });
 for (let step = 0; step < 100; step++) {
-  using loss = await palm.loss([...up, ...down]);
+  using loss = await model.loss([...up, ...down]);
   await loss.backward();
   await optimizer.step({ maxGradNorm: 1 });
   optimizer.zeroGrad();
@@ -28,9 +31,9 @@ const rising = ({ prompt, response }: Answer) => {
   return response.filter((digit, i) => digit === ((before[i] as number) + 1) % 10).length / response.length;
 };
 using trainer = new RLHFTrainer({
-  palm,
+  model,
   rewardModel: (answers) => answers.map(rising),
-  promptTokenIds: digits.map((digit) => [digit]),
+  promptTokenIds: [...'0123456789'].map(encode),
   config: {
     sampling: { maxNewTokens: 9, samplesPerPrompt: 6 },
     klWeight: 0.05,
@@ -45,5 +48,5 @@ for (const { step, score, kl } of steps) {
 }
 
 // The best of ten answers, by the same judge.
-const best = await trainer.generate(10, { prompt: [7], numSamples: 10 });
+const best = await trainer.generate(10, { prompt: encode('7'), numSamples: 10 });
 console.log(`best of ten: ${best.join(' ')}`);

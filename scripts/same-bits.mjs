@@ -1,6 +1,6 @@
 /**
  * Whether a change of the house left every number as it was: `node scripts/same-bits.mjs BEFORE`, the folder of an earlier build.
- * Both builds do 20 steps of pretraining, reward training and PPO in float32 and bfloat16, in processes with one thread, and the hashes of
+ * Both builds do 20 steps of pretraining, reward training and PPO in several models, in processes with one thread, and the hashes of
  * all losses, weights, scores and drawn tokens are compared.
  */
 import { execFileSync } from 'node:child_process';
@@ -9,6 +9,13 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const STEPS = 20;
+/** Fused blocks, and what only the plain ones compute. */
+const MODELS = {
+  float32: { dtype: 'float32' },
+  bfloat16: { dtype: 'bfloat16' },
+  float64: { dtype: 'float64' },
+  'qkRmsnorm, dropout': { qkRmsnorm: true, attnDropout: 0.1, ffDropout: 0.1 },
+};
 const own = fileURLToPath(import.meta.url);
 
 /** The hashes that the build in `checkout` gives, by name. */
@@ -20,12 +27,12 @@ function hashesOf(checkout) {
 async function compute(checkout) {
   const api = await import(pathToFileURL(join(checkout, 'dist/index.js')));
   const found = {};
-  for (const dtype of ['float32', 'bfloat16']) {
-    const palm = new api.PaLM({ numTokens: 64, dim: 48, depth: 2, heads: 3, dimHead: 16, dtype, seed: 1 });
-    found[`${dtype} pretrain`] = await pretrained(api, palm);
+  for (const [name, options] of Object.entries(MODELS)) {
+    const palm = new api.PaLM({ numTokens: 64, dim: 48, depth: 2, heads: 3, dimHead: 16, seed: 1, ...options });
+    found[`${name} pretrain`] = await pretrained(api, palm);
     const { rewardModel, hash } = await judged(api, palm.clone());
-    found[`${dtype} reward`] = hash;
-    found[`${dtype} ppo`] = await pleased(api, palm, rewardModel);
+    found[`${name} reward`] = hash;
+    found[`${name} ppo`] = await pleased(api, palm, rewardModel);
   }
   return found;
 }
@@ -45,6 +52,7 @@ async function pretrained({ AdamW, Batches, Windows, parseConfig, pretrain, pret
   const optimizer = new AdamW(palm.parameters(), { lr: config.lr });
   const batches = new Batches({ size: text.size, batchSize: 4, seed: 1 });
   const losses = [];
+  // `palm` is the model's name in builds of 0.1.0, and still taken by later ones.
   for await (const { loss, gradNorm } of pretrain({ palm, optimizer, text, batches }, config))
     losses.push(loss, gradNorm);
   return await hashOf(losses, palm.parameters());
@@ -92,7 +100,7 @@ if (process.argv[2] === '--compute') {
   const before = hashesOf(resolve(process.argv[2] ?? '.'));
   const now = hashesOf(dirname(dirname(own)));
   const names = Object.keys(before);
-  for (const name of names) console.log(`${name.padEnd(20)} ${before[name]} ${now[name]}`);
+  for (const name of names) console.log(`${name.padEnd(27)} ${before[name]} ${now[name]}`);
   const other = names.filter((name) => before[name] !== now[name]);
   console.log(other.length === 0 ? 'the same bits' : `other bits: ${other.join(', ')}`);
   process.exitCode = other.length === 0 ? 0 : 1;

@@ -41,18 +41,18 @@ export type {
   TensorOptions,
 } from './tensor/tensor.ts';
 export type { Ids, Mask, Values } from './tensor/arguments.ts';
-export { PaLM } from './models/palm.ts';
+export { LanguageModel } from './models/language-model.ts';
 export type {
+  DecoderDescription,
   GenerateInput,
   Generation,
-  LoadOptions,
-  PalmConfig,
-  PalmConfigInput,
-  PalmOutput,
+  ModelOutput,
   SaveOptions,
   ScopeOptions,
   StreamInput,
-} from './models/palm.ts';
+} from './models/language-model.ts';
+export { PaLM } from './models/palm.ts';
+export type { LoadOptions, PalmConfig, PalmConfigInput, PalmOutput } from './models/palm.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';
 export type { Optimizer, StepOptions, StepResult } from './optim.ts';
 export { RewardModel } from './models/reward-model.ts';
@@ -71,6 +71,7 @@ export type { Loss } from './tensor/loss.ts';
 export type { JudgeMetrics, JudgeOptions, Judgement, PpoLossOptions, PpoMetrics } from './losses.ts';
 export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
+export type { Slice } from './tensor/slice.ts';
 export { openCheckpoints } from './checkpoint/checkpoints.ts';
 export type { CheckpointOptions, Checkpoints, Watch } from './checkpoint/checkpoints.ts';
 export type { Stateful } from './checkpoint/parts.ts';

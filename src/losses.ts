@@ -8,17 +8,19 @@ import { handleOf, run } from './native/resource.ts';
 import { Loss, Measured } from './tensor/loss.ts';
 import { Tensor, type TensorGroup, tensorGroup } from './tensor/tensor.ts';
 
-const PPO_METRICS = [
-  'policyLoss',
-  'valueLoss',
-  'entropy',
-  'approxKl',
-  'clipFraction',
-  'valueClipFraction',
-  'maxLogRatio',
-] as const;
 /** What `ppoLoss` measures, over the response tokens that it was given. */
-export type PpoMetrics = Record<(typeof PPO_METRICS)[number], number>;
+export interface PpoMetrics {
+  policyLoss: number;
+  valueLoss: number;
+  entropy: number;
+  /** Estimate of the KL from the policy of the rollout to the current one, in nats per token. */
+  approxKl: number;
+  /** Share of tokens whose probability ratio the loss clipped, and of those whose value it did. */
+  clipFraction: number;
+  valueClipFraction: number;
+  /** Largest |log ratio|. */
+  maxLogRatio: number;
+}
 
 export interface PpoLossOptions {
   /** The probability ratio counts only within 1 ± clip. */
@@ -46,16 +48,23 @@ export async function ppoLoss(
   const given = handles(experience, EXPERIENCE);
   const weights = { clip, valueClip, valueWeight, entropyWeight };
   const used = [...tensorsOf(now, EVALUATION), ...tensorsOf(experience, EXPERIENCE)];
-  return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)), PPO_METRICS);
+  return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)));
 }
 
-const JUDGE_METRICS = ['kl', 'score', 'reward', 'explainedVariance', 'responseLength', 'samplerGap'] as const;
-/**
- * What `judge` measures: means over rows of the KL to the reference (nats per response), of the score, of the summed
- * reward and of the response's length; how much of the returns the values explain; and the largest difference between a
- * log-probability that the sampler saw and the one that training computes.
- */
-export type JudgeMetrics = Record<(typeof JUDGE_METRICS)[number], number>;
+/** What `judge` measures. All but the last two are means over rows. */
+export interface JudgeMetrics {
+  /** To the reference policy, in nats per response. */
+  kl: number;
+  score: number;
+  /** Of a response, summed over its tokens. */
+  reward: number;
+  /** Tokens of a response. */
+  responseLength: number;
+  /** Share of the returns' variance that the values explain. */
+  explainedVariance: number;
+  /** Largest difference between a log-probability that the sampler saw and the one that training computes. */
+  samplerGap: number;
+}
 
 export interface JudgeOptions {
   /** Cost of KL to the reference policy, per nat. */
@@ -84,7 +93,7 @@ export async function judge(rollout: Rollout, score: Values, options: JudgeOptio
   const { metrics, ...fields } = await run(used, () =>
     addon().judge(given, scores, { klWeight, gamma, lambda, whiten }),
   );
-  return withMetrics(tensorGroup(fields), new Measured(metrics, JUDGE_METRICS));
+  return withMetrics(tensorGroup(fields), new Measured(metrics));
 }
 
 // Not enumerable: spreading a judgement copies its tensors alone.

@@ -183,14 +183,14 @@ function checkIterable(parameters: Iterable<Parameter>): void {
     argument: 'parameters',
     received: printable(parameters),
     expected: 'an array of parameters',
-    fix: 'Pass palm.parameters().',
+    fix: 'Pass model.parameters().',
   });
 }
 
 function trainableHandles(parameters: Parameter[]): ParameterHandle[] {
   const problem = (received: string, expected: string, fix: string) =>
     new ArgumentError({ argument: 'parameters', received, expected, fix });
-  if (parameters.length === 0) throw problem('none', 'at least one', 'Pass palm.parameters().');
+  if (parameters.length === 0) throw problem('none', 'at least one', 'Pass model.parameters().');
   const seen = new Set<Parameter>();
   for (const [i, parameter] of parameters.entries()) {
     if (!(parameter instanceof Parameter)) {

@@ -152,7 +152,7 @@ describe('what is refused', () => {
     using palm = new PaLM({ ...SIZE, ffDropout: 0.1 });
     using actorCritic = new ActorCritic(palm);
     palm.train();
-    await expect(actorCritic.evaluate([[1, 2]])).rejects.toThrow(/palm\.eval/);
+    await expect(actorCritic.evaluate([[1, 2]])).rejects.toThrow(/model\.eval/);
   });
 
   it('rollout refuses a reference that was not asked for', async () => {

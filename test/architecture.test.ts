@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { familyWords, needlessRules, withoutComments } from './family-words.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -29,15 +30,16 @@ const SEES: Record<string, string[]> = {
   checks: ['errors'],
   files: ['errors', 'checks'],
   metrics: ['errors', 'files'],
-  import: ['errors', 'files'],
+  import: ['errors', 'files', 'config'],
   config: ['errors', 'checks', 'files'],
   tokenizer: ['errors', 'checks', 'files'],
   data: ['errors', 'seed', 'checks', 'files', 'tokenizer'],
   native: ['errors', 'files'],
+  families: ['config', 'native'],
   tensor: ['errors', 'checks', 'files', 'native'],
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
-  models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'sampling', 'tensor', 'native'],
+  models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'families', 'sampling', 'tensor', 'native'],
   losses: ['errors', 'checks', 'models', 'tensor', 'native'],
   optim: ['errors', 'checks', 'config', 'tensor', 'native'],
   trainers: [
@@ -72,6 +74,25 @@ function imports(file: string): string[] {
   const found = text(file).matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g);
   return [...found].map(([, path]) => normalize(join(dirname(file), path as string)));
 }
+
+/** Groups of nodes that reach one another, of a graph given as its edges. */
+function cycles(graph: ReadonlyMap<string, readonly string[]>): string[][] {
+  const reached = (from: string, seen = new Set<string>()): Set<string> => {
+    for (const next of graph.get(from) ?? []) if (!seen.has(next)) reached(next, seen.add(next));
+    return seen;
+  };
+  const all = new Map([...graph.keys()].map((node) => [node, reached(node)]));
+  const circle = (node: string) =>
+    [...graph.keys()].filter((other) => all.get(node)?.has(other) && all.get(other)?.has(node));
+  return [...new Set([...graph.keys()].map((node) => circle(node).sort().join(' ')))]
+    .filter(Boolean)
+    .map((group) => group.split(' '));
+}
+
+it('a circle is seen', () => {
+  const graph = { a: ['b'], b: ['c', 'd'], c: ['b'], d: [], e: ['e'] };
+  expect(cycles(new Map(Object.entries(graph)))).toEqual([['b', 'c'], ['e']]);
+});
 
 describe('imports of TypeScript', () => {
   const sources = SRC.filter((file) => file !== 'src/index.ts' && !file.endsWith('.d.ts'));
@@ -109,6 +130,10 @@ describe('imports of TypeScript', () => {
     expect(Object.keys(SEES).filter((place) => reached(place).has(place))).toEqual([]);
   });
 
+  it('go round no circle of files', () => {
+    expect(cycles(new Map(sources.map((file) => [file, imports(file)])))).toEqual([]);
+  });
+
   it('never go from one algorithm to another', () => {
     const algorithm = /^src\/trainers\/(pretrain|sft|reward|ppo|dpo|grpo)\.ts$/;
     const wrong = sources.filter(
@@ -136,15 +161,53 @@ const FOLDERS: Record<string, string[]> = {
   binding: ['base', 'kernels', 'losses', 'advantages', 'optim', 'model', 'generation', 'rlhf'],
 };
 
+/** The headers that a file includes, by their paths below native/. */
+function includes(file: string): string[] {
+  return [...text(file).matchAll(/^#include "([^"]+)"/gm)].map(([, path]) => path as string);
+}
+
 describe('includes of C++', () => {
   it('includes of C++ go to lower folders alone', () => {
     const wrong = NATIVE.flatMap((file) => {
       const [, folder = ''] = file.split('/');
       const seen = [folder, ...(FOLDERS[folder] as string[])];
-      const included = [...text(file).matchAll(/^#include "([^"]+)"/gm)].map(([, path]) => path as string);
-      return included.filter((path) => !seen.includes(path.split('/')[0] as string)).map((path) => `${file}: ${path}`);
+      const above = includes(file).filter((path) => !seen.includes(path.split('/')[0] as string));
+      return above.map((path) => `${file}: ${path}`);
     });
     expect(wrong).toEqual([]);
+  });
+
+  it('go round no circle of stems: a header and what implements it are one', () => {
+    // What a .cu file implements is declared in kernels/cuda/table.h.
+    const stem = (path: string) => path.replace(/\.(h|cc)$/, '');
+    const graph = new Map<string, string[]>();
+    for (const file of NATIVE) {
+      const own = stem(file.slice('native/'.length));
+      const others = includes(file)
+        .map(stem)
+        .filter((other) => other !== own);
+      graph.set(own, [...(graph.get(own) ?? []), ...others]);
+    }
+    expect(cycles(graph)).toEqual([]);
+  });
+
+  it('leave what a model is made of to native/model: others see the interface', () => {
+    const inside = /^model\/(decoder|weights|description)\.h$|^model\/fast\//;
+    const seen = NATIVE.filter((file) => !file.startsWith('native/model/')).flatMap((file) =>
+      includes(file)
+        .filter((path) => inside.test(path))
+        .map((path) => `${file}: ${path}`),
+    );
+    const making = ['decoder', 'description'].map((name) => `native/binding/model.cc: model/${name}.h`);
+    expect(seen).toContain(making[0]);
+    expect(seen.filter((line) => !making.includes(line))).toEqual([]);
+  });
+
+  it('see the fast paths from the decoder alone', () => {
+    const seeing = NATIVE.filter(
+      (file) => !file.startsWith('native/model/fast/') && includes(file).some((path) => path.startsWith('model/fast/')),
+    );
+    expect(seeing).toEqual(['native/model/decoder.cc', 'native/model/decoder.h']);
   });
 
   it('of napi.h are in the binding alone', () => {
@@ -181,11 +244,45 @@ describe('names', () => {
 
   it('mean the same in both languages', () => {
     // What a user constructs is one word everywhere: its C++, its TypeScript and its tests.
-    for (const stem of ['palm', 'reward-model', 'actor-critic']) {
+    for (const stem of ['language-model', 'reward-model', 'actor-critic']) {
       expect(NATIVE.filter((file) => file.endsWith(`/${stem}.cc`) && !file.includes('binding'))).toHaveLength(1);
       expect(SRC).toContain(`src/models/${stem}.ts`);
       expect(ALL).toContain(`test/${stem}.test.ts`);
     }
+  });
+
+  it('of a family are in TypeScript alone: a decoder computes every one', () => {
+    expect(NATIVE).toContain('native/model/decoder.cc');
+    expect(ALL).toContain('test/decoder.test.ts');
+    for (const stem of ['palm']) {
+      expect(NATIVE.filter((file) => file.includes(stem))).toEqual([]);
+      for (const folder of ['families', 'models', 'config']) expect(SRC).toContain(`src/${folder}/${stem}.ts`);
+      expect(ALL).toContain(`test/${stem}.test.ts`);
+    }
+  });
+});
+
+describe('the name of a family', () => {
+  it('is said in its own files alone', () => {
+    expect([...NATIVE, ...SRC].flatMap((file) => familyWords(file, text(file)))).toEqual([]);
+  });
+
+  it('is allowed for reasons that hold', () => {
+    expect(needlessRules([...NATIVE, ...SRC].map((file) => [file, text(file)]))).toEqual([]);
+  });
+
+  it('is found wherever code says it, and not in comments', () => {
+    const said = (line: string, file = 'src/models/planted.ts') => familyWords(file, line).length === 1;
+    for (const line of ['f(palm)', 'new PaLM(x)', "'PALM'", 'let palmConfig;', 'a; // x\nthis.palm /* y */', 'PALMS']) {
+      expect(said(line), line).toBe(true);
+    }
+    for (const line of ['// of PaLM', '/* palm\n palm */ a', "'palm-rlhf-pytorch'", 'new PalmError()', 'env.PALM_X']) {
+      expect(said(line), line).toBe(false);
+    }
+    expect(said('palm::forward(palm)', 'native/model/planted.cc')).toBe(true);
+    expect(said('namespace palm { palm::forward(model) }', 'native/model/planted.cc')).toBe(false);
+    expect(said('palm', 'src/models/palm.ts')).toBe(false);
+    expect(withoutComments("a = 'x // y'; // z\n/* 1\n2 */ b")).toBe("a = 'x // y'; \n\n b");
   });
 });
 

@@ -154,7 +154,7 @@ function newRun(
     }
   };
   return {
-    parts: { palm, optimizer, batches, nothing: undefined },
+    parts: { model: palm, optimizer, batches, nothing: undefined },
     steps,
     [Symbol.dispose]() {
       optimizer.dispose();
@@ -204,7 +204,7 @@ describe('a run', () => {
       await using checkpoints = await openCheckpoints({ directory, parts: second.parts, every: 2 });
       expect(await checkpoints.restore()).toBe(4);
       expect(await drain(checkpoints.during(second.steps))).toEqual([5, 6]);
-      expect(await values(second.parts.palm.parameters())).toEqual(await values(straight.parts.palm.parameters()));
+      expect(await values(second.parts.model.parameters())).toEqual(await values(straight.parts.model.parameters()));
       expect(second.parts.batches.at).toBe(6);
     }
   });
@@ -213,13 +213,13 @@ describe('a run', () => {
     using run = newRun();
     await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 1, keep: 10 });
     const expected: number[][] = [];
-    for await (const _ of checkpoints.during(run.steps)) expected.push(await values(run.parts.palm.parameters()));
+    for await (const _ of checkpoints.during(run.steps)) expected.push(await values(run.parts.model.parameters()));
     await checkpoints.close();
     for (const [i, weights] of expected.entries()) {
       using other = newRun();
       await using reader = await openCheckpoints({ directory: folder, parts: other.parts });
       await reader.restore(join(folder, `step-00000${i + 1}`));
-      expect(await values(other.parts.palm.parameters())).toEqual(weights);
+      expect(await values(other.parts.model.parameters())).toEqual(weights);
       expect(other.parts.batches.at).toBe(i + 1);
       // Later ones were set aside under another name, so that the newest is the one that the run goes on from.
       for (const name of readdirSync(folder).filter((entry) => entry.includes('.replaced-'))) {
@@ -358,7 +358,7 @@ describe('a run', () => {
     expect(run.parts.batches.at).toBe(0);
   });
 
-  it.each(['manifest.json', 'state.json', 'palm.safetensors'])(
+  it.each(['manifest.json', 'state.json', 'model.safetensors'])(
     'with a pipe in the place of its %s is damaged, and nobody waits for the pipe',
     async (name) => {
       using run = newRun();
@@ -386,7 +386,7 @@ describe('a run', () => {
     await using without = await openCheckpoints({ directory: folder, parts: fewer });
     expect(await thrownBy(without.restore())).toMatchObject({ received: expect.stringContaining('batches') });
     await without.close();
-    using half = new AdamW(run.parts.palm.parameters().slice(1));
+    using half = new AdamW(run.parts.model.parameters().slice(1));
     await using other = await openCheckpoints({ directory: folder, parts: { ...run.parts, optimizer: half } });
     expect(await thrownBy(other.restore())).toBeInstanceOf(FileError);
   });

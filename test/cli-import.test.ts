@@ -232,8 +232,8 @@ describe('palm import', () => {
       const tensors = contents.tensors.filter((tensor) => tensor.name !== name);
       await saveTensors(path, { tensors, metadata: new Map([[name, other]]) });
       using loaded =
-        kind === 'PaLM' ? await PaLM.load(path, { device }) : (await RewardModel.load(path, { device })).palm;
-      using before = await (model?.palm ?? palm).forward([[1, 2, 3]]);
+        kind === 'PaLM' ? await PaLM.load(path, { device }) : (await RewardModel.load(path, { device })).model;
+      using before = await (model?.model ?? palm).forward([[1, 2, 3]]);
       using after = await loaded.forward([[1, 2, 3]]);
       expect(await after.logits.data()).toEqual(await before.logits.data());
       rmSync(path);

@@ -201,7 +201,7 @@ describe('palm reward', () => {
     const last = JSON.parse(lines(join(folder, 'judge', 'metrics.jsonl')).at(-1) as string);
     expect(last).toMatchObject({ step: 15, validationAccuracy: expect.any(Number) });
     using loaded = await RewardModel.load(join(folder, 'judge', 'model.safetensors'), { device });
-    expect(loaded.palm.config.dim).toBe(16);
+    expect(loaded.model.decoder.dim).toBe(16);
 
     const started = reward('judge-2', ...model, ...options, '--validation', dialogues);
     while (process.listenerCount('SIGINT') === 0) await delay(1);

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import * as library from '../src/index.ts';
+import { device } from './device.ts';
 import { readings } from './fixtures/0.1.0/readings.ts';
 
 const fixtures = resolve('test/fixtures/0.1.0');
@@ -69,5 +70,42 @@ describe('files of 0.1.0', () => {
     const models = '--model files/palm.safetensors --reward files/reward-model.safetensors';
     await palm(`ppo ${models} --data data/prompts.jsonl --out new ${sizes}`);
     expect(rowsOf(join(folder, 'new/metrics.jsonl'))).toHaveLength(1);
+  });
+});
+
+describe('names of 0.1.0 that have others now', () => {
+  const size = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device };
+
+  it('RewardModel.palm and ActorCritic.palm are their model', () => {
+    using model = new library.PaLM(size);
+    using rewardModel = new library.RewardModel(model);
+    using actorCritic = new library.ActorCritic(model);
+    expect(rewardModel.palm).toBe(rewardModel.model);
+    expect(actorCritic.palm).toBe(actorCritic.model);
+    expect(actorCritic.model).toBe(model);
+  });
+
+  it('pretrain takes its model as `palm`', async () => {
+    const losses = async (parts: (model: library.PaLM) => { model: library.PaLM } | { palm: library.PaLM }) => {
+      using model = new library.PaLM(size);
+      using optimizer = new library.AdamW(model.parameters(), { lr: 1e-2 });
+      const tokens = Int32Array.from({ length: 60 }, (_, i) => (i * i) % 16);
+      const text = new library.Windows(tokens, 8);
+      const batches = new library.Batches({ size: text.size, batchSize: 2, seed: 1 });
+      const config = library.parseConfig(library.pretrainConfig, { steps: 2, batchSize: 2 }, 'test');
+      const found: number[] = [];
+      const all = { ...parts(model), optimizer, text, batches };
+      for await (const { loss } of library.pretrain(all, config)) found.push(loss);
+      return found;
+    };
+    expect(await losses((palm) => ({ palm }))).toEqual(await losses((model) => ({ model })));
+  });
+
+  it('RLHFTrainer takes its model as `palm`', async () => {
+    using palm = new library.PaLM(size);
+    const rewardModel: library.RewardFunction = (answers) => answers.map(({ response }) => response.length);
+    const config = { rolloutBatch: 2, minibatchSize: 2, epochs: 1, sampling: { maxNewTokens: 2 } };
+    using trainer = new library.RLHFTrainer({ palm, rewardModel, promptTokenIds: [[1], [2, 3]], config });
+    expect(await trainer.train({ numEpisodes: 2 })).toHaveLength(1);
   });
 });

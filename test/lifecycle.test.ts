@@ -127,7 +127,6 @@ const subjects = {
       setGrad: [(parameter) => parameter.setGrad(zerosLike(parameter)), D, 'ok', D],
       data: [(parameter) => parameter.data(), D, 'ok', D],
       item: [(parameter) => parameter.item().catch(shapeError), D, 'ok', D],
-      alias: [(parameter) => parameter.alias('other'), D, 'ok', D],
       checkTrainable: [(parameter) => parameter.checkTrainable(), 'ok', 'ok', 'ok'],
       owned: [(parameter) => parameter.owned, 'ok', 'ok', 'ok'],
       own: [(parameter) => parameter.own(), 'ok', 'ok', 'ok'],
@@ -174,13 +173,14 @@ const subjects = {
       contents: [(model) => model.contents(), D, 'ok', D],
       pythonContents: [(model) => model.pythonContents()[Symbol.dispose](), D, 'ok', D],
       description: [(model) => model.description(), 'ok', 'ok', 'ok'],
+      metadata: [(model) => model.metadata(), 'ok', 'ok', 'ok'],
       generate: [(model) => model.generate({ prompts: X, maxNewTokens: 2 }), D, 'ok', D],
       stream: [(model) => drain(model.stream({ prompt: [1], maxNewTokens: 4 })), D, D, D],
       gradients: [(model) => model.gradients(true, 'a'), 'ok', 'ok', 'ok'],
       addReader: [(model) => model.addReader({ name: 'test', scopes: [], trainsTrunk: false }), D, 'ok', D],
       scopeHandle: [(model) => model.scopeHandle('a'), 'ok', 'ok', 'ok'],
     },
-    internal: ['release'],
+    internal: ['release', 'blank'],
   } satisfies Subject<Palm.PaLM>,
 
   RewardModel: {
@@ -191,6 +191,7 @@ const subjects = {
     rows: {
       ...resource,
       training: [(model) => model.training, 'ok', 'ok', 'ok'],
+      palm: [(model) => model.palm, 'ok', 'ok', 'ok'],
       adapts: [(model) => model.adapts, 'ok', 'ok', 'ok'],
       statistics: [(model) => model.statistics, 'ok', 'ok', 'ok'],
       forward: [(model) => model.forward(X), D, 'ok', D],
@@ -214,6 +215,7 @@ const subjects = {
     },
     rows: {
       ...resource,
+      palm: [(model) => model.palm, 'ok', 'ok', 'ok'],
       hasReference: [(model) => model.hasReference, 'ok', 'ok', 'ok'],
       parameters: [(model) => model.parameters(), D, 'ok', D],
       evaluate: [(model) => model.evaluate(X), D, 'ok', D],
@@ -269,7 +271,7 @@ const subjects = {
       const owner = new palm.PaLM(SIZE);
       const config = { epochs: 1, minibatchSize: 1, rolloutBatch: 1, sampling: { maxNewTokens: 2 } };
       const rewardModel = (answers: { response: number[] }[]) => answers.map(({ response }) => response.length);
-      const object = new palm.RLHFTrainer({ palm: owner, promptTokenIds: [[1, 2]], rewardModel, config });
+      const object = new palm.RLHFTrainer({ model: owner, promptTokenIds: [[1, 2]], rewardModel, config });
       return { object, owner };
     },
     rows: {

@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
-import { PaLM, type ScopeOptions } from '../src/models/palm.ts';
+import type { ScopeOptions } from '../src/models/language-model.ts';
+import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
 import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
@@ -91,7 +92,7 @@ describe('a new scope', () => {
       async RewardModel(seed) {
         using palm = new PaLM(SIZE);
         using model = new RewardModel(palm, { seed });
-        return await values(model.palm.parameters({ scope: 'reward' }));
+        return await values(model.model.parameters({ scope: 'reward' }));
       },
       async ActorCritic(seed) {
         using palm = new PaLM(SIZE);
@@ -202,7 +203,7 @@ describe('files', () => {
     using model = new RewardModel(palm, { lora: 2, alpha: 6 });
     await model.save(path);
     using again = await RewardModel.load(path, { device });
-    expect(again.palm.description().scopes).toEqual({ reward: { rank: 2, alpha: 6 } });
+    expect(again.model.description().scopes).toEqual({ reward: { rank: 2, alpha: 6 } });
   });
 
   it('of 0.1.0 know the rank alone: their scale is 1', async () => {

@@ -187,7 +187,8 @@ async function trained(options: PretrainConfigInput, limit?: number) {
   await warm.backward();
   optimizer.zeroGrad();
   const { usedBytes } = memory({ resetPeak: true, ...(limit !== undefined && { limit: memory().usedBytes + limit }) });
-  for await (const { timing: _, ...step } of pretrain({ palm, optimizer, text, batches }, settings)) steps.push(step);
+  for await (const { timing: _, ...step } of pretrain({ model: palm, optimizer, text, batches }, settings))
+    steps.push(step);
   memory({ limit: 0 });
   const weights = await Promise.all(palm.parameters().map((parameter) => parameter.data()));
   return { steps, weights, peak: memory().peakBytes - usedBytes, left: memory().usedBytes - usedBytes };

@@ -58,7 +58,7 @@ async function measurePretraining(options: Partial<PalmConfigInput>, run: { batc
     const text = new Windows(tokens, run.length);
     const batches = new Batches({ size: text.size, batchSize: run.batchSize, seed: 0 });
     const config = parseConfig(pretrainConfig, { steps: 1, batchSize: run.batchSize }, 'test');
-    await drain(pretrain({ palm, optimizer, text, batches }, config));
+    await drain(pretrain({ model: palm, optimizer, text, batches }, config));
   });
 }
 
@@ -67,20 +67,20 @@ describe('pretraining', () => {
 
   it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
     using palm = new PaLM({ ...SIZE, ...options });
-    expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+    expectNear(planPretraining(palm.decoder, run), await measurePretraining(options, run));
   });
 
   it('with a large vocabulary, where the head takes most', async () => {
     const options = { numTokens: 20000, depth: 1 };
     using palm = new PaLM({ ...SIZE, ...options });
-    expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+    expectNear(planPretraining(palm.decoder, run), await measurePretraining(options, run));
   });
 
   it.each([{ attnDropout: 0.1, ffDropout: 0.1 }, { qkRmsnorm: true }, { dtype: 'float64' }] as const)(
     'without fused kernels: %o',
     async (options) => {
       using palm = new PaLM({ ...SIZE, ...options });
-      expectNear(planPretraining(palm.config, run), await measurePretraining(options, run));
+      expectNear(planPretraining(palm.decoder, run), await measurePretraining(options, run));
     },
   );
 });
@@ -104,7 +104,7 @@ describe('a reward model', () => {
   it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
     using palm = new PaLM({ ...SIZE, ...options });
     const run = { batchSize: 3, length: 256, lora: 8, dropout: 0 };
-    expectNear(planReward(palm.config, run), await measure(options, 8, 0));
+    expectNear(planReward(palm.decoder, run), await measure(options, 8, 0));
   });
 
   it.each([
@@ -113,7 +113,7 @@ describe('a reward model', () => {
   ] as const)('with lora %s and dropout %s', async (lora, dropout) => {
     using palm = new PaLM(SIZE);
     const run = { batchSize: 3, length: 256, lora, dropout };
-    expectNear(planReward(palm.config, run), await measure({}, lora, dropout));
+    expectNear(planReward(palm.decoder, run), await measure({}, lora, dropout));
   });
 });
 
@@ -146,20 +146,20 @@ describe('ppo', () => {
 
   it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
     using palm = new PaLM({ ...SIZE, ...options });
-    const plan = planPpo(palm.config, { ...planned, lora: 8, reference: true, reward: palm.config });
+    const plan = planPpo(palm.decoder, { ...planned, lora: 8, reference: true, reward: palm.decoder });
     expectNear(plan, await measure(options, run(8), true));
   });
 
   it.each([8, false] as const)('with a large vocabulary and lora %s', async (lora) => {
     const options = { numTokens: 20000, depth: 1 };
     using palm = new PaLM({ ...SIZE, ...options });
-    const plan = planPpo(palm.config, { ...planned, lora, reference: true });
+    const plan = planPpo(palm.decoder, { ...planned, lora, reference: true });
     expectNear(plan, await measure(options, run(lora), false));
   });
 
   it('all weights, a reference policy and a function that rewards', async () => {
     using palm = new PaLM(SIZE);
-    const plan = planPpo(palm.config, { ...planned, lora: false, reference: true });
+    const plan = planPpo(palm.decoder, { ...planned, lora: false, reference: true });
     expectNear(plan, await measure({}, run(false), false));
   });
 });
@@ -170,7 +170,7 @@ describe('sampling', () => {
     { name: 'sampling', rolloutBatch: 16, samplesPerPrompt: 16, promptLength: 64, maxNewTokens: 8 },
   ])('$name', async ({ name, ...sizes }) => {
     using palm = new PaLM(SIZE);
-    const { always, moments } = planPpo(palm.config, { ...sizes, minibatchSize: 1, lora: 8, reference: true });
+    const { always, moments } = planPpo(palm.decoder, { ...sizes, minibatchSize: 1, lora: 8, reference: true });
     // The weights for decoding are packed once the prompts are read.
     const needed = name === 'sampling' ? ['model', 'weights for decoding'] : ['model'];
     const held = always.filter(({ what }) => needed.includes(what));
@@ -190,7 +190,7 @@ describe('sampling', () => {
 describe('a plan', () => {
   it('is all that is always there and the largest moment', () => {
     using palm = new PaLM(SIZE);
-    const { always, moments, totalBytes } = planPretraining(palm.config, { batchSize: 2, length: 64 });
+    const { always, moments, totalBytes } = planPretraining(palm.decoder, { batchSize: 2, length: 64 });
     const bytes = (items: { bytes: number }[]) => items.reduce((total, item) => total + item.bytes, 0);
     expect(totalBytes).toBe(bytes(always) + Math.max(...moments.map(({ items }) => bytes(items))));
     for (const item of [...always, ...moments.flatMap(({ items }) => items)]) {

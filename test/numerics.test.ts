@@ -215,15 +215,15 @@ describe('what is not finite', () => {
 
 describe('a trainer whose numbers are not finite', () => {
   it('pretrain: skips a step, tells of it, and goes on', async () => {
-    const { palm, optimizer, steps } = pretraining();
+    const { model, optimizer, steps } = pretraining();
     const seen: Buffer[][] = [];
     optimizer.disturb = async (step) => {
-      if (step === 3) await poisonGradient(palm.parameters()[1] as Parameter, Number.NaN);
+      if (step === 3) await poisonGradient(model.parameters()[1] as Parameter, Number.NaN);
     };
     for await (const { step, skipped, loss } of steps) {
       expect(skipped).toBe(step === 3 ? 1 : undefined);
       expect(Number.isFinite(loss)).toBe(true);
-      seen.push(await bits(palm.parameters(), optimizer));
+      seen.push(await bits(model.parameters(), optimizer));
     }
     expect(seen).toHaveLength(12);
     expect(seen[2]).toEqual(seen[1]);
@@ -231,7 +231,7 @@ describe('a trainer whose numbers are not finite', () => {
   });
 
   it.each([
-    ['pretrain', pretraining, ({ palm }: ReturnType<typeof pretraining>) => palm.parameters()],
+    ['pretrain', pretraining, ({ model }: ReturnType<typeof pretraining>) => model.parameters()],
     ['reward', rewarding, ({ rewardModel }: ReturnType<typeof rewarding>) => rewardModel.parameters()],
   ] as const)('%s: ends after five steps in a row and names the weight', async (_name, make, parametersOf) => {
     const run = (make as () => ReturnType<typeof pretraining> & ReturnType<typeof rewarding>)();
@@ -666,7 +666,7 @@ describe('a reward function', () => {
 
   it('has its time in the search for the best answer too', async () => {
     using trainer = new RLHFTrainer({
-      palm: new PaLM(SIZE),
+      model: new PaLM(SIZE),
       rewardModel: () => new Promise(() => {}),
       promptTokenIds: PROMPTS,
       config: { rewardTimeout: 0.02 },

@@ -1,11 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   ActorCritic,
   AdamW,
   AdaptiveKl,
+  type Answer,
   ArgumentError,
   Batches,
   memory,
@@ -22,6 +23,7 @@ import {
 } from '../src/index.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
+import { addon } from '../src/native/addon.ts';
 import { minibatches } from '../src/trainers/rollouts.ts';
 import { device } from './device.ts';
 
@@ -176,7 +178,7 @@ describe('a step', () => {
 
   it('takes a stop sequence for an end, as it takes the eos', async () => {
     using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
-    const stop = Array.from({ length: run.parts.actorCritic.palm.config.numTokens }, (_, token) => [token]);
+    const stop = Array.from({ length: run.parts.actorCritic.model.decoder.numTokens }, (_, token) => [token]);
     const [step] = await stepsOf(ppo({ ...run.parts, eosToken: undefined, stop }, run.config));
     expect(step).toMatchObject({ eosShare: 1, responseLength: 1 });
     expect(step?.reward).toBeCloseTo(0, 5);
@@ -278,7 +280,7 @@ describe('a reward', () => {
     };
     const before = await score();
     using trainer = new RLHFTrainer({
-      palm,
+      model: palm,
       rewardModel,
       promptTokenIds: PROMPTS,
       eosToken: EOS,
@@ -291,11 +293,48 @@ describe('a reward', () => {
   });
 });
 
+describe('a reward model', () => {
+  it.each([true, false])('gives answers the scores that they have alone, causal %s', async (causal) => {
+    using trunk = new PaLM({ ...MODEL, causal });
+    using rewardModel = new RewardModel(trunk, { lora: 2 });
+    const answers: Answer[] = [];
+    using asked = setUp({ steps: 1 }, (all) => {
+      answers.push(...all);
+      return all.map(() => 1);
+    });
+    await stepsOf(ppo(asked.parts, asked.config));
+    let sum = 0;
+    for (const { prompt, response } of answers) {
+      using score = await rewardModel.score([[...prompt, ...response]], { promptLengths: [prompt.length] });
+      sum += await score.item();
+    }
+    using run = setUp({ steps: 1 }, rewardModel);
+    const [step] = await stepsOf(ppo(run.parts, run.config));
+    expect(new Set(answers.map(({ prompt, response }) => prompt.length + response.length)).size).toBeGreaterThan(1);
+    expect(step?.score).toBeCloseTo(sum / answers.length, 5);
+  });
+
+  it('scores responses where they lie: no token of them is uploaded', async () => {
+    using trunk = new PaLM(MODEL);
+    using rewardModel = new RewardModel(trunk, { lora: 2 });
+    const uploaded = async (reward: Reward) => {
+      using run = setUp({ steps: 1 }, reward);
+      const write = vi.spyOn(addon(), 'tensorWrite');
+      await stepsOf(ppo(run.parts, run.config));
+      const count = write.mock.calls.reduce((total, [, { length }]) => total + length, 0);
+      write.mockRestore();
+      return count;
+    };
+    const rows = 4 * 2; // of each a length of the prompt and one of the whole
+    expect(await uploaded(rewardModel)).toBe((await uploaded(fives)) + 2 * rows);
+  });
+});
+
 describe('RLHFTrainer', () => {
   it('learns what the reward likes, and gives the best of its samples', async () => {
     using palm = new PaLM(MODEL);
     using trainer = new RLHFTrainer({
-      palm,
+      model: palm,
       rewardModel: fives,
       promptTokenIds: PROMPTS,
       config: {
@@ -316,7 +355,7 @@ describe('RLHFTrainer', () => {
 
   it('refuses what it cannot do', async () => {
     using palm = new PaLM(MODEL);
-    const options = { palm, rewardModel: fives, promptTokenIds: PROMPTS };
+    const options = { model: palm, rewardModel: fives, promptTokenIds: PROMPTS };
     expect(() => new RLHFTrainer({ ...options, promptTokenIds: [] })).toThrow(ArgumentError);
     expect(() => new RLHFTrainer({ ...options, config: { epoch: 3 } as object })).toThrow(/epochs/);
     using trainer = new RLHFTrainer(options);

@@ -40,7 +40,7 @@ it('a trainer takes them where it is `deterministic`, never turns them off, and 
     using optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });
     const batches = new Batches({ size: text.size, batchSize: 4, seed: 1 });
     const config = parseConfig(pretrainConfig, { steps: 3, batchSize: 4, deterministic }, 'config');
-    for await (const step of pretrain({ palm, optimizer, text, batches }, config)) losses.push(step.loss);
+    for await (const step of pretrain({ model: palm, optimizer, text, batches }, config)) losses.push(step.loss);
     expect(addon().info().deterministic).toBe(losses.length > 3);
   }
   expect(losses).toEqual([...losses.slice(0, 3), ...losses.slice(0, 3), ...losses.slice(0, 3)]);

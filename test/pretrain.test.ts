@@ -41,15 +41,15 @@ function config(options: PretrainConfigInput) {
 /** A run from its beginning; `text` has padding 17, which is no target. */
 function parts(options: { dropout?: number; batchSize?: number; text?: Sequences } = {}) {
   const { dropout = 0, batchSize = 4 } = options;
-  const model = { numTokens: 18, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, ignoreIndex: 17, seed: 3 };
-  const palm = new PaLM({ ...model, attnDropout: dropout, ffDropout: dropout, device });
-  const optimizer = new AdamW(palm.parameters(), { lr: 1e-2, weightDecay: 0.1 });
+  const size = { numTokens: 18, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, ignoreIndex: 17, seed: 3 };
+  const model = new PaLM({ ...size, attnDropout: dropout, ffDropout: dropout, device });
+  const optimizer = new AdamW(model.parameters(), { lr: 1e-2, weightDecay: 0.1 });
   const rows = options.text ?? text;
   const batches = new Batches({ size: rows.size, batchSize, seed: 5 });
-  return { palm, optimizer, batches, text: rows, validation };
+  return { model, optimizer, batches, text: rows, validation };
 }
 
-const changing = ({ palm, optimizer, batches }: ReturnType<typeof parts>) => ({ palm, optimizer, batches });
+const changing = ({ model, optimizer, batches }: ReturnType<typeof parts>) => ({ model, optimizer, batches });
 
 async function collect(steps: AsyncIterable<PretrainStep>): Promise<Omit<PretrainStep, 'timing'>[]> {
   const all: Omit<PretrainStep, 'timing'>[] = [];
@@ -62,7 +62,7 @@ const weights = (parameters: Parameter[]) => Promise.all(parameters.map((paramet
 describe('pretraining', () => {
   it('learns, and tells how far it has come', async () => {
     const run = parts();
-    const before = await validationLoss(run.palm, validation, { batchSize: 4, evaluateBatches: 9 });
+    const before = await validationLoss(run.model, validation, { batchSize: 4, evaluateBatches: 9 });
     const steps = await collect(pretrain(run, config({ steps: 40 })));
     expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
     expect(steps[0]).toMatchObject({ learningRate: 5e-3, validationLoss: undefined, skipped: undefined });
@@ -86,7 +86,7 @@ describe('pretraining', () => {
       expect(two[i]?.loss).toBeCloseTo(step.loss, 5);
       expect(two[i]?.gradNorm).toBeCloseTo(step.gradNorm, 4);
     }
-    const [a, b] = [await weights(whole.palm.parameters()), await weights(halves.palm.parameters())];
+    const [a, b] = [await weights(whole.model.parameters()), await weights(halves.model.parameters())];
     for (const [i, values] of a.entries()) {
       values.forEach((value, j) => {
         expect(Number(b[i]?.[j])).toBeCloseTo(Number(value), 3);
@@ -112,21 +112,21 @@ describe('pretraining', () => {
     expect(await checkpoints.restore()).toBe(4);
     const rest = await collect(checkpoints.during((start) => pretrain(resumed, settings, start)));
     expect(rest).toEqual(steps.slice(4));
-    expect(await weights(resumed.palm.parameters())).toEqual(await weights(straight.palm.parameters()));
+    expect(await weights(resumed.model.parameters())).toEqual(await weights(straight.model.parameters()));
   });
 
   it('has a validation loss of 0 where nothing is held out', async () => {
-    using palm = parts().palm;
+    using model = parts().model;
     const nothing: Sequences = { size: 0, rows: () => ({ tokens: new Int32Array(0), shape: [0, 2] }) };
-    expect(await validationLoss(palm, nothing, { batchSize: 4, evaluateBatches: 64 })).toBe(0);
+    expect(await validationLoss(model, nothing, { batchSize: 4, evaluateBatches: 64 })).toBe(0);
   });
 
   it('uses dropout while it learns, and only then', async () => {
     const run = parts({ dropout: 0.5 });
     for await (const { validationLoss: told } of pretrain(run, config({ steps: 3 }))) {
-      expect(run.palm.training).toBe(false);
+      expect(run.model.training).toBe(false);
       if (told === undefined) continue;
-      expect(await validationLoss(run.palm, validation, { batchSize: 4, evaluateBatches: 64 })).toBe(told);
+      expect(await validationLoss(run.model, validation, { batchSize: 4, evaluateBatches: 64 })).toBe(told);
     }
     const plain = await collect(pretrain(parts(), config({ steps: 1 })));
     const dropped = await collect(pretrain(parts({ dropout: 0.5 }), config({ steps: 1 })));
@@ -137,9 +137,9 @@ describe('pretraining', () => {
     const run = parts();
     const steps = pretrain(run, config({ steps: 3, lr: 1e37, decay: 'constant', warmupSteps: 0 }));
     expect((await steps.next()).value).toMatchObject({ skipped: undefined });
-    const before = await weights(run.palm.parameters());
+    const before = await weights(run.model.parameters());
     expect((await steps.next()).value).toMatchObject({ step: 2, skipped: 1 });
-    expect(await weights(run.palm.parameters())).toEqual(before);
+    expect(await weights(run.model.parameters())).toEqual(before);
   });
 
   it('holds no tensor while the caller looks', async () => {
@@ -152,17 +152,17 @@ describe('pretraining', () => {
 
 describe('the validation loss', () => {
   it('is the mean over all held-out tokens, or over windows that are spread evenly', async () => {
-    const { palm } = parts();
+    const { model } = parts();
     const all = validation.rows(Array.from({ length: validation.size }, (_, i) => i));
     const nested = Array.from({ length: all.shape[0] }, (_, row) => [
       ...all.tokens.subarray(row * all.shape[1], (row + 1) * all.shape[1]),
     ]);
-    using whole = await palm.loss(nested);
+    using whole = await model.loss(nested);
     const losses = { batchSize: 3, evaluateBatches: 100 };
-    expect(await validationLoss(palm, validation, losses)).toBeCloseTo(await whole.item(), 5);
+    expect(await validationLoss(model, validation, losses)).toBeCloseTo(await whole.item(), 5);
     expect(validation.size).toBe(8);
-    using spread = await palm.loss([nested[0], nested[2], nested[4], nested[6]] as number[][]);
-    const some = await validationLoss(palm, validation, { batchSize: 2, evaluateBatches: 2 });
+    using spread = await model.loss([nested[0], nested[2], nested[4], nested[6]] as number[][]);
+    const some = await validationLoss(model, validation, { batchSize: 2, evaluateBatches: 2 });
     expect(some).toBeCloseTo(await spread.item(), 5);
   });
 });

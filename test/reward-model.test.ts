@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { ArgumentError, ShapeError } from '../src/errors.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel, type RewardModelOptions } from '../src/models/reward-model.ts';
@@ -91,7 +92,7 @@ describe('what is trained', () => {
   it('with LoRA: the scope, the embeddings and the head; the trunk stays as it is', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
-    expect(model.palm).toBe(palm);
+    expect(model.model).toBe(palm);
     const names = model.parameters().map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining(['prompt_embedding', 'response_embedding', 'head.weight']));
     expect(names.filter((name) => /embedding|head/.test(name))).toHaveLength(3);
@@ -106,16 +107,76 @@ describe('what is trained', () => {
     }
   });
 
-  it('views under the names of Python are refused by optimizers', () => {
+  it('has names of the Python library in its file alone', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
-    const views = model.parameters({ names: 'python' });
-    const names = views.map(({ name }) => name);
-    expect(names).toEqual(
-      expect.arrayContaining(['prompt_embed', 'response_embed', 'to_pred.0.weight', 'palm.token_emb.weight']),
+    using contents = await model.pythonContents();
+    expect(contents.tensors.map(({ name }) => name)).toEqual(
+      expect.arrayContaining([
+        ...['prompt_embed', 'response_embed', 'to_pred.0.weight', 'palm.token_emb.weight'],
+        'palm.finetune_modules.reward.0.0.A',
+      ]),
     );
-    expect(names).toContain('palm.finetune_modules.reward.0.0.A');
-    for (const view of views) expect(() => new AdamW([view])).toThrow(/view/);
+    expect(() => palm.parameters({ names: 'python' } as never)).toThrow(ArgumentError);
+  });
+});
+
+describe('lengths of rows', () => {
+  const lengths = [6, 4];
+  const { promptLengths } = POSITIONS;
+  const padded = (token: number) =>
+    X.map((row, i) => row.map((real, t) => (t < (lengths[i] as number) ? real : token)));
+  const dataOf = async (tensor: Promise<Tensor>) => {
+    using read = await tensor;
+    return await read.data();
+  };
+
+  it.each(VARIANTS)('mean the mask that they make, to the bit: %s', async (_name, options) => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm, { ...options, pooling: 'response' });
+    expect(await dataOf(model.score(X, { promptLengths, lengths }))).toEqual(await dataOf(model.score(X, POSITIONS)));
+    expect(await dataOf(model.forward(X, { lengths }))).toEqual(
+      await dataOf(model.forward(X, { mask: POSITIONS.mask })),
+    );
+    const ranking = { groups: [0, 0], ranks: [1, 0] };
+    expect(await dataOf(model.rankingLoss(X, { promptLengths, lengths, ...ranking }))).toEqual(
+      await dataOf(model.rankingLoss(X, { ...POSITIONS, ...ranking })),
+    );
+    const labels = [1, 2];
+    expect(await dataOf(model.loss(X, { promptLengths, lengths, labels }))).toEqual(
+      await dataOf(model.loss(X, { ...POSITIONS, labels })),
+    );
+  });
+
+  it.each([false, 4] as const)('make padding of any token, where a trunk reads both ways, lora %s', async (lora) => {
+    using palm = new PaLM({ ...SIZE, causal: false });
+    using model = new RewardModel(palm, { lora });
+    const expected = await dataOf(model.score(padded(-1), POSITIONS));
+    for (const token of [0, 5, -1]) {
+      expect(await dataOf(model.score(padded(token), { promptLengths, lengths }))).toEqual(expected);
+    }
+    expect(await dataOf(model.score(padded(5), POSITIONS))).not.toEqual(expected);
+    using alone = await model.score([(X[1] as number[]).slice(0, 4)], { promptLengths: [3] });
+    expect(await alone.item()).toBeCloseTo(Number(expected[1]), 5);
+  });
+
+  it('take any token behind the end of a row, one that the model does not have too', async () => {
+    const unknown = 1000;
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm);
+    const expected = await dataOf(model.score(X, { lengths }));
+    expect(await dataOf(model.score(padded(unknown), { lengths }))).toEqual(expected);
+    await expect(model.score(padded(unknown))).rejects.toThrow(/1000/);
+  });
+
+  it('are refused beside a mask, and where they are not those of the rows', async () => {
+    using palm = new PaLM(SIZE);
+    using model = new RewardModel(palm);
+    const score = (positions: object) => model.score(X, positions);
+    await expect(score({ lengths, mask: POSITIONS.mask })).rejects.toThrow(ArgumentError);
+    await expect(score({ lengths: [6, 7] })).rejects.toThrow(ArgumentError);
+    await expect(score({ lengths: [6, -1] })).rejects.toThrow(ArgumentError);
+    await expect(score({ lengths: [6] })).rejects.toThrow(ShapeError);
   });
 });
 
@@ -152,7 +213,7 @@ describe('files', () => {
     using model = new RewardModel(palm);
     await model.save(path);
     using again = await RewardModel.load(path, { device });
-    expect(again.palm.scopes).toEqual(['reward']);
+    expect(again.model.scopes).toEqual(['reward']);
   });
 });
 

@@ -111,9 +111,9 @@ describe('training a reward model', () => {
 
   it('changes nothing but the adapters and the head', async () => {
     const run = parts();
-    const before = await weights(run.rewardModel.palm.parameters());
+    const before = await weights(run.rewardModel.model.parameters());
     await collect(reward(run, config({})));
-    expect(await weights(run.rewardModel.palm.parameters())).toEqual(before);
+    expect(await weights(run.rewardModel.model.parameters())).toEqual(before);
   });
 
   it('uses dropout while it learns, and only then, and holds no tensor while the caller looks', async () => {

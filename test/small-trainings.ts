@@ -42,13 +42,13 @@ const EOS = 1;
 export const fives: RewardFunction = (answers) =>
   answers.map(({ response }) => response.filter((token) => token === 5).length);
 
-export function pretraining(tokens = Array.from({ length: 90 }, (_, i) => (i * i) % 16), model = {}) {
-  const palm = new PaLM({ ...SIZE, ...model });
-  const optimizer = new Disturbed(palm.parameters(), { lr: 1e-2 });
+export function pretraining(tokens = Array.from({ length: 90 }, (_, i) => (i * i) % 16), options = {}) {
+  const model = new PaLM({ ...SIZE, ...options });
+  const optimizer = new Disturbed(model.parameters(), { lr: 1e-2 });
   const text = new Windows(Int32Array.from(tokens), 8);
   const batches = new Batches({ size: text.size, batchSize: 2, seed: 1 });
   const config = parseConfig(pretrainConfig, { steps: 12, batchSize: 2, lr: 1e-2, warmupSteps: 1 }, 'test');
-  return { palm, optimizer, batches, steps: pretrain({ palm, optimizer, text, batches }, config) };
+  return { model, optimizer, batches, steps: pretrain({ model, optimizer, text, batches }, config) };
 }
 
 export function rewarding(options: RewardConfigInput = {}, pairs = PAIRS, validation?: Preference[]) {

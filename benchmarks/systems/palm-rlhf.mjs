@@ -16,8 +16,10 @@ import { readTokens, rowsOf, serve } from './worker.mjs';
 /** Writes random weights under the Python library's names, for every system that can read them. */
 async function weights({ model: { name: _, ...model }, weights: path, seed }) {
   const palm = new PaLM({ ...model, seed });
-  const tensors = palm.parameters({ names: 'python' }).map((tensor) => ({ name: tensor.name, tensor }));
-  await saveTensors(path, { tensors, metadata: new Map() });
+  const contents = palm.pythonContents();
+  // Without metadata: a file of that library to all who read it.
+  await saveTensors(path, { tensors: contents.tensors, metadata: new Map() });
+  contents[Symbol.dispose]();
   palm.dispose();
   return { facts: {} };
 }

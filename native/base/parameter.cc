@@ -5,55 +5,59 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <utility>
-
+#include "base/available-memory.h"
 #include "base/error.h"
 #include "base/shape.h"
 
 namespace palm {
 
-static Tensor sliced(const Tensor& tensor, const std::optional<Slice>& slice) {
-  return slice ? tensor.narrow(slice->dim, slice->start, slice->length) : tensor;
+void check_fits_in_memory(const std::vector<NamedShape>& group, int64_t groups, const char* argument) {
+  constexpr double kGroupBytes = 16384, kNumberBytes = 2, kMaxBytes = 1e14;
+  double numbers = 0;
+  for (const auto& [name, shape] : group) {
+    double product = 1;
+    for (const int64_t size : shape) product *= static_cast<double>(size);
+    numbers += product;
+  }
+  const double count = static_cast<double>(groups), available = static_cast<double>(available_memory());
+  const double bytes = count * (numbers * kNumberBytes + kGroupBytes);
+  if (bytes > kMaxBytes || count * kGroupBytes > available) throw out_of_memory(argument, bytes, available);
 }
 
 // Steps are summed over micro-batches, which bfloat16 would round each time.
 static at::ScalarType gradient_dtype(at::ScalarType dtype) { return dtype == at::kBFloat16 ? at::kFloat : dtype; }
 
-std::vector<int64_t> Parameter::shape() const { return sliced(tensor.detach(), slice).sizes().vec(); }
-
-Tensor Parameter::value() const { return sliced(tensor.detach(), slice); }
-
 std::optional<Tensor> Parameter::grad() const {
-  if (!*seen || !tensor.grad().defined()) return {};
-  return sliced(tensor.grad(), slice);
+  if (!*has_grad || !tensor.grad().defined()) return {};
+  return tensor.grad();
 }
 
 void Parameter::set_grad(const Tensor& grad) {
   at::NoGradGuard no_grad;
-  expect_shape(grad, "gradient", shape());
+  expect_shape(grad, "gradient", tensor.sizes());
   if (!tensor.grad().defined())
     tensor.mutable_grad() =
         gradient.defined() ? gradient : at::zeros_like(tensor, gradient_dtype(tensor.scalar_type()));
-  sliced(tensor.mutable_grad(), slice).copy_(grad);
-  *seen = true;
+  tensor.mutable_grad().copy_(grad);
+  *has_grad = true;
 }
 
 void Parameter::zero_grad() {
   at::NoGradGuard no_grad;
   if (tensor.grad().defined()) tensor.mutable_grad().zero_();
-  *seen = false;
+  *has_grad = false;
 }
 
 void Parameter::require_grad(bool on) {
   tensor.set_requires_grad(on);
-  if (!on) *seen = false;
+  if (!on) *has_grad = false;
 }
 
 static void watch(Parameter& parameter) {
   parameter.tensor.set_requires_grad(true);
   parameter.tensor.set_grad_dtype(gradient_dtype(parameter.tensor.scalar_type()));
-  parameter.seen = std::make_shared<bool>(false);
-  parameter.tensor.register_hook([seen = parameter.seen](const Tensor&) { *seen = true; });
+  parameter.has_grad = std::make_shared<bool>(false);
+  parameter.tensor.register_hook([reached = parameter.has_grad](const Tensor&) { *reached = true; });
 }
 
 std::shared_ptr<Parameter> make_parameter(const Tensor& values) {
@@ -67,12 +71,10 @@ std::shared_ptr<Parameter> make_parameter(const Tensor& values) {
   return parameter;
 }
 
-std::shared_ptr<Parameter> view_of(const std::shared_ptr<Parameter>& whole, std::string name,
-                                   std::optional<Slice> slice) {
-  auto view = std::make_shared<Parameter>(*whole);
-  view->name = std::move(name);
-  view->slice = slice ? slice : Slice{0, 0, whole->tensor.size(0)};
-  return view;
+int64_t version_of(const ParameterList& parameters) {
+  int64_t sum = 0;
+  for (const auto& parameter : parameters) sum += static_cast<int64_t>(parameter->tensor._version());
+  return sum;
 }
 
 // Views start at 64 bytes (256 on CUDA) so that vectorised kernels meet aligned rows.
@@ -81,19 +83,19 @@ static int64_t aligned(int64_t elements, at::ScalarType dtype, at::Device device
   return (elements + step - 1) / step * step;
 }
 
-ParameterBuffer::ParameterBuffer(const std::vector<Entry>& entries, at::ScalarType dtype, at::Device device) {
+ParameterBuffer::ParameterBuffer(const std::vector<NamedShape>& shapes, at::ScalarType dtype, at::Device device) {
   int64_t total = 0;
-  for (const auto& entry : entries) {
+  for (const auto& entry : shapes) {
     offsets_.push_back(total);
     total += aligned(c10::multiply_integers(entry.shape), dtype, device);
   }
   values_ = at::empty({total}, at::TensorOptions().dtype(dtype).device(device));
-  for (size_t i = 0; i < entries.size(); ++i) {
+  for (size_t i = 0; i < shapes.size(); ++i) {
     auto parameter = std::make_shared<Parameter>();
-    parameter->name = entries[i].name;
+    parameter->name = shapes[i].name;
     // detach() makes a leaf that shares memory and its version counter's safety; `.data` would lose the latter.
     parameter->tensor =
-        values_.narrow(0, offsets_[i], c10::multiply_integers(entries[i].shape)).view(entries[i].shape).detach();
+        values_.narrow(0, offsets_[i], c10::multiply_integers(shapes[i].shape)).view(shapes[i].shape).detach();
     watch(*parameter);
     parameters_.push_back(std::move(parameter));
   }

@@ -11,20 +11,23 @@
 
 namespace palm {
 
-// Part of a parameter under a name of the Python library: `length` entries of dimension `dim` from `start` on.
-struct Slice {
-  int64_t dim, start, length;
+// A tensor before it is made.
+struct NamedShape {
+  std::string name;
+  std::vector<int64_t> shape;
 };
+
+// Refuses `groups` such groups of parameters where no machine could hold them: sizes that multiply to more than an
+// int64 would overflow before any allocator saw them. A group costs a little even without numbers.
+void check_fits_in_memory(const std::vector<NamedShape>& group, int64_t groups, const char* argument);
 
 struct Parameter {
   std::string name;
-  Tensor tensor;               // the leaf that autograd sees
-  Tensor gradient;             // its preset place in the flat gradient buffer; undefined until needed
-  std::shared_ptr<bool> seen;  // has a backward pass reached it since its gradient was last zeroed?
-  std::optional<Slice> slice;  // set for views, which can be read but not trained
+  Tensor tensor;                   // the leaf that autograd sees
+  Tensor gradient;                 // its preset place in the flat gradient buffer; undefined until needed
+  std::shared_ptr<bool> has_grad;  // has a backward pass reached it since its gradient was last zeroed?
 
-  std::vector<int64_t> shape() const;
-  Tensor value() const;                // what `name` stands for
+  Tensor value() const { return tensor.detach(); }
   std::optional<Tensor> grad() const;  // nothing where no backward pass has been
   void set_grad(const Tensor& grad);
   void zero_grad();
@@ -32,19 +35,15 @@ struct Parameter {
 };
 using ParameterList = std::vector<std::shared_ptr<Parameter>>;
 
-// Parameter `whole` (or a slice of it) under another name; value and gradient are shared with it.
-std::shared_ptr<Parameter> view_of(const std::shared_ptr<Parameter>& whole, std::string name,
-                                   std::optional<Slice> slice);
+// Grows with every write to one of them that libtorch, or a kernel that says so, makes.
+int64_t version_of(const ParameterList& parameters);
+
 // A parameter on its own, which takes over the memory of `values`: they may still be on their way there.
 std::shared_ptr<Parameter> make_parameter(const Tensor& values);
 
 class ParameterBuffer {
  public:
-  struct Entry {
-    std::string name;
-    std::vector<int64_t> shape;
-  };
-  ParameterBuffer(const std::vector<Entry>& entries, at::ScalarType dtype, at::Device device);
+  ParameterBuffer(const std::vector<NamedShape>& shapes, at::ScalarType dtype, at::Device device);
 
   const ParameterList& parameters() const { return parameters_; }
   // Gives every parameter that wants a gradient its place in the gradient buffer. Called before a graph is recorded.

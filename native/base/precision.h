@@ -26,12 +26,12 @@ bool routed_to_onednn();
 void route_to_onednn(bool on);
 
 // MKL while it lives. Everything computes on one thread, so the setting is nobody else's meanwhile.
-class FewRows {
+class PreferMkl {
  public:
-  FewRows() : before_(routed_to_onednn()) { route_to_onednn(false); }
-  ~FewRows() { route_to_onednn(before_); }
-  FewRows(const FewRows&) = delete;
-  FewRows& operator=(const FewRows&) = delete;
+  PreferMkl() : before_(routed_to_onednn()) { route_to_onednn(false); }
+  ~PreferMkl() { route_to_onednn(before_); }
+  PreferMkl(const PreferMkl&) = delete;
+  PreferMkl& operator=(const PreferMkl&) = delete;
 
  private:
   bool before_;

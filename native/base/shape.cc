@@ -1,8 +1,8 @@
 #include "base/shape.h"
 
-#include <ATen/ops/max.h>
-#include <ATen/ops/min.h>
+#include <ATen/ops/aminmax.h>
 #include <ATen/ops/nonzero.h>
+#include <ATen/ops/stack.h>
 
 #include <limits>
 #include <sstream>
@@ -50,8 +50,9 @@ void expect_token_shape(const Tensor& tokens, const char* argument) {
 void expect_range(const Tensor& ids, const char* argument, int64_t low, int64_t high, const char* fix) {
   expect_integer(ids, argument);
   if (ids.numel() == 0) return;
-  const int64_t least = ids.min().item<int64_t>(), most = ids.max().item<int64_t>();
-  if (least >= low && most < high) return;
+  const auto [smallest, largest] = at::aminmax(ids);
+  const Tensor both = at::stack({smallest, largest}).cpu();  // one synchronisation
+  if (both[0].item<int64_t>() >= low && both[1].item<int64_t>() < high) return;
   const Tensor first = ids.lt(low).logical_or(ids.ge(high)).nonzero()[0].cpu();
   Tensor entry = ids;
   std::string place = argument;

@@ -18,7 +18,7 @@ static uint64_t packed(uint32_t step, int64_t task) { return uint64_t{step} << 3
 static uint32_t step_in(uint64_t next) { return static_cast<uint32_t>(next >> 32); }
 static int64_t task_in(uint64_t next) { return static_cast<uint32_t>(next); }
 
-bool Member::claim(uint32_t step, int64_t count, int64_t piece, int64_t* begin) {
+bool Worker::claim(uint32_t step, int64_t count, int64_t piece, int64_t* begin) {
   constexpr int kSpins = 1000;  // some microseconds: longer than a step usually takes, shorter than a thread's turn
   uint64_t next = board_.next.load(std::memory_order_acquire);
   for (int spin = 0; step_in(next) == step; ++spin) {
@@ -37,27 +37,27 @@ bool Member::claim(uint32_t step, int64_t count, int64_t piece, int64_t* begin) 
   return false;
 }
 
-void Member::finish(uint32_t step, int64_t tasks, int64_t count) {
+void Worker::finish(uint32_t step, int64_t tasks, int64_t count) {
   if (board_.done.fetch_add(tasks, std::memory_order_acq_rel) + tasks < count) return;
   board_.done.store(0, std::memory_order_relaxed);
   board_.next.store(packed(step + 1, 0), std::memory_order_release);
   board_.next.notify_all();
 }
 
-void run_team(const std::function<void(Member&)>& work) {
-  Member::Board board;
+void run_workers(const std::function<void(Worker&)>& work) {
+  Worker::Board board;
 #ifdef _OPENMP
   if (at::get_num_threads() > 1 && !at::in_parallel_region()) {
 #pragma omp parallel
     {
-      Member member(board, omp_get_thread_num(), omp_get_num_threads());
-      work(member);
+      Worker worker(board, omp_get_thread_num(), omp_get_num_threads());
+      work(worker);
     }
     return;
   }
 #endif
-  Member member(board, 0, 1);
-  work(member);
+  Worker worker(board, 0, 1);
+  work(worker);
 }
 
 }  // namespace palm

@@ -10,7 +10,7 @@
 namespace palm {
 
 // One thread of a team. All of them run the same function, and so come to the same steps in the same order.
-class Member {
+class Worker {
  public:
   int64_t index() const { return index_; }
   int64_t size() const { return size_; }
@@ -18,7 +18,7 @@ class Member {
   // The next step: work(begin, end) over `count` tasks, at least 1, in pieces of at most `most`, on whoever has time.
   // Returns when all of it is done.
   template <class Work>
-  void share(int64_t count, int64_t most, const Work& work) {
+  void parallel_for(int64_t count, int64_t most, const Work& work) {
     const int64_t piece = std::clamp<int64_t>((count + size_ - 1) / size_, 1, most);
     const uint32_t step = step_++;
     int64_t begin;
@@ -30,12 +30,12 @@ class Member {
   }
 
  private:
-  friend void run_team(const std::function<void(Member&)>& work);
+  friend void run_workers(const std::function<void(Worker&)>& work);
   struct Board {
     std::atomic<uint64_t> next{0};  // the step that is under way, and the first of its tasks that nobody has claimed
     std::atomic<int64_t> done{0};   // tasks of it
   };
-  Member(Board& board, int64_t index, int64_t size) : board_(board), index_(index), size_(size) {}
+  Worker(Board& board, int64_t index, int64_t size) : board_(board), index_(index), size_(size) {}
 
   // False once the step is over; until then waits if there is nothing left to claim.
   bool claim(uint32_t step, int64_t count, int64_t piece, int64_t* begin);
@@ -46,7 +46,7 @@ class Member {
   uint32_t step_ = 0;
 };
 
-// work(member) on every thread that libtorch computes with. It must not throw.
-void run_team(const std::function<void(Member&)>& work);
+// work(worker) on every thread that libtorch computes with. It must not throw.
+void run_workers(const std::function<void(Worker&)>& work);
 
 }  // namespace palm

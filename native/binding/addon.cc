@@ -1,6 +1,6 @@
-// The table of contents of the border: every function that JavaScript can call is a row of one of these chapters.
+// The table of contents of the border: every function that JavaScript can call is a row of one of these tables.
+#include "binding/bindings.h"
 #include "binding/executor.h"
-#include "binding/rows.h"
 
 namespace palm::binding {
 
@@ -15,7 +15,7 @@ static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
   process_rows(table);
   tensor_rows(table);
   parameter_rows(table);
-  palm_rows(table);
+  model_rows(table);
   generation_rows(table);
   rlhf_rows(table);
   loss_rows(table);

@@ -101,12 +101,6 @@ struct Js<std::shared_ptr<T>> {
     return value ? Handle<T>::create(env, value) : env.Undefined();
   }
 };
-template <>
-struct Js<std::shared_ptr<LanguageModel>> {
-  static std::shared_ptr<LanguageModel> from(const Napi::Value& value) {
-    return Js<std::shared_ptr<PaLM>>::from(value);
-  }
-};
 // Jobs that take no flag of their own still stop when their environment ends.
 template <>
 struct Js<std::shared_ptr<Cancel>> {

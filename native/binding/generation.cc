@@ -1,5 +1,5 @@
 // Rows about generation.
-#include "binding/rows.h"
+#include "binding/bindings.h"
 
 namespace palm::binding {
 
@@ -18,18 +18,17 @@ static Generation generate_all(const std::shared_ptr<LanguageModel>& model, cons
   return generate(model, scope, prompts, lengths, options, cancel.get());
 }
 
-static Piece decoder_advance(Decoder& decoder, int64_t count, const std::shared_ptr<Cancel>& cancel) {
-  const size_t first = decoder.steps();
-  decoder.advance(count, cancel.get());
-  return {decoder.tokens_since(first), decoder.log_probs_since(first), decoder.done()};
+static Piece loop_advance(GenerationLoop& loop, int64_t count, const std::shared_ptr<Cancel>& cancel) {
+  const size_t first = loop.steps();
+  loop.advance(count, cancel.get());
+  return {loop.tokens_since(first), loop.log_probs_since(first), loop.done()};
 }
 
 void generation_rows(Table& table) {
   table.job<&generate_all>("generate");
-  table.now<
-      &make<Decoder, Decoder, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor, Tensor, GenerateOptions>>(
-      "decoderCreate");
-  table.job<&decoder_advance>("decoderAdvance");
+  table.now<&make<GenerationLoop, GenerationLoop, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor,
+                  Tensor, GenerateOptions>>("generationLoopCreate");
+  table.job<&loop_advance>("generationLoopAdvance");
 }
 
 }  // namespace palm::binding

@@ -8,9 +8,9 @@
 #include <memory>
 #include <vector>
 
-#include "generation/decode.h"
+#include "generation/generation-loop.h"
+#include "model/language-model.h"
 #include "model/lora.h"
-#include "model/palm.h"
 #include "optim/optimizer.h"
 #include "rlhf/actor-critic.h"
 #include "rlhf/reward-model.h"
@@ -29,12 +29,12 @@ struct HandleKind;
   }
 PALM_HANDLE(at::Tensor, "Tensor", 1, {value});
 PALM_HANDLE(Parameter, "Parameter", 2, {value.tensor});
-PALM_HANDLE(PaLM, "PaLM", 3, value.storages());
+PALM_HANDLE(LanguageModel, "LanguageModel", 3, value.storages());
 PALM_HANDLE(Scope, "Scope", 4, {value.storage()});
 PALM_HANDLE(RewardModel, "RewardModel", 5, {value.storage()});
 PALM_HANDLE(ActorCritic, "ActorCritic", 6, {value.storage()});
 PALM_HANDLE(Optimizer, "Optimizer", 7, {});
-PALM_HANDLE(Decoder, "Decoder", 8, {});
+PALM_HANDLE(GenerationLoop, "GenerationLoop", 8, {});
 PALM_HANDLE(Cancel, "Cancel", 9, {});
 #undef PALM_HANDLE
 

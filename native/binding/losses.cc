@@ -1,6 +1,6 @@
 // Rows about losses and the reductions that users test theirs with.
 #include "base/masked.h"
-#include "binding/rows.h"
+#include "binding/bindings.h"
 #include "kernels/token-log-prob.h"
 #include "losses/ppo.h"
 

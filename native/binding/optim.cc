@@ -1,5 +1,5 @@
 // Rows about optimizers.
-#include "binding/rows.h"
+#include "binding/bindings.h"
 #include "optim/adam-atan2.h"
 #include "optim/adam-w.h"
 

@@ -1,13 +1,13 @@
 // Rows about trained tensors.
 #include <ATen/core/grad_mode.h>
 
-#include "binding/rows.h"
+#include "binding/bindings.h"
 
 namespace palm::binding {
 
 std::vector<NamedParameter> named(const ParameterList& parameters) {
   std::vector<NamedParameter> all;
-  for (const auto& parameter : parameters) all.push_back({parameter->name, parameter->shape(), parameter});
+  for (const auto& parameter : parameters) all.push_back({parameter->name, parameter->tensor.sizes().vec(), parameter});
   return all;
 }
 

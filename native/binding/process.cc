@@ -8,7 +8,7 @@
 
 #include "base/cpu-allocator.h"
 #include "base/precision.h"
-#include "binding/rows.h"
+#include "binding/bindings.h"
 #include "kernels/dispatch.h"
 #include "kernels/library-attention.h"
 

@@ -3,11 +3,12 @@
 
 #include <ATen/ops/tensor.h>
 
-#include "binding/rows.h"
+#include "binding/bindings.h"
 
 namespace palm::binding {
 
-PALM_FIELDS(RewardInput, PALM_FIELD(sequence), PALM_FIELD(prompt_lengths), PALM_FIELD(prompt_mask), PALM_FIELD(mask));
+PALM_FIELDS(RewardInput, PALM_FIELD(sequence), PALM_FIELD(prompt_lengths), PALM_FIELD(prompt_mask), PALM_FIELD(lengths),
+            PALM_FIELD(mask));
 PALM_FIELDS(Rollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
             PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value));
 PALM_FIELDS(JudgeOptions, PALM_FIELD(kl_weight), PALM_FIELD(gamma), PALM_FIELD(lambda), PALM_FIELD(whiten));
@@ -35,15 +36,15 @@ static Judgement judge_all(const Rollout& rollout, const Tensor& score, const Ju
   return judge(rollout, score, options);
 }
 
-static std::shared_ptr<RewardModel> reward_model_create(const std::shared_ptr<LanguageModel>& palm,
-                                                        const std::shared_ptr<Scope>& scope, int64_t num_bins,
-                                                        double dropout, bool pool_response) {
-  expect_holdable(1, static_cast<double>(num_bins) * static_cast<double>(palm->dim()), "RewardModel.numBins");
-  return std::make_shared<RewardModel>(palm, scope, num_bins, dropout, pool_response);
+static Evaluation evaluate_all(ActorCritic& actor_critic, const Tensor& sequence, double temperature,
+                               Gradients gradients, bool critic_only) {
+  return actor_critic.evaluate(actor_critic.accept(sequence), temperature, gradients, critic_only);
 }
 
 void rlhf_rows(Table& table) {
-  table.now<&reward_model_create>("rewardModelCreate");
+  table.now<
+      &make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double, bool>>(
+      "rewardModelCreate");
   table.job<&RewardModel::initialise>("rewardModelInitialise");
   table.now<&parameters_of<RewardModel>>("rewardModelParameters");
   table.job<&RewardModel::train>("rewardModelTrain");
@@ -55,7 +56,7 @@ void rlhf_rows(Table& table) {
                   std::shared_ptr<Scope>, std::shared_ptr<LanguageModel>>>("actorCriticCreate");
   table.now<&parameters_of<ActorCritic>>("actorCriticParameters");
   table.job<&ActorCritic::initialise>("actorCriticInitialise");
-  table.job<&ActorCritic::evaluate>("actorCriticEvaluate");
+  table.job<&evaluate_all>("actorCriticEvaluate");
   table.job<&rollout_all>("actorCriticRollout");
   table.job<&rollout_rows>("rolloutRows");
   table.job<&judge_all>("judge");

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "base/shape.h"
-#include "binding/rows.h"
+#include "binding/bindings.h"
 
 namespace palm::binding {
 
@@ -64,6 +64,15 @@ static void tensor_write(const Tensor& tensor, const Elements& source, int64_t o
 static std::vector<int64_t> tensor_shape(const Tensor& tensor) { return tensor.sizes().vec(); }
 static at::ScalarType tensor_dtype(const Tensor& tensor) { return tensor.scalar_type(); }
 static at::Device tensor_device(const Tensor& tensor) { return tensor.device(); }
+
+static Tensor tensor_narrow(const Tensor& tensor, int64_t dim, int64_t start, int64_t length) {
+  if (dim < 0 || dim >= tensor.dim() || start < 0 || length < 0 || length > tensor.size(dim) - start)
+    throw Error(ErrorKind::shape, "tensor",
+                std::to_string(length) + " entries of dimension " + std::to_string(dim) + " from " +
+                    std::to_string(start) + " on",
+                "a part of the tensor");
+  return tensor.detach().narrow(dim, start, length);
+}
 
 // A fresh copy on the host, on its way into a typed array.
 struct HostCopy {
@@ -136,7 +145,7 @@ static void tensor_backward(const Tensor& tensor) {
                 "Only a loss, a single number, can be differentiated.");
   if (!tensor.requires_grad())
     throw Error(ErrorKind::argument, "backward", "a tensor without a graph", "one computed with gradients",
-                "Use palm.loss, or palm.forward with { grad: true }, and do not freeze every parameter.");
+                "Use model.loss, or model.forward with { grad: true }, and do not freeze every parameter.");
   tensor.backward();
 }
 
@@ -148,6 +157,7 @@ void tensor_rows(Table& table) {
   table.now<&tensor_shape>("tensorShape");
   table.now<&tensor_dtype>("tensorDtype");
   table.now<&tensor_device>("tensorDevice");
+  table.now<&tensor_narrow>("tensorNarrow");
   table.job<&tensor_data>("tensorData");
   table.job<&tensor_copy>("tensorCopy");
   table.job<&tensor_read_bytes>("tensorReadBytes");

@@ -13,12 +13,12 @@ static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_t
   const int64_t rows = logits.size(0), width = logits.size(1);
   const Draw draw{at::empty({rows}, logits.options().dtype(at::kLong)),
                   at::empty({rows}, logits.options().dtype(at::kFloat))};
-  const SampleArgs args{logits.const_data_ptr(),
-                        width,
-                        static_cast<float>(inverse_temperature),
-                        uniform.defined() ? uniform.const_data_ptr<double>() : nullptr,
-                        draw.token.mutable_data_ptr<int64_t>(),
-                        draw.log_prob.mutable_data_ptr<float>()};
+  const SampleArgs args{.logits = logits.const_data_ptr(),
+                        .width = width,
+                        .inverse_temperature = static_cast<float>(inverse_temperature),
+                        .uniform = uniform.defined() ? uniform.const_data_ptr<double>() : nullptr,
+                        .token = draw.token.mutable_data_ptr<int64_t>(),
+                        .log_prob = draw.log_prob.mutable_data_ptr<float>()};
   launch(kernels, kernels.token.sample, args, rows, grain_of(width));
   return draw;
 }

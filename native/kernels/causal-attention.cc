@@ -11,20 +11,20 @@ namespace palm {
 
 static AttentionArgs attention_args(const AttentionRows& rows, const Tensor& out, const Tensor& lse) {
   const int64_t threads = at::get_num_threads();
-  return {rows.query.const_data_ptr(),
-          rows.key.const_data_ptr(),
-          rows.value.const_data_ptr(),
-          rows.query.stride(0),
-          out.mutable_data_ptr(),
-          out.stride(0),
-          lse.mutable_data_ptr<float>(),
-          rows.first.defined() ? rows.first.const_data_ptr<int64_t>() : nullptr,
-          rows.batch,
-          rows.query.size(0) / std::max<int64_t>(rows.batch, 1),
-          rows.heads,
-          rows.key.size(1),
-          threads / std::gcd(threads, std::max<int64_t>(rows.batch, 1)),
-          nullptr};
+  return {.query = rows.query.const_data_ptr(),
+          .key = rows.key.const_data_ptr(),
+          .value = rows.value.const_data_ptr(),
+          .stride = rows.query.stride(0),
+          .out = out.mutable_data_ptr(),
+          .out_stride = out.stride(0),
+          .lse = lse.mutable_data_ptr<float>(),
+          .first_key = rows.first_key.defined() ? rows.first_key.const_data_ptr<int64_t>() : nullptr,
+          .batch = rows.batch,
+          .time = rows.query.size(0) / std::max<int64_t>(rows.batch, 1),
+          .heads = rows.heads,
+          .head = rows.key.size(1),
+          .groups = threads / std::gcd(threads, std::max<int64_t>(rows.batch, 1)),
+          .scratch = nullptr};
 }
 
 // kernel(begin, end, scratch of the thread) over all tasks.
@@ -60,13 +60,13 @@ void attention_backward(const Kernels& kernels, const AttentionRows& rows, const
   };
   const Tensor dkey = pieces(), dvalue = pieces();
   for_tasks(kernels, args, out, [&](int64_t begin, int64_t end, float* scratch) {
-    AttentionGradArgs own{args,
-                          dout.const_data_ptr(),
-                          dout.stride(0),
-                          grad.query.mutable_data_ptr(),
-                          grad.query.stride(0),
-                          dkey.mutable_data_ptr<float>(),
-                          dvalue.mutable_data_ptr<float>()};
+    AttentionGradArgs own{.forward = args,
+                          .dout = dout.const_data_ptr(),
+                          .dout_stride = dout.stride(0),
+                          .dquery = grad.query.mutable_data_ptr(),
+                          .dquery_stride = grad.query.stride(0),
+                          .dkey = dkey.mutable_data_ptr<float>(),
+                          .dvalue = dvalue.mutable_data_ptr<float>()};
     own.forward.scratch = scratch;
     kernels.attention_grad(own, begin, end);
   });

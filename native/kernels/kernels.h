@@ -74,7 +74,7 @@ struct AttentionArgs {
   int64_t out_stride;
   float* lse;  // [batch, time, heads]: logsumexp of a query's scores
   // [batch, time]: the first key that a token sees, growing along time; null: all see their row's
-  const int64_t* first;
+  const int64_t* first_key;
   int64_t batch, time, heads, head, groups;
   float* scratch;  // attention_scratch(args) floats for each thread
 };

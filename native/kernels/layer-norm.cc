@@ -14,12 +14,12 @@ namespace palm {
 LayerNormed layer_norm_forward(const Kernels& kernels, const Tensor& x, const Tensor& gamma) {
   const auto statistic = x.options().dtype(at::kFloat);
   const LayerNormed out{at::empty_like(x), at::empty({x.size(0)}, statistic), at::empty({x.size(0)}, statistic)};
-  const LayerNormArgs args{x.const_data_ptr(),
-                           gamma.const_data_ptr(),
-                           out.y.mutable_data_ptr(),
-                           out.mean.mutable_data_ptr<float>(),
-                           out.rstd.mutable_data_ptr<float>(),
-                           x.size(1)};
+  const LayerNormArgs args{.x = x.const_data_ptr(),
+                           .gamma = gamma.const_data_ptr(),
+                           .y = out.y.mutable_data_ptr(),
+                           .mean = out.mean.mutable_data_ptr<float>(),
+                           .rstd = out.rstd.mutable_data_ptr<float>(),
+                           .width = x.size(1)};
   launch(kernels, kernels.layer_norm, args, x.size(0), grain_of(x.size(1)));
   return out;
 }
@@ -29,15 +29,15 @@ LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const
   const int64_t rows = x.size(0), width = x.size(1);
   const Tensor dx = at::empty_like(x);
   const Tensor sums = at::zeros({partial_sums(kernels), width}, x.options().dtype(at::kFloat));
-  const LayerNormGradArgs args{x.const_data_ptr(),
-                               gamma.const_data_ptr(),
-                               mean.const_data_ptr<float>(),
-                               rstd.const_data_ptr<float>(),
-                               dy.const_data_ptr(),
-                               residual.defined() ? residual.const_data_ptr() : nullptr,
-                               dx.mutable_data_ptr(),
-                               sums.mutable_data_ptr<float>(),
-                               width};
+  const LayerNormGradArgs args{.x = x.const_data_ptr(),
+                               .gamma = gamma.const_data_ptr(),
+                               .mean = mean.const_data_ptr<float>(),
+                               .rstd = rstd.const_data_ptr<float>(),
+                               .dy = dy.const_data_ptr(),
+                               .residual = residual.defined() ? residual.const_data_ptr() : nullptr,
+                               .dx = dx.mutable_data_ptr(),
+                               .dgamma = sums.mutable_data_ptr<float>(),
+                               .width = width};
   in_pieces(kernels, rows, grain_of(width), [&](int64_t begin, int64_t end, int64_t piece) {
     LayerNormGradArgs own = args;
     own.dgamma += piece * width;

@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 
-#include "kernels/causal-attention.h"
+#include "kernels/attention-rows.h"
 
 namespace palm {
 

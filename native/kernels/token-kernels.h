@@ -67,8 +67,8 @@ struct TokenProjectArgs {
   const int64_t* position;             // [rows]
   const float *query_cos, *query_sin;  // [positions, head / 2], with their scales
   const float *key_cos, *key_sin;
-  void* query;  // [rows, heads · head]
-  void* mixed;  // [rows, heads · head + ff]: the feed-forward's part is written
+  void* query;         // [rows, heads · head]
+  void* block_hidden;  // [rows, heads · head + ff]: the feed-forward's part is written
   TokenCache cache;
   float* scratch;  // token_scratch(dim, head)
 };
@@ -80,8 +80,8 @@ struct TokenAttendArgs {
   int64_t heads, head, groups;
   const int64_t* position;  // [rows]
   TokenCache cache;
-  void* mixed;  // [rows, mixed_stride]: the front is written
-  int64_t mixed_stride;
+  void* block_hidden;  // [rows, block_hidden_stride]: the front is written
+  int64_t block_hidden_stride;
   float* scratch;  // token_attend_scratch(heads, head, capacity)
 };
 

@@ -47,27 +47,27 @@ struct LogitRows {
         inverse_temperature(static_cast<float>(1 / temperature)) {}
 
   void read(const Kernels& kernels, const Tensor& logits, int64_t first) const {
-    const LogProbArgs args{logits.const_data_ptr(),
-                           target.const_data_ptr<int64_t>() + first,
-                           log_prob.mutable_data_ptr<float>() + first,
-                           entropy.mutable_data_ptr<float>() + first,
-                           lse.mutable_data_ptr<float>() + first,
-                           logits.size(1),
-                           inverse_temperature};
+    const LogProbArgs args{.logits = logits.const_data_ptr(),
+                           .target = target.const_data_ptr<int64_t>() + first,
+                           .log_prob = log_prob.mutable_data_ptr<float>() + first,
+                           .entropy = entropy.mutable_data_ptr<float>() + first,
+                           .lse = lse.mutable_data_ptr<float>() + first,
+                           .width = logits.size(1),
+                           .inverse_temperature = inverse_temperature};
     launch(kernels, kernels.log_prob, args, logits.size(0), grain_of(logits.size(1)));
   }
 
   // logits ← their gradient.
   void differentiate(const Kernels& kernels, const Tensor& logits, int64_t first, const float* dlog_prob,
                      const float* dentropy) const {
-    const LogProbGradArgs args{logits.mutable_data_ptr(),
-                               target.const_data_ptr<int64_t>() + first,
-                               lse.const_data_ptr<float>() + first,
-                               entropy.const_data_ptr<float>() + first,
-                               dlog_prob + first,
-                               dentropy ? dentropy + first : nullptr,
-                               logits.size(1),
-                               inverse_temperature};
+    const LogProbGradArgs args{.logits = logits.mutable_data_ptr(),
+                               .target = target.const_data_ptr<int64_t>() + first,
+                               .lse = lse.const_data_ptr<float>() + first,
+                               .entropy = entropy.const_data_ptr<float>() + first,
+                               .dlog_prob = dlog_prob + first,
+                               .dentropy = dentropy ? dentropy + first : nullptr,
+                               .width = logits.size(1),
+                               .inverse_temperature = inverse_temperature};
     launch(kernels, kernels.log_prob_grad, args, logits.size(0), grain_of(logits.size(1)));
   }
 };

@@ -1,6 +1,6 @@
 // Next-token cross entropy.
 //
-//   loss = −Σ log softmax(hidden · headᵀ)[target] / denominator   over targets that are neither masked nor ignore_index
+//   loss = −Σ log softmax(logits)[target] / denominator   over targets that are neither masked nor ignore_index
 //
 // The denominator defaults to the number of such targets (at least 1), so that pieces given the count of the whole step
 // add up to its mean.
@@ -11,10 +11,13 @@
 
 namespace palm {
 
-Tensor language_loss(const Tensor& hidden,  // [B, T, D]
-                     const Tensor& head,    // [V, D]
-                     const Tensor& target,  // [B, T] int64
-                     const Tensor& mask,    // [B, T] bool, true where a token is a target; undefined: all are
-                     int64_t ignore_index, std::optional<double> denominator);  // → scalar, float32 for bfloat16
+// Targets as the model's head reads them (model/head.h): −1 where there is none.
+Tensor language_labels(const Tensor& target,   // [B, T] int64
+                       const Tensor& mask,     // [B, T] bool, true where a token is a target; undefined: all are
+                       int64_t ignore_index);  // → [B, T]
+
+Tensor language_loss(const Tensor& total,                 // scalar: −Σ log_prob over labels that are not negative
+                     const Tensor& labels,                // [B, T]
+                     std::optional<double> denominator);  // → scalar, float32 for bfloat16
 
 }  // namespace palm

@@ -1,7 +1,6 @@
 #include "losses/ppo.h"
 
 #include <ATen/ops/minimum.h>
-#include <ATen/ops/stack.h>
 
 #include "base/masked.h"
 #include "losses/value.h"
@@ -23,11 +22,15 @@ Loss ppo_loss(const Tensor& log_prob, const Tensor& entropy, const Tensor& value
   const Tensor loss = policy_loss + options.value_weight * value_loss - options.entropy_weight * mean_entropy;
 
   const auto share = [&](const Tensor& x) { return mean(x.to(log_prob.scalar_type())); };
-  const Tensor metrics =
-      at::stack({policy_loss, value_loss, mean_entropy, mean(ratio - 1 - log_ratio),
-                 share((ratio - 1).abs().gt(options.clip)), share((value - rollout_value).abs().gt(options.value_clip)),
-                 (log_prob - rollout_log_prob).masked_fill(response_mask.logical_not(), 0).abs().max()});
-  return {loss, metrics.detach().to(at::kFloat)};
+  const Tensor gap = (log_prob - rollout_log_prob).masked_fill(response_mask.logical_not(), 0).abs();
+  return {loss,
+          {{"policy_loss", policy_loss},
+           {"value_loss", value_loss},
+           {"entropy", mean_entropy},
+           {"approx_kl", mean(ratio - 1 - log_ratio)},
+           {"clip_fraction", share((ratio - 1).abs().gt(options.clip))},
+           {"value_clip_fraction", share((value - rollout_value).abs().gt(options.value_clip))},
+           {"max_log_ratio", gap.max()}}};
 }
 
 }  // namespace palm

@@ -29,8 +29,7 @@ Loss ppo_loss(const Tensor& log_prob,          // [B, T]
               const Tensor& returns,           // [B, T]
               const Tensor& response_mask,     // [B, T] bool
               const PpoOptions& options, std::optional<double> denominator);
-// metrics [7]: policy_loss, value_loss, entropy, approx_kl (k3 estimate of KL(rollout ‖ now), Schulman 2020),
-// clip_fraction (share of tokens whose ratio left 1 ± clip), value_clip_fraction, max_log_ratio (largest |log_prob −
-// rollout_log_prob|)
+// metrics: policy_loss, value_loss, entropy, approx_kl (k3 estimate of KL(rollout ‖ now), Schulman 2020), clip_fraction
+// (share of tokens whose ratio left 1 ± clip), value_clip_fraction, max_log_ratio (largest |log_prob − rollout_log_prob|)
 
 }  // namespace palm

@@ -1,7 +1,6 @@
 #include "losses/ranking.h"
 
 #include <ATen/ops/log_sigmoid.h>
-#include <ATen/ops/stack.h>
 
 #include "base/masked.h"
 
@@ -17,8 +16,8 @@ Loss ranking_loss(const Tensor& score, const Tensor& group, const Tensor& rank, 
   const Tensor total = -(at::log_sigmoid(margin) * weight).sum();
 
   const Tensor far = margin.detach();
-  const Tensor metrics = at::stack({(far.gt(0) * weight).sum() / groups, (far * weight).sum() / groups});
-  return {denominator ? total / divisor(*denominator) : total / groups, metrics.to(at::kFloat)};
+  return {denominator ? total / divisor(*denominator) : total / groups,
+          {{"accuracy", (far.gt(0) * weight).sum() / groups}, {"margin", (far * weight).sum() / groups}}};
 }
 
 }  // namespace palm

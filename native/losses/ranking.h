@@ -18,7 +18,7 @@ Loss ranking_loss(const Tensor& score,  // [B]
                   const Tensor& group,  // [B] int64, equal for answers to one prompt
                   const Tensor& rank,   // [B], lower is better; equal ranks are not compared
                   std::optional<double> denominator);
-// metrics [2]: accuracy (share of pairs in the right order), margin (mean score_i − score_j); both weighted like the
+// metrics: accuracy (share of pairs in the right order), margin (mean score_i − score_j); both weighted like the
 // loss
 
 }  // namespace palm

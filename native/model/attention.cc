@@ -17,11 +17,15 @@ static double lowest(at::ScalarType dtype) {
 Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& visible, double scale,
                  const Dropout& dropout) {
   const int64_t batch = query.size(0), time = query.size(1), heads = query.size(2), head = query.size(3);
-  const Tensor folded = (query * scale).reshape({batch, time * heads, head});
-  Tensor score = at::bmm(folded, key.transpose(1, 2)).view({batch, time, heads, key.size(1)});
-  if (visible.defined()) score = score.masked_fill(visible.logical_not(), lowest(score.scalar_type()));
+  const int64_t kv_heads = key.size(1), group = heads / kv_heads, stored = key.size(2);
+  const auto by_head = [&](const Tensor& x) { return x.reshape({batch * kv_heads, stored, head}); };
+  const Tensor grouped = (query * scale).reshape({batch, time, kv_heads, group, head}).transpose(1, 2);
+  const Tensor folded = grouped.reshape({batch * kv_heads, time * group, head});
+  Tensor score = at::bmm(folded, by_head(key).transpose(1, 2)).view({batch, kv_heads, time, group, stored});
+  if (visible.defined()) score = score.masked_fill(visible.unsqueeze(1).logical_not(), lowest(score.scalar_type()));
   const Tensor weight = dropout.apply(at::softmax(score, -1), dropout.attention);
-  return at::bmm(weight.view({batch, time * heads, -1}), value).view({batch, time, heads * head});
+  const Tensor out = at::bmm(weight.view({batch * kv_heads, time * group, stored}), by_head(value));
+  return out.view({batch, kv_heads, time, group, head}).transpose(1, 2).reshape({batch, time, heads * head});
 }
 
 }  // namespace palm

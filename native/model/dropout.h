@@ -7,9 +7,6 @@
 
 namespace palm {
 
-// A fresh generator on the device, independent of libtorch's global ones.
-at::Generator make_generator(at::Device device, uint64_t seed);
-
 struct Dropout {
   double attention = 0, feed_forward = 0;
   std::optional<at::Generator> generator;  // nothing: evaluation, no dropout at all

@@ -4,16 +4,12 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
-#include "model/palm.h"
-
 namespace palm {
 
-KvCache::KvCache(const PalmConfig& config, int64_t batch, int64_t capacity)
-    : capacity_(capacity),
-      key_(at::zeros({config.depth, batch, capacity, config.dim_head},
-                     at::TensorOptions(config.dtype).device(config.device))),
+KvCache::KvCache(const Sizes& sizes, const at::TensorOptions& options)
+    : key_(at::zeros({sizes.layers, sizes.batch, sizes.kv_heads, sizes.capacity, sizes.dim_head}, options)),
       value_(at::zeros_like(key_)),
-      lengths_(at::zeros({batch}, at::TensorOptions(at::kLong).device(config.device))) {}
+      lengths_(at::zeros({sizes.batch}, options.dtype(at::kLong))) {}
 
 Tensor KvCache::positions(int64_t count) const { return lengths_.unsqueeze(1) + at::arange(count, lengths_.options()); }
 
@@ -23,16 +19,17 @@ Tensor KvCache::visible(int64_t count) const {
 }
 
 KvCache::Read KvCache::append(int64_t layer, const Tensor& key, const Tensor& value) {
-  const int64_t count = key.size(1), used = longest_ + count;
+  const int64_t count = key.size(2), used = longest_ + count;
+  const Tensor keys = key_.select(0, layer), values = value_.select(0, layer);
   if (empty()) {
-    key_.select(0, layer).narrow(1, 0, used).copy_(key);
-    value_.select(0, layer).narrow(1, 0, used).copy_(value);
+    keys.narrow(2, 0, used).copy_(key);
+    values.narrow(2, 0, used).copy_(value);
     return {key, value};
   }
-  const Tensor place = positions(count).unsqueeze(-1).expand_as(key);
-  key_.select(0, layer).scatter_(1, place, key);
-  value_.select(0, layer).scatter_(1, place, value);
-  return {key_.select(0, layer).narrow(1, 0, used), value_.select(0, layer).narrow(1, 0, used)};
+  const Tensor place = positions(count).unsqueeze(1).unsqueeze(-1).expand_as(key);
+  keys.scatter_(2, place, key);
+  values.scatter_(2, place, value);
+  return {keys.narrow(2, 0, used), values.narrow(2, 0, used)};
 }
 
 void KvCache::advance(const Tensor& lengths, int64_t longest) {

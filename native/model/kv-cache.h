@@ -1,20 +1,21 @@
-// Keys and values of the positions a model has read, one head each (multi-query), ready for the next token. Rows have
-// their own lengths: prompts are right-padded, and what a row's padding left behind is overwritten as the row grows.
+// Keys and values of the positions a model has read, ready for the next token. Rows have their own lengths: prompts are
+// right-padded, and what a row's padding left behind is overwritten as the row grows.
 #pragma once
 #include "base/tensor.h"
 
 namespace palm {
 
-struct PalmConfig;
-
 class KvCache {
  public:
-  KvCache(const PalmConfig& config, int64_t batch, int64_t capacity);
+  struct Sizes {
+    int64_t layers, batch, kv_heads, capacity, dim_head;
+  };
+  KvCache(const Sizes& sizes, const at::TensorOptions& options);
 
   struct Read {
-    Tensor key, value;  // [B, S, K], S = positions in use
+    Tensor key, value;  // [B, Kv, S, K], S = positions in use
   };
-  // Writes key and value [B, T, K] of one layer behind each row's length and gives all that is stored.
+  // Writes key and value [B, Kv, T, K] of one layer behind each row's length and gives all that is stored.
   Read append(int64_t layer, const Tensor& key, const Tensor& value);
   // Positions [B, T] of the next `count` tokens, and which cached ones each may see [B, T, 1, S].
   Tensor positions(int64_t count) const;
@@ -25,17 +26,16 @@ class KvCache {
   void repeat_rows(int64_t n);
   bool empty() const { return longest_ == 0; }
   // Only these rows, in this order.
-  void keep_rows(const Tensor& rows);  // [n] int64
-  const Tensor& keys() const { return key_; }
+  void keep_rows(const Tensor& rows);          // [n] int64
+  const Tensor& keys() const { return key_; }  // [L, B, Kv, capacity, K]
   const Tensor& values() const { return value_; }
   const Tensor& lengths() const { return lengths_; }  // [B] int64
-  int64_t capacity() const { return capacity_; }
+  int64_t capacity() const { return key_.size(3); }
 
  private:
-  int64_t capacity_;
   int64_t longest_ = 0;  // of any row, known without asking the device
-  Tensor key_, value_;   // [L, B, capacity, K]
-  Tensor lengths_;       // [B]
+  Tensor key_, value_;
+  Tensor lengths_;
 };
 
 }  // namespace palm

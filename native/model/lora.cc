@@ -3,30 +3,16 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "kernels/linear.h"
-#include "model/dropout.h"
-#include "model/palm.h"
+#include "model/init.h"
 
 namespace palm {
-
-static const char* const kPlaces[] = {"query", "key", "value", "output"};
-
-static std::vector<ParameterBuffer::Entry> entries_of(const PalmConfig& config, int64_t rank) {
-  const int64_t heads = config.heads * config.dim_head, head = config.dim_head;
-  const int64_t in[] = {config.dim, config.dim, config.dim, heads}, out[] = {heads, head, head, config.dim};
-  std::vector<ParameterBuffer::Entry> entries;
-  for (int64_t layer = 0; layer < config.depth; ++layer) {
-    for (int place = 0; place < 4; ++place) {
-      const std::string name = "layers." + std::to_string(layer) + "." + kPlaces[place];
-      entries.push_back({name + ".a", {in[place], rank}});
-      entries.push_back({name + ".b", {rank, out[place]}});
-    }
-  }
-  return entries;
-}
 
 // Most scopes have the scale 1, which costs nothing.
 static Tensor scaled(const Tensor& x, double scale) { return scale == 1 ? x : x * scale; }
@@ -36,12 +22,62 @@ Tensor Adapter::down(const Tensor& x) const { return scaled(trained_product(x, a
 Tensor Adapter::up() const { return scaled(b, scale); }
 Tensor Adapter::weight() const { return at::matmul(a, up()); }
 
-Tensor LayerAdapters::input(const Tensor& h) const { return at::cat({query(h), key(h), value(h)}, -1); }
+Tensor LayerAdapters::added(const Tensor& h, int64_t begin, int64_t end) const {
+  std::vector<Tensor> parts;
+  const auto pad_to = [&](int64_t row) {
+    std::vector<int64_t> sizes = h.sizes().vec();
+    sizes.back() = row - begin;
+    if (begin < row) parts.push_back(at::zeros(sizes, h.options()));
+    begin = row;
+  };
+  for (const Adapter& adapter : input) {
+    if (adapter.first < begin || adapter.first >= end) continue;
+    pad_to(adapter.first);
+    parts.push_back(adapter(h));
+    begin += adapter.count;
+  }
+  if (parts.empty()) return {};
+  pad_to(end);
+  return at::cat(parts, -1);
+}
 
-Scope::Scope(const PalmConfig& config, int64_t rank, double alpha)
-    : depth_(config.depth),
+static std::vector<AdapterSite> chosen(const std::vector<AdapterSite>& all, const std::vector<std::string>& targets) {
+  for (const std::string& target : targets) {
+    if (std::ranges::any_of(all, [&](const AdapterSite& site) { return site.name == target; })) continue;
+    std::string known;
+    for (const AdapterSite& site : all) known += (known.empty() ? "" : ", ") + site.name;
+    throw Error(ErrorKind::argument, "targets", target, "any of " + known);
+  }
+  std::vector<AdapterSite> found;
+  for (const AdapterSite& site : all)
+    if (std::ranges::count(targets, site.name) > 0) found.push_back(site);
+  if (found.empty()) throw Error(ErrorKind::argument, "targets", "none", "at least one");
+  return found;
+}
+
+static std::vector<NamedShape> shapes_of(const std::vector<AdapterSite>& sites, int64_t layer, int64_t rank) {
+  std::vector<NamedShape> shapes;
+  for (const AdapterSite& site : sites) {
+    const std::string name = "layers." + std::to_string(layer) + "." + site.name;
+    shapes.push_back({name + ".a", {site.in, rank}});
+    shapes.push_back({name + ".b", {rank, site.out}});
+  }
+  return shapes;
+}
+
+static std::vector<NamedShape> shapes_of_all(const std::vector<AdapterSite>& sites, int64_t depth, int64_t rank) {
+  check_fits_in_memory(shapes_of(sites, 0, rank), depth, "addScope.rank");
+  std::vector<NamedShape> all;
+  for (int64_t layer = 0; layer < depth; ++layer)
+    for (NamedShape& shape : shapes_of(sites, layer, rank)) all.push_back(std::move(shape));
+  return all;
+}
+
+Scope::Scope(const LanguageModel& model, const std::vector<std::string>& targets, int64_t rank, double alpha)
+    : sites_(chosen(model.sites(), targets)),
       scale_(alpha / static_cast<double>(rank)),
-      buffer_(entries_of(config, rank), config.dtype, config.device) {}
+      buffer_(shapes_of_all(sites_, model.shape().depth, rank), model.shape().options.dtype().toScalarType(),
+              model.shape().options.device()) {}
 
 void Scope::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
@@ -53,21 +89,27 @@ void Scope::initialise(int64_t seed) {
   }
 }
 
-LayerAdapters Scope::layer(int64_t index) const {
-  const auto at = [&](int64_t place) {
-    const size_t first = static_cast<size_t>(index * 8 + place * 2);
-    return Adapter{parameters()[first]->tensor, parameters()[first + 1]->tensor, scale_};
-  };
-  return {at(0), at(1), at(2), at(3)};
+Adapter Scope::adapter(int64_t layer, size_t site) const {
+  const size_t place = 2 * (static_cast<size_t>(layer) * sites_.size() + site);
+  return {.first = sites_[site].first,
+          .count = sites_[site].count,
+          .a = parameters()[place]->tensor,
+          .b = parameters()[place + 1]->tensor,
+          .scale = scale_};
 }
 
-ParameterList Scope::python_parameters() const {
-  ParameterList views;
-  for (size_t i = 0; i < parameters().size(); ++i) {
-    const std::string name = std::to_string(i / 8) + "." + std::to_string(i / 2 % 4) + (i % 2 == 0 ? ".A" : ".B");
-    views.push_back(view_of(parameters()[i], name, {}));
-  }
-  return views;
+LayerAdapters Scope::layer(int64_t index) const {
+  LayerAdapters all;
+  for (size_t site = 0; site < sites_.size(); ++site)
+    (sites_[site].matrix == AdapterSite::Matrix::input ? all.input : all.output).push_back(adapter(index, site));
+  return all;
+}
+
+void merge(const LanguageModel& model, const Scope& scope) {
+  at::NoGradGuard no_grad;
+  for (int64_t layer = 0; layer < model.shape().depth; ++layer)
+    for (size_t site = 0; site < scope.sites().size(); ++site)
+      model.site_weight(layer, scope.sites()[site]).add_(scope.adapter(layer, site).weight().t());
 }
 
 }  // namespace palm

@@ -32,19 +32,19 @@ void AdamW::update(const std::vector<Slot*>& slots, const GradNorm& norm, double
     }
     const auto real = [](double value) { return static_cast<float>(value); };
     const bool master = slot->weight.const_data_ptr() != parameter.const_data_ptr();
-    const AdamWArgs args{nullptr,
-                         nullptr,
-                         master ? slot->weight.mutable_data_ptr<float>() : nullptr,
-                         slot->exp_avg.mutable_data_ptr<float>(),
-                         slot->exp_avg_sq.mutable_data_ptr<float>(),
-                         slot->step.const_data_ptr<float>(),
-                         norm.divisor.const_data_ptr<float>(),
-                         norm.broken.const_data_ptr<float>(),
-                         real(lr),
-                         real(options_.beta1),
-                         real(options_.beta2),
-                         real(options_.eps),
-                         real(options_.weight_decay)};
+    const AdamWArgs args{.parameter = nullptr,
+                         .gradient = nullptr,
+                         .weight = master ? slot->weight.mutable_data_ptr<float>() : nullptr,
+                         .exp_avg = slot->exp_avg.mutable_data_ptr<float>(),
+                         .exp_avg_sq = slot->exp_avg_sq.mutable_data_ptr<float>(),
+                         .step = slot->step.const_data_ptr<float>(),
+                         .divisor = norm.divisor.const_data_ptr<float>(),
+                         .broken = norm.broken.const_data_ptr<float>(),
+                         .lr = real(lr),
+                         .beta1 = real(options_.beta1),
+                         .beta2 = real(options_.beta2),
+                         .eps = real(options_.eps),
+                         .weight_decay = real(options_.weight_decay)};
     fused_step(*kernels, parameter, parameter.grad().contiguous(), args);
   }
   if (!rest.empty()) reference_update(rest, norm, lr);

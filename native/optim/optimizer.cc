@@ -14,13 +14,9 @@
 namespace palm {
 
 static bool needs_master(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
-static int64_t version_of(const Parameter& parameter) { return static_cast<int64_t>(parameter.tensor._version()); }
 
 Optimizer::Optimizer(ParameterList parameters) {
   for (auto& parameter : parameters) {
-    if (parameter->slice)
-      throw Error(ErrorKind::argument, "parameters", "the view " + parameter->name, "parameters themselves",
-                  "Views under the Python library's names can be read, not trained: pass palm.parameters().");
     const Tensor value = parameter->tensor.detach();
     const auto scalar = at::TensorOptions(at::kFloat).device(value.device());
     const Tensor weight = needs_master(value) ? at::empty_like(value, at::kFloat) : value;
@@ -31,7 +27,7 @@ Optimizer::Optimizer(ParameterList parameters) {
 void Optimizer::initialise() {
   for (auto& slot : slots_) {
     if (needs_master(slot.parameter->tensor)) slot.weight.copy_(slot.parameter->tensor.detach());
-    slot.version = version_of(*slot.parameter);
+    slot.version = version_of({slot.parameter});
   }
 }
 
@@ -40,7 +36,7 @@ void Optimizer::initialise() {
 // is what counts.
 void Optimizer::read_what_others_wrote() {
   for (auto& slot : slots_) {
-    if (slot.version == version_of(*slot.parameter) || !needs_master(slot.parameter->tensor)) continue;
+    if (slot.version == version_of({slot.parameter}) || !needs_master(slot.parameter->tensor)) continue;
     const Tensor now = slot.parameter->tensor.detach();
     const Tensor same = slot.weight.to(now.scalar_type()).eq(now);
     slot.weight.copy_(at::where(same, slot.weight, now.to(slot.weight.scalar_type())));
@@ -54,7 +50,7 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
   std::vector<int64_t> unreached;
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
-    if (!*slot.parameter->seen) {
+    if (!*slot.parameter->has_grad) {
       unreached.push_back(static_cast<int64_t>(i));
       continue;
     }
@@ -69,7 +65,7 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
   const bool broken_loss = loss && !std::isfinite(*loss);
   if (broken_loss) norm.broken.fill_(1);
   update(reached, norm, lr);
-  for (auto& slot : slots_) slot.version = version_of(*slot.parameter);
+  for (auto& slot : slots_) slot.version = version_of({slot.parameter});
   const Tensor outcome = at::stack({norm.norm, norm.broken}).cpu();
   const bool skipped = outcome[1].item<double>() != 0;
   return {outcome[0].item<double>(), skipped,

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "kernels/linear.h"
-#include "kernels/token-log-prob.h"
 #include "model/lora.h"
 
 namespace palm {
@@ -17,8 +16,8 @@ ActorCritic::ActorCritic(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<S
       actor_(std::move(actor)),
       critic_(std::move(critic)),
       reference_(std::move(reference)),
-      buffer_({{"value_head.weight", {1, trunk_->dim()}}, {"value_head.bias", {1}}},
-              trunk_->options().dtype().toScalarType(), trunk_->options().device()),
+      buffer_({{"value_head.weight", {1, trunk_->shape().dim}}, {"value_head.bias", {1}}},
+              trunk_->shape().options.dtype().toScalarType(), trunk_->shape().options.device()),
       value_weight_(buffer_.parameters()[0]->tensor),
       value_bias_(buffer_.parameters()[1]->tensor) {}
 
@@ -28,22 +27,24 @@ void ActorCritic::initialise() {
   value_bias_.zero_();
 }
 
-// The hidden state at t − 1 speaks of token t: what was computed for 1 … T − 1 moves one place right, entry 0 is 0.
+// The hidden state at t − 1 predicts token t: what was computed for 1 … T − 1 moves one place right, entry 0 is 0.
 static Tensor aligned(const Tensor& flat, int64_t batch) {
   return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
 }
 
-static TokenLogProb read_log_prob(const Tensor& hidden, const Tensor& head, const Tensor& sequence,
-                                  double temperature) {
-  const int64_t before = sequence.size(1) - 1;
-  return token_log_prob(hidden.narrow(1, 0, before).flatten(0, 1), head, sequence.narrow(1, 1, before).flatten(),
-                        temperature);
+static TokenLogProb read_log_prob(const Head& head, const Tensor& hidden, const Tensor& tokens, double temperature) {
+  const int64_t before = tokens.size(1) - 1;
+  return head.log_prob(hidden.narrow(1, 0, before).flatten(0, 1), tokens.narrow(1, 1, before).flatten(), temperature);
+}
+
+void ActorCritic::expect_evaluation_mode() const {
+  if (trunk_->training())
+    throw Error(ErrorKind::argument, "model", "a model in training mode", "one in evaluation mode",
+                "Call model.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
 }
 
 Tensor ActorCritic::accept(const Tensor& sequence) const {
-  if (trunk_->training())
-    throw Error(ErrorKind::argument, "palm", "a model in training mode", "one in evaluation mode",
-                "Call palm.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
+  expect_evaluation_mode();
   return trunk_->accept(sequence, "sequence");
 }
 
@@ -62,34 +63,32 @@ void ActorCritic::prepare(Gradients gradients, bool critic_only) {
   if (actor_) actor_->prepare_gradients();
 }
 
-Evaluation ActorCritic::evaluate(const Tensor& sequence, double temperature, Gradients gradients, bool critic_only) {
-  const Tensor tokens = accept(sequence);
+Evaluation ActorCritic::evaluate(const Tensor& tokens, double temperature, Gradients gradients, bool critic_only) {
   prepare(gradients, critic_only);
   const int64_t batch = tokens.size(0);
   const Gradients acting = critic_only ? Gradients::none : gradients;
   at::AutoGradMode actor_mode(acting != Gradients::none);
   const Tensor acted = trunk_->hidden(tokens, {.scope = actor_.get(), .gradients = acting});
-  const Tensor head = acting == Gradients::all ? trunk_->head() : trunk_->head().detach();
-  const TokenLogProb token = read_log_prob(acted, head, tokens, temperature);
+  const TokenLogProb token = read_log_prob(trunk_->head(acting), acted, tokens, temperature);
   const Gradients judging = critic_only && gradients == Gradients::all ? Gradients::adapters : gradients;
   at::AutoGradMode critic_mode(judging != Gradients::none);
   const Tensor judged = critic_ ? trunk_->hidden(tokens, {.scope = critic_.get(), .gradients = judging}) : acted;
   return {aligned(token.log_prob, batch), aligned(token.entropy, batch), value_of(judged)};
 }
 
-Tensor ActorCritic::value(const Tensor& sequence) {
+Tensor ActorCritic::value(const Tensor& tokens) {
   at::NoGradGuard no_grad;
-  return value_of(trunk_->hidden(accept(sequence), {.scope = (critic_ ? critic_ : actor_).get()}));
+  return value_of(trunk_->hidden(tokens, {.scope = (critic_ ? critic_ : actor_).get()}));
 }
 
-Tensor ActorCritic::reference_log_prob(const Tensor& sequence, double temperature) {
+Tensor ActorCritic::reference_log_prob(const Tensor& tokens, double temperature) {
   at::NoGradGuard no_grad;
   LanguageModel& model = reference_ ? *reference_ : *trunk_;
   if (!reference_ && !actor_)
     throw Error(ErrorKind::argument, "actorCritic", "no reference policy", "one made with { reference: true }",
                 "Without LoRA the trunk itself is trained, so the reference must be a copy made beforehand.");
-  const Tensor tokens = model.accept(sequence, "sequence");
-  return aligned(read_log_prob(model.hidden(tokens, {}), model.head(), tokens, temperature).log_prob, tokens.size(0));
+  const Head head = model.head(Gradients::none);
+  return aligned(read_log_prob(head, model.hidden(tokens, {}), tokens, temperature).log_prob, tokens.size(0));
 }
 
 }  // namespace palm

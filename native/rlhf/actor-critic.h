@@ -20,18 +20,22 @@ class ActorCritic {
   void initialise();  // the value head starts at 0: no opinion (Huang et al. 2024, detail 11)
   ParameterList parameters() const { return buffer_.parameters(); }  // the value head
 
-  // Reads sequence [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at. With
+  // Checks a sequence [B, T] of any origin for the functions below, which take tokens that the model has. Throws in
+  // training mode.
+  Tensor accept(const Tensor& sequence) const;
+  void expect_evaluation_mode() const;
+
+  // Reads tokens [B, T] with actor and critic; logits are divided by the temperature that samples are drawn at. With
   // `critic_only` the graph leads to the critic alone: to its scope and its head, and without LoRA to the head.
-  Evaluation evaluate(const Tensor& sequence, double temperature, Gradients gradients, bool critic_only = false);
-  Tensor value(const Tensor& sequence);                                   // [B, T], the critic alone, without a graph
-  Tensor reference_log_prob(const Tensor& sequence, double temperature);  // [B, T]
+  Evaluation evaluate(const Tensor& tokens, double temperature, Gradients gradients, bool critic_only = false);
+  Tensor value(const Tensor& tokens);                                   // [B, T], the critic alone, without a graph
+  Tensor reference_log_prob(const Tensor& tokens, double temperature);  // [B, T]
 
   const std::shared_ptr<LanguageModel>& trunk() const { return trunk_; }
   const std::shared_ptr<Scope>& actor() const { return actor_; }
   const Tensor& storage() const { return buffer_.storage(); }
 
  private:
-  Tensor accept(const Tensor& sequence) const;
   Tensor value_of(const Tensor& judged) const;
   void prepare(Gradients gradients, bool critic_only);
 

@@ -14,15 +14,16 @@
 #include "kernels/linear.h"
 #include "losses/ranking.h"
 #include "losses/rating.h"
+#include "model/init.h"
 #include "model/lora.h"
-#include "model/palm.h"
 
 namespace palm {
 
-static std::vector<ParameterBuffer::Entry> entries(int64_t dim, int64_t bins) {
-  std::vector<ParameterBuffer::Entry> all = {
+static std::vector<NamedShape> shapes(int64_t dim, int64_t bins) {
+  std::vector<NamedShape> all = {
       {"prompt_embedding", {dim}}, {"response_embedding", {dim}}, {"head.weight", {std::max<int64_t>(bins, 1), dim}}};
   if (bins > 0) all.push_back({"head.bias", {bins}});
+  check_fits_in_memory(all, 1, "RewardModel.numBins");
   return all;
 }
 
@@ -33,7 +34,8 @@ RewardModel::RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<S
       bins_(bins),
       dropout_(dropout),
       pool_response_(pool_response),
-      buffer_(entries(trunk_->dim(), bins), trunk_->options().dtype().toScalarType(), trunk_->options().device()),
+      buffer_(shapes(trunk_->shape().dim, bins), trunk_->shape().options.dtype().toScalarType(),
+              trunk_->shape().options.device()),
       prompt_embedding_(buffer_.parameters()[0]->tensor),
       response_embedding_(buffer_.parameters()[1]->tensor),
       head_(buffer_.parameters()[2]->tensor) {
@@ -44,7 +46,7 @@ RewardModel::RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<S
 void RewardModel::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
   auto generator = make_generator(at::kCPU, seed);
-  const double bound = 1 / std::sqrt(trunk_->dim());
+  const double bound = 1 / std::sqrt(trunk_->shape().dim);
   prompt_embedding_.zero_();
   response_embedding_.zero_();
   fill_uniform(head_, bound, generator);
@@ -53,7 +55,10 @@ void RewardModel::initialise(int64_t seed) {
 
 void RewardModel::train(bool on, int64_t seed) {
   training_dropout_.reset();
-  if (on) training_dropout_ = Dropout{dropout_, dropout_, make_generator(trunk_->options().device(), seed)};
+  if (on)
+    training_dropout_ = Dropout{.attention = dropout_,
+                                .feed_forward = dropout_,
+                                .generator = make_generator(trunk_->shape().options.device(), seed)};
 }
 
 void RewardModel::prepare(Gradients gradients) {
@@ -63,45 +68,60 @@ void RewardModel::prepare(Gradients gradients) {
   if (gradients == Gradients::all) trunk_->prepare_gradients();
 }
 
-Tensor RewardModel::prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const {
-  const at::Device device = trunk_->options().device();
-  if (input.prompt_mask) {
-    expect_bool(*input.prompt_mask, "promptMask");
-    expect_shape(*input.prompt_mask, "promptMask", {batch, time});
-    return input.prompt_mask->to(device);
-  }
-  expect_shape(*input.prompt_lengths, "promptLengths", {batch});
-  expect_range(*input.prompt_lengths, "promptLengths", 0, time + 1, "A prompt cannot be longer than its sequence.");
-  const Tensor lengths = to_ids(*input.prompt_lengths, "promptLengths", device);
-  return at::arange(time, lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
+// [B, T] bool: the first lengths[i] positions of row i.
+static Tensor up_to(const Tensor& lengths, const char* argument, int64_t low, const at::Device device, int64_t batch,
+                    int64_t time) {
+  expect_shape(lengths, argument, {batch});
+  expect_range(lengths, argument, low, time + 1, "It cannot be longer than its row.");
+  const Tensor here = to_ids(lengths, argument, device);
+  return at::arange(time, here.options()).unsqueeze(0).lt(here.unsqueeze(1));
 }
 
-Tensor RewardModel::pooled_mask(const RewardInput& input, const Tensor& tokens, const Tensor& prompt) const {
-  Tensor mask;
-  if (input.mask) {
-    expect_bool(*input.mask, "mask");
-    expect_shape(*input.mask, "mask", tokens.sizes());
-    mask = input.mask->to(tokens.device());
-  }
-  if (!pool_response_ || !prompt.defined()) return mask;
+static Tensor accepted_mask(const Tensor& mask, const char* argument, const at::Device device, int64_t batch,
+                            int64_t time) {
+  expect_bool(mask, argument);
+  expect_shape(mask, argument, {batch, time});
+  return mask.to(device);
+}
+
+Tensor RewardModel::prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const {
+  const at::Device device = trunk_->shape().options.device();
+  if (input.prompt_mask) return accepted_mask(*input.prompt_mask, "promptMask", device, batch, time);
+  return input.prompt_lengths ? up_to(*input.prompt_lengths, "promptLengths", 0, device, batch, time) : Tensor();
+}
+
+Tensor RewardModel::real_mask(const RewardInput& input, int64_t batch, int64_t time) const {
+  const at::Device device = trunk_->shape().options.device();
+  if (input.mask) return accepted_mask(*input.mask, "mask", device, batch, time);
+  return input.lengths ? up_to(*input.lengths, "lengths", 1, device, batch, time) : Tensor();
+}
+
+// Where to pool: what is real, or of that the response; undefined: everywhere.
+static Tensor pooled(const Tensor& real, const Tensor& prompt, bool response_alone) {
+  if (!response_alone || !prompt.defined()) return real;
   const Tensor response = prompt.logical_not();
-  return mask.defined() ? mask & response : response;
+  return real.defined() ? real & response : response;
+}
+
+// Whatever stands behind the end of a row becomes padding as the trunk knows it: any token where none before it sees it.
+Tensor RewardModel::padded(const Tensor& sequence, const Tensor& real) const {
+  return sequence.masked_fill(real.to(sequence.device()).logical_not(), trunk_->shape().causal ? 0 : -1);
 }
 
 Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
-  const Tensor tokens = trunk_->accept(input.sequence, "sequence");
+  expect_token_shape(input.sequence, "sequence");
+  const int64_t batch = input.sequence.size(0), time = input.sequence.size(1);
+  const Tensor prompt = prompt_mask(input, batch, time), real = real_mask(input, batch, time);
+  const Tensor tokens = trunk_->accept(input.lengths ? padded(input.sequence, real) : input.sequence, "sequence");
   ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_, .gradients = gradients};
-  Tensor prompt;  // [B, T]; undefined where the input does not tell
-  if (input.prompt_lengths || input.prompt_mask) {
-    prompt = prompt_mask(input, tokens.size(0), tokens.size(1));
+  if (prompt.defined())
     reading.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
                                   .to(head_.scalar_type());
-  }
   const Tensor weight = widened(head_), bias = bins_ > 0 ? widened(bias_) : bias_;
   const Tensor hidden = trunk_->hidden(tokens, reading).to(weight.scalar_type());
-  const Tensor mask = pooled_mask(input, tokens, prompt);
-  const Tensor pooled = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
-  const Tensor out = at::linear(pooled, weight, bias);
+  const Tensor mask = pooled(real, prompt, pool_response_);
+  const Tensor mean = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
+  const Tensor out = at::linear(mean, weight, bias);
   return bins_ > 0 ? out : out.squeeze(-1);
 }
 
@@ -129,7 +149,7 @@ Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::op
   expect_shape(labels, "labels", {input.sequence.size(0)});
   if (bins_ > 0) {
     expect_range(labels, "labels", 0, bins_, "Labels count from 0; pass ratings 1 … N as { ratings }.");
-    return classification_loss(head_of(input, gradients), to_ids(labels, "labels", trunk_->options().device()),
+    return classification_loss(head_of(input, gradients), to_ids(labels, "labels", trunk_->shape().options.device()),
                                denominator);
   }
   const Tensor head = head_of(input, gradients);

@@ -1,5 +1,5 @@
 // A reward model: a trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a
-// head (PaLM-rlhf-pytorch's RewardModel). With LoRA the trunk is shared and read through a scope of its own.
+// head (the RewardModel of palm-rlhf-pytorch). With LoRA the trunk is shared and read through a scope of its own.
 #pragma once
 #include "base/parameter.h"
 #include "losses/loss.h"
@@ -11,6 +11,7 @@ struct RewardInput {
   Tensor sequence;                       // [B, T]
   std::optional<Tensor> prompt_lengths;  // [B]; at most one of these two
   std::optional<Tensor> prompt_mask;     // [B, T] bool, true where a token is prompt
+  std::optional<Tensor> lengths;         // [B], what is behind is padding; at most one of these two
   std::optional<Tensor> mask;            // [B, T] bool, false where padding; nothing: all positions are pooled
 };
 
@@ -36,8 +37,9 @@ class RewardModel {
  private:
   Tensor head_of(const RewardInput& input, Gradients gradients);
   Tensor score_of(const Tensor& head) const;
-  // Where to pool [B, T]; undefined: everywhere.
-  Tensor pooled_mask(const RewardInput& input, const Tensor& tokens, const Tensor& prompt) const;
+  // Real tokens [B, T], or undefined where the input does not tell.
+  Tensor real_mask(const RewardInput& input, int64_t batch, int64_t time) const;
+  Tensor padded(const Tensor& sequence, const Tensor& real) const;
   Tensor prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const;
   void prepare(Gradients gradients);
 

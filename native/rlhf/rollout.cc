@@ -1,7 +1,6 @@
 #include "rlhf/rollout.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -19,11 +18,14 @@ Rollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& 
                 const std::vector<std::vector<int64_t>>& pieces, bool with_reference, bool recompute,
                 const Cancel* cancel) {
   at::NoGradGuard no_grad;
+  actor_critic.expect_evaluation_mode();
   const Generation drawn = generate(actor_critic.trunk(), actor_critic.actor(), prompts, lengths, options, cancel);
-  Rollout all{drawn.sequences, drawn.response_mask, drawn.log_probs, {}, {}, {}};
-  all.rollout_log_prob = all.sampler_log_prob.clone();
-  all.reference_log_prob = all.sampler_log_prob.clone();
-  all.rollout_value = at::zeros_like(all.sampler_log_prob);
+  Rollout all{.sequence = drawn.sequences,
+              .response_mask = drawn.response_mask,
+              .sampler_log_prob = drawn.log_probs,
+              .rollout_log_prob = drawn.log_probs.clone(),
+              .reference_log_prob = drawn.log_probs.clone(),
+              .rollout_value = at::zeros_like(drawn.log_probs)};
   for (const auto& piece : pieces) {
     if (cancel && *cancel) break;
     const Tensor rows = at::tensor(piece, all.sequence.options());
@@ -57,10 +59,13 @@ Judgement judge(const Rollout& rollout, const Tensor& score, const JudgeOptions&
 
   const Tensor unexplained = masked_variance(out.returns - rollout.rollout_value, mask);
   const Tensor explained = 1 - unexplained / masked_variance(out.returns, mask).clamp_min(1e-8);
-  out.metrics = at::stack({log_ratio.sum(1).mean(), given.mean(), out.reward.sum(1).mean(), explained,
-                           mask.sum(1).to(given.scalar_type()).mean(),
-                           within(rollout.sampler_log_prob - rollout.rollout_log_prob, mask).abs().max()})
-                    .to(at::kFloat);
+  const Tensor gap = within(rollout.sampler_log_prob - rollout.rollout_log_prob, mask).abs();
+  out.metrics = {{"kl", log_ratio.sum(1).mean()},
+                 {"score", given.mean()},
+                 {"reward", out.reward.sum(1).mean()},
+                 {"explained_variance", explained},
+                 {"response_length", mask.sum(1).to(given.scalar_type()).mean()},
+                 {"sampler_gap", gap.max()}};
   if (options.whiten) out.advantage = whiten(out.advantage, mask);
   return out;
 }

@@ -2,7 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "generation/decode.h"
+#include "generation/generation-loop.h"
+#include "losses/loss.h"
 #include "rlhf/actor-critic.h"
 
 namespace palm {
@@ -34,9 +35,9 @@ struct Judgement {
   Tensor reward;     // [B, T]: the score at the last token, minus the KL penalty at every one
   Tensor advantage;  // [B, T]
   Tensor returns;    // [B, T]
-  Tensor metrics;    // [6]: kl (mean over rows of Σ log-ratio), score (mean), reward (mean over rows of Σ reward),
-                     // explained_variance of the returns by the rollout's values, response_length (mean),
-                     // sampler_gap (largest |sampler_log_prob − rollout_log_prob|)
+  // kl (mean over rows of Σ log-ratio), score (mean), reward (mean over rows of Σ reward), explained_variance of the
+  // returns by the rollout's values, response_length (mean), sampler_gap (largest |sampler_log_prob − rollout_log_prob|)
+  Metrics metrics;
 };
 
 Judgement judge(const Rollout& rollout, const Tensor& score, const JudgeOptions& options);  // score [B]

@@ -5,7 +5,7 @@
 import { styleText } from 'node:util';
 import { Command } from 'commander';
 import { ActorCritic } from '../models/actor-critic.ts';
-import type { PaLM } from '../models/palm.ts';
+import type { LanguageModel } from '../models/language-model.ts';
 import type { RewardModel } from '../models/reward-model.ts';
 import type { Preference } from '../data/preferences.ts';
 import { deriveSeed } from '../data/random.ts';
@@ -43,19 +43,19 @@ async function demo(seed: number): Promise<void> {
   say('A map of 21 nodes, a to u; the goal is a. A walk is as good as it is short.\n');
 
   heading('Pretraining: learn to wander from 1000 random walks');
-  using palm = await stage(400, (show) => learnToWander(seed, show));
-  using wanderer = palm.clone();
-  const before = { mean: await sampledOptimality(palm, { seed }), walks: await walksOf(palm, 1, { seed }) };
+  using model = await stage(400, (show) => learnToWander(seed, show));
+  using wanderer = model.clone();
+  const before = { mean: await sampledOptimality(model, { seed }), walks: await walksOf(model, 1, { seed }) };
   say(`Its own walks reach ${percent(before.mean)} of the best possible.\n`);
 
-  using actorCritic = new ActorCritic(palm, { lora: false, reference: true });
+  using actorCritic = new ActorCritic(model, { lora: false, reference: true });
   const pairs: Preference[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
-    pairs.push(...(await comparedPairs(palm, 400, deriveSeed(seed, round))));
+    pairs.push(...(await comparedPairs(model, 400, deriveSeed(seed, round))));
     heading(`Round ${round}: a reward model learns from ${pairs.length} compared pairs of the model's walks`);
     using judge = await stage(judgeSteps(pairs.length), (show) => learnToJudge(wanderer, pairs, seed, show));
     say(
-      `It puts ${percent(await agreement(judge, palm, deriveSeed(seed, 10 + round)))} of new pairs in the right order.`,
+      `It puts ${percent(await agreement(judge, model, deriveSeed(seed, 10 + round)))} of new pairs in the right order.`,
     );
 
     heading(`Round ${round}: PPO, to please the reward model without leaving what was learned first`);
@@ -63,11 +63,11 @@ async function demo(seed: number): Promise<void> {
     await stage(PLEASING.steps, async (show) => {
       for await (const step of learnToArrive(actorCritic, judge, config)) show(shown(step));
     });
-    say(`Its walks reach ${percent(await sampledOptimality(palm, { seed }))} of the best possible.\n`);
+    say(`Its walks reach ${percent(await sampledOptimality(model, { seed }))} of the best possible.\n`);
   }
 
-  table(before.walks, await walksOf(palm, 1, { seed }));
-  const after = await sampledOptimality(palm, { seed });
+  table(before.walks, await walksOf(model, 1, { seed }));
+  const after = await sampledOptimality(model, { seed });
   say(`\nOptimality  ${percent(before.mean)} before, ${styleText('bold', percent(after))} after feedback.`);
   say(
     `It took ${Math.round((performance.now() - began) / 1000)} s. The program is src/demo/learning.ts; docs/ppo.md explains it.`,
@@ -75,8 +75,8 @@ async function demo(seed: number): Promise<void> {
 }
 
 /** Share of fresh pairs of the policy's walks that the judge puts in the right order. */
-async function agreement(judge: RewardModel, palm: PaLM, seed: number): Promise<number> {
-  return (await evaluatePairs(judge, await comparedPairs(palm, 200, seed), 100)).accuracy;
+async function agreement(judge: RewardModel, model: LanguageModel, seed: number): Promise<number> {
+  return (await evaluatePairs(judge, await comparedPairs(model, 200, seed), 100)).accuracy;
 }
 
 function shown({ step, score, kl, entropy, timing }: PpoStep): StepMetrics {

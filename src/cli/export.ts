@@ -1,11 +1,10 @@
 /** `palm export`: one safetensors file of a model, under our names or those of palm-rlhf-pytorch. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
-import { PaLM } from '../models/palm.ts';
+import { kindIn, loadModel } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from './model-file.ts';
 import { configuredCommand, tokenizerOption } from './options.ts';
@@ -32,7 +31,7 @@ async function exportModel({ model: path, out, names, tokenizer: asked }: z.outp
   const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
   const { isReward, notes } = await look(file);
   const own = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
-  using model = await (isReward ? RewardModel : PaLM).load(file.path);
+  using model = isReward ? await RewardModel.load(file.path) : await loadModel(file.path);
   if (names === 'palm') {
     const { tensors, metadata } = model.contents();
     await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata, ...own]) });
@@ -44,8 +43,7 @@ async function exportModel({ model: path, out, names, tokenizer: asked }: z.outp
 }
 
 /** What the model in a file is, and what stands beside it: how text became its tokens. */
-async function look({ path, kind }: ModelFile): Promise<{ isReward: boolean; notes: ReadonlyMap<string, string> }> {
+async function look({ path }: ModelFile): Promise<{ isReward: boolean; notes: ReadonlyMap<string, string> }> {
   await using file = await openSafetensors(path);
-  const isReward = kind === undefined ? isPythonFile(file, 'palm.') : kind === 'RewardModel';
-  return { isReward, notes: file.metadata };
+  return { isReward: kindIn(file) === 'RewardModel', notes: file.metadata };
 }

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { device, path } from '../config/fields.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
-import { PaLM } from '../models/palm.ts';
+import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { findModelOf, tokenizerOf } from './model-file.ts';
 import { configuredCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';
@@ -36,19 +36,19 @@ function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): num
 }
 
 async function generate(config: z.output<typeof schema>): Promise<void> {
-  const { model, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
-  const file = await findModelOf(model, ['PaLM', 'ActorCritic']);
+  const { model: place, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
+  const file = await findModelOf(place, [...MODEL_KINDS, 'ActorCritic']);
   const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
   if (tokens.length === 0) throw new ArgumentError({ argument: '--prompt', received: 'a text without tokens' });
-  using palm = await PaLM.load(file.path, { device });
-  const stream = palm.stream({
+  using model = await loadModel(file.path, { device });
+  const stream = model.stream({
     ...sampling,
     prompt: tokens,
     eosToken: tokenizer.eosToken,
     stop: stopSequences(stop, tokenizer),
-    suppress: silentTokens(tokenizer, palm.config.numTokens),
-    scope: scope ?? (palm.scopes.includes('actor') ? 'actor' : undefined),
+    suppress: silentTokens(tokenizer, model.decoder.numTokens),
+    scope: scope ?? (model.scopes.includes('actor') ? 'actor' : undefined),
   });
   const text = decodeStream(tokenizer);
   for (const token of tokens) process.stdout.write(text.push(token));

@@ -1,12 +1,12 @@
 /** `palm import`: a checkpoint of palm-rlhf-pytorch (.pt) as a model file. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { checkDerived, convertStateDict, meanGamma, storedDtype } from '../import/palm-rlhf-pytorch/convert.ts';
+import { describeImported, untoldConfig } from '../import/palm-rlhf-pytorch/config.ts';
+import { checkDerived, convertStateDict, meanGamma } from '../import/palm-rlhf-pytorch/convert.ts';
 import { findLayout, type PythonLayout } from '../import/palm-rlhf-pytorch/layouts.ts';
 import { StateDict } from '../import/palm-rlhf-pytorch/state-dict.ts';
 import { openTorchFile } from '../import/torch/torch-file.ts';
 import { path as filePath } from '../config/fields.ts';
-import { type PalmConfig, palmConfig, resolvePalmConfig } from '../config/palm.ts';
 import { FileError, printable } from '../errors.ts';
 import { writeMetadata } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
@@ -14,7 +14,6 @@ import { noteBeside } from './model-file.ts';
 import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 
-const { causal, qkScale } = palmConfig.shape;
 const schema = z.strictObject({
   file: filePath.describe('a .pt file of torch.save with a state_dict'),
   out: filePath.describe('the safetensors file to write'),
@@ -29,19 +28,8 @@ const schema = z.strictObject({
       description: 'version of palm-rlhf-pytorch that wrote the file; needed where its names cannot tell',
       expected: 'a version of three numbers, such as 0.2.4',
     }),
-  model: z
-    .strictObject({
-      causal,
-      qkScale,
-      rotaryXposScaleBase: z.number().gt(0).optional().describe('positions over which xpos decays, if not 512'),
-      ignoreIndex: z.int().default(0).describe('target token that the loss leaves out'),
-    })
-    .prefault({}),
+  model: untoldConfig.prefault({}),
 });
-
-/** A base of xpos at which nothing decays: rotary positions as they were before. */
-const NO_DECAY = 1e30;
-const DTYPES = { F32: 'float32', F64: 'float64', BF16: 'bfloat16' } as const;
 
 /** The `import` command. */
 export function importCommand(): Command {
@@ -58,9 +46,9 @@ async function importFile({ file: path, out, layout: asked, model, ...given }: z
   const gamma = await meanGamma(file, state);
   const layout = findLayout(state.signs(), asked, gamma);
   checkLogits(state, layout);
-  const config = configOf(state, layout, model);
+  const { kind, description } = describeImported(state, layout, model);
   const notes = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
-  const metadata = new Map([...metadataOf(state, config), ...notes]);
+  const metadata = new Map([...writeMetadata(kind, description), ...notes]);
   await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadata);
   console.log(table(summary({ state, layout, gamma, asked }, out)));
 }
@@ -75,24 +63,6 @@ function checkLogits({ kind, path }: StateDict, { normedLogits }: PythonLayout):
   });
 }
 
-function configOf(state: StateDict, layout: PythonLayout, given: z.output<typeof schema>['model']): PalmConfig {
-  const { scopes: _, ...sizes } = state.palm;
-  const embedding = state.entry(`${state.prefix}token_emb.weight`);
-  return resolvePalmConfig({
-    ...sizes,
-    dtype: DTYPES[storedDtype(embedding)],
-    ...given,
-    rotaryXposScaleBase: given.rotaryXposScaleBase ?? (layout.xpos ? undefined : NO_DECAY),
-    qkScale: given.qkScale ?? (sizes.qkRmsnorm ? layout.qkScale : undefined),
-  });
-}
-
-function metadataOf({ kind, palm, numBins }: StateDict, config: PalmConfig): Map<string, string> {
-  const described = { names: 'python', palm: { config, scopes: Object.fromEntries(palm.scopes) } };
-  if (kind !== 'RewardModel') return writeMetadata('PaLM', described);
-  return writeMetadata('RewardModel', { ...described, numBins, pooling: 'all', dropout: 0 });
-}
-
 function summary(
   { state, layout, gamma, asked }: { state: StateDict; layout: PythonLayout; gamma: number; asked: string | undefined },
   out: string,
@@ -105,7 +75,7 @@ function summary(
     ['model', state.kind],
     ['layout', `${layout.version}, ${how} norm weights of ${gamma.toFixed(2)} on average`],
     ['parameters', size.toLocaleString('en-US')],
-    ['scopes', [...state.palm.scopes].map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
+    ['scopes', [...state.model.scopes].map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
     ['left out', left.length === 0 ? undefined : left.join(', ')],
     ['written', out],
   ];

@@ -5,11 +5,11 @@ import { basename } from 'node:path';
 import { Command } from 'commander';
 import { checkpointsIn } from '../checkpoint/checkpoint.ts';
 import { readManifest } from '../checkpoint/manifest.ts';
-import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { fromHome } from '../config/fields.ts';
 import { CheckpointError } from '../errors.ts';
-import { findPalm, type FoundPalm, readMetadata } from '../models/model-file.ts';
+import { type FoundModel, readMetadata } from '../models/model-file.ts';
+import { findModelIn, kindIn } from '../models/registry.ts';
 import { findModel, type ModelFile, nameOf } from './model-file.ts';
 import { runDirectory } from './run-directory.ts';
 import { type Row, table } from './table.ts';
@@ -36,9 +36,9 @@ export function inspectCommand(): Command {
 }
 
 async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]> {
-  const { kind = isPythonFile(file, 'palm.') ? 'RewardModel' : 'PaLM' } = model;
-  const { config, scopes, names } = await findPalm(file, {}, kind === 'RewardModel' ? 'palm.' : '');
-  const { device: _, ...hyperparameters } = config;
+  const kind = kindIn(file);
+  const { config, scopes, names } = await findModelIn(file);
+  const hyperparameters = Object.entries(config).filter(([name]) => name !== 'device');
   const numBins = readMetadata(file)?.numBins as number | undefined;
   const entries = [...file.entries.values()];
   const size = entries.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
@@ -49,11 +49,11 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['tokenizer', model.tokenizer === undefined ? 'not noted' : nameOf(model.tokenizer)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
-    ...Object.entries(hyperparameters).map(([name, value]): Row => [name, String(value)]),
+    ...hyperparameters.map(([name, value]): Row => [name, String(value)]),
   ];
 }
 
-function scopeCell([name, { rank, alpha }]: FoundPalm['scopes'][number]): string {
+function scopeCell([name, { rank, alpha }]: FoundModel['scopes'][number]): string {
   return alpha === rank ? `${name} (rank ${rank})` : `${name} (rank ${rank}, alpha ${alpha})`;
 }
 

@@ -23,8 +23,8 @@ import { Stopped } from './signals.ts';
 measureWork(threadTime);
 
 function program(): Command {
-  const palm = new Command('palm')
-    .description('Train PaLM-style language models with human feedback.')
+  const root = new Command('palm')
+    .description('Train language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
   const train = [demoCommand(), pretrainCommand(), rewardCommand(), ppoCommand()];
   const look = [
@@ -35,8 +35,8 @@ function program(): Command {
     doctorCommand(),
     libtorchCommand(),
   ];
-  for (const command of [...train, ...look]) palm.addCommand(command);
-  return throwing(palm);
+  for (const command of [...train, ...look]) root.addCommand(command);
+  return throwing(root);
 }
 
 /** Makes a command and all below it throw where commander would end the process. */

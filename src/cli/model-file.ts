@@ -2,12 +2,12 @@
 import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
-import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
-import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
-import { findPalm, readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
+import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
+import { findModelIn } from '../models/registry.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';
@@ -65,7 +65,7 @@ export function noteBeside(tokenizer: Tokenizer, out: string): ReadonlyMap<strin
 /** A file with a model in it. */
 export interface ModelFile {
   path: string;
-  /** PaLM, RewardModel or ActorCritic; undefined in files that are not ours. */
+  /** That of a language model, RewardModel or ActorCritic; undefined in files that are not ours. */
   kind: string | undefined;
   /** How many tokens the model knows. */
   numTokens: number;
@@ -83,12 +83,7 @@ export async function findModel(path: string): Promise<ModelFile> {
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
   const tokenizer = readTokenizer(opened.metadata.get(TOKENIZER_KEY), file);
-  return { path: file, kind, numTokens: await numTokensOf(opened, kind), tokenizer };
-}
-
-async function numTokensOf(file: SafetensorsFile, kind: string | undefined): Promise<number> {
-  const isReward = kind === undefined ? isPythonFile(file, 'palm.') : kind === 'RewardModel';
-  return (await findPalm(file, {}, isReward ? 'palm.' : '')).config.numTokens;
+  return { path: file, kind, numTokens: (await findModelIn(opened)).decoder.numTokens, tokenizer };
 }
 
 /** The same, which has to be one of `kinds`, or not ours. @throws ArgumentError for another kind, and see `findModel`. */

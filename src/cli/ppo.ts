@@ -1,4 +1,4 @@
-/** `palm ppo`: a policy from a pretrained PaLM, prompts, and a reward model. */
+/** `palm ppo`: a policy from a pretrained model, prompts, and a reward model. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { ActorCritic } from '../models/actor-critic.ts';
@@ -9,7 +9,8 @@ import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { AdamW } from '../optim.ts';
-import { PaLM } from '../models/palm.ts';
+import { loadModel, MODEL_KINDS } from '../models/registry.ts';
+import { TRUNK } from '../models/reward-file.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl, defaultPpoRate } from '../trainers/schedule.ts';
@@ -22,7 +23,7 @@ import { checkFree, makeOut } from './run-directory.ts';
 import { warn } from './warn.ts';
 
 const schema = z.strictObject({
-  model: path.describe('the PaLM to train: the folder of its run, or its file'),
+  model: path.describe('the model to train: the folder of its run, or its file'),
   reward: path.describe('the reward model: the folder of its run, or its file'),
   data: path.describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
   out: path.describe('folder of the run'),
@@ -44,7 +45,7 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   checkFree(config.out, resume !== false);
   const { device, seed, lora, klWeight, maxPromptLength } = config;
   const adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
-  const policy = await findModelOf(config.model, ['PaLM']);
+  const policy = await findModelOf(config.model, MODEL_KINDS);
   const judge = await findModelOf(config.reward, ['RewardModel']);
   checkTokens(policy, judge);
   const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
@@ -57,13 +58,13 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const promptLength = prompts.reduce((most, { length }) => Math.max(most, length), 0);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
-  const plan = planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, 'palm.') });
+  const plan = planPpo(await modelIn(policy.path), { ...sizes, reward: await modelIn(judge.path, TRUNK) });
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
   makeOut(config.out);
   const reward = await RewardModel.load(judge.path, { device });
-  const palm = await PaLM.load(policy.path, { device });
-  const actorCritic = new ActorCritic(palm, { lora, seed, reference: klWeight > 0 });
+  const model = await loadModel(policy.path, { device });
+  const actorCritic = new ActorCritic(model, { lora, seed, reference: klWeight > 0 });
   const { lr = defaultPpoRate(actorCritic) } = config;
   const score = { norm: scoreNormOf(reward, config.score) };
   const optimizer = new AdamW(actorCritic.parameters(), { lr, weightDecay: 0 });

@@ -1,8 +1,7 @@
-/** `palm pretrain`: a PaLM from text. */
+/** `palm pretrain`: a new model from text. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { path } from '../config/fields.ts';
-import { resolvePalmConfig } from '../config/palm.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
 import { Batches } from '../data/batches.ts';
 import { loadDocuments } from '../data/documents.ts';
@@ -10,7 +9,7 @@ import { kindOfText, type TextKind } from '../data/jsonl.ts';
 import { holdOut, loadText, Windows } from '../data/text.ts';
 import { planPretraining } from '../models/memory-plan.ts';
 import { AdamW } from '../optim.ts';
-import { PaLM } from '../models/palm.ts';
+import { createModel, describeModel } from '../models/registry.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pretrain } from '../trainers/pretrain.ts';
@@ -30,7 +29,7 @@ type Config = z.output<typeof schema>;
 
 /** The `pretrain` command. */
 export function pretrainCommand(): Command {
-  return runCommand('pretrain', schema, run, { rules: 'v1' }).description('train a PaLM on text');
+  return runCommand('pretrain', schema, run, { rules: 'v1' }).description('train a new model on text');
 }
 
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
@@ -42,24 +41,24 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   const text = new Windows(train, sequenceLength, config.data);
   // A short text holds out less than a window: then that is the window.
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
-  const model = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
-  const plan = planPretraining(resolvePalmConfig(model), { batchSize, length: sequenceLength });
+  const hyperparameters = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
+  const plan = planPretraining(describeModel(hyperparameters), { batchSize, length: sequenceLength });
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
   makeOut(config.out);
-  const palm = new PaLM(model);
+  const model = createModel(hyperparameters);
   const { lr, betas, weightDecay } = config;
-  const optimizer = new AdamW(palm.parameters(), { lr, betas, weightDecay });
+  const optimizer = new AdamW(model.parameters(), { lr, betas, weightDecay });
   const batches = new Batches({ size: text.size, batchSize, seed });
-  note({ parameters: countParameters(palm.parameters()), 'tokens to learn': train.length, 'held out': held.length });
+  note({ parameters: countParameters(model.parameters()), 'tokens to learn': train.length, 'held out': held.length });
   await runTraining(
     {
       steps: config.steps,
-      parts: { weights: palm, optimizer, batches },
+      parts: { weights: model, optimizer, batches },
       tokenizer,
       inputs: { data: config.data },
       rows: { tokens: train.length, heldOut: held.length },
-      train: (start) => pretrain({ palm, optimizer, text, batches, validation }, config, start),
+      train: (start) => pretrain({ model, optimizer, text, batches, validation }, config, start),
     },
     config,
     resume,

@@ -1,4 +1,4 @@
-/** `palm reward`: a reward model from preferences, on a pretrained PaLM. */
+/** `palm reward`: a reward model from preferences, on a pretrained model. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { path } from '../config/fields.ts';
@@ -9,7 +9,7 @@ import { loadPreferences, type Preference, type Preferences } from '../data/pref
 import { loadPreferencesV1 } from '../data/preferences-v1.ts';
 import { planReward } from '../models/memory-plan.ts';
 import { AdamW } from '../optim.ts';
-import { PaLM } from '../models/palm.ts';
+import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { reward, rewardSteps } from '../trainers/reward.ts';
@@ -21,7 +21,7 @@ import { countParameters, note, noteCut, noteSkipped, type Resume, runTraining }
 import { checkFree, makeOut } from './run-directory.ts';
 
 const schema = z.strictObject({
-  model: path.describe('the PaLM to build on: the folder of its run, or its file'),
+  model: path.describe('the model to build on: the folder of its run, or its file'),
   data: path.describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
   validation: path.optional().describe('the same, held out; some prompts of data unless given'),
   out: path.describe('folder of the run'),
@@ -39,7 +39,7 @@ export function rewardCommand(): Command {
 async function run(config: Config, resume: Resume, dryRun: boolean): Promise<void> {
   checkFree(config.out, resume !== false);
   const { device, seed, lora, dropout, pooling, batchSize, betas, weightDecay } = config;
-  const file = await findModelOf(config.model, ['PaLM']);
+  const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { pairs, validation, rows } = await load(config, tokenizer);
   const length = longest([...pairs, ...validation]);
@@ -47,8 +47,8 @@ async function run(config: Config, resume: Resume, dryRun: boolean): Promise<voi
   if (dryRun) return printPlan(plan);
   checkFits(plan, device);
   makeOut(config.out);
-  const palm = await PaLM.load(file.path, { device });
-  const rewardModel = new RewardModel(palm, { lora, dropout, pooling, seed });
+  const model = await loadModel(file.path, { device });
+  const rewardModel = new RewardModel(model, { lora, dropout, pooling, seed });
   const parameters = rewardModel.parameters();
   const steps = rewardSteps(pairs.length, config);
   const { lr } = rewardSchedule(rewardModel, steps, config);

@@ -1,4 +1,4 @@
-/** How a PaLM is trained on text; the defaults suit a megabyte of text and minutes on two CPU cores. */
+/** How a new model is trained on text; the defaults suit a megabyte of text and minutes on two CPU cores. */
 import { z } from 'zod';
 import {
   betas,

@@ -3,7 +3,7 @@ import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../checks/kinds.
 import { checkOptions } from '../checks/options.ts';
 import { checkLimit } from './preferences.ts';
 
-/** Several sequences to a row, row by row: arrays of `shape` [B, T] for `palm.loss`, made tensors with that shape. */
+/** Several sequences to a row, row by row: arrays of `shape` [B, T] for a model's `loss`, made tensors with that shape. */
 export interface PackedRows {
   tokens: Int32Array;
   /** Which sequence of its row a token belongs to, from 1 on; 0 is padding. */

@@ -9,7 +9,8 @@ import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import type { StepMetrics } from '../metrics/metrics.ts';
 import { AdamW } from '../optim.ts';
-import { PaLM } from '../models/palm.ts';
+import type { LanguageModel } from '../models/language-model.ts';
+import { createModel } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Reward } from '../trainers/rollouts.ts';
 import { ppo, type PpoStep } from '../trainers/ppo.ts';
@@ -27,16 +28,16 @@ const BETAS: [number, number] = [0.9, 0.95];
 export type Show = (step: StepMetrics) => void;
 
 /** A model that has learned to wander, from 1000 walks. */
-export async function learnToWander(seed: number, show: Show, device = 'cpu', steps = 400): Promise<PaLM> {
-  const model = { dim: 64, depth: 2, heads: 4, dimHead: 16 };
-  const palm = new PaLM({ ...model, numTokens: letterTokenizer.vocabSize, ignoreIndex: PAD, seed, device });
+export async function learnToWander(seed: number, show: Show, device = 'cpu', steps = 400): Promise<LanguageModel> {
+  const sizes = { numTokens: letterTokenizer.vocabSize, dim: 64, depth: 2, heads: 4, dimHead: 16 };
+  const model = createModel({ ...sizes, ignoreIndex: PAD, seed, device });
   const text = rowsOf(randomWalks({ count: 1000, seed: 1000 }));
   const schedule = { steps, batchSize: 100, lr: 1e-3, minLr: 0, warmupSteps: 0, decay: 'linear' as const, seed };
   const config = parseConfig(pretrainConfig, schedule, 'demo');
   const batches = new Batches({ size: text.size, batchSize: config.batchSize, seed });
-  using optimizer = new AdamW(palm.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
-  for await (const step of pretrain({ palm, optimizer, text, batches }, config)) show({ ...step });
-  return palm;
+  using optimizer = new AdamW(model.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
+  for await (const step of pretrain({ model, optimizer, text, batches }, config)) show({ ...step });
+  return model;
 }
 
 /** Walks as rows of equal length, each closed by an eos; padding is no target, as the model's `ignoreIndex` says. */
@@ -56,12 +57,12 @@ function rowsOf(walks: readonly string[]): PretrainParts['text'] {
 
 /** Walks of a model from every start, `samples` each, with their optimality. */
 export async function walksOf(
-  palm: PaLM,
+  model: LanguageModel,
   samples: number,
   options: { scope?: string; seed?: number } = {},
 ): Promise<{ walk: number[]; optimality: number }[]> {
   const drawing = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: samples, eosToken: EOS, padToken: PAD };
-  using generation = await palm.generate({ prompts: PROMPTS, ...drawing, ...options });
+  using generation = await model.generate({ prompts: PROMPTS, ...drawing, ...options });
   const width = generation.sequences.shape[1] as number;
   const tokens = Array.from(await generation.sequences.data(), Number);
   return Array.from({ length: tokens.length / width }, (_, row) => {
@@ -71,15 +72,18 @@ export async function walksOf(
 }
 
 /** Mean optimality of 50 sampled walks from every start. */
-export async function sampledOptimality(palm: PaLM, options: { scope?: string; seed?: number } = {}): Promise<number> {
-  const walks = await walksOf(palm, 50, options);
+export async function sampledOptimality(
+  model: LanguageModel,
+  options: { scope?: string; seed?: number } = {},
+): Promise<number> {
+  const walks = await walksOf(model, 50, options);
   return walks.reduce((sum, { optimality }) => sum + optimality, 0) / walks.length;
 }
 
 /** Pairs of walks of the model from one start, the better one chosen as a person would who knows the map. */
-export async function comparedPairs(palm: PaLM, count: number, seed: number): Promise<Preference[]> {
+export async function comparedPairs(model: LanguageModel, count: number, seed: number): Promise<Preference[]> {
   const samples = 2 * Math.ceil((1.5 * count) / PROMPTS.length); // a third and more are ties, which say nothing
-  const walks = await walksOf(palm, samples, { seed });
+  const walks = await walksOf(model, samples, { seed });
   const answer = (walk: number[]) => walk.slice(1).filter((token) => token !== PAD);
   const pairs: Preference[] = [];
   for (let i = 0; i < walks.length; i += 2) {
@@ -97,14 +101,14 @@ export function judgeSteps(pairs: number): number {
   return rewardSteps(pairs, parseConfig(rewardConfig, JUDGING, 'demo'));
 }
 
-/** A reward model with a trunk of its own, a copy of `palm`, trained on pairs. */
+/** A reward model with a trunk of its own, a copy of `model`, trained on pairs. */
 export async function learnToJudge(
-  palm: PaLM,
+  model: LanguageModel,
   pairs: readonly Preference[],
   seed: number,
   show: Show,
 ): Promise<RewardModel> {
-  const rewardModel = new RewardModel(palm, { lora: false, pooling: 'response', seed });
+  const rewardModel = new RewardModel(model, { lora: false, pooling: 'response', seed });
   const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
   const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
   using optimizer = new AdamW(rewardModel.parameters(), { lr: JUDGING.lr, betas: BETAS, weightDecay: 1e-6 });

@@ -5,7 +5,7 @@ import { ArgumentError, printable } from '../errors.ts';
 import { type Ids, Inputs } from '../tensor/arguments.ts';
 import { type ActorCriticHandle, addon, type GenerateOptions } from '../native/addon.ts';
 import { checkAdapterOptions, checkObject, checkOptions } from '../checks/options.ts';
-import type { PaLM } from './palm.ts';
+import type { LanguageModel } from './language-model.ts';
 import { writeMetadata } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from '../sampling.ts';
@@ -73,46 +73,52 @@ export type RolloutInput = PromptInput &
  * adapters alone get gradients, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
  */
 export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable {
-  readonly palm: PaLM;
+  /** The trunk that they share. */
+  readonly model: LanguageModel;
   /** Rank of the adapters; false where all weights of the trunk are trained. */
   readonly lora: number | false;
   readonly #scopes: readonly string[];
   readonly #head: readonly Parameter[];
-  readonly #reference: PaLM | undefined;
+  readonly #reference: LanguageModel | undefined;
   readonly #leave: () => void;
 
-  /** @throws ArgumentError when one of its scopes exists already, or when `palm` is not causal. */
-  constructor(palm: PaLM, options: ActorCriticOptions = {}) {
+  /** @throws ArgumentError when one of its scopes exists already, or when `model` is not causal. */
+  constructor(model: LanguageModel, options: ActorCriticOptions = {}) {
     checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference'], 'ActorCritic');
     const { lora = 8, alpha, seed, scopes, reference = false } = options;
     const { actor: actorName = 'actor', critic: criticName = 'critic' } = scopes ?? {};
     checkAdapterOptions(lora, { alpha, scopes }, 'ActorCritic');
     checkOptions(scopes ?? {}, ['actor', 'critic'], 'ActorCritic.scopes');
-    handleOf(palm, 'palm');
-    checkCausal(palm);
+    handleOf(model, 'model');
+    checkCausal(model);
     const added: string[] = [];
     const add = (name: string, rank: number) => {
-      palm.addScope(name, { rank, alpha, seed });
+      model.addScope(name, { rank, alpha, seed });
       added.push(name);
-      return palm.scopeHandle(name);
+      return model.scopeHandle(name);
     };
-    const copy = lora === false && reference ? palm.clone() : undefined;
+    const copy = lora === false && reference ? model.clone() : undefined;
     try {
       const [actor, critic] = lora === false ? [] : [add(actorName, lora), add(criticName, lora)];
-      super(addon().actorCriticCreate(handleOf(palm, 'palm'), actor, critic, copy && handleOf(copy)), 'ActorCritic');
+      super(addon().actorCriticCreate(handleOf(model, 'model'), actor, critic, copy && handleOf(copy)), 'ActorCritic');
     } catch (error) {
-      for (const name of added) palm.removeScope(name);
+      for (const name of added) model.removeScope(name);
       copy?.dispose();
       throw error;
     }
-    this.palm = palm;
+    this.model = model;
     this.lora = lora;
     this.#scopes = added;
     this.#reference = copy;
-    this.#leave = palm.addReader({ name: 'ActorCritic', scopes: added, trainsTrunk: lora === false });
+    this.#leave = model.addReader({ name: 'ActorCritic', scopes: added, trainsTrunk: lora === false });
     const native = addon().actorCriticParameters(handleOf(this));
-    this.#head = native.map((parameter) => new Parameter(parameter, { dtype: palm.config.dtype }));
+    this.#head = native.map((parameter) => new Parameter(parameter, { dtype: model.decoder.dtype }));
     queue(this, addon().actorCriticInitialise(handleOf(this)));
+  }
+
+  /** @deprecated Now `model`. */
+  get palm(): LanguageModel {
+    return this.model;
   }
 
   /** Whether there is a reference policy: always with LoRA, else where it was asked for. */
@@ -123,8 +129,8 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
   /** What PPO trains: the value head and both scopes, or the value head and the whole trunk. */
   parameters(): Parameter[] {
     handleOf(this);
-    const scoped = this.#scopes.flatMap((scope) => this.palm.parameters({ scope }));
-    return [...(this.#scopes.length > 0 ? scoped : this.palm.parameters()), ...this.#head];
+    const scoped = this.#scopes.flatMap((scope) => this.model.parameters({ scope }));
+    return [...(this.#scopes.length > 0 ? scoped : this.model.parameters()), ...this.#head];
   }
 
   /**
@@ -140,12 +146,12 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     checkOptions(options, ['temperature', 'grad'], 'evaluate');
     const { temperature = 1, grad = true } = options;
     checkTemperature(temperature);
-    using inputs = new Inputs(this.palm.config.device);
+    using inputs = new Inputs(this.model.decoder.device);
     const ids = inputs.ids(sequence, 'sequence');
-    const gradients = () => this.palm.gradients(grad !== false, this.#scopes[0]);
+    const gradients = () => this.model.gradients(grad !== false, this.#scopes[0]);
     const evaluate = () =>
       addon().actorCriticEvaluate(handleOf(this), ids, temperature, gradients(), grad === 'critic');
-    return tensorGroup(await run([this, this.palm, ...inputs.used], evaluate));
+    return tensorGroup(await run([this, this.model, ...inputs.used], evaluate));
   }
 
   /**
@@ -162,12 +168,12 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
     for (const [filter, value] of Object.entries({ topK, topP, minP, weights })) {
       if (value !== undefined) throw filterRefused(filter, value);
     }
-    using inputs = new Inputs(this.palm.config.device);
+    using inputs = new Inputs(this.model.decoder.device);
     const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
     const batch = (Array.isArray(prompts) ? prompts.length : (prompts as Tensor).shape[0]) as number;
     const all = Array.from({ length: batch * options.samplesPerPrompt }, (_, row) => row);
     const read = (pieces ?? [all]).map((piece) => [...piece]);
-    const own = [...this.palm.parameters(), ...this.parameters()];
+    const own = [...this.model.parameters(), ...this.parameters()];
     return await cancellable(signal, async (cancel) => {
       const roll = () =>
         addon().actorCriticRollout(
@@ -180,18 +186,18 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
           recompute,
           cancel,
         );
-      return tensorGroup(await drawn(own, () => run([this, this.palm, ...inputs.used], roll)));
+      return tensorGroup(await drawn(own, () => run([this, this.model, ...inputs.used], roll)));
     });
   }
 
-  /** The trunk with all its scopes, the value head and any reference copy; PaLM.load reads the trunk and its scopes. */
+  /** The trunk with all its scopes, the value head and any reference copy. A language model loads from it too. */
   contents(): Contents {
     handleOf(this);
     const head: NamedTensor[] = this.#head.map((tensor) => ({ name: tensor.name, tensor }));
     const copied = this.#reference?.contents().tensors ?? [];
     const reference = copied.map(({ name, tensor }) => ({ name: `reference.${name}`, tensor }));
-    const metadata = writeMetadata('ActorCritic', { palm: this.palm.description() });
-    return { tensors: [...this.palm.contents().tensors, ...head, ...reference], metadata };
+    const metadata = writeMetadata('ActorCritic', this.model.metadata());
+    return { tensors: [...this.model.contents().tensors, ...head, ...reference], metadata };
   }
 
   /** Frees the value head and the reference copy. The trunk keeps its scopes. */
@@ -204,10 +210,10 @@ export class ActorCritic extends Resource<ActorCriticHandle> implements Saveable
 }
 
 // Where a token sees those behind it, it sees itself: its log-probability would be that of a copy.
-function checkCausal({ config }: PaLM): void {
-  if (config.causal) return;
+function checkCausal({ decoder }: LanguageModel): void {
+  if (decoder.causal) return;
   throw new ArgumentError({
-    argument: 'palm',
+    argument: 'model',
     received: 'a model with causal: false, whose tokens see those behind them',
     expected: 'a causal model',
     fix: 'A policy writes from left to right; such a trunk can carry a reward model.',

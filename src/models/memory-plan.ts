@@ -2,8 +2,10 @@
  * What a run will hold in tensors, before it starts: the same sums as the code in native/. The process itself (Node.js,
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
-import type { PalmConfig } from '../config/palm.ts';
+import { ATTENTION_SITES } from '../families/family.ts';
 import { COUNT, checkKinds, either, type Kind, NUMBER } from '../checks/kinds.ts';
+import type { DecoderDescription } from '../native/addon.ts';
+import { countAdapters, countParameters } from './parameter-shapes.ts';
 
 /** Something that takes memory. */
 export interface MemoryItem {
@@ -26,13 +28,13 @@ export interface MemoryPlan {
   totalBytes: number;
 }
 
-/** What a plan reads of a model. */
-export type PlannedModel = Omit<PalmConfig, 'ignoreIndex' | 'qkScale' | 'rotaryXposScaleBase' | 'seed' | 'device'>;
+/** A model by its description, such as `model.decoder`. */
+export type PlannedModel = DecoderDescription;
 
 const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
 const LEVELS = ['none', 'selective', 'full'];
 const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
-const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, dimHead: COUNT, ffMult: COUNT };
+const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, kvHeads: COUNT, dimHead: COUNT, ff: COUNT };
 const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
 const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
 
@@ -40,7 +42,7 @@ function checkModel(model: PlannedModel, argument = 'model'): void {
   checkKinds(argument, model, MODEL);
 }
 
-/** `pretrain`, or any loop over `palm.loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
+/** `pretrain`, or any loop over a model's `loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
 export function planPretraining(model: PlannedModel, run: { batchSize: number; length: number }): MemoryPlan {
   checkModel(model);
   checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT });
@@ -144,31 +146,30 @@ export function sum(items: readonly MemoryItem[]): number {
 
 const BYTES = { float32: 4, bfloat16: 2, float64: 8 } as const;
 
-/** The numbers in the weights of a model: embedding and last norm, then norm, input and output of every layer. */
-function countWeights(model: PlannedModel): number {
-  const { dim, depth, numTokens, dimHead, qkRmsnorm } = model;
-  const { projected, mixed } = widthsOf(model);
-  return numTokens * dim + dim + depth * (dim + (projected + mixed) * dim + (qkRmsnorm ? 2 * dimHead : 0));
+/** Bytes of a number of the model. */
+function bytesEach({ dtype }: PlannedModel): number {
+  return BYTES[dtype as keyof typeof BYTES];
 }
 
-/** Their bytes: the embedding and each layer have a buffer of their own. */
+/** The bytes of all weights, at so many each: the embedding and each layer have a buffer of their own. */
 function weightBytes(model: PlannedModel, each: number): number {
   const embedding = model.numTokens * model.dim;
-  return block(embedding * each) + model.depth * block(((countWeights(model) - embedding) / model.depth) * each);
+  const layer = (countParameters(model).total - embedding) / model.depth;
+  return block(embedding * each) + model.depth * block(layer * each);
 }
 
 function weightsItem(what: string, model: PlannedModel, also?: string): MemoryItem {
-  const each = BYTES[model.dtype];
+  const each = bytesEach(model);
   return {
     what,
     bytes: weightBytes(model, each),
-    how: also ?? `${count(countWeights(model))} numbers × ${each} bytes`,
+    how: also ?? `${count(countParameters(model).total)} numbers × ${each} bytes`,
   };
 }
 
 /** What training adds to weights: their gradients and AdamW's state, in float32 or more. `bytes` is theirs, by size. */
 function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
-  const each = BYTES[model.dtype];
+  const each = bytesEach(model);
   const precise = Math.max(each, 4);
   const copies = each < 4 ? 3 : 2;
   const state = copies === 3 ? '2 moments and a float32 copy' : '2 moments';
@@ -183,16 +184,15 @@ function trainingItems(model: PlannedModel, numbers: number, bytes: (each: numbe
 }
 
 function trunkTrainingItems(model: PlannedModel): MemoryItem[] {
-  return trainingItems(model, countWeights(model), (each) => weightBytes(model, each));
+  return trainingItems(model, countParameters(model).total, (each) => weightBytes(model, each));
 }
 
 /** What `scopes` scopes of rank `lora` add and need to be trained; without LoRA, what training the trunk needs. */
 function adapterItems(model: PlannedModel, lora: number | false, scopes: number): MemoryItem[] {
   if (lora === false) return trunkTrainingItems(model);
-  const { heads } = widthsOf(model);
-  const numbers = model.depth * lora * (4 * model.dim + 2 * heads + 2 * model.dimHead);
+  const numbers = countAdapters(model, ATTENTION_SITES, lora);
   const bytes = (each: number) => scopes * block(numbers * each);
-  const each = BYTES[model.dtype];
+  const each = bytesEach(model);
   return [
     { what: 'adapters', bytes: bytes(each), how: `${count(scopes * numbers)} numbers × ${each} bytes` },
     ...trainingItems(model, scopes * numbers, bytes),
@@ -210,9 +210,10 @@ function rolloutItem(rows: number, length: number): MemoryItem {
 
 /** Keys and values of every layer for `rows` of up to `length` tokens. */
 function cacheItem(what: string, model: PlannedModel, rows: number, length: number): MemoryItem {
-  const { depth, dimHead, dtype } = model;
-  const bytes = 2 * block(depth * rows * length * dimHead * BYTES[dtype]);
-  return { what, bytes, how: `2 × ${depth} layers × ${count(rows)} rows × ${count(length)} tokens × ${dimHead}` };
+  const { depth } = model;
+  const { keys } = widthsOf(model);
+  const bytes = 2 * block(depth * rows * length * keys * bytesEach(model));
+  return { what, bytes, how: `2 × ${depth} layers × ${count(rows)} rows × ${count(length)} tokens × ${keys}` };
 }
 
 /** Scores of the next token, and what the sampler makes of them. */
@@ -224,19 +225,20 @@ function nextTokenItem({ numTokens }: PlannedModel, rows: number): MemoryItem {
 // --- what reading rows of tokens takes
 
 interface Widths {
-  heads: number; // all queries
-  projected: number; // what a layer's first product gives: queries, key, value, both halves of the feed-forward
+  queries: number; // of all heads
+  keys: number; // of all heads, and as many values
+  projected: number; // what a layer's first product gives: queries, keys, values, both halves of the feed-forward
   mixed: number; // what goes into its second
 }
 
-function widthsOf({ heads, dimHead, dim, ffMult }: PlannedModel): Widths {
-  const queries = heads * dimHead;
-  return { heads: queries, projected: queries + 2 * dimHead + 2 * dim * ffMult, mixed: queries + dim * ffMult };
+function widthsOf({ heads, kvHeads, dimHead, ff }: PlannedModel): Widths {
+  const [queries, keys] = [heads * dimHead, kvHeads * dimHead];
+  return { queries, keys, projected: queries + 2 * keys + 2 * ff, mixed: queries + ff };
 }
 
 /** Whether the fused blocks read this model; else autograd differentiates the plain ones, and keeps much more. */
-function isFused({ causal, qkRmsnorm, dtype }: PlannedModel): boolean {
-  return causal && !qkRmsnorm && dtype !== 'float64';
+function isFused({ causal, qkNorm, kvHeads, dtype }: PlannedModel): boolean {
+  return causal && !qkNorm && kvHeads === 1 && dtype !== 'float64';
 }
 
 /** `batch` rows of `length` tokens, read by `model`, whose own weights are trained or not. */
@@ -312,21 +314,20 @@ class Reading {
 
   #keptByFused(): number {
     const { dim, recompute } = this.#model;
-    const { heads, projected, mixed } = widthsOf(this.#model);
+    const { queries, projected, mixed } = widthsOf(this.#model);
     if (recompute === 'full') return this.#matrices([dim]);
-    const kept = recompute === 'none' ? [dim, dim, projected, mixed] : [dim, projected, heads];
+    const kept = recompute === 'none' ? [dim, dim, projected, mixed] : [dim, projected, queries];
     return this.#matrices(kept) + this.#statistics();
   }
 
   /** Everything that autograd saves, the attention weights among it. */
   #keptByPlain(): number {
-    const { dim, ffMult, dimHead, qkRmsnorm, attnDropout, ffDropout } = this.#model;
-    const { heads, projected, mixed } = widthsOf(this.#model);
-    const ff = dim * ffMult;
+    const { dim, ff, qkNorm, attnDropout, ffDropout } = this.#model;
+    const { queries, keys, projected, mixed } = widthsOf(this.#model);
     const dropped = ffDropout > 0 ? [ff] : [];
-    const scaled = qkRmsnorm ? [heads, heads, dimHead, dimHead] : [];
+    const scaled = qkNorm ? [queries, queries, keys, keys] : [];
     const scores = this.#plainScores(attnDropout > 0 ? 3 : 1) + block(this.#length ** 2);
-    return this.#matrices([dim, dim, projected, heads, dimHead, ff, mixed, ...dropped, ...scaled]) + scores;
+    return this.#matrices([dim, dim, projected, queries, keys, ff, mixed, ...dropped, ...scaled]) + scores;
   }
 
   /** Autograd frees what it kept of an operation once that is differentiated: little comes on top. */
@@ -351,12 +352,12 @@ class Reading {
   }
 
   #bytes(numbers: number): number {
-    return block(numbers * BYTES[this.#model.dtype]);
+    return block(numbers * bytesEach(this.#model));
   }
 
   /** The same of what weights learn. */
   #precise(numbers: number): number {
-    return block(numbers * Math.max(BYTES[this.#model.dtype], 4));
+    return block(numbers * Math.max(bytesEach(this.#model), 4));
   }
 }
 

@@ -1,16 +1,15 @@
-/** What a file says of the PaLM in it: ours by its metadata, those of palm-rlhf-pytorch by their shapes. */
-import { type Contents, dtypeOf, type NamedTensor, readNamed } from '../tensor/tensor-files.ts';
-import { derivedNames, inferPythonPalm, isNormBias, isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
+/** What our files say of the model in them: their metadata, whatever its family. */
+import type { Family, ModelConfig } from '../families/family.ts';
+import type { Contents, NamedTensor } from '../tensor/tensor-files.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
-import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from '../config/palm.ts';
-import { ArgumentError, FileError, printable } from '../errors.ts';
-import type { Device } from '../native/addon.ts';
+import { ArgumentError, FileError, OutOfMemoryError, printable } from '../errors.ts';
+import type { DecoderDescription, Device } from '../native/addon.ts';
 import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
-import { type Parameter, Tensor } from '../tensor/tensor.ts';
+import { countAdapters, countParameters } from './parameter-shapes.ts';
 
 /** How a file is loaded: hyperparameters that it does not hold, or that shall differ, and the device (cpu unless given). */
-export interface LoadOptions {
-  options?: Partial<Omit<PalmConfigInput, 'device'>>;
+export interface ModelLoadOptions<Options extends object> {
+  options?: Options;
   device?: Device;
 }
 
@@ -19,17 +18,20 @@ export interface ScopeSize {
   rank: number;
   alpha: number;
 }
+/** Scopes in the order in which they were added. */
+export type NamedScopes = readonly (readonly [name: string, size: ScopeSize])[];
 
-/** A PaLM as our files describe it. */
-export interface PalmDescription {
-  config: PalmConfig;
+/** A model as our files describe it. */
+export interface ModelDescription<Config extends ModelConfig = ModelConfig> {
+  config: Config;
   scopes: Record<string, ScopeSize>;
 }
 
 /** What has to be made before the tensors can be read, and whose names they have. */
-export interface FoundPalm {
-  config: PalmConfig;
-  scopes: readonly (readonly [name: string, size: ScopeSize])[];
+export interface FoundModel<Config extends ModelConfig = ModelConfig> {
+  config: Config;
+  decoder: DecoderDescription;
+  scopes: NamedScopes;
   names: 'python' | undefined;
 }
 
@@ -89,44 +91,29 @@ export function namesOf(metadata: Record<string, unknown> | undefined): 'python'
 }
 
 /**
- * The PaLM whose tensors stand behind `prefix`.
- * @throws FileError where there is none, or a contradictory one; ConfigError for bad options.
+ * The model of `family` that the `metadata` of a file describe, with other hyperparameters where `load` has them.
+ * @throws FileError where they describe none, or a larger one than the file holds; ConfigError for bad options.
  */
-export async function findPalm(
+export function findDescribed<Config extends ModelConfig>(
   file: SafetensorsFile,
-  { options = {}, device = 'cpu' }: LoadOptions,
-  prefix: string,
-): Promise<FoundPalm> {
-  const metadata = readMetadata(file);
-  if (metadata !== undefined) {
-    const { config: described, scopes } = describedPalm(file, metadata.palm);
-    const config = resolvePalmConfig({ ...described, ...options, device });
-    checkSize(file, config, scopes);
-    return { config, scopes, names: namesOf(metadata) };
-  }
-  if (isPythonFile(file, prefix)) {
-    const { scopes, ...inferred } = inferPythonPalm(file, prefix);
-    await checkNormBiases(file);
-    const dtype = dtypeOf(file, `${prefix}token_emb.weight`) as PalmConfig['dtype'];
-    const config = resolvePalmConfig({ ignoreIndex: 0, dtype, ...inferred, ...options, device });
-    const sizes = [...scopes].map(([name, rank]) => [name, { rank, alpha: rank }] as const);
-    checkSize(file, config, sizes);
-    return { config, scopes: sizes, names: 'python' };
-  }
-  throw new FileError({
-    argument: file.path,
-    received: 'neither our metadata nor the names of palm-rlhf-pytorch',
-    expected: 'a file that save() wrote, or a state_dict of palm-rlhf-pytorch as safetensors',
-  });
+  family: Family<Config>,
+  metadata: Record<string, unknown>,
+  { options = {}, device = 'cpu' }: ModelLoadOptions<object>,
+): FoundModel<Config> {
+  const told = readDescription(file, family, metadata[family.key]);
+  const config = family.resolve({ ...told.config, ...options, device });
+  const found = { config, decoder: family.describe(config), scopes: told.scopes, names: namesOf(metadata) };
+  checkSize(file, family, found);
+  return found;
 }
 
-function describedPalm(file: SafetensorsFile, palm: unknown) {
-  const { config, scopes = {} } = (palm ?? {}) as Partial<PalmDescription>;
+function readDescription<Config extends ModelConfig>(file: SafetensorsFile, family: Family<Config>, value: unknown) {
+  const { config, scopes = {} } = (value ?? {}) as Partial<ModelDescription>;
   try {
     const sizes = Object.entries(scopes).map(([name, size]) => [name, scopeSize(size)] as const);
-    return { config: resolvePalmConfig(config as PalmConfigInput), scopes: sizes };
+    return { config: family.resolve(config), scopes: sizes };
   } catch (cause) {
-    throw badMetadata(file, palm, cause);
+    throw badMetadata(file, value, cause);
   }
 }
 
@@ -140,33 +127,29 @@ function scopeSize(described: unknown): ScopeSize {
 }
 
 /** @throws FileError for a model with more weights than the file has numbers: none of it must be made. */
-function checkSize(file: SafetensorsFile, config: PalmConfig, scopes: FoundPalm['scopes']): void {
-  const { numTokens, dim, depth, heads, dimHead, ffMult } = config;
-  const layer = dim * (2 * heads * dimHead + 2 * dimHead + 3 * ffMult * dim);
-  const ranks = scopes.reduce((sum, [, { rank }]) => sum + rank, 0);
-  const weights = numTokens * dim + depth * (layer + 4 * ranks * dim);
+export function checkSize(
+  file: SafetensorsFile,
+  { targets }: Pick<Family, 'targets'>,
+  { decoder, scopes }: Pick<FoundModel, 'decoder' | 'scopes'>,
+): void {
   let numbers = 0;
   for (const { shape } of file.entries.values()) numbers += shape.reduce((product, size) => product * size, 1);
-  if (weights <= numbers) return;
-  throw new FileError({
-    argument: file.path,
-    received: `tensors of ${numbers} numbers`,
-    expected: `at least the ${weights} of the model that is described`,
-    fix: 'Check that the file and the options belong together.',
-  });
-}
-
-async function checkNormBiases(file: SafetensorsFile): Promise<void> {
-  for (const name of file.entries.keys()) {
-    if (!isNormBias(name)) continue;
-    using bias = await readNamed(file, name);
-    if ((await bias.data()).every((value) => Number(value) === 0)) continue;
-    throw new FileError({
-      argument: `${file.path}, tensor ${printable(name)}`,
-      received: 'values other than 0',
-      expected: 'the zeros that palm-rlhf-pytorch keeps there',
+  const refusal = (weights: string, cause?: unknown) =>
+    new FileError({
+      argument: file.path,
+      received: `tensors of ${numbers} numbers`,
+      expected: `at least the ${weights} of the model that is described`,
+      fix: 'Check that the file and the options belong together.',
+      cause,
     });
+  let weights: number;
+  try {
+    const adapters = scopes.map(([, { rank }]) => countAdapters(decoder, targets, rank));
+    weights = adapters.reduce((sum, count) => sum + count, countParameters(decoder).total);
+  } catch (error) {
+    throw error instanceof OutOfMemoryError ? refusal('numbers, more than any machine could hold,', error) : error;
   }
+  if (weights > numbers) throw refusal(`${weights}`);
 }
 
 function badMetadata(file: SafetensorsFile, received: unknown, cause?: unknown): FileError {
@@ -181,14 +164,14 @@ function badMetadata(file: SafetensorsFile, received: unknown, cause?: unknown):
 /** Contents of which some tensors exist for the file alone. */
 export type OwnedContents = Contents & Disposable;
 
-/** Contents that dispose of the tensors in `own`. */
+/** Contents that dispose of what is in `own`. */
 export function ownedContents(
   tensors: readonly NamedTensor[],
   metadata: ReadonlyMap<string, string>,
-  own: readonly Tensor[],
+  own: readonly Disposable[],
 ): OwnedContents {
   const free = () => {
-    for (const tensor of own) tensor.dispose();
+    for (const each of own) each[Symbol.dispose]();
   };
   return { tensors, metadata, [Symbol.dispose]: free };
 }
@@ -205,52 +188,7 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
   throw new ArgumentError({ argument: 'save.names', received: printable(names), expected: '"palm" or "python"' });
 }
 
-/**
- * What a state_dict of palm-rlhf-pytorch has of a PaLM: its parameters, which have the library's names already, and the
- * buffers and the second name of the token embedding, without which `load_state_dict` refuses it. `prefix` stands before them.
- * @throws ArgumentError for a model that the library would compute something else with.
- */
-export function pythonContents(
-  { config: { depth, dim, dimHead, qkScale }, scopes }: PalmDescription,
-  parameters: readonly Parameter[],
-  prefix: string,
-): { tensors: NamedTensor[]; own: Tensor[] } {
-  if (qkScale !== dimHead ** -0.5) {
-    const expected = `${dimHead ** -0.5}, dimHead ** -0.5, which palm-rlhf-pytorch always takes`;
-    throw new ArgumentError({ argument: 'qkScale', received: `${qkScale}`, expected });
-  }
-  for (const [name, { rank, alpha }] of Object.entries(scopes)) {
-    if (alpha === rank) continue;
-    throw new ArgumentError({
-      argument: `alpha of scope ${name}`,
-      received: `${alpha}`,
-      expected: `its rank, ${rank}: palm-rlhf-pytorch has no scale`,
-      fix: "Merge the scope, or save without { names: 'python' }.",
-    });
-  }
-  const tensors: NamedTensor[] = parameters.map((tensor) => ({ name: tensor.name, tensor }));
-  const embedding = parameters.find(({ name }) => name === `${prefix}token_emb.weight`) as Parameter;
-  const own: Tensor[] = [];
-  for (const name of derivedNames(depth)) {
-    const values = derived(name, dim, dimHead);
-    const tensor = values === undefined ? embedding : Tensor.from(values);
-    if (tensor instanceof Tensor) own.push(tensor);
-    tensors.push({ name: prefix + name, tensor });
-  }
-  return { tensors, own };
-}
-
-/** The values of a buffer by its name, rounded where the library rounds; undefined for what is no buffer. */
-function derived(name: string, dim: number, dimHead: number): Float32Array | undefined {
-  const places = Float32Array.from({ length: dimHead / 2 }, (_, i) => 2 * i);
-  if (name.endsWith('norm.beta')) return new Float32Array(dim);
-  if (name.endsWith('inv_freq')) return places.map((place) => 1 / Math.fround(10000 ** Math.fround(place / dimHead)));
-  if (name.endsWith('scale'))
-    return places.map((place) => Math.fround(place + 0.4 * dimHead) / Math.fround(1.4 * dimHead));
-  return undefined;
-}
-
-/** Whether a tensor is what an ActorCritic's file holds besides a PaLM whose policy is in the scope `actor`. */
+/** Whether a tensor is what an ActorCritic's file holds besides a model whose policy is in the scope `actor`. */
 export function isActorCritics(name: string): boolean {
   return name.startsWith('value_head.') || name.startsWith('reference.');
 }

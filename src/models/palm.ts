@@ -1,78 +1,44 @@
-/** PaLM: a causal language model with named sets of adapters (scopes), its weights, and generation. */
-import { type Contents, readTensors, saveTensors } from '../tensor/tensor-files.ts';
-import { isDerived } from '../import/palm-rlhf-pytorch/names.ts';
+/** PaLM, a family of language models: how one is made, loaded, and written under the names of palm-rlhf-pytorch. */
+import { bufferNames, bufferValues, isDerived, isNormBias, LOGITS } from '../import/palm-rlhf-pytorch/buffers.ts';
+import { inferPythonPalm, isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
+import { type Place, pythonPlaces } from '../import/palm-rlhf-pytorch/places.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
-import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from '../config/palm.ts';
-import { ArgumentError, printable } from '../errors.ts';
-import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
-import { addon, type GenerateOptions, type Gradients, type PalmHandle, type ScopeHandle } from '../native/addon.ts';
-import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
+import type { PalmConfig, PalmConfigInput } from '../config/palm.ts';
+import { palm } from '../families/palm.ts';
+import { ArgumentError, FileError, printable } from '../errors.ts';
+import { checkOptions } from '../checks/options.ts';
+import { dtypeOf, type NamedTensor, readNamed, readTensors } from '../tensor/tensor-files.ts';
+import { type Parameter, Tensor } from '../tensor/tensor.ts';
+import { LanguageModel, type ModelOutput } from './language-model.ts';
 import {
   checkModel,
-  findPalm,
+  checkSize,
+  findDescribed,
+  type FoundModel,
   isActorCritics,
-  type LoadOptions,
-  namesFor,
+  type ModelDescription,
+  type ModelLoadOptions,
+  type NamedScopes,
   type OwnedContents,
   ownedContents,
-  type PalmDescription,
-  pythonContents,
-  type SaveOptions,
-  withTokenizerNote,
+  readMetadata,
   writeMetadata,
 } from './model-file.ts';
-import { handleOf, queue, Resource, run } from '../native/resource.ts';
-import { type Reader, Readers } from './readers.ts';
-import { pythonView, type ScopeOptions, Scopes } from './scopes.ts';
-import {
-  cancellable,
-  DRAWING,
-  drawn,
-  type GenerateInput,
-  type Generation,
-  inChunks,
-  nativeSampling,
-  promptTensors,
-  type StreamInput,
-} from '../sampling.ts';
-import { seedFor } from '../seed.ts';
-import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { PalmConfig, PalmConfigInput } from '../config/palm.ts';
-export type { LoadOptions, SaveOptions } from './model-file.ts';
-export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
-export type { ScopeOptions } from './scopes.ts';
 
-/** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
-export type PalmOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
-const PROMPTS = ['prompts', 'lengths'];
-const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
+/** What a file does not say of a PaLM, or what shall differ, and the device; see `PaLM.load`. */
+export type LoadOptions = ModelLoadOptions<Partial<Omit<PalmConfigInput, 'device'>>>;
+/** @deprecated Every model's `forward` gives a `ModelOutput`. */
+export type PalmOutput = ModelOutput;
 
-export class PaLM extends Resource<PalmHandle> {
-  /** The hyperparameters, defaults filled in. */
-  readonly config: PalmConfig;
-  readonly #parameters: readonly Parameter[];
-  readonly #python: readonly Parameter[];
-  readonly #scopes = new Scopes();
-  readonly #readers = new Readers();
-  #training = false;
-
+export class PaLM extends LanguageModel<PalmConfig> {
   /**
-   * A model with random weights that `seed` determines, in eval mode. `weights: 'blank'` is for this package only.
+   * A model with random weights that `seed` determines, in eval mode. `blank` is for this package only.
    * @throws ConfigError for options that are unknown, missing or out of range, DeviceError for a device that is not there.
    */
-  constructor(options: PalmConfigInput, weights: 'drawn' | 'blank' = 'drawn') {
-    const config = resolvePalmConfig(options);
-    const { seed, ...hyperparameters } = config;
-    super(addon().palmCreate(hyperparameters), 'PaLM');
-    this.config = config;
-    const guard = () => this.#readers.checkNone('training all its weights', { butTrainer: true });
-    const native = addon().palmParameters(handleOf(this));
-    this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: config.dtype, guard }));
-    this.#python = addon()
-      .palmPythonParameters(handleOf(this))
-      .map((view) => pythonView(view, config, ''));
-    if (weights === 'drawn') queue(this, addon().palmInitialise(handleOf(this), seedFor(seed, 'weights')));
+  constructor(options: PalmConfigInput, blank?: NamedScopes) {
+    super(palm, palm.resolve(options), blank);
   }
 
   /**
@@ -83,317 +49,125 @@ export class PaLM extends Resource<PalmHandle> {
   static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
     checkOptions(load, ['options', 'device'], 'PaLM.load');
     await using file = await openSafetensors(path);
-    checkModel(file, ['PaLM', 'ActorCritic'], 'PaLM');
-    return await PaLM.read(file, load, '', isActorCritics);
+    checkModel(file, [palm.kind, 'ActorCritic'], palm.kind);
+    return await readPalm(file, load, '', isActorCritics);
   }
 
-  /** For this package: reads the tensors behind `prefix` in an open file; the others have to be `ignored`. */
-  static async read(
-    file: SafetensorsFile,
-    load: LoadOptions,
-    prefix: string,
-    ignored: (name: string) => boolean,
-  ): Promise<PaLM> {
-    const { config, scopes, names } = await findPalm(file, load, prefix);
-    const palm = new PaLM(config, 'blank');
-    try {
-      for (const [name, size] of scopes) palm.#scopes.add(handleOf(palm), config, name, size);
-      const parameters = [undefined, ...palm.scopes].flatMap((scope) => palm.parameters({ scope, names }));
-      const targets = parameters.map((tensor) => ({ name: prefix + tensor.name, tensor }));
-      await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
-      return palm;
-    } catch (error) {
-      palm.dispose();
-      throw error;
-    }
-  }
-
-  /** Names of the scopes, in the order in which they were added. */
-  get scopes(): string[] {
-    return this.#scopes.names;
-  }
-
-  /** Whether dropout is on; see `train`. */
-  get training(): boolean {
-    return this.#training;
+  protected override blank(scopes: NamedScopes): this {
+    return new PaLM(this.config, scopes) as this;
   }
 
   /**
-   * Logits and hidden states of `tokens` [B, T], read through the adapters of `scope` if given. Only with `grad` can
-   * something be differentiated later. `segments` [B, T]: several sequences share a row, see `loss`.
+   * The same as `contents`, as a state_dict of palm-rlhf-pytorch, which has buffers and a second name of the token embedding
+   * besides. Dispose of it.
+   * @throws ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
    */
-  async forward(tokens: Ids, options: { scope?: string; segments?: Ids; grad?: boolean } = {}): Promise<PalmOutput> {
-    checkOptions(options, ['scope', 'segments', 'grad'], 'forward');
-    using inputs = new Inputs(this.config.device);
-    const ids = inputs.ids(tokens, 'tokens');
-    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
-    const scope = this.#scopeHandle(options.scope);
-    const gradients = this.gradients(options.grad ?? false, options.scope);
-    const forward = () => addon().palmForward(handleOf(this), ids, scope, segments, gradients);
-    return tensorGroup(await run([this, ...inputs.used], forward));
-  }
-
-  /**
-   * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
-   * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
-   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
-   * sequence and change from one to the next. No token sees another sequence, and none is predicted from one.
-   */
-  async loss(
-    tokens: Ids,
-    options: { scope?: string; mask?: Mask; segments?: Ids; denominator?: number; grad?: boolean } = {},
-  ): Promise<Tensor> {
-    checkOptions(options, ['scope', 'mask', 'segments', 'denominator', 'grad'], 'loss');
-    const { denominator, grad = true } = options;
-    using inputs = new Inputs(this.config.device);
-    const ids = inputs.ids(tokens, 'tokens');
-    const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
-    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
-    const scope = this.#scopeHandle(options.scope);
-    const gradients = this.gradients(grad, options.scope);
-    const loss = () => addon().palmLoss(handleOf(this), ids, scope, mask, segments, denominator, gradients);
-    return new Tensor(await run([this, ...inputs.used], loss));
-  }
-
-  /**
-   * The trunk's parameters, or with `scope` those of its adapters alone. `names: 'python'` lists views of the same memory
-   * under the names of palm-rlhf-pytorch, for value and grad only: optimizers refuse them.
-   */
-  parameters(options: { scope?: string; names?: 'python' } = {}): Parameter[] {
-    handleOf(this);
-    checkOptions(options, ['scope', 'names'], 'parameters');
-    if (options.names !== undefined && options.names !== 'python') {
-      const received = printable(options.names);
-      throw new ArgumentError({ argument: 'parameters.names', received, expected: '"python"' });
-    }
-    const { parameters, python } =
-      options.scope === undefined
-        ? { parameters: this.#parameters, python: this.#python }
-        : this.#scopes.get(options.scope);
-    return [...(options.names === 'python' ? python : parameters)];
-  }
-
-  /** Adds adapters to the attention of every layer. They change nothing until they are trained. */
-  addScope(name: string, options: ScopeOptions = {}): void {
-    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
-    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
-    checkInteger(rank, 1, 'addScope.rank');
-    checkPositive(alpha, 'addScope.alpha');
-    checkInteger(seed, 0, 'addScope.seed');
-    const scope = this.#scopes.add(handleOf(this), this.config, name, { rank, alpha });
-    queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
-  }
-
-  /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
-  async mergeScope(name: string): Promise<void> {
-    this.#scopes.get(name); // an unknown name is told first
-    this.#readers.checkNone(`merging scope ${printable(name)}`);
-    await this.#scopes.removing(name, ({ handle }) =>
-      run([this], () => addon().palmMergeScope(handleOf(this), handle)),
+  override pythonContents(scopes: readonly string[] = this.scopes): OwnedContents {
+    checkComputable(this.description(scopes));
+    const tensors = pythonTensors(this, scopes);
+    const [embedding] = tensors as [NamedTensor];
+    const { depth, dim, dimHead } = this.decoder;
+    const buffers = bufferNames(depth).map((name) => ({
+      name,
+      tensor: Tensor.from(bufferValues(name, { dim, dimHead })),
+    }));
+    return ownedContents(
+      [...tensors, { ...embedding, name: LOGITS }, ...buffers],
+      writeMetadata(palm.kind, { names: 'python', ...this.metadata(scopes) }),
+      buffers.map(({ tensor }) => tensor),
     );
   }
+}
 
-  /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
-  removeScope(name: string): void {
-    handleOf(this);
-    this.#scopes.get(name); // an unknown name is told first
-    this.#readers.checkUnused(name, `removing scope ${printable(name)}`);
-    this.#scopes.remove(name);
+/** The tensors of a state_dict, the token embedding first, as parts of the parameters. */
+function pythonTensors(model: PaLM, scopes: readonly string[]): NamedTensor[] {
+  const parameters = [undefined, ...scopes].flatMap((scope) => model.parameters({ scope }));
+  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const located = ({ name, parameter, slice }: Place): NamedTensor => {
+    return { name, tensor: byName.get(parameter) as Parameter, slice };
+  };
+  return pythonPlaces(model.decoder, scopes).map(located);
+}
+
+function checkComputable({ config: { dimHead, qkScale }, scopes }: ModelDescription<PalmConfig>): void {
+  if (qkScale !== dimHead ** -0.5) {
+    const expected = `${dimHead ** -0.5}, dimHead ** -0.5, which palm-rlhf-pytorch always takes`;
+    throw new ArgumentError({ argument: 'qkScale', received: `${qkScale}`, expected });
   }
-
-  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
-  freeze(options: { except?: string | readonly string[] } = {}): void {
-    checkOptions(options, ['except'], 'freeze');
-    const kept = new Set([options.except ?? []].flat().map((name) => this.#scopes.get(name)));
-    const trained = [...kept].flatMap(({ parameters }) => parameters);
-    this.#requireGrad(this.#all(), false);
-    this.#requireGrad(trained, true);
-  }
-
-  /** From now on everything gets gradients again. */
-  unfreeze(): void {
-    this.#requireGrad(this.#all(), true);
-  }
-
-  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
-  train(options: { seed?: number } = {}): void {
-    checkOptions(options, ['seed'], 'train');
-    const seed = options.seed ?? this.config.seed;
-    checkInteger(seed, 0, 'train.seed');
-    queue(this, addon().palmTrain(handleOf(this), true, seedFor(seed, 'dropout')));
-    this.#training = true;
-  }
-
-  /** Turns dropout off, as it is at first. */
-  eval(): void {
-    queue(this, addon().palmTrain(handleOf(this), false, 0));
-    this.#training = false;
-  }
-
-  /** The state of the dropout generator, to be saved with a run. */
-  async generatorState(): Promise<Tensor> {
-    return new Tensor(await run([this], () => addon().palmGeneratorState(handleOf(this))));
-  }
-
-  /** Continues dropout where `generatorState` was taken. */
-  setGeneratorState(state: Tensor): Promise<void> {
-    return run([this, state], () => addon().palmSetGeneratorState(handleOf(this), handleOf(state, 'state')));
-  }
-
-  /** An independent copy of weights and scopes, without readers, in eval mode, that wants gradients for everything. */
-  clone(): PaLM {
-    handleOf(this);
-    const copy = new PaLM(this.config, 'blank');
-    for (const name of this.scopes) copy.#scopes.add(handleOf(copy), this.config, name, this.#scopes.get(name));
-    const handles = (palm: PaLM) => palm.#all().map((parameter) => handleOf(parameter));
-    queue(copy, addon().parametersCopy(handles(copy), handles(this)));
-    return copy;
-  }
-
-  /**
-   * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
-   * Do not train meanwhile.
-   * @throws FileError, or ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
-   */
-  async save(path: string, options: SaveOptions = {}): Promise<void> {
-    const names = namesFor(options);
-    const { tokenizer } = options;
-    if (names === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
-    using contents = this.pythonContents();
-    await saveTensors(path, withTokenizerNote(contents, tokenizer));
-  }
-
-  /** The same as `contents`, under the names of palm-rlhf-pytorch and with its buffers. Dispose of it. */
-  pythonContents(): OwnedContents {
-    const names = 'python' as const;
-    const parameters = [undefined, ...this.scopes].flatMap((scope) => this.parameters({ scope, names }));
-    const { tensors, own } = pythonContents(this.description(), parameters, '');
-    return ownedContents(tensors, writeMetadata('PaLM', { names, palm: this.description() }), own);
-  }
-
-  /** Everything that a file of this model holds, by the names in that file; of the scopes only those named. */
-  contents(scopes: readonly string[] = this.scopes): Contents {
-    const parameters = [undefined, ...scopes].flatMap((scope) => this.parameters({ scope }));
-    const tensors = parameters.map((tensor) => ({ name: tensor.name, tensor }));
-    return { tensors, metadata: writeMetadata('PaLM', { palm: this.description(scopes) }) };
-  }
-
-  /** The hyperparameters and scopes as they stand in files; see `contents`. */
-  description(scopes: readonly string[] = this.scopes): PalmDescription {
-    const sizes = scopes.map((name) => {
-      const { rank, alpha } = this.#scopes.get(name);
-      return [name, { rank, alpha }];
-    });
-    return { config: this.config, scopes: Object.fromEntries(sizes) };
-  }
-
-  /**
-   * Answers prompts, `samplesPerPrompt` times each, rows in the order of the prompts: prompt, response, then `padToken`,
-   * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are of the distribution
-   * that was sampled from, 0 outside the response.
-   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
-   */
-  async generate(input: GenerateInput): Promise<Generation> {
-    checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
-    const { prompts, lengths, scope, signal, ...sampling } = input;
-    const options = nativeSampling(sampling, 'generate');
-    const adapters = this.#scopeHandle(scope);
-    using inputs = new Inputs(this.config.device);
-    const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
-    return await cancellable(signal, async (cancel) => {
-      const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
-      return tensorGroup(await drawn(this.#read(scope), () => run([this, ...inputs.used], draw)));
+  for (const [name, { rank, alpha }] of Object.entries(scopes)) {
+    if (alpha === rank) continue;
+    throw new ArgumentError({
+      argument: `alpha of scope ${name}`,
+      received: `${alpha}`,
+      expected: `its rank, ${rank}: palm-rlhf-pytorch has no scale`,
+      fix: "Merge the scope, or save without { names: 'python' }.",
     });
   }
+}
 
-  /**
-   * Answers one prompt token by token, each with the log-probability that it was drawn with; the last may be `eosToken`.
-   * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
-   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
-   */
-  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
-    checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
-    const { prompt, scope, signal, ...sampling } = input;
-    const options = nativeSampling(sampling, 'stream');
-    handleOf(this);
-    this.#scopeHandle(scope);
-    return this.#stream(prompt, scope, options, signal);
+/** For this package: reads the tensors behind `prefix` in an open file; the others have to be `ignored`. */
+export async function readPalm(
+  file: SafetensorsFile,
+  load: LoadOptions,
+  prefix: string,
+  ignored: (name: string) => boolean,
+): Promise<PaLM> {
+  const { config, scopes, names } = await findPalm(file, load, prefix);
+  const model = new PaLM(config, scopes);
+  try {
+    const tensors = names === 'python' ? pythonTensors(model, model.scopes) : model.contents().tensors;
+    const targets = tensors.map((tensor) => ({ ...tensor, name: prefix + tensor.name }));
+    await readTensors(file, targets, (name) => ignored(name) || (names === 'python' && isDerived(name)));
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
   }
+}
 
-  async *#stream(
-    prompt: readonly number[],
-    scope: string | undefined,
-    options: GenerateOptions,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<{ token: number; logProb: number }> {
-    using inputs = new Inputs(this.config.device);
-    const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
-    const decoder = addon().decoderCreate(handleOf(this), this.#scopeHandle(scope), prompts, lengths, options);
-    try {
-      yield* inChunks((count) =>
-        cancellable(signal, (cancel) =>
-          drawn(this.#read(scope), () =>
-            run([this, ...inputs.used], () => addon().decoderAdvance(decoder, count, cancel)),
-          ),
-        ),
-      );
-    } finally {
-      addon().dispose(decoder);
-    }
-  }
+/**
+ * The PaLM whose tensors stand behind `prefix`: as our metadata describe it, or as the shapes of palm-rlhf-pytorch tell.
+ * @throws FileError where there is none, or a contradictory one; ConfigError for bad options.
+ */
+export async function findPalm(
+  file: SafetensorsFile,
+  load: LoadOptions,
+  prefix: string,
+): Promise<FoundModel<PalmConfig>> {
+  const metadata = readMetadata(file);
+  if (metadata !== undefined) return findDescribed(file, palm, metadata, load);
+  if (isPythonFile(file, prefix)) return await findPython(file, load, prefix);
+  throw new FileError({
+    argument: file.path,
+    received: 'neither our metadata nor the names of palm-rlhf-pytorch',
+    expected: 'a file that save() wrote, or a state_dict of palm-rlhf-pytorch as safetensors',
+  });
+}
 
-  /** For models that read this trunk: from now on it cannot be changed under them. Returns how to end that. */
-  addReader(reader: Reader): () => void {
-    handleOf(this);
-    return this.#readers.add(reader);
-  }
+async function findPython(
+  file: SafetensorsFile,
+  { options = {}, device = 'cpu' }: LoadOptions,
+  prefix: string,
+): Promise<FoundModel<PalmConfig>> {
+  const { scopes, ...inferred } = inferPythonPalm(file, prefix);
+  await checkNormBiases(file);
+  const dtype = dtypeOf(file, `${prefix}token_emb.weight`);
+  const config = palm.resolve({ ignoreIndex: 0, dtype, ...inferred, ...options, device });
+  const sizes = [...scopes].map(([name, rank]) => [name, { rank, alpha: rank }] as const);
+  const found = { config, decoder: palm.describe(config), scopes: sizes, names: 'python' as const };
+  checkSize(file, palm, found);
+  return found;
+}
 
-  /** For models that read this trunk: the native adapters of `name`. */
-  scopeHandle(name: string): ScopeHandle {
-    return this.#scopes.get(name).handle;
-  }
-
-  /**
-   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
-   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
-   * weights.
-   */
-  gradients(grad: boolean, scope: string | undefined): Gradients {
-    if (!grad) return 'none';
-    if (scope === undefined) return 'all';
-    const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
-    const adapters =
-      this.#readers.share(scope) || (owned(this.#scopes.get(scope).parameters) && !owned(this.#parameters));
-    return adapters ? 'adapters' : 'all';
-  }
-
-  protected override release(handle: PalmHandle): void {
-    for (const parameter of [...this.#parameters, ...this.#python]) parameter.dispose();
-    this.#scopes.dispose();
-    super.release(handle);
-  }
-
-  #all(): Parameter[] {
-    return [...this.#parameters, ...this.#scopes.parameters];
-  }
-
-  /** The weights that a pass through `scope` reads. */
-  #read(scope: string | undefined): Parameter[] {
-    return [...this.#parameters, ...(scope === undefined ? [] : this.#scopes.get(scope).parameters)];
-  }
-
-  #scopeHandle(name: string | undefined): ScopeHandle | undefined {
-    return name === undefined ? undefined : this.#scopes.get(name).handle;
-  }
-
-  #requireGrad(parameters: readonly Parameter[], on: boolean): void {
-    for (const parameter of parameters) parameter.setFrozen(!on);
-    queue(
-      this,
-      addon().parametersRequireGrad(
-        parameters.map((parameter) => handleOf(parameter)),
-        on,
-      ),
-    );
+async function checkNormBiases(file: SafetensorsFile): Promise<void> {
+  for (const name of file.entries.keys()) {
+    if (!isNormBias(name)) continue;
+    using bias = await readNamed(file, name);
+    if ((await bias.data()).every((value) => Number(value) === 0)) continue;
+    throw new FileError({
+      argument: `${file.path}, tensor ${printable(name)}`,
+      received: 'values other than 0',
+      expected: 'the zeros that palm-rlhf-pytorch keeps there',
+    });
   }
 }

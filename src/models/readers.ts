@@ -1,7 +1,7 @@
 /** Who reads a trunk: it must not change under those who do not train it. */
 import { SharedTrunkError } from '../errors.ts';
 
-/** A model that reads the trunk of a PaLM without owning it. */
+/** A model that reads the trunk of another without owning it. */
 export interface Reader {
   name: string;
   /** Scopes that it needs. */
@@ -46,10 +46,10 @@ export class Readers {
   #refuse(action: string, others: readonly Reader[]): void {
     if (others.length === 0) return;
     throw new SharedTrunkError({
-      argument: 'PaLM',
+      argument: 'model',
       received: `${action} while ${others.map(({ name }) => name).join(' and ')} reads it`,
       expected: 'a trunk without other readers',
-      fix: 'Dispose of them first, train a scope, or work on palm.clone().',
+      fix: 'Dispose of them first, train a scope, or work on model.clone().',
     });
   }
 }

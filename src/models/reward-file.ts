@@ -3,6 +3,9 @@ import { FileError, printable } from '../errors.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { namesOf, readMetadata } from './model-file.ts';
 
+/** What stands before the names of the trunk's tensors. */
+export const TRUNK = 'palm.';
+
 /** Mean of scores, and the root of their mean squared distance from it. */
 export interface ScoreStatistics {
   mean: number;

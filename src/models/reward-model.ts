@@ -2,34 +2,28 @@
 import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, printable } from '../errors.ts';
-import { type Ids, Inputs, type Mask, type Values } from '../tensor/arguments.ts';
+import { type Ids, Inputs, type Values } from '../tensor/arguments.ts';
 import { Loss } from '../tensor/loss.ts';
-import {
-  addon,
-  type Device,
-  type Gradients,
-  type RewardInput,
-  type RewardModelHandle,
-  type TensorHandle,
-} from '../native/addon.ts';
+import { addon, type Device, type Gradients, type RewardModelHandle, type TensorHandle } from '../native/addon.ts';
 import { checkAdapterOptions, checkInteger, checkOptions } from '../checks/options.ts';
-import { type LoadOptions, PaLM } from './palm.ts';
+import type { LanguageModel } from './language-model.ts';
 import {
   checkModel,
   namesFor,
   type OwnedContents,
-  type PalmDescription,
   ownedContents,
-  pythonContents,
   type SaveOptions,
   withTokenizerNote,
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { type LoadOptions, readModel } from './registry.ts';
 import { seedFor } from '../seed.ts';
-import { checkScope, findReward, isStatistics, type ScoreStatistics } from './reward-file.ts';
+import { POSITIONS, positions, type RewardPositions } from './reward-input.ts';
+import { checkScope, findReward, isStatistics, type ScoreStatistics, TRUNK } from './reward-file.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 
+export type { RewardPositions } from './reward-input.ts';
 export type { ScoreStatistics } from './reward-file.ts';
 
 export interface RewardModelOptions {
@@ -52,34 +46,22 @@ export interface RewardModelOptions {
   scope?: string;
 }
 
-/** Which tokens are prompt (at most one of the first two), and which exist at all. */
-export interface RewardPositions {
-  /** Tokens of the prompt [B]. */
-  promptLengths?: Ids;
-  /** True where a token is prompt [B, T]. */
-  promptMask?: Mask;
-  /** False where a position is padding [B, T]; all are pooled unless given. */
-  mask?: Mask;
-}
-
 /** What is learned from: numbers, or classes 0 ... N − 1 with bins; or ratings 1 ... N with bins. */
 export type RewardTarget = { labels: Values; ratings?: undefined } | { ratings: readonly number[]; labels?: undefined };
 
-/** What `rankingLoss` measures: share of pairs in the right order, and mean difference of their scores. */
+/** What `rankingLoss` measures. */
 export interface RankingMetrics {
+  /** Share of pairs in the right order. */
   accuracy: number;
+  /** Mean difference of their scores. */
   margin: number;
 }
 
-/** How a reward model is loaded: see PaLM's; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
+/** How a reward model is loaded: see that of its trunk; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
 export interface RewardLoadOptions {
   options?: NonNullable<LoadOptions['options']> & Pick<RewardModelOptions, 'numBins' | 'dropout'>;
   device?: Device;
 }
-
-const TRUNK = 'palm.';
-const POSITIONS = ['promptLengths', 'promptMask', 'mask'] as const;
-const RANKING_METRICS = ['accuracy', 'margin'] as const;
 
 /**
  * A trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head. With LoRA it
@@ -88,7 +70,7 @@ const RANKING_METRICS = ['accuracy', 'margin'] as const;
  */
 export class RewardModel extends Resource<RewardModelHandle> implements Saveable {
   /** The trunk: the one given, or this model's own copy. */
-  readonly palm: PaLM;
+  readonly model: LanguageModel;
   /** Ratings that the head tells apart; undefined where it gives a number. */
   readonly numBins: number | undefined;
   readonly #scope: string | undefined;
@@ -105,23 +87,23 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    * In eval mode. `loaded` is for this package only.
    * @throws ArgumentError when the trunk has its scope already.
    */
-  constructor(palm: PaLM, options: RewardModelOptions = {}, loaded = false) {
-    handleOf(palm, 'palm');
-    const { numBins, lora, alpha, scope, dropout, pooling, seed } = checkRewardOptions(options, palm);
-    const trunk = loaded || lora !== false ? palm : palm.clone();
+  constructor(model: LanguageModel, options: RewardModelOptions = {}, loaded = false) {
+    handleOf(model, 'model');
+    const { numBins, lora, alpha, scope, dropout, pooling, seed } = checkRewardOptions(options, model);
+    const trunk = loaded || lora !== false ? model : model.clone();
     const adds = !loaded && lora !== false;
     if (adds) trunk.addScope(scope, { rank: lora, alpha, seed });
     const scoped = loaded ? trunk.scopes.includes(scope) : lora !== false;
     try {
       const adapters = scoped ? trunk.scopeHandle(scope) : undefined;
       const pool = pooling === 'response';
-      super(addon().rewardModelCreate(handleOf(trunk, 'palm'), adapters, numBins ?? 0, dropout, pool), 'RewardModel');
+      super(addon().rewardModelCreate(handleOf(trunk, 'model'), adapters, numBins ?? 0, dropout, pool), 'RewardModel');
     } catch (error) {
       if (adds) trunk.removeScope(scope);
       else if (!loaded) trunk.dispose();
       throw error;
     }
-    this.palm = trunk;
+    this.model = trunk;
     this.numBins = numBins;
     this.#scope = scoped ? scope : undefined;
     this.#dropout = dropout;
@@ -129,7 +111,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#seed = seed;
     this.#ownsTrunk = loaded || lora === false;
     const native = addon().rewardModelParameters(handleOf(this));
-    this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.config.dtype }));
+    this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.decoder.dtype }));
     const reader = { name: 'RewardModel', scopes: scoped ? [scope] : [], trainsTrunk: this.#ownsTrunk };
     this.#leave = trunk.addReader(reader);
     if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), seedFor(seed, 'reward head')));
@@ -146,18 +128,23 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     await using file = await openSafetensors(path);
     checkModel(file, ['RewardModel'], 'RewardModel');
     const found = findReward(file, numBins);
-    const palm = await PaLM.read(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
+    const trunk = await readModel(file, { options, device: load.device }, TRUNK, (name) => !name.startsWith(TRUNK));
     try {
       const { numBins: bins, pooling, scope } = found;
-      checkScope(file, palm.scopes, scope);
-      const model = new RewardModel(palm, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
+      checkScope(file, trunk.scopes, scope);
+      const model = new RewardModel(trunk, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
       model.#statistics = found.statistics;
       await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
       return model;
     } catch (error) {
-      palm.dispose();
+      trunk.dispose();
       throw error;
     }
+  }
+
+  /** @deprecated Now `model`. */
+  get palm(): LanguageModel {
+    return this.model;
   }
 
   /** Whether it reads the trunk through adapters, which are trained in its place. */
@@ -237,22 +224,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const ranks = inputs.ids(options.ranks, 'ranks');
     const loss = () =>
       addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, denominator, this.#gradients(grad));
-    return new Loss(await this.#run(inputs, loss), RANKING_METRICS);
+    return new Loss(await this.#run(inputs, loss));
   }
 
-  /**
-   * What is trained: the embeddings, the head, and the scope's adapters or the copied trunk. `names: 'python'` lists views
-   * of everything in the model under the names of palm-rlhf-pytorch, for value and grad only: optimizers refuse them.
-   */
-  parameters(options: { names?: 'python' } = {}): Parameter[] {
+  /** What is trained: the embeddings, the head, and the scope's adapters or the copied trunk. */
+  parameters(): Parameter[] {
     handleOf(this);
-    checkOptions(options, ['names'], 'parameters');
-    const scope = this.#scope;
-    if (options.names === undefined) return [...this.palm.parameters({ scope }), ...this.#own];
-    const scopes = scope === undefined ? [undefined] : [undefined, scope];
-    const trunk = scopes.flatMap((name) => this.palm.parameters({ scope: name, names: options.names }));
-    const own = this.#named(true).map(({ name, tensor }) => (tensor as Parameter).alias(name));
-    return [...trunk.map((parameter) => parameter.alias(TRUNK + parameter.name)), ...own];
+    return [...this.model.parameters({ scope: this.#scope }), ...this.#own];
   }
 
   /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
@@ -284,14 +262,19 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
 
   /** The same as `contents`, under the names of palm-rlhf-pytorch, with its buffers and shapes. Dispose of it. */
   async pythonContents(): Promise<OwnedContents> {
-    const parameters = this.parameters({ names: 'python' });
-    const trunk = parameters.filter(({ name }) => name.startsWith(TRUNK));
-    const { tensors, own } = pythonContents(this.#description(), trunk, TRUNK);
+    handleOf(this);
+    const trunk = this.model.pythonContents(this.#scopes);
+    const own: Disposable[] = [trunk];
+    const tensors: NamedTensor[] = trunk.tensors.map(behindTrunk);
     for (const { name, tensor } of this.#named(true)) {
       const { shape, dtype } = tensor;
-      const embedding = name.endsWith('_embed');
-      if (embedding) own.push(Tensor.from((await tensor.data()) as Float32Array, { shape: [1, 1, ...shape], dtype }));
-      tensors.push({ name, tensor: embedding ? (own.at(-1) as Tensor) : tensor });
+      if (!name.endsWith('_embed')) {
+        tensors.push({ name, tensor });
+        continue;
+      }
+      const embedding = Tensor.from((await tensor.data()) as Float32Array, { shape: [1, 1, ...shape], dtype });
+      own.push(embedding);
+      tensors.push({ name, tensor: embedding });
     }
     return ownedContents(tensors, this.#metadata('python'), own);
   }
@@ -299,8 +282,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   /** Everything that a file of this model holds, by the names in that file. */
   contents(): Contents {
     handleOf(this);
-    const scopes = this.#scope === undefined ? [] : [this.#scope];
-    const trunk = this.palm.contents(scopes).tensors.map(({ name, tensor }) => ({ name: TRUNK + name, tensor }));
+    const trunk = this.model.contents(this.#scopes).tensors.map(behindTrunk);
     return { tensors: [...trunk, ...this.#named(false)], metadata: this.#metadata() };
   }
 
@@ -309,29 +291,30 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#leave();
     for (const parameter of this.#own) parameter.dispose();
     super.release(handle);
-    if (this.#ownsTrunk) this.palm.dispose();
+    if (this.#ownsTrunk) this.model.dispose();
   }
 
-  #description(): PalmDescription {
-    return this.palm.description(this.#scope === undefined ? [] : [this.#scope]);
+  /** The scopes of the trunk that are its own. */
+  get #scopes(): readonly string[] {
+    return this.#scope === undefined ? [] : [this.#scope];
   }
 
   #metadata(names?: 'python'): Map<string, string> {
-    const palm = this.#description();
     const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout, scope: this.#scope };
-    return writeMetadata('RewardModel', { names, palm, ...head, statistics: this.#statistics });
+    const trunk = this.model.metadata(this.#scopes);
+    return writeMetadata('RewardModel', { names, ...trunk, ...head, statistics: this.#statistics });
   }
 
   #gradients(grad = false): Gradients {
-    return this.palm.gradients(grad, this.#scope);
+    return this.model.gradients(grad, this.#scope);
   }
 
   #inputs(): Inputs {
-    return new Inputs(this.palm.config.device);
+    return new Inputs(this.model.decoder.device);
   }
 
   #run<T>(inputs: Inputs, call: () => Promise<T>): Promise<T> {
-    return run([this, this.palm, ...inputs.used], call);
+    return run([this, this.model, ...inputs.used], call);
   }
 
   #named(python: boolean): NamedTensor[] {
@@ -350,7 +333,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     }
     if (ratings !== undefined) return inputs.ids(this.#classes(ratings), 'ratings');
     if (this.numBins !== undefined) return inputs.ids(labels as Ids, 'labels');
-    return inputs.values(labels, 'labels', this.palm.config.dtype === 'float64' ? 'float64' : 'float32');
+    return inputs.values(labels, 'labels', this.model.decoder.dtype === 'float64' ? 'float64' : 'float32');
   }
 
   #classes(ratings: readonly number[]): number[] {
@@ -367,22 +350,21 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   }
 }
 
-function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): RewardInput {
-  const { promptLengths, promptMask, mask } = options;
-  if (promptLengths !== undefined && promptMask !== undefined) {
-    throw new ArgumentError({ argument: 'promptMask', received: 'promptLengths too', expected: 'at most one of them' });
-  }
-  return {
-    sequence: inputs.ids(sequence, 'sequence'),
-    promptLengths: promptLengths === undefined ? undefined : inputs.ids(promptLengths, 'promptLengths'),
-    promptMask: promptMask === undefined ? undefined : inputs.mask(promptMask, 'promptMask'),
-    mask: mask === undefined ? undefined : inputs.mask(mask, 'mask'),
-  };
+function behindTrunk(named: NamedTensor): NamedTensor {
+  return { ...named, name: TRUNK + named.name };
 }
 
-function checkRewardOptions(options: RewardModelOptions, palm: PaLM) {
+function checkRewardOptions(options: RewardModelOptions, model: LanguageModel) {
   checkOptions(options, ['numBins', 'lora', 'alpha', 'scope', 'dropout', 'pooling', 'seed'], 'RewardModel');
-  const { numBins, lora = 8, alpha, scope = 'reward', dropout = 0, pooling = 'all', seed = palm.config.seed } = options;
+  const {
+    numBins,
+    lora = 8,
+    alpha,
+    scope = 'reward',
+    dropout = 0,
+    pooling = 'all',
+    seed = model.config.seed,
+  } = options;
   if (pooling !== 'all' && pooling !== 'response') {
     const expected = '"all" or "response"';
     throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });

@@ -1,8 +1,7 @@
 /** Named sets of adapters over one trunk. */
-import type { PalmConfig } from '../config/palm.ts';
 import { ArgumentError, nearest, printable } from '../errors.ts';
-import { addon, type NativeParameter, type PalmHandle, type ScopeHandle } from '../native/addon.ts';
-import { Parameter, refuseView } from '../tensor/tensor.ts';
+import { addon, type Dtype, type LanguageModelHandle, type ScopeHandle } from '../native/addon.ts';
+import { Parameter } from '../tensor/tensor.ts';
 import type { ScopeSize } from './model-file.ts';
 
 /** Sizes of a scope's adapters, and what they are drawn from. */
@@ -18,12 +17,19 @@ export interface ScopeOptions {
 export interface Scope extends ScopeSize {
   handle: ScopeHandle;
   parameters: readonly Parameter[];
-  python: readonly Parameter[];
 }
 
 /** The scopes of one model, in the order in which they were added. */
 export class Scopes {
   readonly #all = new Map<string, Scope>();
+  readonly #model: LanguageModelHandle;
+  readonly #adapters: { targets: readonly string[]; dtype: Dtype };
+
+  /** With adapters on the sites `targets` of every layer. */
+  constructor(model: LanguageModelHandle, adapters: { targets: readonly string[]; dtype: Dtype }) {
+    this.#model = model;
+    this.#adapters = adapters;
+  }
 
   get names(): string[] {
     return [...this.#all.keys()];
@@ -34,19 +40,15 @@ export class Scopes {
   }
 
   /** With values that are still to be drawn or read. @throws ArgumentError for a name that is no word, or is taken. */
-  add(palm: PalmHandle, config: PalmConfig, name: string, { rank, alpha }: ScopeSize): Scope {
+  add(name: string, { rank, alpha }: ScopeSize): Scope {
     this.#checkNew(name);
-    const handle = addon().scopeCreate(palm, rank, alpha);
-    const context = { dtype: config.dtype, prefix: `scopes.${name}.` };
-    const native = addon().scopeParameters(handle);
-    const views = addon().scopePythonParameters(handle);
-    const scope = {
-      handle,
-      rank,
-      alpha,
-      parameters: native.map((parameter) => new Parameter(parameter, context)),
-      python: views.map((view) => pythonView(view, config, `finetune_modules.${name}.`)),
-    };
+    const { targets, dtype } = this.#adapters;
+    const handle = addon().scopeCreate(this.#model, [...targets], rank, alpha);
+    const context = { dtype, prefix: `scopes.${name}.` };
+    const parameters = addon()
+      .scopeParameters(handle)
+      .map((parameter) => new Parameter(parameter, context));
+    const scope = { handle, rank, alpha, parameters };
     this.#all.set(name, scope);
     return scope;
   }
@@ -101,12 +103,7 @@ export class Scopes {
   }
 }
 
-/** A view of a parameter under its name in the Python library. */
-export function pythonView(view: NativeParameter, { dtype }: PalmConfig, prefix: string): Parameter {
-  return new Parameter(view, { dtype, prefix, guard: () => refuseView(prefix + view.name) });
-}
-
-function dispose({ handle, parameters, python }: Scope): void {
-  for (const parameter of [...parameters, ...python]) parameter.dispose();
+function dispose({ handle, parameters }: Scope): void {
+  for (const parameter of parameters) parameter.dispose();
   addon().dispose(handle);
 }

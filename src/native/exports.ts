@@ -15,12 +15,12 @@ export interface Handle<Kind extends string = string> {
 }
 export type TensorHandle = Handle<'Tensor'>;
 export type ParameterHandle = Handle<'Parameter'>;
-export type PalmHandle = Handle<'PaLM'>;
+export type LanguageModelHandle = Handle<'LanguageModel'>;
 export type ScopeHandle = Handle<'Scope'>;
 export type RewardModelHandle = Handle<'RewardModel'>;
 export type ActorCriticHandle = Handle<'ActorCritic'>;
 export type OptimizerHandle = Handle<'Optimizer'>;
-export type DecoderHandle = Handle<'Decoder'>;
+export type GenerationLoopHandle = Handle<'GenerationLoop'>;
 export type CancelHandle = Handle<'Cancel'>;
 
 export type NumericArray =
@@ -47,24 +47,43 @@ export interface NativeState {
   tensor: TensorHandle;
 }
 
-/** The hyperparameters of a PaLM; their defaults and meaning stand in config/palm.ts. */
-export interface PalmOptions {
+/** What a decoder is, as data: a family makes it of its configuration, native/model/decoder.cc computes it. */
+export interface DecoderDescription {
+  /** V, ids that a token can have. */
   numTokens: number;
+  /** D. */
   dim: number;
+  /** L, layers. */
   depth: number;
+  /** H query heads, which share the `kvHeads` heads of keys and values evenly. */
   heads: number;
+  kvHeads: number;
+  /** K, even. */
   dimHead: number;
-  ffMult: number;
+  /** F, width of the feed-forward layer. */
+  ff: number;
+  /** False: every token sees every other; negative ids are padding. */
   causal: boolean;
-  qkRmsnorm: boolean;
+  /** Whether queries and keys are normalised (l2), with learned scales. */
+  qkNorm: boolean;
+  /** Factor of attention scores. */
   qkScale: number;
-  rotaryXposScaleBase: number;
+  /** Positions over which xPos decays; undefined for plain rotary positions. */
+  xposScaleBase: number | undefined;
+  /** Target that the loss leaves out. */
   ignoreIndex: number;
+  /** In training mode only. */
   attnDropout: number;
   ffDropout: number;
   recompute: 'none' | 'selective' | 'full';
   dtype: Dtype;
   device: Device;
+}
+
+/** A tensor before it is made. */
+export interface NamedShape {
+  name: string;
+  shape: number[];
 }
 
 /** How tokens are drawn; see sampling.ts. */
@@ -88,11 +107,12 @@ export interface NativeGeneration {
   logProbs: TensorHandle; // [B, T] float32, of the distribution sampled from
 }
 
-/** Which positions are prompt, and which exist at all. At most one of promptLengths [B] and promptMask [B, T]. */
+/** Which positions are prompt, and which exist at all: at most one of each pair, lengths [B] and masks [B, T]. */
 export interface RewardInput {
   sequence: TensorHandle; // [B, T]
   promptLengths: TensorHandle | undefined; // [B]
   promptMask: TensorHandle | undefined; // [B, T] bool
+  lengths: TensorHandle | undefined; // [B], what is behind is padding
   mask: TensorHandle | undefined; // [B, T] bool, false where padding
 }
 
@@ -115,10 +135,14 @@ export interface NativeEvaluation {
   entropy: TensorHandle; // [B, T]
   value: TensorHandle; // [B, T]
 }
-/** A loss with a vector of metrics [M], whose names are known beside the function that gives it. */
+/** Numbers with names, which cross in one copy: `values` [M] float32. */
+export interface NativeMetrics {
+  names: string[];
+  values: TensorHandle;
+}
 export interface NativeLoss {
   loss: TensorHandle;
-  metrics: TensorHandle;
+  metrics: NativeMetrics;
 }
 
 /** Everything that the addon exports. */
@@ -162,6 +186,8 @@ export interface Native {
   tensorShape(tensor: TensorHandle): number[];
   tensorDtype(tensor: TensorHandle): Dtype;
   tensorDevice(tensor: TensorHandle): Device;
+  /** A view of `length` entries of dimension `dim` from `start` on. */
+  tensorNarrow(tensor: TensorHandle, dim: number, start: number, length: number): TensorHandle;
   /** The elements, row by row; bfloat16 arrives as Float32Array, bool as Uint8Array. */
   tensorData(tensor: TensorHandle): Promise<NumericArray>;
   /** `target.copy_(source)`, converting dtype and device; the shapes must be equal. */
@@ -182,24 +208,27 @@ export interface Native {
   /** The place of the first that has a number which is not finite. */
   parametersFirstNonFinite(parameters: ParameterHandle[]): Promise<number | undefined>;
 
-  // The model (native/binding/palm.cc)
-  palmCreate(options: PalmOptions): PalmHandle;
-  palmInitialise(palm: PalmHandle, seed: number): Promise<void>;
-  palmParameters(palm: PalmHandle): NativeParameter[];
-  palmPythonParameters(palm: PalmHandle): NativeParameter[];
-  palmTrain(palm: PalmHandle, on: boolean, seed: number): Promise<void>;
+  // Models (native/binding/model.cc)
+  decoderCreate(description: DecoderDescription): LanguageModelHandle;
+  /** The parameters of such a decoder, in order, without making it. @throws OutOfMemoryError where no machine could hold it */
+  decoderParameters(description: DecoderDescription): NamedShape[];
+  /** Where its adapters can sit: `layers.0.query` and so on, with the shape [out, in] of that part of a matrix. */
+  decoderSites(description: DecoderDescription): NamedShape[];
+  modelInitialise(model: LanguageModelHandle, seed: number): Promise<void>;
+  modelParameters(model: LanguageModelHandle): NativeParameter[];
+  modelTrain(model: LanguageModelHandle, on: boolean, seed: number): Promise<void>;
   /** The dropout generator's state, a uint8 tensor to save; and back. */
-  palmGeneratorState(palm: PalmHandle): Promise<TensorHandle>;
-  palmSetGeneratorState(palm: PalmHandle, state: TensorHandle): Promise<void>;
-  palmForward(
-    palm: PalmHandle,
+  modelGeneratorState(model: LanguageModelHandle): Promise<TensorHandle>;
+  modelSetGeneratorState(model: LanguageModelHandle, state: TensorHandle): Promise<void>;
+  modelForward(
+    model: LanguageModelHandle,
     tokens: TensorHandle,
     scope: ScopeHandle | undefined,
     segments: TensorHandle | undefined,
     gradients: Gradients,
   ): Promise<{ logits: TensorHandle; embeddings: TensorHandle }>;
-  palmLoss(
-    palm: PalmHandle,
+  modelLoss(
+    model: LanguageModelHandle,
     tokens: TensorHandle,
     scope: ScopeHandle | undefined,
     mask: TensorHandle | undefined,
@@ -207,32 +236,31 @@ export interface Native {
     denominator: number | undefined,
     gradients: Gradients,
   ): Promise<TensorHandle>;
-  palmMergeScope(palm: PalmHandle, scope: ScopeHandle): Promise<void>;
-  /** What its adapters add is scaled by alpha / rank. */
-  scopeCreate(palm: PalmHandle, rank: number, alpha: number): ScopeHandle;
+  modelMergeScope(model: LanguageModelHandle, scope: ScopeHandle): Promise<void>;
+  /** Adapters on the sites of every layer that `targets` names (`query`); what they add is scaled by alpha / rank. */
+  scopeCreate(model: LanguageModelHandle, targets: string[], rank: number, alpha: number): ScopeHandle;
   scopeInitialise(scope: ScopeHandle, seed: number): Promise<void>;
   scopeParameters(scope: ScopeHandle): NativeParameter[];
-  scopePythonParameters(scope: ScopeHandle): NativeParameter[];
 
   // Generation (native/binding/generation.cc)
   generate(
-    palm: PalmHandle,
+    model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
     prompts: TensorHandle,
     lengths: TensorHandle,
     options: GenerateOptions,
     cancel: CancelHandle | undefined,
   ): Promise<NativeGeneration>;
-  decoderCreate(
-    palm: PalmHandle,
+  generationLoopCreate(
+    model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
     prompts: TensorHandle,
     lengths: TensorHandle,
     options: GenerateOptions,
-  ): DecoderHandle;
-  /** Draws up to `count` tokens for the single row of a decoder. */
-  decoderAdvance(
-    decoder: DecoderHandle,
+  ): GenerationLoopHandle;
+  /** Draws up to `count` tokens for the single row of a loop. */
+  generationLoopAdvance(
+    loop: GenerationLoopHandle,
     count: number,
     cancel: CancelHandle | undefined,
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
@@ -240,7 +268,7 @@ export interface Native {
   // Feedback (native/binding/rlhf.cc)
   /** numBins 0 is a scalar head; poolResponse leaves the prompt out of the mean. */
   rewardModelCreate(
-    palm: PalmHandle,
+    model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
     numBins: number,
     dropout: number,
@@ -267,10 +295,10 @@ export interface Native {
     gradients: Gradients,
   ): Promise<NativeLoss>;
   actorCriticCreate(
-    palm: PalmHandle,
+    model: LanguageModelHandle,
     actorScope: ScopeHandle | undefined,
     criticScope: ScopeHandle | undefined,
-    reference: PalmHandle | undefined,
+    reference: LanguageModelHandle | undefined,
   ): ActorCriticHandle;
   actorCriticParameters(actorCritic: ActorCriticHandle): NativeParameter[];
   actorCriticInitialise(actorCritic: ActorCriticHandle): Promise<void>;
@@ -296,12 +324,12 @@ export interface Native {
     cancel: CancelHandle | undefined,
   ): Promise<NativeRollout>;
   rolloutRows(experience: NativeExperience, rows: number[]): Promise<NativeExperience>;
-  /** Scores [B] to rewards, advantages and returns; `metrics` is named in losses.ts. */
+  /** Scores [B] to rewards, advantages and returns. */
   judge(
     rollout: NativeRollout,
     score: TensorHandle,
     options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
-  ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: TensorHandle }>;
+  ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
 
   // Losses (native/binding/losses.cc)
   ppoLoss(

@@ -1,5 +1,4 @@
 /** Arguments that may be tensors or plain arrays: ids, lengths, labels, masks and scores. */
-import { ArgumentError, printable } from '../errors.ts';
 import type { Device, Dtype, TensorHandle } from '../native/addon.ts';
 import { handleOf } from '../native/resource.ts';
 import { type NestedArray, Tensor, type TensorArray } from './tensor.ts';
@@ -27,7 +26,6 @@ export class Inputs implements Disposable {
 
   /** @throws ArgumentError naming the place of what is no integer. The models check their range, of tensors too. */
   ids(value: Ids, argument: string): TensorHandle {
-    if (Array.isArray(value)) checkIntegers(value, argument);
     return this.#take(value, ArrayBuffer.isView(value) ? undefined : 'int64', argument);
   }
 
@@ -54,25 +52,4 @@ export class Inputs implements Disposable {
   [Symbol.dispose](): void {
     for (const tensor of this.#temporary) tensor.dispose();
   }
-}
-
-function checkIntegers(values: readonly NestedArray[], argument: string): void {
-  const found = firstNonInteger(values);
-  if (found === undefined) return;
-  const received = printable(found.value);
-  throw new ArgumentError({ argument: argument + found.place, received, expected: 'an integer' });
-}
-
-/** Deeper arrays are refused for their shape. */
-const MAX_DEPTH = 4;
-
-function firstNonInteger(values: readonly unknown[], depth = 1): { place: string; value: unknown } | undefined {
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i];
-    if (Number.isSafeInteger(value) || typeof value === 'boolean') continue;
-    if (!Array.isArray(value)) return { place: `[${i}]`, value };
-    const inner = depth < MAX_DEPTH ? firstNonInteger(value, depth + 1) : undefined;
-    if (inner !== undefined) return { place: `[${i}]${inner.place}`, value: inner.value };
-  }
-  return undefined;
 }

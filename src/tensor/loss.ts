@@ -1,14 +1,14 @@
 /** What a loss gives: a tensor to differentiate, and numbers with names. */
-import type { NativeLoss, TensorHandle } from '../native/addon.ts';
+import type { NativeLoss, NativeMetrics, TensorHandle } from '../native/addon.ts';
 import { Tensor } from './tensor.ts';
 
 /** A scalar to differentiate, with what else was measured on the way. */
 export class Loss<Name extends string> extends Tensor {
   readonly #measured: Measured<Name>;
 
-  constructor({ loss, metrics }: NativeLoss, names: readonly Name[]) {
+  constructor({ loss, metrics }: NativeLoss) {
     super(loss);
-    this.#measured = new Measured(metrics, names);
+    this.#measured = new Measured(metrics);
   }
 
   /** The measurements by name; they cross to JavaScript in one copy. */
@@ -22,22 +22,22 @@ export class Loss<Name extends string> extends Tensor {
   }
 }
 
-/** A vector of numbers whose places have names. */
+/** Numbers in native memory with the names that native code gave them. */
 export class Measured<Name extends string> {
-  readonly #vector: Tensor;
-  readonly #names: readonly Name[];
+  readonly #values: Tensor;
+  readonly #names: readonly string[];
 
-  constructor(vector: TensorHandle, names: readonly Name[]) {
-    this.#vector = new Tensor(vector);
+  constructor({ names, values }: NativeMetrics) {
+    this.#values = new Tensor(values);
     this.#names = names;
   }
 
   async read(): Promise<Record<Name, number>> {
-    const values = await this.#vector.data();
+    const values = await this.#values.data();
     return Object.fromEntries(this.#names.map((name, i) => [name, Number(values[i])])) as Record<Name, number>;
   }
 
   dispose(): void {
-    this.#vector.dispose();
+    this.#values.dispose();
   }
 }

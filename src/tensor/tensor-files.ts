@@ -3,6 +3,7 @@ import { FileError, printable } from '../errors.ts';
 import { checkKind, checkKinds, either, instanceOf, LIST, PATH } from '../checks/kinds.ts';
 import { addon, type Dtype } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
+import { checkSlice, narrow, type Slice, slicedShape } from './slice.ts';
 import { Parameter, Tensor } from './tensor.ts';
 import { writeAtomically } from '../files/atomic-write.ts';
 import {
@@ -19,6 +20,8 @@ import {
 export interface NamedTensor {
   name: string;
   tensor: Tensor | Parameter;
+  /** The part of it that the file has under this name; all of it unless given. */
+  slice?: Slice | undefined;
 }
 /** What one file holds. */
 export interface Contents {
@@ -73,7 +76,10 @@ export async function loadTensors(path: string, targets: readonly NamedTensor[])
 
 function checkTensors(tensors: readonly NamedTensor[]): void {
   checkKind('tensors', tensors, LIST);
-  for (const [i, tensor] of tensors.entries()) checkKinds(`tensors[${i}]`, tensor, NAMED_TENSOR);
+  for (const [i, named] of tensors.entries()) {
+    checkKinds(`tensors[${i}]`, named, NAMED_TENSOR);
+    if (named.slice !== undefined) checkSlice(named.tensor.shape, named.slice, `tensors[${i}].slice`);
+  }
 }
 
 /**
@@ -112,7 +118,11 @@ export function dtypeOf(file: SafetensorsFile, name: string): Dtype {
 
 /** Where everything in `contents` goes in a file. */
 export function planContents({ tensors, metadata }: Contents): SafetensorsPlan {
-  const planned = tensors.map(({ name, tensor }) => ({ name, dtype: FILE_DTYPES[tensor.dtype], shape: tensor.shape }));
+  const planned = tensors.map((named) => ({
+    name: named.name,
+    dtype: FILE_DTYPES[named.tensor.dtype],
+    shape: shapeOf(named),
+  }));
   return planSafetensors(planned, metadata);
 }
 
@@ -120,9 +130,10 @@ async function writeTensors(path: string, contents: Contents): Promise<void> {
   const plan = planContents(contents);
   await using writer = await createSafetensors(path, plan);
   const buffer = transferBuffer([...plan.entries.values()].map(byteLength));
-  for (const { name, tensor } of contents.tensors) {
+  for (const named of contents.tensors) {
+    const { name } = named;
     const bytes = byteLength(plan.entries.get(name) as SafetensorsEntry);
-    using source = await onCpu(tensor);
+    using source = await onCpu(named);
     for (let begin = 0; begin < bytes; begin += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, bytes - begin));
       await run([source], () => addon().tensorReadBytes(handleOf(source), begin, piece));
@@ -133,19 +144,29 @@ async function writeTensors(path: string, contents: Contents): Promise<void> {
 }
 
 /** A contiguous copy, so that disposing of it leaves the original alone. */
-async function onCpu(tensor: Tensor | Parameter): Promise<Tensor> {
-  using value = tensor instanceof Parameter ? await tensor.value() : undefined;
-  const source = value ?? (tensor as Tensor);
-  const copy = new Tensor(addon().tensorEmpty(source.shape, source.dtype, 'cpu'));
-  await run([source], () => addon().tensorCopy(handleOf(copy), handleOf(source)));
-  return copy;
+async function onCpu(named: NamedTensor): Promise<Tensor> {
+  return await inPlace(named, async (source) => {
+    const copy = new Tensor(addon().tensorEmpty(source.shape, source.dtype, 'cpu'));
+    await run([source], () => addon().tensorCopy(handleOf(copy), handleOf(source)));
+    return copy;
+  });
 }
 
-async function readTensor(file: SafetensorsFile, { name, tensor }: NamedTensor, buffer: Uint8Array): Promise<void> {
-  using staged = await stage(file, name, tensor.shape, buffer);
+async function readTensor(file: SafetensorsFile, named: NamedTensor, buffer: Uint8Array): Promise<void> {
+  using staged = await stage(file, named.name, shapeOf(named), buffer);
+  await inPlace(named, (target) => run([target], () => addon().tensorCopy(handleOf(target), handleOf(staged))));
+}
+
+/** What `use` makes of the part that a file has, in the tensor's own memory. */
+async function inPlace<T>({ tensor, slice }: NamedTensor, use: (part: Tensor) => Promise<T>): Promise<T> {
   using value = tensor instanceof Parameter ? await tensor.value() : undefined;
-  const target = value ?? (tensor as Tensor);
-  await run([target], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
+  const all = value ?? (tensor as Tensor);
+  using part = slice && (await narrow(all, slice));
+  return await use(part ?? all);
+}
+
+function shapeOf({ tensor, slice }: NamedTensor): number[] {
+  return slicedShape(tensor.shape, slice);
 }
 
 async function stage(
@@ -185,15 +206,17 @@ function list(word: string, names: string[]): string {
 }
 
 // Leading dimensions of 1, as [1, 1, D] for [D], are no difference.
-function checkEntry(file: SafetensorsFile, { name, tensor }: NamedTensor): void {
+function checkEntry(file: SafetensorsFile, named: NamedTensor): void {
+  const { name } = named;
   const { shape } = file.entry(name);
+  const expected = shapeOf(named);
   dtypeOf(file, name);
   const significant = (sizes: readonly number[]) => sizes.slice(sizes.findIndex((size) => size !== 1)).join();
-  if (significant(shape) === significant(tensor.shape)) return;
+  if (significant(shape) === significant(expected)) return;
   throw new FileError({
     argument: `${file.path}, tensor ${printable(name)}`,
     received: `shape ${printable(shape)}`,
-    expected: `shape ${printable(tensor.shape)}`,
+    expected: `shape ${printable(expected)}`,
     fix: 'Check that the file and the options belong together.',
   });
 }

@@ -116,30 +116,26 @@ export interface ParameterContext {
   prefix?: string;
   /** Throws when it may not be trained. */
   guard?: () => void;
-  /** True when the handle belongs to another Parameter. */
-  borrowed?: boolean;
 }
 
 /** A trained tensor and its gradient. Models make theirs once and dispose of them themselves. */
 export class Parameter extends Resource<ParameterHandle> {
-  /** Its name in checkpoints, or that of the Python library in a list of such views. */
+  /** Its name in checkpoints. */
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: Dtype;
   readonly #guard: (() => void) | undefined;
-  readonly #borrowed: boolean;
   #owners = 0;
   #frozen = false;
 
   /** For this package only; models make their own, users call `Tensor.parameter`. */
   constructor({ name, shape, handle }: NativeParameter, context: ParameterContext) {
-    const { dtype, prefix = '', guard, borrowed = false } = context;
+    const { dtype, prefix = '', guard } = context;
     super(handle, 'Parameter');
     this.name = prefix + name;
     this.shape = shape;
     this.dtype = dtype;
     this.#guard = guard;
-    this.#borrowed = borrowed;
   }
 
   /** The values as a tensor that shares their memory: it follows every later change. */
@@ -170,12 +166,6 @@ export class Parameter extends Resource<ParameterHandle> {
     return await value.item();
   }
 
-  /** The same memory under another name, for value and grad only. */
-  alias(name: string): Parameter {
-    const native = { name, shape: [...this.shape], handle: handleOf(this) };
-    return new Parameter(native, { dtype: this.dtype, guard: () => refuseView(name), borrowed: true });
-  }
-
   /** Whether a living optimizer moves it: that decides for what a graph is recorded. */
   get owned(): boolean {
     return this.#owners > 0;
@@ -192,7 +182,7 @@ export class Parameter extends Resource<ParameterHandle> {
     this.#frozen = frozen;
   }
 
-  /** @throws SharedTrunkError when others read the trunk that it is part of, ArgumentError for a view or while frozen. */
+  /** @throws SharedTrunkError when others read the trunk that it is part of, ArgumentError while it is frozen. */
   checkTrainable(): void {
     this.#guard?.();
     if (!this.#frozen) return;
@@ -203,20 +193,6 @@ export class Parameter extends Resource<ParameterHandle> {
       fix: 'Call unfreeze() on its model first, or leave it out.',
     });
   }
-
-  protected override release(handle: ParameterHandle): void {
-    if (!this.#borrowed) super.release(handle);
-  }
-}
-
-/** Refuses to train what was listed with `names: 'python'`. */
-export function refuseView(name: string): never {
-  throw new ArgumentError({
-    argument: 'parameters',
-    received: `${name}, a view under the name of the Python library`,
-    expected: 'parameters themselves',
-    fix: "Pass parameters() without { names: 'python' }: views overlap in memory.",
-  });
 }
 
 /** Several tensors that are disposed of together; spreading them (`{ ...tensors }`) copies the tensors alone. */

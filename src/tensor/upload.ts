@@ -132,17 +132,21 @@ function checkShape(wanted: readonly number[] | undefined, own: number[], length
 }
 
 function fromNested(values: NestedArray, dtype: Dtype | undefined, argument: string) {
-  const shape = nestedShape(values, argument);
-  const leaves: (number | boolean)[] = [];
-  collect(values, shape, 0, leaves, argument);
-  const wanted = dtype ?? (typeof leaves[0] === 'boolean' ? 'bool' : 'float32');
-  return { array: toArray(leaves, wanted, argument), shape, dtype: wanted };
+  const { shape, first } = nestedShape(values, argument);
+  const wanted = dtype ?? (typeof first === 'boolean' ? 'bool' : 'float32');
+  const leaves: number[] = [];
+  const walk = { shape, exact: EXACT.get(wanted) ?? ANY, leaves };
+  if (Array.isArray(values)) collect(values, walk, 0, argument);
+  else leaves.push(exactNumber(values, walk.exact, () => argument));
+  return { array: toArray(leaves, wanted), shape, dtype: wanted };
 }
 
-function nestedShape(values: NestedArray, argument: string): number[] {
+/** The sizes that the first array of each depth has, and what is at the bottom of these. */
+function nestedShape(values: NestedArray, argument: string): { shape: number[]; first: NestedArray | undefined } {
   const shape: number[] = [];
-  for (let inner: NestedArray | undefined = values; Array.isArray(inner); inner = inner[0]) {
-    shape.push(inner.length);
+  let first: NestedArray | undefined = values;
+  for (; Array.isArray(first); first = first[0]) {
+    shape.push(first.length);
     if (shape.length > 64) {
       throw new ShapeError({
         argument,
@@ -151,26 +155,33 @@ function nestedShape(values: NestedArray, argument: string): number[] {
       });
     }
   }
-  return shape;
+  return { shape, first };
 }
 
-function collect(values: NestedArray, shape: number[], depth: number, leaves: (number | boolean)[], place: string) {
-  if (!Array.isArray(values)) {
-    if (shape.length === 0) leaves.push(values as number | boolean);
-    else throw ragged(values, shape[depth], place);
-    return;
+/** What is known of nested arrays while they are walked through, once. */
+interface Walk {
+  shape: readonly number[];
+  exact: Exact;
+  leaves: number[];
+}
+
+/** Adds the leaves of `values`, an array that lies `depth` arrays deep at `place`, in their order. */
+function collect(values: NestedArray, walk: Walk, depth: number, place: string): void {
+  const { shape, exact, leaves } = walk;
+  if (!Array.isArray(values) || values.length !== shape[depth]) throw ragged(values, shape[depth], place);
+  const last = depth + 1 === shape.length;
+  for (let i = 0; i < values.length; i++) {
+    if (last) leaves.push(exactNumber(values[i], exact, () => `${place}[${i}]`));
+    else collect(values[i], walk, depth + 1, `${place}[${i}]`);
   }
-  if (values.length !== shape[depth]) throw ragged(values, shape[depth], place);
-  if (depth < shape.length - 1) {
-    values.forEach((inner, i) => {
-      collect(inner, shape, depth + 1, leaves, `${place}[${i}]`);
-    });
-    return;
-  }
-  for (const [i, leaf] of values.entries()) {
-    if (Array.isArray(leaf)) throw ragged(leaf, undefined, `${place}[${i}]`);
-    leaves.push(leaf);
-  }
+}
+
+/** A leaf as a number. @throws ArgumentError naming its place for what is none, or would become another one. */
+function exactNumber(leaf: NestedArray, { is, words }: Exact, place: () => string): number {
+  const value = typeof leaf === 'boolean' ? Number(leaf) : leaf;
+  if (typeof value === 'number' && is(value)) return value;
+  if (Array.isArray(leaf)) throw ragged(leaf, undefined, place());
+  throw new ArgumentError({ argument: place(), received: printable(leaf), expected: words });
 }
 
 function ragged(values: NestedArray, size: number | undefined, argument: string): ShapeError {
@@ -182,26 +193,33 @@ function ragged(values: NestedArray, size: number | undefined, argument: string)
   });
 }
 
-/** The values in the typed array that holds them exactly, on their way to `dtype`. */
-function toArray(leaves: (number | boolean)[], dtype: Dtype, argument: string): TensorArray {
-  const check = (expected: string, allowed: (value: number) => boolean): number[] =>
-    leaves.map((leaf, i) => {
-      const value = typeof leaf === 'boolean' ? Number(leaf) : leaf;
-      if (typeof value === 'number' && allowed(value)) return value;
-      throw new ArgumentError({ argument, received: `${printable(leaf)} as element ${i}`, expected });
-    });
+/** Which numbers an element type holds as they are. */
+interface Exact {
+  is(value: number): boolean;
+  words: string;
+}
+
+const EXACT: ReadonlyMap<Dtype, Exact> = new Map<Dtype, Exact>([
+  ['int64', { is: Number.isSafeInteger, words: 'an integer' }],
+  ['int32', { is: (value) => (value | 0) === value, words: 'an integer of 32 bits' }],
+  ['uint8', { is: (value) => (value & 255) === value, words: 'an integer from 0 to 255' }],
+  ['bool', { is: (value) => value === 0 || value === 1, words: 'a boolean, 0 or 1' }],
+]);
+const ANY: Exact = { is: () => true, words: 'a number' };
+
+/** The numbers in the typed array that holds them exactly, on their way to `dtype`. */
+function toArray(leaves: readonly number[], dtype: Dtype): TensorArray {
   switch (dtype) {
     case 'int64':
-      return BigInt64Array.from(check('integers', Number.isSafeInteger), BigInt);
+      return BigInt64Array.from(leaves, BigInt);
     case 'int32':
-      return Int32Array.from(check('integers of 32 bits', (value) => (value | 0) === value));
+      return Int32Array.from(leaves);
     case 'uint8':
-      return Uint8Array.from(check('integers from 0 to 255', (value) => (value & 255) === value));
     case 'bool':
-      return Uint8Array.from(check('booleans, 0 or 1', (value) => value === 0 || value === 1));
+      return Uint8Array.from(leaves);
     case 'float64':
-      return Float64Array.from(check('numbers', () => true));
+      return Float64Array.from(leaves);
     default:
-      return Float32Array.from(check('numbers', () => true));
+      return Float32Array.from(leaves);
   }
 }

@@ -1,6 +1,5 @@
 /** Checks of training data before the first step, where the row is still known. */
 import { ArgumentError, printable } from '../errors.ts';
-import type { PaLM } from '../models/palm.ts';
 
 /** @throws ArgumentError for the first of `tokens` that a model of `numTokens` tokens does not have; `place` names it. */
 export function checkTokens(tokens: readonly number[], numTokens: number, place: (t: number) => string): void {
@@ -19,12 +18,4 @@ export function checkSpecialTokens(tokens: Readonly<Record<string, number | unde
   for (const [name, token] of Object.entries(tokens)) {
     if (token !== undefined) checkTokens([token], numTokens, () => name);
   }
-}
-
-/**
- * What fills the rows of a reward model up on the right, where they are masked. To a trunk that reads forwards only any token
- * will do, as none before it sees it; one that reads both ways would read a token, and takes negative ids for none.
- */
-export function paddingOf({ config: { causal } }: PaLM): number {
-  return causal ? 0 : -1;
 }

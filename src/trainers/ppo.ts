@@ -139,7 +139,7 @@ function checkParts(parts: PpoParts, { klWeight, adaptiveKl, score }: PpoConfig,
 }
 
 function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): void {
-  const { numTokens } = actorCritic.palm.config;
+  const { numTokens } = actorCritic.model.decoder;
   checkSpecialTokens({ eosToken, padToken }, numTokens);
   for (const [row, prompt] of prompts.entries()) {
     if (prompt.length === 0)
@@ -163,7 +163,8 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   const rolloutSeconds = (performance.now() - began) / 1000;
 
   // Judge: the score at the last token, a KL penalty at every token, then advantages.
-  const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal };
+  const { sequence } = rollout;
+  const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal, sequence };
   const scores = await scoresOf(parts.reward, answers, asking);
   using penalised = applyMissingEosPenalty(own.normalise(scores), answers, parts, config.missingEosPenalty);
   using judgement = await judge(rollout, penalised, { ...config, klWeight });

@@ -7,14 +7,14 @@ import type { Sequences } from '../data/text.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
-import { PaLM } from '../models/palm.ts';
+import type { LanguageModel } from '../models/language-model.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { BATCHES, SEQUENCES } from './parts.ts';
+import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
 
 const PARTS = {
-  palm: instanceOf(PaLM),
+  model: MODEL,
   optimizer: instanceOf(Optimizer),
   text: SEQUENCES,
   batches: BATCHES,
@@ -24,9 +24,8 @@ const PARTS = {
 type Rows = ReturnType<Sequences['rows']>;
 
 /** What pretraining works with. All that it changes is in here, so saving these and the step number saves the run. */
-export interface PretrainParts {
-  palm: PaLM;
-  /** Over `palm.parameters()`. */
+export type PretrainParts = ModelPart & {
+  /** Over `model.parameters()`. */
   optimizer: Optimizer;
   /** The text to learn. */
   text: Sequences;
@@ -34,7 +33,7 @@ export interface PretrainParts {
   batches: Batches;
   /** Held-out text; without it there is no `validationLoss`. */
   validation?: Sequences | undefined;
-}
+};
 
 /** What a step tells. Losses are in nats per token. */
 export interface PretrainStep {
@@ -55,7 +54,7 @@ export interface PretrainStep {
 }
 
 /**
- * Trains all weights of `palm` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing
+ * Trains all weights of `model` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing
  * of a step stays in native memory while the caller looks at it.
  * @throws NumericsError after `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
  */
@@ -64,11 +63,12 @@ export async function* pretrain(
   options: PretrainConfig,
   start = 0,
 ): AsyncGenerator<PretrainStep> {
-  checkKinds('pretrain parts', parts, PARTS);
+  const given = withModel(parts);
+  checkKinds('pretrain parts', given, PARTS);
   checkInteger(start, 0, 'start');
   const config = parseKnown(pretrainConfig, options, 'pretrain');
   if (config.deterministic) await useDeterministic(true);
-  const { palm, optimizer, text, batches, validation } = parts;
+  const { model, optimizer, text, batches, validation } = given;
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {
     const began = performance.now();
@@ -76,23 +76,23 @@ export async function* pretrain(
 
     // Every piece is divided by the targets of the whole step, so that 2 batches of 4 equal 1 of 8.
     const all = Array.from({ length: config.accumulate }, () => text.rows(batches.next()));
-    const targets = all.reduce((sum, batch) => sum + countTargets(batch, palm.config.ignoreIndex), 0);
+    const targets = all.reduce((sum, batch) => sum + countTargets(batch, model.decoder.ignoreIndex), 0);
     const loss = await microBatch.fit(optimizer, async (rows) => {
-      startDropout(palm, deriveSeed(config.seed, step));
+      startDropout(model, deriveSeed(config.seed, step));
       let sum = 0;
-      for (const piece of all.flatMap((batch) => pieces(batch, rows))) sum += await learn(palm, piece, targets);
+      for (const piece of all.flatMap((batch) => pieces(batch, rows))) sum += await learn(model, piece, targets);
       return sum;
     });
     const { maxGradNorm } = config;
     const maxSkipped = skipsAllowed(step, config.steps, config);
     const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
     optimizer.zeroGrad();
-    if (palm.training) palm.eval();
+    if (model.training) model.eval();
 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
     const evaluates = validation !== undefined && (done % config.evaluateEvery === 0 || done === config.steps);
-    const evaluate = (rows: number) => validationLoss(palm, validation as Sequences, config, rows);
+    const evaluate = (rows: number) => validationLoss(model, validation as Sequences, config, rows);
     yield {
       step: done,
       loss,
@@ -106,9 +106,9 @@ export async function* pretrain(
   }
 }
 
-function startDropout(palm: PaLM, seed: number): void {
-  const { attnDropout, ffDropout } = palm.config;
-  if (attnDropout > 0 || ffDropout > 0) palm.train({ seed });
+function startDropout(model: LanguageModel, seed: number): void {
+  const { attnDropout, ffDropout } = model.decoder;
+  if (attnDropout > 0 || ffDropout > 0) model.train({ seed });
 }
 
 /** A batch in pieces of at most so many rows. */
@@ -120,24 +120,24 @@ function pieces({ tokens, shape: [size, width] }: Rows, rows: number): Rows[] {
 }
 
 /** Adds the gradient of a piece's share of the loss, and gives that share. */
-async function learn(palm: PaLM, { tokens, shape }: Rows, targets: number): Promise<number> {
+async function learn(model: LanguageModel, { tokens, shape }: Rows, targets: number): Promise<number> {
   using rows = Tensor.from(tokens, { shape });
-  using share = await palm.loss(rows, { denominator: targets });
+  using share = await model.loss(rows, { denominator: targets });
   await share.backward();
   return await share.item();
 }
 
 /**
- * Nats per token of `palm` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
+ * Nats per token of `model` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
  * all rows where those are fewer, and 0 where nothing is held out. `rows` of them are read at once, a batch unless given.
  */
 export async function validationLoss(
-  palm: PaLM,
+  model: LanguageModel,
   validation: Sequences,
   options: Pick<PretrainConfig, 'batchSize' | 'evaluateBatches'>,
   rows = options?.batchSize,
 ): Promise<number> {
-  checkKind('palm', palm, PARTS.palm);
+  checkKind('model', model, MODEL);
   checkKind('validation', validation, SEQUENCES);
   checkKinds('validationLoss options', options, { batchSize: COUNT, evaluateBatches: COUNT });
   checkKind('rows', rows, COUNT);
@@ -149,9 +149,9 @@ export async function validationLoss(
   for (let begin = 0; begin < count; begin += rows) {
     const { tokens, shape } = validation.rows(chosen.slice(begin, begin + rows));
     using ids = Tensor.from(tokens, { shape });
-    using sum = await palm.loss(ids, { denominator: 1, grad: false });
+    using sum = await model.loss(ids, { denominator: 1, grad: false });
     nats += await sum.item();
-    targets += countTargets({ tokens, shape }, palm.config.ignoreIndex);
+    targets += countTargets({ tokens, shape }, model.decoder.ignoreIndex);
   }
   return nats / Math.max(1, targets);
 }

@@ -20,8 +20,8 @@ import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
 import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
 import { statisticsOf } from './score-norm.ts';
-import { scoresOfModel } from './rewards.ts';
-import { checkTokens, paddingOf } from './check-tokens.ts';
+import { PADDING, scoresOfModel } from './rewards.ts';
+import { checkTokens } from './check-tokens.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {
@@ -154,7 +154,7 @@ async function learn(
   let loss = 0;
   let tokens = 0;
   for (const piece of pieces) {
-    const { rows, order } = compare(piece, rewardModel);
+    const { rows, order } = compare(piece);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
     // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
     using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
@@ -166,10 +166,10 @@ async function learn(
   return { loss, metrics: metrics.result(), tokens };
 }
 
-function checkPairs(pairs: readonly Preference[], { palm }: RewardModel, argument: string): void {
+function checkPairs(pairs: readonly Preference[], { model }: RewardModel, argument: string): void {
   for (const [row, pair] of pairs.entries()) {
     for (const part of ['prompt', 'chosen', 'rejected'] as const) {
-      checkTokens(pair[part], palm.config.numTokens, (t) => `${argument}[${row}].${part}[${t}]`);
+      checkTokens(pair[part], model.decoder.numTokens, (t) => `${argument}[${row}].${part}[${t}]`);
     }
     if (pair.prompt.length + Math.min(pair.chosen.length, pair.rejected.length) > 0) continue;
     const expected = 'a token in the prompt, or in both responses';
@@ -194,7 +194,7 @@ export async function evaluatePairs(
   let accuracy = 0;
   for (let begin = 0; begin < pairs.length; begin += batchSize) {
     const batch = pairs.slice(begin, begin + batchSize);
-    const { rows, order } = compare(batch, rewardModel);
+    const { rows, order } = compare(batch);
     using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
     using sum = await rewardModel.rankingLoss(sequences, { ...order, denominator: 1, grad: false });
     loss += await sum.item();
@@ -204,19 +204,19 @@ export async function evaluatePairs(
 }
 
 /** Pairs as rows, chosen before rejected, with what `rankingLoss` wants to know of them. */
-function compare(pairs: readonly Preference[], { palm }: RewardModel) {
+function compare(pairs: readonly Preference[]) {
   const rows = padRight(
     pairs.flatMap(({ prompt, chosen, rejected }) => [
       [...prompt, ...chosen],
       [...prompt, ...rejected],
     ]),
-    paddingOf(palm),
+    PADDING,
   );
   const order = {
     groups: pairs.flatMap((_, group) => [group, group]),
     ranks: pairs.flatMap(() => [0, 1]),
     promptLengths: pairs.flatMap(({ prompt }) => [prompt.length, prompt.length]),
-    mask: Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length)),
+    lengths: rows.lengths,
   };
   return { rows, order };
 }

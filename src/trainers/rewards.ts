@@ -2,18 +2,23 @@
 import { padRight } from '../data/prompts.ts';
 import { NumericsError, printable, RewardError } from '../errors.ts';
 import { RewardModel } from '../models/reward-model.ts';
+import { narrow } from '../tensor/slice.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { type Answer, chunks, type Reward, type RewardFunction } from './rollouts.ts';
-import { paddingOf } from './check-tokens.ts';
 
 export interface ScoreOptions {
   /** Answers that a reward model reads at a time. */
   size: number;
+  /** The rows that have the answers already, in their order [B, T]; a reward model reads them where they lie. */
+  sequence?: Tensor | undefined;
   /** Seconds that a reward function may take. One that never gives the thread back cannot be interrupted. */
   timeout: number;
   /** Ends the waiting; its reason is thrown. */
   signal?: AbortSignal | undefined;
 }
+
+/** What fills rows for a reward model up: their lengths tell that it is none of theirs. */
+export const PADDING = 0;
 
 /**
  * A finite number for each of `answers`, from a reward model or a function.
@@ -31,11 +36,12 @@ export async function scoresOf(reward: Reward, answers: readonly Answer[], optio
 export async function scoresOfModel(
   reward: RewardModel,
   answers: readonly Answer[],
-  { size, signal }: Omit<ScoreOptions, 'timeout'>,
+  { size, sequence, signal }: Omit<ScoreOptions, 'timeout'>,
 ): Promise<number[]> {
   const scores: number[] = [];
   for (const piece of chunks(answers, size)) {
-    scores.push(...(await readScores(reward, piece)));
+    using rows = await rowsOf(piece, sequence, scores.length);
+    scores.push(...(await readScores(reward, rows, piece)));
     signal?.throwIfAborted();
   }
   const bad = scores.findIndex((score) => !Number.isFinite(score));
@@ -48,16 +54,25 @@ export async function scoresOfModel(
   });
 }
 
-async function readScores(reward: RewardModel, answers: readonly Answer[]): Promise<number[]> {
-  const rows = padRight(
-    answers.map(({ prompt, response }) => [...prompt, ...response]),
-    paddingOf(reward.palm),
-  );
-  const mask = Array.from(rows.lengths, (length) => Array.from({ length: rows.shape[1] }, (_, t) => t < length));
+/** Prompts and responses as rows, up to the longest: cut out of `sequence`, from the row `first` on, or else made. */
+async function rowsOf(answers: readonly Answer[], sequence: Tensor | undefined, first: number): Promise<Tensor> {
+  if (sequence === undefined) {
+    const tokens = answers.map(({ prompt, response }) => [...prompt, ...response]);
+    const rows = padRight(tokens, PADDING);
+    return Tensor.from(rows.tokens, { shape: rows.shape });
+  }
+  using rows = await narrow(sequence, { dim: 0, start: first, length: answers.length });
+  return await narrow(rows, { dim: 1, start: 0, length: Math.max(...answers.map(lengthOf)) });
+}
+
+async function readScores(reward: RewardModel, rows: Tensor, answers: readonly Answer[]): Promise<number[]> {
   const promptLengths = answers.map(({ prompt }) => prompt.length);
-  using sequence = Tensor.from(rows.tokens, { shape: rows.shape });
-  using score = await reward.score(sequence, { promptLengths, mask });
+  using score = await reward.score(rows, { promptLengths, lengths: answers.map(lengthOf) });
   return Array.from(await score.data(), Number);
+}
+
+function lengthOf({ prompt, response }: Answer): number {
+  return prompt.length + response.length;
 }
 
 /** What a reward function gives, if it gives something in time. */

@@ -5,19 +5,17 @@ import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts
 import { Batches } from '../data/batches.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { AdamW } from '../optim.ts';
-import { checkKinds, COUNT, instanceOf, LIST, LISTS, NUMBER, optional } from '../checks/kinds.ts';
+import { checkKinds, COUNT, LIST, LISTS, NUMBER, optional } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
-import { PaLM } from '../models/palm.ts';
 import { answersOf, type Reward } from './rollouts.ts';
-import { REWARD } from './parts.ts';
+import { MODEL, type ModelPart, REWARD, withModel } from './parts.ts';
 import { type PpoStep, ppo } from './ppo.ts';
 import { AdaptiveKl } from './schedule.ts';
 import { RunningScores } from './score-norm.ts';
 import { scoresOf } from './rewards.ts';
 
-export interface RLHFTrainerOptions {
-  /** The policy to train; with LoRA, the default, it stays as it is and gets scopes `actor` and `critic`. */
-  palm: PaLM;
+/** What the trainer takes. With LoRA, the default, the policy `model` stays as it is and gets scopes `actor` and `critic`. */
+export type RLHFTrainerOptions = ModelPart & {
   /** What judges the answers: a RewardModel, or any function of answers. */
   rewardModel: Reward;
   /** The prompts to train on. */
@@ -30,9 +28,9 @@ export interface RLHFTrainerOptions {
    * learning rate stays, as nobody knows how often `train` will be called.
    */
   config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'checkpoint'>;
-}
+};
 
-const OPTIONS = ['palm', 'rewardModel', 'promptTokenIds', 'eosToken', 'padToken', 'config'];
+const OPTIONS = ['model', 'rewardModel', 'promptTokenIds', 'eosToken', 'padToken', 'config'];
 
 /** A trainer that owns its actor, critic and optimizer. */
 export class RLHFTrainer implements Disposable {
@@ -45,10 +43,11 @@ export class RLHFTrainer implements Disposable {
   readonly #runningScores = new RunningScores();
   #steps = 0;
 
-  /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the palm has such scopes already. */
-  constructor(options: RLHFTrainerOptions) {
+  /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the model has such scopes already. */
+  constructor(given: RLHFTrainerOptions) {
+    const options = withModel(given);
     checkOptions(options, OPTIONS, 'RLHFTrainer');
-    checkKinds('RLHFTrainer', options, { palm: instanceOf(PaLM), rewardModel: REWARD, promptTokenIds: LISTS });
+    checkKinds('RLHFTrainer', options, { model: MODEL, rewardModel: REWARD, promptTokenIds: LISTS });
     const prompts = options.promptTokenIds.length;
     if (prompts === 0) throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'a prompt' });
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
@@ -56,7 +55,7 @@ export class RLHFTrainer implements Disposable {
     this.#options = options;
     const { lora, seed, klWeight } = config;
     this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
-    this.actorCritic = new ActorCritic(options.palm, { lora, seed, reference: klWeight > 0 });
+    this.actorCritic = new ActorCritic(options.model, { lora, seed, reference: klWeight > 0 });
     this.#optimizer = new AdamW(this.actorCritic.parameters(), { weightDecay: 0 });
     this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
   }
@@ -104,12 +103,13 @@ export class RLHFTrainer implements Disposable {
     });
     const answers = await answersOf(rollout, [prompt], numSamples);
     const { minibatchSize: size, rewardTimeout: timeout } = this.#config;
-    const scores = await scoresOf(rewardModel, answers, { size, timeout });
+    const { sequence } = rollout;
+    const scores = await scoresOf(rewardModel, answers, { size, timeout, sequence });
     const best = scores.indexOf(Math.max(...scores));
     return [...prompt, ...(answers[best]?.response ?? [])];
   }
 
-  /** Frees actor, critic and optimizer. The palm keeps its scopes. */
+  /** Frees actor, critic and optimizer. The model keeps its scopes. */
   dispose(): void {
     this.#optimizer.dispose();
     this.actorCritic.dispose();

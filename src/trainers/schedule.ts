@@ -39,8 +39,8 @@ export function learningRate(step: number, schedule: Schedule): number {
 const CRITIC_REACH = 0.2;
 
 /** Learning rates that suit a policy of any width; test/learning/widths.test.ts measures them. */
-export function defaultPpoRate({ lora, palm }: ActorCritic): number {
-  const { dim } = palm.config;
+export function defaultPpoRate({ lora, model }: ActorCritic): number {
+  const { dim } = model.decoder;
   return lora === false ? 0.04 / dim ** 1.5 : 0.1 / dim;
 }
 
@@ -53,19 +53,19 @@ export function ppoLearningRate(
   { criticWarmup, lr, steps, ...config }: Pick<PpoConfig, 'criticWarmup' | 'lr' | 'steps' | 'warmupSteps' | 'decay'>,
   actorCritic: ActorCritic,
 ): number {
-  if (step < criticWarmup) return CRITIC_REACH / actorCritic.palm.config.dim;
+  if (step < criticWarmup) return CRITIC_REACH / actorCritic.model.decoder.dim;
   const schedule = { ...config, lr: lr ?? defaultPpoRate(actorCritic), minLr: 0, steps: steps - criticWarmup };
   return learningRate(step - criticWarmup, schedule);
 }
 
 /** How the learning rate of a reward model changes over `steps` steps; what is not given suits its width and their number. */
 export function rewardSchedule(
-  { adapts, palm }: RewardModel,
+  { adapts, model }: RewardModel,
   steps: number,
   { lr, minLr, warmupSteps }: Pick<RewardConfig, 'lr' | 'minLr' | 'warmupSteps'>,
 ): Schedule {
   return {
-    lr: lr ?? (adapts ? 0.4 : 0.04) / palm.config.dim,
+    lr: lr ?? (adapts ? 0.4 : 0.04) / model.decoder.dim,
     minLr,
     warmupSteps,
     steps,

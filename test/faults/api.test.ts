@@ -34,7 +34,7 @@ class World {
   dispose(): void {
     for (const each of [...Object.values(this.experience), ...Object.values(this.now)]) each.dispose();
     const { model, reward, trunk, actorCritic, parameter, optimizer, tensor, floats } = this;
-    for (const each of [optimizer, parameter, tensor, floats, reward, trunk, actorCritic, actorCritic.palm, model]) {
+    for (const each of [optimizer, parameter, tensor, floats, reward, trunk, actorCritic, actorCritic.model, model]) {
       each.dispose();
     }
   }
@@ -277,7 +277,12 @@ const calls: Record<string, Call> = {
   'reward.score': (junk, { reward }) =>
     reward.score(
       junk.ids() as Wrong,
-      junk.options({ promptLengths: () => junk.ids(), promptMask: () => junk.ids(), mask: () => junk.ids() }) as Wrong,
+      junk.options({
+        promptLengths: () => junk.ids(),
+        promptMask: () => junk.ids(),
+        lengths: () => junk.ids(),
+        mask: () => junk.ids(),
+      }) as Wrong,
     ),
   'reward.loss': (junk, { reward }) =>
     reward.loss(

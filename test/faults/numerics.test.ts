@@ -25,7 +25,7 @@ interface Training {
 const TRAININGS: Record<string, () => Training> = {
   pretrain: () => {
     const run = pretraining();
-    return { ...run, parameters: run.palm.parameters() };
+    return { ...run, parameters: run.model.parameters() };
   },
   reward: () => {
     const run = rewarding();

@@ -3,7 +3,7 @@
  * random-walks task within trlX's budget of 160 optimizer steps. What a curve cannot see is tested by equalities.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ActorCritic, type PaLM, type PpoStep, type RewardFunction } from '../../src/index.ts';
+import { ActorCritic, type LanguageModel, type PpoStep, type RewardFunction } from '../../src/index.ts';
 import { learnToArrive, learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
 import { optimality } from '../../src/demo/random-walks.ts';
 import { Random } from '../../src/data/random.ts';
@@ -19,7 +19,7 @@ function shuffled(seed: number): RewardFunction {
 }
 
 async function improve(
-  wanderer: PaLM,
+  wanderer: LanguageModel,
   reward: RewardFunction,
   options: Parameters<typeof learnToArrive>[2] & { lora: number | false; seed: number },
 ): Promise<{ steps: PpoStep[]; optimality: number }> {
@@ -32,7 +32,7 @@ async function improve(
 }
 
 describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
-  let wanderer: PaLM;
+  let wanderer: LanguageModel;
   let start: number;
 
   beforeAll(async () => {

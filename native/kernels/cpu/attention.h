@@ -215,7 +215,7 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
   const AttentionScratch<Word> at(tile, args.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / args.groups * args.time, stride = args.stride;
-    const int64_t* const visible = args.first ? args.first + row : nullptr;
+    const int64_t* const visible = args.first_key ? args.first_key + row : nullptr;
     pack_along_head(at.keys_along_head, tile, static_cast<const T*>(args.key) + row * stride, stride, args.time);
     pack_along_key(at.values_along_key, tile, static_cast<const T*>(args.value) + row * stride, stride, args.time);
     for (int64_t index = task % args.groups; index < tile.count(args.time); index += args.groups) {
@@ -269,7 +269,7 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
   const AttentionScratch<Word> at(tile, of.scratch);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task / of.groups * of.time, stride = of.stride;
-    const int64_t* const visible = of.first ? of.first + row : nullptr;
+    const int64_t* const visible = of.first_key ? of.first_key + row : nullptr;
     const T* const key = static_cast<const T*>(of.key) + row * stride;
     pack_along_head(at.keys_along_head, tile, key, stride, of.time);
     pack_along_head(at.values_along_head, tile, static_cast<const T*>(of.value) + row * stride, stride, of.time);

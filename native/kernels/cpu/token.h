@@ -77,7 +77,7 @@ struct TokenUnits {
     const int64_t column = (unit - heads_end()) * kPanel, left = args.ff - column;
     const int64_t stride = args.heads * args.head + args.ff;
     for (int64_t r = 0; r < rows; ++r) {
-      T* const to = static_cast<T*>(args.mixed) + (first + r) * stride + args.heads * args.head + column;
+      T* const to = static_cast<T*>(args.block_hidden) + (first + r) * stride + args.heads * args.head + column;
       each(left < kPanel ? left : kPanel, [&](int64_t i, int64_t n) {
         const Vec v = rounded<T>(load(own + r * ld + i)), g = rounded<T>(load(own + r * ld + kPanel + i));
         store(to + i, v * g * sigmoid(g), n);
@@ -144,7 +144,7 @@ void token_attend(const TokenAttendArgs& args, int64_t begin, int64_t end) {
     }
     packed_product(heads, scores, columns, values, 0, wide / kPanel, outs, wide, nullptr);
     for (int64_t h = 0; h < heads; ++h) {
-      T* const to = static_cast<T*>(args.mixed) + row * args.mixed_stride + (first + h) * head;
+      T* const to = static_cast<T*>(args.block_hidden) + row * args.block_hidden_stride + (first + h) * head;
       const float share = 1.0f / totals[h];
       each(head, [&](int64_t i, int64_t n) { store(to + i, load(outs + h * wide + i) * share, n); });
     }

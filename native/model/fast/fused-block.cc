@@ -18,64 +18,65 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Sizes of one call. Rows are the B·T tokens; a row of `projected` is [HK query | K key | K value | F value | F gate],
-// one of `mixed` is [HK attention | F feed-forward].
-struct BlockShape {
-  int64_t batch, heads, head, ff;
-  Tensor first;  // of FusedBlock
+// Rows of one call are its B·T tokens; a row of `projected` is [HK query | K key | K value | F value | F gate], one of
+// `block_hidden` is [HK attention | F feed-forward].
+struct BlockRows {
+  const DecoderDescription& decoder;
+  int64_t batch;
+  Tensor sequence_start;  // of FusedBlock
 
-  int64_t queries() const { return heads * head; }
-  int64_t attended() const { return queries() + 2 * head; }
-  Tensor gates(const Tensor& projected) const { return projected.narrow(1, attended(), 2 * ff); }
+  Tensor gates(const Tensor& projected) const { return projected.narrow(1, decoder.attended(), 2 * decoder.ff); }
+  Tensor attended(const Tensor& block_hidden) const { return block_hidden.narrow(1, 0, decoder.queries()); }
+  Tensor fed_forward(const Tensor& block_hidden) const { return block_hidden.narrow(1, decoder.queries(), decoder.ff); }
   AttentionRows attention(const Tensor& projected) const {
-    return {projected.narrow(1, 0, queries()),
-            projected.narrow(1, queries(), head),
-            projected.narrow(1, queries() + head, head),
-            batch,
-            heads,
-            first};
+    return {.query = projected.narrow(1, 0, decoder.queries()),
+            .key = projected.narrow(1, decoder.queries(), decoder.dim_head),
+            .value = projected.narrow(1, decoder.queries() + decoder.dim_head, decoder.dim_head),
+            .batch = batch,
+            .heads = decoder.heads,
+            .first_key = sequence_start};
   }
 };
 
 // What the forward pass computes on the way, of which the backward pass needs most.
 struct Activations {
-  LayerNormed norm;  // y [M, D]
-  Tensor projected;  // [M, HK + 2K + 2F], queries and keys turned
-  Tensor mixed;      // [M, HK + F]
+  LayerNormed norm;     // y [M, D]
+  Tensor projected;     // [M, HK + 2K + 2F], queries and keys turned
+  Tensor block_hidden;  // [M, HK + F]
   AttentionState attention;
 };
 
-static Tensor ff_of(const BlockShape& shape, const Tensor& mixed) { return mixed.narrow(1, shape.queries(), shape.ff); }
-
-static Activations activations(const FusedBlock& self, const BlockShape& shape, const Tensor& x) {
+static Activations activations(const FusedBlock& self, const BlockRows& rows, const Tensor& x) {
   Activations now;
   now.norm = layer_norm_forward(self.kernels, x, self.block.norm);
   now.projected = at::mm(now.norm.y, self.block.input.t());
-  if (self.adapters) now.projected.narrow(1, 0, shape.attended()).add_(self.adapters->input(now.norm.y));
-  rotate_rows(self.kernels, now.projected, self.rotary, shape.heads, /*inverse=*/false);
+  const int64_t width = self.decoder.attended();
+  if (const Tensor added = self.adapters.added(now.norm.y, 0, width); added.defined())
+    now.projected.narrow(1, 0, width).add_(added);
+  rotate_rows(self.kernels, now.projected, self.rotary, self.decoder.heads, /*inverse=*/false);
+  const AttentionRows read = rows.attention(now.projected);
   if (self.cache) {
-    const AttentionRows rows = shape.attention(now.projected);
-    self.cache->append(self.layer, rows.key.unflatten(0, {shape.batch, -1}),
-                       rows.value.unflatten(0, {shape.batch, -1}));
+    const auto by_row = [&](const Tensor& x) { return x.unflatten(0, {rows.batch, -1}).unsqueeze(1); };  // [B, 1, T, K]
+    self.cache->append(self.layer, by_row(read.key), by_row(read.value));
   }
-  now.mixed = at::empty({x.size(0), shape.queries() + shape.ff}, x.options());
-  now.attention =
-      attention_forward(self.kernels, shape.attention(now.projected), now.mixed.narrow(1, 0, shape.queries()));
-  swiglu_forward(self.kernels, shape.gates(now.projected), ff_of(shape, now.mixed));
+  now.block_hidden = at::empty({x.size(0), self.decoder.block_hidden()}, x.options());
+  now.attention = attention_forward(self.kernels, read, rows.attended(now.block_hidden));
+  swiglu_forward(self.kernels, rows.gates(now.projected), rows.fed_forward(now.block_hidden));
   return now;
 }
 
-static Tensor leave(const FusedBlock& self, const BlockShape& shape, const Tensor& x, const Tensor& mixed) {
-  Tensor y = at::addmm(x, mixed, self.block.output.t());
-  if (self.adapters) y.add_(self.adapters->output(mixed.narrow(1, 0, shape.queries())));
+static Tensor output_projection(const FusedBlock& self, const Tensor& x, const Tensor& block_hidden) {
+  Tensor y = at::addmm(x, block_hidden, self.block.output.t());
+  for (const Adapter& adapter : self.adapters.output)
+    y.add_(adapter(block_hidden.narrow(1, adapter.first, adapter.count)));
   return y;
 }
 
 Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
-  const BlockShape shape{x.size(0), config.heads, config.dim_head, config.ff(), first};
+  const BlockRows all{.decoder = decoder, .batch = x.size(0), .sequence_start = sequence_start};
   const Tensor rows = x.flatten(0, 1).contiguous();
-  Activations now = activations(*this, shape, rows);
-  const Tensor y = leave(*this, shape, rows, now.mixed).view(x.sizes());
+  Activations now = activations(*this, all, rows);
+  const Tensor y = output_projection(*this, rows, now.block_hidden).view(x.sizes());
   if (kept) *kept = std::move(now);
   return y;
 }
@@ -94,53 +95,66 @@ static void adapter_grad(const Tensor& x, const Tensor& dy, const Adapter& adapt
 struct Saved : torch::CustomClassHolder {
   Saved(const FusedBlock& self, int64_t rows_of_batch, Activations activations)
       : kernels(self.kernels),
-        config(self.config),
+        decoder(self.decoder),
         rotary(self.rotary),
-        first(self.first),
+        sequence_start(self.sequence_start),
         batch(rows_of_batch),
-        adapter_scale(self.adapters ? self.adapters->query.scale : 1),
+        adapters(self.adapters),
         now(std::move(activations)) {
-    if (config.recompute == Recompute::full) now = {};
-    if (config.recompute == Recompute::selective) {
+    for (auto* side : {&adapters.input, &adapters.output})
+      for (Adapter& adapter : *side) adapter.a = adapter.b = Tensor();  // saved as inputs
+    if (decoder.recompute == Recompute::full) now = {};
+    if (decoder.recompute == Recompute::selective) {
       now.norm.y.reset();
-      // Most of `mixed` is the feed-forward's half, which its own gradient's kernel writes again from `projected`.
+      // Most of `block_hidden` is the feed-forward's half, which its own gradient's kernel writes again from `projected`.
       const Tensor& out = now.attention.out;
-      now.mixed = out.defined() ? out : now.mixed.narrow(1, 0, config.heads * config.dim_head).contiguous();
+      now.block_hidden = out.defined() ? out : now.block_hidden.narrow(1, 0, decoder.queries()).contiguous();
     }
     now.attention.out.reset();
   }
 
-  Activations restored(const FusedBlock& self, const BlockShape& shape, const Tensor& x) const {
-    if (config.recompute == Recompute::full) return activations(self, shape, x);
-    if (config.recompute == Recompute::none) return now;
+  Activations restored(const FusedBlock& self, const BlockRows& rows, const Tensor& x) const {
+    if (decoder.recompute == Recompute::full) return activations(self, rows, x);
+    if (decoder.recompute == Recompute::none) return now;
     Activations all = now;
     all.norm.y = layer_norm_forward(kernels, x, self.block.norm).y;
     return all;
   }
 
+  // With their matrices, which stand behind the first inputs of the node.
+  LayerAdapters adapters_of(const variable_list& inputs) const;
+
   const Kernels& kernels;
-  const PalmConfig config;
+  const DecoderDescription decoder;
   const RotaryTables rotary;
-  const Tensor first;
+  const Tensor sequence_start;
   const int64_t batch;
-  const double adapter_scale;
+  LayerAdapters adapters;
   Activations now;
 };
 
-// Inputs of the node, in order.
-enum Input { kX, kNorm, kIn, kOut, kQueryA, kQueryB, kKeyA, kKeyB, kValueA, kValueB, kOutputA, kOutputB, kInputs };
+// Inputs of the node, in order; then a and b of every adapter, those on `input` first.
+enum Input { kX, kNorm, kIn, kOut, kAdapters };
 
-using Maybe = const std::optional<Tensor>&;
+LayerAdapters Saved::adapters_of(const variable_list& inputs) const {
+  LayerAdapters all = adapters;
+  size_t next = kAdapters;
+  for (auto* side : {&all.input, &all.output}) {
+    for (Adapter& adapter : *side) {
+      adapter.a = inputs[next++];
+      adapter.b = inputs[next++];
+    }
+  }
+  return all;
+}
 
 struct FusedBlockNode : torch::autograd::Function<FusedBlockNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm, const Tensor& input,
-                        const Tensor& output, Maybe query_a, Maybe query_b, Maybe key_a, Maybe key_b, Maybe value_a,
-                        Maybe value_b, Maybe output_a, Maybe output_b, const FusedBlock* self) {
+                        const Tensor& output, at::TensorList adapters, const FusedBlock* self) {
     Activations now;
     const Tensor y = self->forward(x, &now);
     variable_list inputs = {x, norm, input, output};
-    for (Maybe adapter : {query_a, query_b, key_a, key_b, value_a, value_b, output_a, output_b})
-      inputs.push_back(adapter.value_or(Tensor()));
+    inputs.insert(inputs.end(), adapters.begin(), adapters.end());
     ctx->save_for_backward(inputs);
     ctx->saved_data["now"] = at::IValue::make_capsule(c10::make_intrusive<Saved>(*self, x.size(0), std::move(now)));
     return y;
@@ -154,42 +168,47 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const auto holder = ctx->saved_data["now"].toCapsule();
   ctx->saved_data.erase("now");  // activations go with this node, not with the loss that holds the graph
   const Saved& saved = static_cast<const Saved&>(*holder);
-  const ParallelBlock block{in[kNorm], in[kIn], in[kOut], {}, {}};
-  FusedBlock self{saved.kernels, saved.config, block, {}, saved.rotary, saved.first};
-  if (in[kQueryA].defined()) {
-    const auto adapter = [&](Input a, Input b) { return Adapter{in[a], in[b], saved.adapter_scale}; };
-    self.adapters = LayerAdapters{adapter(kQueryA, kQueryB), adapter(kKeyA, kKeyB), adapter(kValueA, kValueB),
-                                  adapter(kOutputA, kOutputB)};
-  }
-  const BlockShape shape{saved.batch, self.config.heads, self.config.dim_head, self.config.ff(), saved.first};
+  const Block block{.norm = in[kNorm], .input = in[kIn], .output = in[kOut], .query_scale = {}, .key_scale = {}};
+  const FusedBlock self{.kernels = saved.kernels,
+                        .decoder = saved.decoder,
+                        .block = block,
+                        .adapters = saved.adapters_of(in),
+                        .rotary = saved.rotary,
+                        .sequence_start = saved.sequence_start};
+  const BlockRows rows{.decoder = saved.decoder, .batch = saved.batch, .sequence_start = saved.sequence_start};
   const Tensor x = in[kX].flatten(0, 1).contiguous(), dy = grads[0].flatten(0, 1).contiguous();
-  const Activations now = saved.restored(self, shape, x);
-  variable_list out(kInputs + 1);  // and the pointer, which has no gradient
+  const Activations now = saved.restored(self, rows, x);
+  variable_list out(in.size() + 1);  // and the pointer, which has no gradient
 
-  const Tensor dmixed = at::mm(dy, block.output);
-  const Tensor attended = now.mixed.narrow(1, 0, shape.queries()), dattended = dmixed.narrow(1, 0, shape.queries());
-  if (self.adapters) adapter_grad(attended, dy, self.adapters->output, dattended, out[kOutputA], out[kOutputB]);
+  const Tensor dblock_hidden = at::mm(dy, block.output);
+  const Tensor attended = rows.attended(now.block_hidden), dattended = rows.attended(dblock_hidden);
+  size_t next = kAdapters + 2 * self.adapters.input.size();
+  for (const Adapter& adapter : self.adapters.output) {
+    const auto columns = [&](const Tensor& all) { return all.narrow(1, adapter.first, adapter.count); };
+    adapter_grad(columns(attended), dy, adapter, columns(dattended), out[next], out[next + 1]);
+    next += 2;
+  }
 
   const Tensor dprojected = at::empty_like(now.projected);
-  attention_backward(self.kernels, shape.attention(now.projected), attended, now.attention, dattended,
-                     shape.attention(dprojected));
-  // Where only attention's part of `mixed` was kept, the whole takes the place of its gradient, once that is read.
-  const bool kept = now.mixed.sizes() == dmixed.sizes();
-  const auto ff = kept ? std::nullopt : std::optional(ff_of(shape, dmixed));
-  swiglu_backward(self.kernels, shape.gates(now.projected), ff_of(shape, dmixed), shape.gates(dprojected), ff);
+  attention_backward(self.kernels, rows.attention(now.projected), attended, now.attention, dattended,
+                     rows.attention(dprojected));
+  // Where only attention's part of `block_hidden` was kept, the whole takes the place of its gradient, once that is read.
+  const bool kept = now.block_hidden.sizes() == dblock_hidden.sizes();
+  const auto ff = kept ? std::nullopt : std::optional(rows.fed_forward(dblock_hidden));
+  swiglu_backward(self.kernels, rows.gates(now.projected), rows.fed_forward(dblock_hidden), rows.gates(dprojected), ff);
   if (ctx->needs_input_grad(kOut)) {
     if (!kept) dattended.copy_(attended);
-    out[kOut] = weight_gradient(dy, kept ? now.mixed : dmixed);
+    out[kOut] = weight_gradient(dy, kept ? now.block_hidden : dblock_hidden);
   }
-  rotate_rows(self.kernels, dprojected, self.rotary, shape.heads, /*inverse=*/true);
+  rotate_rows(self.kernels, dprojected, self.rotary, self.decoder.heads, /*inverse=*/true);
 
   const Tensor dnormed = at::mm(dprojected, block.input);
   if (ctx->needs_input_grad(kIn)) out[kIn] = weight_gradient(dprojected, now.norm.y);
-  if (self.adapters) {
-    const AttentionRows from = shape.attention(dprojected);
-    adapter_grad(now.norm.y, from.query, self.adapters->query, dnormed, out[kQueryA], out[kQueryB]);
-    adapter_grad(now.norm.y, from.key, self.adapters->key, dnormed, out[kKeyA], out[kKeyB]);
-    adapter_grad(now.norm.y, from.value, self.adapters->value, dnormed, out[kValueA], out[kValueB]);
+  next = kAdapters;
+  for (const Adapter& adapter : self.adapters.input) {
+    const Tensor down = dprojected.narrow(1, adapter.first, adapter.count);
+    adapter_grad(now.norm.y, down, adapter, dnormed, out[next], out[next + 1]);
+    next += 2;
   }
   const LayerNormGrad last =
       layer_norm_backward(self.kernels, x, block.norm, now.norm.mean, now.norm.rstd, dnormed, dy);
@@ -200,14 +219,14 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
 
 Tensor FusedBlock::operator()(const Tensor& x) const {
   if (!at::GradMode::is_enabled()) return forward(x);
-  const auto part = [&](Adapter LayerAdapters::*place, Tensor Adapter::*matrix) {
-    return adapters ? std::optional((*adapters).*place.*matrix) : std::nullopt;
-  };
-  using Of = LayerAdapters;
-  return FusedBlockNode::apply(x, block.norm, block.input, block.output, part(&Of::query, &Adapter::a),
-                               part(&Of::query, &Adapter::b), part(&Of::key, &Adapter::a), part(&Of::key, &Adapter::b),
-                               part(&Of::value, &Adapter::a), part(&Of::value, &Adapter::b),
-                               part(&Of::output, &Adapter::a), part(&Of::output, &Adapter::b), this);
+  variable_list matrices;
+  for (const auto* side : {&adapters.input, &adapters.output}) {
+    for (const Adapter& adapter : *side) {
+      matrices.push_back(adapter.a);
+      matrices.push_back(adapter.b);
+    }
+  }
+  return FusedBlockNode::apply(x, block.norm, block.input, block.output, at::TensorList(matrices), this);
 }
 
 }  // namespace palm

@@ -3,7 +3,7 @@ import { FileError, printable } from '../../errors.ts';
 import { writeAtomically } from '../../files/atomic-write.ts';
 import { decodeFloats, encodeFloats, type FloatDtype } from '../torch/floats.ts';
 import type { PickleTensor } from '../torch/pickle-values.ts';
-import { isNormBias } from './names.ts';
+import { isNormBias, LOGITS } from './buffers.ts';
 import { createSafetensors, planSafetensors } from '../../files/safetensors/safetensors.ts';
 import type { StateDict } from './state-dict.ts';
 import { isSameView, type TorchFile } from '../torch/torch-file.ts';
@@ -69,10 +69,10 @@ export async function checkDerived(file: TorchFile, state: StateDict): Promise<v
   for (const [name, tensor] of state.entries) {
     if (isNormBias(name)) await checkZero(file, name, tensor);
   }
-  const logits = state.entries.get(`${state.prefix}to_logits.weight`);
+  const logits = state.entries.get(state.prefix + LOGITS);
   const embedding = state.entry(`${state.prefix}token_emb.weight`);
   if (logits === undefined || (await isSame(file, logits, embedding))) return;
-  const argument = `${file.path}, tensor ${printable(`${state.prefix}to_logits.weight`)}`;
+  const argument = `${file.path}, tensor ${printable(state.prefix + LOGITS)}`;
   throw new FileError({ argument, received: 'weights of its own', expected: 'those of token_emb.weight' });
 }
 

@@ -21,23 +21,11 @@ export interface PythonPalm {
   scopes: Map<string, number>;
 }
 
-/** Buffers that follow from the hyperparameters, and the second name of the token embedding. */
-const DERIVED = /(^|\.)(norm\.beta|rotary_emb\.inv_freq|rotary_emb\.scale)$|^(palm\.)?to_logits\.weight$/;
 const SCOPE = /^finetune_modules\.(.+)\.0\.0\.A$/;
 
 /** Whether `file` has the names of the Python library, all of a PaLM's behind `prefix`. */
 export function isPythonFile(file: NamedShapes, prefix: string): boolean {
   return file.entries.has(`${prefix}token_emb.weight`);
-}
-
-/** Whether the tensor `name` holds nothing that is learned. */
-export function isDerived(name: string): boolean {
-  return DERIVED.test(name);
-}
-
-/** Names of the biases of LayerNorm, which the library never trains: zero, or the file is from elsewhere. */
-export function isNormBias(name: string): boolean {
-  return name.endsWith('norm.beta');
 }
 
 /** Reads the hyperparameters off the shapes. @throws FileError where they contradict each other or one is missing. */
@@ -70,8 +58,7 @@ export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
 }
 
 /**
- * The parameters of such a model and their shapes, by their names in a state_dict. Buffers are not among them, see
- * `derivedNames`.
+ * The parameters of such a model and their shapes, by their names in a state_dict. What it has besides is in buffers.ts.
  */
 export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
   const { numTokens, dim, depth, heads, dimHead, ffMult, qkRmsnorm, scopes } = palm;
@@ -102,13 +89,6 @@ export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
     }
   }
   return shapes;
-}
-
-/** What a state_dict has besides: the second name of the token embedding, and buffers that follow from the sizes. */
-export function derivedNames(depth: number): string[] {
-  const blocks = Array.from({ length: depth }, (_, layer) => `layers.${layer}.fn`);
-  const buffers = blocks.flatMap((b) => [`${b}.norm.beta`, `${b}.rotary_emb.inv_freq`, `${b}.rotary_emb.scale`]);
-  return ['to_logits.weight', 'norm.beta', ...buffers];
 }
 
 // Counted, never taken from a number in a name: `layers.999999999.` shall cost nothing.

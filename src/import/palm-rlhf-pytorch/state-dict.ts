@@ -2,8 +2,9 @@
 import { FileError, nearest, printable } from '../../errors.ts';
 import { isFloat } from '../torch/floats.ts';
 import { PickleDict, PickleTensor, type PickleValue } from '../torch/pickle-values.ts';
+import { bufferNames, LOGITS } from './buffers.ts';
 import type { LayoutSigns } from './layouts.ts';
-import { derivedNames, inferPythonPalm, type NamedShapes, type PythonPalm, pythonShapes } from './names.ts';
+import { inferPythonPalm, type NamedShapes, type PythonPalm, pythonShapes } from './names.ts';
 import type { TorchFile } from '../torch/torch-file.ts';
 
 /** What trainers wrap a state_dict in. */
@@ -23,7 +24,7 @@ export class StateDict implements NamedShapes {
   readonly prefix: '' | 'palm.';
   /** Names in the file that no model here has a place for: a critic, an optimizer, ... */
   readonly leftOut: readonly string[];
-  readonly palm: PythonPalm;
+  readonly model: PythonPalm;
 
   /** @throws FileError where there is no model, or a name, shape or element type that does not belong to it. */
   constructor(file: TorchFile) {
@@ -36,7 +37,7 @@ export class StateDict implements NamedShapes {
     this.prefix = this.kind === 'RewardModel' ? 'palm.' : '';
     this.entries = new Map([...taken].map(([name, tensor]) => [currentName(name), tensor]));
     if (this.entries.size !== taken.size) throw bad(this.path, 'two tensors of one name', 'every name once');
-    this.palm = inferPythonPalm(this, this.prefix);
+    this.model = inferPythonPalm(this, this.prefix);
     this.#check();
   }
 
@@ -59,7 +60,7 @@ export class StateDict implements NamedShapes {
 
   /** The parameters in the order in which the library lists them: name and shape. */
   parameters(): Map<string, number[]> {
-    const trunk = [...pythonShapes(this.palm)].map(([name, shape]) => [this.prefix + name, shape] as const);
+    const trunk = [...pythonShapes(this.model)].map(([name, shape]) => [this.prefix + name, shape] as const);
     return new Map([...trunk, ...(this.kind === 'RewardModel' ? this.#head() : [])]);
   }
 
@@ -71,7 +72,7 @@ export class StateDict implements NamedShapes {
   }
 
   #head(): [name: string, shape: number[]][] {
-    const { dim } = this.palm;
+    const { dim } = this.model;
     const embeddings = ['prompt_embed', 'response_embed'].map((name): [string, number[]] => [name, [1, 1, dim]]);
     const bins = this.numBins;
     if (bins === undefined) return [...embeddings, ['to_pred.0.weight', [1, dim]]];
@@ -81,7 +82,7 @@ export class StateDict implements NamedShapes {
 
   #check(): void {
     const parameters = this.parameters();
-    const derived = new Set(derivedNames(this.palm.depth).map((name) => this.prefix + name));
+    const derived = new Set([LOGITS, ...bufferNames(this.model.depth)].map((name) => this.prefix + name));
     const unknown = [...this.entries.keys()].filter((name) => !parameters.has(name) && !derived.has(name));
     const missing = [...parameters.keys()].filter((name) => !this.entries.has(name));
     if (unknown.length + missing.length > 0) {
@@ -97,7 +98,7 @@ export class StateDict implements NamedShapes {
       );
     }
     for (const [name, shape] of parameters) this.#checkTensor(name, shape);
-    const scope = [...this.palm.scopes.keys()].find((name) => !/^[\w-]+$/.test(name));
+    const scope = [...this.model.scopes.keys()].find((name) => !/^[\w-]+$/.test(name));
     if (scope !== undefined) throw bad(this.path, `a scope ${printable(scope)}`, 'letters, digits, _ and -');
   }
 

@@ -1,7 +1,7 @@
 import { printable } from '../../errors.ts';
 import { fallbackTokens } from './bytes.ts';
 import { Merges } from './merges.ts';
-import type { Model } from './models.ts';
+import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 import { readVocabulary } from './words.ts';
 

@@ -1,14 +1,8 @@
 import { Bpe } from './bpe.ts';
+import type { Model } from './model.ts';
 import { isObject, type Json, Step } from './step.ts';
 import { Unigram } from './unigram.ts';
 import { WordLevel, WordPiece } from './words.ts';
-
-/** What makes tokens of a piece of text. */
-export interface Model {
-  readonly vocabulary: ReadonlyMap<string, number>;
-  /** @throws Error for a text that cannot be written in the vocabulary. */
-  encode(text: string): readonly number[];
-}
 
 /** The model that a tokenizer.json describes. @throws Error for a damaged one, or an option that is not supported. */
 export function createModel(json: unknown): Model {

@@ -1,7 +1,8 @@
 import { printable } from '../../errors.ts';
 import { type AddedToken, TokenFinder } from './added-tokens.ts';
 import { createDecoder, type Decoder } from './decoders.ts';
-import { createModel, type Model } from './models.ts';
+import type { Model } from './model.ts';
+import { createModel } from './models.ts';
 import { createNormalizer, type Normalizer } from './normalizers.ts';
 import type { Piece } from './pieces.ts';
 import { checkPostProcessor } from './post-processors.ts';

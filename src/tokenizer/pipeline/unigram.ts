@@ -1,6 +1,6 @@
 import { printable } from '../../errors.ts';
 import { fallbackTokens } from './bytes.ts';
-import type { Model } from './models.ts';
+import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 
 /** How much less likely an unknown character is than the least likely token. */

@@ -1,6 +1,6 @@
 /** The models whose vocabulary is one of whole words or their parts. */
 import { printable } from '../../errors.ts';
-import type { Model } from './models.ts';
+import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 
 /** The `vocab` of a model with names and numbers. */

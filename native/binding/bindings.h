@@ -1,4 +1,5 @@
-// The chapters of the border, one file each. Together they are the interface `Native` of src/native/exports.ts.
+// The functions that JavaScript can call, by subject, one file each. Together they are the interface `Native` of
+// src/native/exports.ts.
 #pragma once
 #include "base/shape.h"
 #include "binding/convert.h"
@@ -8,16 +9,11 @@ namespace palm::binding {
 void process_rows(Table& table);
 void tensor_rows(Table& table);
 void parameter_rows(Table& table);
-void palm_rows(Table& table);
+void model_rows(Table& table);
 void generation_rows(Table& table);
 void rlhf_rows(Table& table);
 void loss_rows(Table& table);
 void optim_rows(Table& table);
-
-// Refuses a model of so many layers, with so many weights in each, where that is more than a machine could hold: sizes
-// that multiply to more than an int64 would overflow before any allocator saw them. A layer costs a little even without
-// weights.
-void expect_holdable(double layers, double weights, const char* argument);
 
 // How a list of parameters crosses.
 struct NamedParameter {
@@ -33,14 +29,22 @@ template <class T>
 std::vector<NamedParameter> parameters_of(T& object) {
   return named(object.parameters());
 }
-template <class T>
-std::vector<NamedParameter> python_parameters_of(T& object) {
-  return named(object.python_parameters());
-}
 
 PALM_FIELDS(GenerateOptions, PALM_FIELD(max_new_tokens), PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p),
             PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(stop), PALM_FIELD(suppress), PALM_FIELD(pad_token),
             PALM_FIELD(samples_per_prompt), PALM_FIELD(int8), PALM_FIELD(seed));
+// The names are those of the fields of an object, and are renamed as these are.
+template <>
+struct Js<Metrics> {
+  static Napi::Value to(Napi::Env env, const Metrics& metrics) {
+    std::vector<std::string> names;
+    for (const std::string& name : metrics.names) names.push_back(camel_case(name.c_str()));
+    auto object = Napi::Object::New(env);
+    object.Set("names", Js<std::vector<std::string>>::to(env, names));
+    object.Set("values", Js<Tensor>::to(env, metrics.values));
+    return object;
+  }
+};
 PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
 PALM_FIELDS(Evaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(value));
 struct Experience {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "generation/sampler.h"
-#include "model/fast/token-reader.h"
+#include "model/decode-step.h"
 #include "model/kv-cache.h"
 #include "model/language-model.h"
 
@@ -39,19 +39,19 @@ struct Generation {
 // Set from another thread; looked at before every token.
 using Cancel = std::atomic<bool>;
 
-class Decoder {
+class GenerationLoop {
  public:
   // prompts [B, P] right-padded, lengths [B] of at least 1; rows become prompt-major: prompt 0's samples come first.
-  Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
-          const Tensor& lengths, const GenerateOptions& options);
-  ~Decoder();
+  GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
+                 const Tensor& lengths, const GenerateOptions& options);
+  ~GenerationLoop();
 
   bool done() const { return done_; }
   // Up to `count` more tokens a row. Those drawn from logits that are not finite are for nobody to see: what gives them
   // throws.
   void advance(int64_t count, const Cancel* cancel);
   Generation result() const;
-  // The steps from `first` on of a decoder with a single row.
+  // The steps from `first` on of a loop with a single row.
   std::vector<int64_t> tokens_since(size_t first) const;
   std::vector<double> log_probs_since(size_t first) const;
   size_t steps() const { return steps_; }
@@ -60,7 +60,7 @@ class Decoder {
   bool was_alive(size_t step) const;  // the first row, when this token was drawn
   void check_tokens() const;
   void prefill();
-  void read_on();
+  void decode_next();
   void step();
   void keep(const Draw& draw);
   Tensor ends() const;
@@ -75,8 +75,8 @@ class Decoder {
   Tensor prompts_, lengths_;  // [B, P], [B]; a row per sample after prefill
   GenerateOptions options_;
   at::Generator generator_;
-  std::unique_ptr<TokenReader> reader_;
-  std::optional<KvCache> cache_;           // where there is no reader
+  std::unique_ptr<DecodeStep> decode_step_;
+  std::optional<KvCache> cache_;           // where there is no decode step
   Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which `steps_` are drawn
   size_t steps_ = 0;
   Tensor suppress_;           // [m] int64, of the options
@@ -89,7 +89,7 @@ class Decoder {
   bool done_ = false;
 };
 
-// A decoder run to its end. Throws nothing when cancelled: the caller knows that it asked.
+// A loop run to its end. Throws nothing when cancelled: the caller knows that it asked.
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                     const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel);
 

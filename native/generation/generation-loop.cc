@@ -1,10 +1,9 @@
-#include "generation/decode.h"
+#include "generation/generation-loop.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -18,6 +17,7 @@
 #include "base/error.h"
 #include "base/precision.h"
 #include "base/shape.h"
+#include "model/init.h"
 #include "model/lora.h"
 
 namespace palm {
@@ -25,19 +25,19 @@ namespace palm {
 // A logit of no weight at any temperature, and finite: what is not tells of a fault.
 constexpr double kNeverDrawn = -3e38;
 
-Decoder::Decoder(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
-                 const Tensor& lengths, const GenerateOptions& options)
+GenerationLoop::GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
+                               const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options)
     : model_(std::move(model)),
       scope_(std::move(scope)),
       prompts_(prompts),
       lengths_(lengths),
       options_(options),
-      generator_(make_generator(model_->options().device(), options.seed)) {}
+      generator_(make_generator(model_->shape().options.device(), options.seed)) {}
 
-Decoder::~Decoder() = default;
+GenerationLoop::~GenerationLoop() = default;
 
-void Decoder::check_tokens() const {
-  const int64_t vocabulary = model_->num_tokens();
+void GenerationLoop::check_tokens() const {
+  const int64_t vocabulary = model_->shape().num_tokens;
   const auto check = [&](const char* argument, int64_t token) {
     if (token < 0 || token >= vocabulary)
       throw Error(ErrorKind::argument, argument, std::to_string(token),
@@ -51,7 +51,7 @@ void Decoder::check_tokens() const {
     throw Error(ErrorKind::argument, "suppress", "every token of the model", "fewer");
 }
 
-void Decoder::prefill() {
+void GenerationLoop::prefill() {
   check_tokens();  // before the prompts, which may be padded with one
   prompts_ = model_->accept(prompts_, "prompts");
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
@@ -63,14 +63,14 @@ void Decoder::prefill() {
   const Tensor hidden = model_->hidden(prompts_, {.scope = scope_.get(), .cache = &*cache_});
   cache_->advance(lengths_, longest);
   const Tensor last = (lengths_ - 1).view({batch, 1, 1}).expand({batch, 1, hidden.size(2)});
-  logits_ = at::linear(hidden.gather(1, last).squeeze(1), model_->head());
+  logits_ = model_->head(Gradients::none).logits(hidden.gather(1, last).squeeze(1));
 
   const int64_t samples = options_.samples_per_prompt;
-  reader_ = model_->token_reader(scope_.get(), *cache_, samples, options_.int8);
-  if (options_.int8 && !reader_)
+  decode_step_ = model_->decode_step(scope_.get(), *cache_, samples, options_.int8);
+  if (options_.int8 && !decode_step_)
     throw Error(ErrorKind::argument, "weights", "int8 for a model that its kernels cannot read", "a model on the CPU",
                 "int8 takes a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
-  if (reader_)
+  if (decode_step_)
     cache_.reset();
   else
     cache_->repeat_rows(samples);
@@ -84,17 +84,17 @@ void Decoder::prefill() {
   was_alive_ = at::zeros(tokens_.sizes(), alive_.options());
 }
 
-void Decoder::read_on() {
-  if (reader_) {
-    logits_ = reader_->read(next_);
+void GenerationLoop::decode_next() {
+  if (decode_step_) {
+    logits_ = decode_step_->next_logits(next_);
     return;
   }
   const Tensor hidden = model_->hidden(next_.unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
   cache_->advance(at::ones({1}, lengths_.options()), 1);
-  logits_ = at::linear(hidden.squeeze(1), model_->head());
+  logits_ = model_->head(Gradients::none).logits(hidden.squeeze(1));
 }
 
-void Decoder::keep(const Draw& draw) {
+void GenerationLoop::keep(const Draw& draw) {
   const int64_t step = static_cast<int64_t>(steps_++);
   const Tensor ended = alive_.logical_not();
   next_ = draw.token.masked_fill_(ended, options_.pad_token);
@@ -110,7 +110,7 @@ void Decoder::keep(const Draw& draw) {
 }
 
 // [n] bool: which rows end with the token just drawn. All that a living row has drawn is its response.
-Tensor Decoder::ends() const {
+Tensor GenerationLoop::ends() const {
   Tensor ended = options_.eos_token ? next_.eq(*options_.eos_token) : at::zeros_like(alive_);
   const int64_t steps = static_cast<int64_t>(steps_);
   for (const Tensor& sequence : stop_) {
@@ -122,8 +122,8 @@ Tensor Decoder::ends() const {
   return ended;
 }
 
-void Decoder::step() {
-  if (steps_ > 0) read_on();
+void GenerationLoop::step() {
+  if (steps_ > 0) decode_next();
   Tensor uniform;
   if (!sampler().greedy()) {
     uniform = at::empty({rows()}, lengths_.options().dtype(at::kDouble)).uniform_(0, 1, generator_);
@@ -133,22 +133,22 @@ void Decoder::step() {
   keep(sample(logits_, sampler(), uniform));
 }
 
-void Decoder::drop_ended(int64_t living) {
+void GenerationLoop::drop_ended(int64_t living) {
   if (living == 0 || 2 * living > alive_.size(0)) return;
   const Tensor index = alive_.nonzero().squeeze(1);
   left_ = left_.defined() ? left_.index_select(0, index) : index;
   next_ = next_.index_select(0, index);
   alive_ = alive_.index_select(0, index);
-  reader_ ? reader_->keep_rows(index) : cache_->keep_rows(index);
+  decode_step_ ? decode_step_->keep_rows(index) : cache_->keep_rows(index);
 }
 
-void Decoder::advance(int64_t count, const Cancel* cancel) {
+void GenerationLoop::advance(int64_t count, const Cancel* cancel) {
   at::NoGradGuard no_grad;
   if (!logits_.defined()) prefill();
-  if (reader_) reader_->refresh();
+  if (decode_step_) decode_step_->refresh();
   // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough, the rest is padding.
-  const size_t poll = model_->options().device().is_cpu() ? 1 : 16;
-  const FewRows routing;
+  const size_t poll = model_->shape().options.device().is_cpu() ? 1 : 16;
+  const PreferMkl routing;
   for (int64_t i = 0; i < count && !done_; ++i) {
     if (cancel && *cancel) return;
     step();
@@ -160,7 +160,7 @@ void Decoder::advance(int64_t count, const Cancel* cancel) {
   }
 }
 
-Generation Decoder::result() const {
+Generation GenerationLoop::result() const {
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
   const int64_t steps = static_cast<int64_t>(steps_), width = longest + steps;
   const Tensor time = at::arange(width, lengths_.options());
@@ -184,16 +184,16 @@ Generation Decoder::result() const {
 }
 
 // A GPU is asked only now and then whether a row has ended, and draws padding meanwhile.
-bool Decoder::was_alive(size_t step) const { return was_alive_[static_cast<int64_t>(step)][0].item<bool>(); }
+bool GenerationLoop::was_alive(size_t step) const { return was_alive_[static_cast<int64_t>(step)][0].item<bool>(); }
 
-std::vector<int64_t> Decoder::tokens_since(size_t first) const {
+std::vector<int64_t> GenerationLoop::tokens_since(size_t first) const {
   std::vector<int64_t> values;
   for (size_t i = first; i < steps_ && was_alive(i); ++i)
     values.push_back(tokens_[static_cast<int64_t>(i)][0].item<int64_t>());
   return values;
 }
 
-std::vector<double> Decoder::log_probs_since(size_t first) const {
+std::vector<double> GenerationLoop::log_probs_since(size_t first) const {
   std::vector<double> values;
   for (size_t i = first; i < steps_ && was_alive(i); ++i) {
     values.push_back(log_probs_[static_cast<int64_t>(i)][0].item<double>());
@@ -202,7 +202,7 @@ std::vector<double> Decoder::log_probs_since(size_t first) const {
   return values;
 }
 
-void Decoder::refuse_numbers() const {
+void GenerationLoop::refuse_numbers() const {
   throw Error(ErrorKind::numerics, "logits", "numbers that are not finite", "finite ones",
               "The weights are finite, but so large that their products are not: train again with a lower lr.");
 }
@@ -210,12 +210,12 @@ void Decoder::refuse_numbers() const {
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                     const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                     const Cancel* cancel) {
-  Decoder decoder(model, scope, prompts, lengths, options);
+  GenerationLoop loop(model, scope, prompts, lengths, options);
   // At least once: prompts are read even where nobody wants an answer any more, so that there is something to give.
-  do decoder.advance(16, cancel);
-  while (!decoder.done() && !(cancel && *cancel));
+  do loop.advance(16, cancel);
+  while (!loop.done() && !(cancel && *cancel));
   at::NoGradGuard no_grad;
-  return decoder.result();
+  return loop.result();
 }
 
 }  // namespace palm

@@ -1,31 +1,37 @@
 // Reading one token a row on CUDA: a few kernels a layer over a cache of fixed size, recorded as one graph when a
-// second token is read, so that a token costs one launch. The plain block of palm.cc with a KvCache is its reference.
+// second token is read, so that a token costs one launch. The plain block of decoder.cc with a KvCache is its
+// reference.
 #pragma once
 #include "kernels/graph.h"
 #include "kernels/rotary.h"
-#include "model/fast/token-reader.h"
+#include "model/decode-step.h"
+#include "model/kv-cache.h"
+#include "model/lora.h"
+#include "model/weights.h"
 
 namespace palm {
 
-class GraphTokenReader : public TokenReader {
+class GraphDecodeStep : public DecodeStep {
  public:
-  GraphTokenReader(const Kernels& kernels, const PaLM& palm, const Scope* scope, const KvCache& cache, int64_t samples);
+  GraphDecodeStep(const Kernels& kernels, const DecoderWeights& weights, const Scope* scope, const KvCache& cache,
+                  int64_t samples);
 
-  // Whether the kernels know such a model.
-  static bool reads(const Kernels& kernels, const PaLM& palm);
+  // Whether the kernels know such a decoder.
+  static bool reads(const Kernels& kernels, const DecoderDescription& decoder);
 
   void refresh() override {}  // reads the weights themselves
-  Tensor read(const Tensor& tokens) override;
+  Tensor next_logits(const Tensor& tokens) override;
   void keep_rows(const Tensor& rows) override;
 
  private:
+  const DecoderDescription& decoder() const { return weights_.description(); }
   void allocate();
   void compute();
   Tensor layer(int64_t index, const Tensor& x);
   void attend(int64_t layer, const Tensor& projected, const Tensor& out);
 
   const Kernels& kernels_;
-  const PaLM& palm_;
+  const DecoderWeights& weights_;
   const Scope* scope_;
   RotaryTables rotary_;       // [capacity, K / 2]
   Tensor keys_, values_;      // [L, B, capacity, K]

@@ -1,0 +1,43 @@
+// A decoder computed from its description: embed → blocks → norm, read by whoever sees LanguageModel.
+#pragma once
+#include "model/description.h"
+#include "model/fast/packed-weights.h"
+#include "model/language-model.h"
+#include "model/weights.h"
+
+namespace palm {
+
+class Decoder : public LanguageModel {
+ public:
+  explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // `initialise` draws weights
+
+  Tensor hidden(const Tensor& tokens, const ReadOptions& options) override;
+  Head head(Gradients gradients) const override;
+  ModelShape shape() const override;
+
+  KvCache make_cache(int64_t batch, int64_t capacity) const override;
+  std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
+                                          bool int8) override;
+
+  void initialise(int64_t seed) override { weights_.initialise(seed); }
+  ParameterList parameters() const override { return weights_.parameters(); }
+  std::vector<Tensor> storages() const override { return weights_.storages(); }
+  void prepare_gradients() override { weights_.prepare_gradients(); }
+  std::vector<AdapterSite> sites() const override { return adapter_sites(description()); }
+  Tensor site_weight(int64_t layer, const AdapterSite& site) const override;
+
+  void train(bool on, int64_t seed) override;
+  bool training() const override { return dropout_.generator.has_value(); }
+  Tensor generator_state() const override;
+  void set_generator_state(const Tensor& state) override;
+
+ private:
+  const DecoderDescription& description() const { return weights_.description(); }
+  const struct Kernels* kernels_to_read(const struct Reading& reading, const Tensor& x) const;
+
+  DecoderWeights weights_;
+  PackedWeightsCache packed_;
+  Dropout dropout_;
+};
+
+}  // namespace palm

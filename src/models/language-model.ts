@@ -1,0 +1,373 @@
+/** A language model of whatever family: a decoder, its weights, named sets of adapters (scopes), and generation. */
+import type { Family, ModelConfig } from '../families/family.ts';
+import { type Contents, saveTensors } from '../tensor/tensor-files.ts';
+import { ArgumentError, printable } from '../errors.ts';
+import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
+import {
+  addon,
+  type DecoderDescription,
+  type GenerateOptions,
+  type Gradients,
+  type LanguageModelHandle,
+  type ScopeHandle,
+} from '../native/addon.ts';
+import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
+import {
+  type ModelDescription,
+  type NamedScopes,
+  namesFor,
+  type OwnedContents,
+  type SaveOptions,
+  withTokenizerNote,
+  writeMetadata,
+} from './model-file.ts';
+import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { type Reader, Readers } from './readers.ts';
+import { type ScopeOptions, Scopes } from './scopes.ts';
+import {
+  cancellable,
+  DRAWING,
+  drawn,
+  type GenerateInput,
+  type Generation,
+  inChunks,
+  nativeSampling,
+  promptTensors,
+  type StreamInput,
+} from '../sampling.ts';
+import { seedFor } from '../seed.ts';
+import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
+
+export type { DecoderDescription } from '../native/addon.ts';
+export type { SaveOptions } from './model-file.ts';
+export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
+export type { ScopeOptions } from './scopes.ts';
+
+/** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
+export type ModelOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
+const PROMPTS = ['prompts', 'lengths'];
+const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
+
+/** What all families share; a family's own class says how its models are made and loaded. */
+export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
+  /** The hyperparameters, defaults filled in. */
+  readonly config: Config;
+  /** What native code computes of it, as data. */
+  readonly decoder: DecoderDescription;
+  readonly #family: Family<Config>;
+  readonly #parameters: readonly Parameter[];
+  readonly #scopes: Scopes;
+  readonly #readers = new Readers();
+  #training = false;
+
+  /**
+   * A model in eval mode, with random weights that the seed determines; or, with `blank`, one whose weights and scopes, of these
+   * sizes, are still to be read.
+   * @throws DeviceError for a device that is not there, OutOfMemoryError
+   */
+  protected constructor(family: Family<Config>, config: Config, blank?: NamedScopes) {
+    const decoder = family.describe(config);
+    super(addon().decoderCreate(decoder), family.kind);
+    this.#family = family;
+    this.config = config;
+    this.decoder = decoder;
+    const guard = () => this.#readers.checkNone('training all its weights', { butTrainer: true });
+    const native = addon().modelParameters(handleOf(this));
+    this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: decoder.dtype, guard }));
+    this.#scopes = new Scopes(handleOf(this), { targets: family.targets, dtype: decoder.dtype });
+    if (blank === undefined) queue(this, addon().modelInitialise(handleOf(this), seedFor(config.seed, 'weights')));
+    else this.#makeScopes(blank);
+  }
+
+  /** Another model of this configuration, whose weights and scopes are still to be read. */
+  protected abstract blank(scopes: NamedScopes): this;
+
+  /** Names of the scopes, in the order in which they were added. */
+  get scopes(): string[] {
+    return this.#scopes.names;
+  }
+
+  /** Whether dropout is on; see `train`. */
+  get training(): boolean {
+    return this.#training;
+  }
+
+  /**
+   * Logits and hidden states of `tokens` [B, T], read through the adapters of `scope` if given. Only with `grad` can
+   * something be differentiated later. `segments` [B, T]: several sequences share a row, see `loss`.
+   */
+  async forward(tokens: Ids, options: { scope?: string; segments?: Ids; grad?: boolean } = {}): Promise<ModelOutput> {
+    checkOptions(options, ['scope', 'segments', 'grad'], 'forward');
+    using inputs = new Inputs(this.decoder.device);
+    const ids = inputs.ids(tokens, 'tokens');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
+    const scope = this.#scopeHandle(options.scope);
+    const gradients = this.gradients(options.grad ?? false, options.scope);
+    const forward = () => addon().modelForward(handleOf(this), ids, scope, segments, gradients);
+    return tensorGroup(await run([this, ...inputs.used], forward));
+  }
+
+  /**
+   * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
+   * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
+   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
+   * sequence and change from one to the next. No token sees another sequence, and none is predicted from one.
+   */
+  async loss(
+    tokens: Ids,
+    options: { scope?: string; mask?: Mask; segments?: Ids; denominator?: number; grad?: boolean } = {},
+  ): Promise<Tensor> {
+    checkOptions(options, ['scope', 'mask', 'segments', 'denominator', 'grad'], 'loss');
+    const { denominator, grad = true } = options;
+    using inputs = new Inputs(this.decoder.device);
+    const ids = inputs.ids(tokens, 'tokens');
+    const mask = options.mask === undefined ? undefined : inputs.mask(options.mask, 'mask');
+    const segments = options.segments === undefined ? undefined : inputs.ids(options.segments, 'segments');
+    const scope = this.#scopeHandle(options.scope);
+    const gradients = this.gradients(grad, options.scope);
+    const loss = () => addon().modelLoss(handleOf(this), ids, scope, mask, segments, denominator, gradients);
+    return new Tensor(await run([this, ...inputs.used], loss));
+  }
+
+  /** The trunk's parameters, or with `scope` those of its adapters alone. */
+  parameters(options: { scope?: string } = {}): Parameter[] {
+    handleOf(this);
+    checkOptions(options, ['scope'], 'parameters');
+    return [...(options.scope === undefined ? this.#parameters : this.#scopes.get(options.scope).parameters)];
+  }
+
+  /** Adds adapters to every layer, where the family has them. They change nothing until they are trained. */
+  addScope(name: string, options: ScopeOptions = {}): void {
+    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
+    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
+    checkInteger(rank, 1, 'addScope.rank');
+    checkPositive(alpha, 'addScope.alpha');
+    checkInteger(seed, 0, 'addScope.seed');
+    const scope = this.#scopes.add(name, { rank, alpha });
+    queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
+  }
+
+  /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
+  async mergeScope(name: string): Promise<void> {
+    this.#scopes.get(name); // an unknown name is told first
+    this.#readers.checkNone(`merging scope ${printable(name)}`);
+    await this.#scopes.removing(name, ({ handle }) =>
+      run([this], () => addon().modelMergeScope(handleOf(this), handle)),
+    );
+  }
+
+  /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
+  removeScope(name: string): void {
+    handleOf(this);
+    this.#scopes.get(name); // an unknown name is told first
+    this.#readers.checkUnused(name, `removing scope ${printable(name)}`);
+    this.#scopes.remove(name);
+  }
+
+  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
+  freeze(options: { except?: string | readonly string[] } = {}): void {
+    checkOptions(options, ['except'], 'freeze');
+    const kept = new Set([options.except ?? []].flat().map((name) => this.#scopes.get(name)));
+    const trained = [...kept].flatMap(({ parameters }) => parameters);
+    this.#requireGrad(this.#all(), false);
+    this.#requireGrad(trained, true);
+  }
+
+  /** From now on everything gets gradients again. */
+  unfreeze(): void {
+    this.#requireGrad(this.#all(), true);
+  }
+
+  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
+  train(options: { seed?: number } = {}): void {
+    checkOptions(options, ['seed'], 'train');
+    const seed = options.seed ?? this.config.seed;
+    checkInteger(seed, 0, 'train.seed');
+    queue(this, addon().modelTrain(handleOf(this), true, seedFor(seed, 'dropout')));
+    this.#training = true;
+  }
+
+  /** Turns dropout off, as it is at first. */
+  eval(): void {
+    queue(this, addon().modelTrain(handleOf(this), false, 0));
+    this.#training = false;
+  }
+
+  /** The state of the dropout generator, to be saved with a run. */
+  async generatorState(): Promise<Tensor> {
+    return new Tensor(await run([this], () => addon().modelGeneratorState(handleOf(this))));
+  }
+
+  /** Continues dropout where `generatorState` was taken. */
+  setGeneratorState(state: Tensor): Promise<void> {
+    return run([this, state], () => addon().modelSetGeneratorState(handleOf(this), handleOf(state, 'state')));
+  }
+
+  /** An independent copy of weights and scopes, without readers, in eval mode, that wants gradients for everything. */
+  clone(): this {
+    handleOf(this);
+    const copy = this.blank(this.scopes.map((name) => [name, this.#scopes.get(name)]));
+    const handles = (model: LanguageModel<Config>) => model.#all().map((parameter) => handleOf(parameter));
+    queue(copy, addon().parametersCopy(handles(copy), handles(this)));
+    return copy;
+  }
+
+  /**
+   * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` under the names of the Python library
+   * that the family comes from. Do not train meanwhile.
+   * @throws FileError, or ArgumentError for what that library cannot compute.
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const names = namesFor(options);
+    const { tokenizer } = options;
+    if (names === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
+    using contents = this.pythonContents();
+    await saveTensors(path, withTokenizerNote(contents, tokenizer));
+  }
+
+  /** The same as `contents`, as such a library has it. Dispose of it. @throws ArgumentError where the family comes from none. */
+  pythonContents(_scopes: readonly string[] = this.scopes): OwnedContents {
+    const received = `"python" for a ${this.#family.kind}`;
+    throw new ArgumentError({ argument: 'save.names', received, expected: '"palm", our own names' });
+  }
+
+  /** Everything that a file of this model holds, by the names in that file; of the scopes only those named. */
+  contents(scopes: readonly string[] = this.scopes): Contents {
+    const parameters = [undefined, ...scopes].flatMap((scope) => this.parameters({ scope }));
+    const tensors = parameters.map((tensor) => ({ name: tensor.name, tensor }));
+    return { tensors, metadata: writeMetadata(this.#family.kind, this.metadata(scopes)) };
+  }
+
+  /** The hyperparameters and scopes as they stand in files; see `contents`. */
+  description(scopes: readonly string[] = this.scopes): ModelDescription<Config> {
+    const sizes = scopes.map((name) => {
+      const { rank, alpha } = this.#scopes.get(name);
+      return [name, { rank, alpha }];
+    });
+    return { config: this.config, scopes: Object.fromEntries(sizes) };
+  }
+
+  /** For models that read this trunk: what the metadata of their files say of it, under the key of its family. */
+  metadata(scopes: readonly string[] = this.scopes): Record<string, ModelDescription<Config>> {
+    return { [this.#family.key]: this.description(scopes) };
+  }
+
+  /**
+   * Answers prompts, `samplesPerPrompt` times each, rows in the order of the prompts: prompt, response, then `padToken`,
+   * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are of the distribution
+   * that was sampled from, 0 outside the response.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   */
+  async generate(input: GenerateInput): Promise<Generation> {
+    checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
+    const { prompts, lengths, scope, signal, ...sampling } = input;
+    const options = nativeSampling(sampling, 'generate');
+    const adapters = this.#scopeHandle(scope);
+    using inputs = new Inputs(this.decoder.device);
+    const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
+    return await cancellable(signal, async (cancel) => {
+      const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
+      return tensorGroup(await drawn(this.#read(scope), () => run([this, ...inputs.used], draw)));
+    });
+  }
+
+  /**
+   * Answers one prompt token by token, each with the log-probability that it was drawn with; the last may be `eosToken`.
+   * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
+   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   */
+  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+    checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
+    const { prompt, scope, signal, ...sampling } = input;
+    const options = nativeSampling(sampling, 'stream');
+    handleOf(this);
+    this.#scopeHandle(scope);
+    return this.#stream(prompt, scope, options, signal);
+  }
+
+  async *#stream(
+    prompt: readonly number[],
+    scope: string | undefined,
+    options: GenerateOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<{ token: number; logProb: number }> {
+    using inputs = new Inputs(this.decoder.device);
+    const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
+    const loop = addon().generationLoopCreate(handleOf(this), this.#scopeHandle(scope), prompts, lengths, options);
+    try {
+      yield* inChunks((count) =>
+        cancellable(signal, (cancel) =>
+          drawn(this.#read(scope), () =>
+            run([this, ...inputs.used], () => addon().generationLoopAdvance(loop, count, cancel)),
+          ),
+        ),
+      );
+    } finally {
+      addon().dispose(loop);
+    }
+  }
+
+  /** For models that read this trunk: from now on it cannot be changed under them. Returns how to end that. */
+  addReader(reader: Reader): () => void {
+    handleOf(this);
+    return this.#readers.add(reader);
+  }
+
+  /** For models that read this trunk: the native adapters of `name`. */
+  scopeHandle(name: string): ScopeHandle {
+    return this.#scopes.get(name).handle;
+  }
+
+  /**
+   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
+   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
+   * weights.
+   */
+  gradients(grad: boolean, scope: string | undefined): Gradients {
+    if (!grad) return 'none';
+    if (scope === undefined) return 'all';
+    const owned = (parameters: readonly Parameter[]) => parameters.some((parameter) => parameter.owned);
+    const adapters =
+      this.#readers.share(scope) || (owned(this.#scopes.get(scope).parameters) && !owned(this.#parameters));
+    return adapters ? 'adapters' : 'all';
+  }
+
+  protected override release(handle: LanguageModelHandle): void {
+    for (const parameter of this.#parameters) parameter.dispose();
+    this.#scopes.dispose();
+    super.release(handle);
+  }
+
+  #makeScopes(scopes: NamedScopes): void {
+    try {
+      for (const [name, size] of scopes) this.#scopes.add(name, size);
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  #all(): Parameter[] {
+    return [...this.#parameters, ...this.#scopes.parameters];
+  }
+
+  /** The weights that a pass through `scope` reads. */
+  #read(scope: string | undefined): Parameter[] {
+    return [...this.#parameters, ...(scope === undefined ? [] : this.#scopes.get(scope).parameters)];
+  }
+
+  #scopeHandle(name: string | undefined): ScopeHandle | undefined {
+    return name === undefined ? undefined : this.#scopes.get(name).handle;
+  }
+
+  #requireGrad(parameters: readonly Parameter[], on: boolean): void {
+    for (const parameter of parameters) parameter.setFrozen(!on);
+    queue(
+      this,
+      addon().parametersRequireGrad(
+        parameters.map((parameter) => handleOf(parameter)),
+        on,
+      ),
+    );
+  }
+}

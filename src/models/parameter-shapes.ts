@@ -1,0 +1,28 @@
+/** How many numbers the weights of a decoder have, as native code lists them: without making any. */
+import { addon, type DecoderDescription, type NamedShape } from '../native/addon.ts';
+
+/** What the parameters of every layer begin with in a decoder that has only one. */
+const LAYER = 'layers.0.';
+
+/** The numbers in all parameters of a decoder. @throws OutOfMemoryError where no machine could hold one of its layers */
+export function countParameters(decoder: DecoderDescription): { layer: number; outside: number; total: number } {
+  const shapes = addon().decoderParameters({ ...decoder, depth: 1 });
+  const layer = sumOf(shapes.filter(({ name }) => name.startsWith(LAYER)).map(sizeOf));
+  const outside = sumOf(shapes.map(sizeOf)) - layer;
+  return { layer, outside, total: outside + decoder.depth * layer };
+}
+
+/** The numbers in a scope of `rank` with adapters on the sites `targets` of every layer. @throws see `countParameters` */
+export function countAdapters(decoder: DecoderDescription, targets: readonly string[], rank: number): number {
+  const sites = addon().decoderSites({ ...decoder, depth: 1 });
+  const adapted = sites.filter(({ name }) => targets.includes(name.slice(LAYER.length)));
+  return decoder.depth * sumOf(adapted.map(({ shape }) => rank * sumOf(shape)));
+}
+
+function sizeOf({ shape }: NamedShape): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((sum, number) => sum + number, 0);
+}

@@ -1,0 +1,146 @@
+/** Decoders of any description, made through the addon as the classes make theirs: what no family here asks for yet. */
+import { addon, type DecoderDescription, type LanguageModelHandle, type ScopeHandle } from '../src/native/addon.ts';
+import { handleOf } from '../src/native/resource.ts';
+import { Parameter, Tensor } from '../src/tensor/tensor.ts';
+import { device } from './device.ts';
+import type { RecordedTensors } from './parity/numbers.ts';
+import { drawn } from './parity/weights.ts';
+
+export const DESCRIPTION: DecoderDescription = {
+  ...{ numTokens: 19, dim: 24, depth: 2, heads: 4, kvHeads: 1, dimHead: 6, ff: 40, causal: true, qkNorm: false },
+  ...{ qkScale: 6 ** -0.5, xposScaleBase: 512, ignoreIndex: -100, attnDropout: 0, ffDropout: 0 },
+  ...{ recompute: 'selective', dtype: 'float32', device },
+};
+
+/** Numbers for every parameter that such a decoder has. */
+export function weightsOf(description: DecoderDescription, seed: number): RecordedTensors {
+  const shapes = addon()
+    .decoderParameters(description)
+    .map(({ name, shape }) => [name, shape]);
+  return drawn(Object.fromEntries(shapes), seed);
+}
+
+async function fill(parameter: Parameter, data: Float64Array): Promise<void> {
+  using value = await parameter.value();
+  using numbers = Tensor.from(data, { shape: parameter.shape, dtype: 'float64' });
+  await addon().tensorCopy(handleOf(value), handleOf(numbers));
+}
+
+export async function numbersOf(parameter: Parameter | Tensor): Promise<number[]> {
+  return Array.from(await parameter.data(), Number);
+}
+
+/** What is drawn in one call: tokens and log-probabilities, row by row, prompts included. */
+export interface DrawnRows {
+  tokens: number[];
+  logProbs: number[];
+}
+
+export class Scope implements Disposable {
+  readonly handle: ScopeHandle;
+  readonly parameters: readonly Parameter[];
+
+  constructor(
+    model: LanguageModelHandle,
+    targets: string[],
+    rank: number,
+    alpha: number,
+    { dtype }: DecoderDescription,
+  ) {
+    this.handle = addon().scopeCreate(model, targets, rank, alpha);
+    this.parameters = addon()
+      .scopeParameters(this.handle)
+      .map((parameter) => new Parameter(parameter, { dtype }));
+  }
+
+  /** Numbers for A and B alike, so that it changes what is read. */
+  async draw(seed: number): Promise<void> {
+    const numbers = drawn(Object.fromEntries(this.parameters.map(({ name, shape }) => [name, [...shape]])), seed);
+    for (const one of this.parameters) await fill(one, numbers.get(one.name)?.data as Float64Array);
+  }
+
+  async numbers(name: string): Promise<number[]> {
+    return await numbersOf(this.parameters.find((parameter) => parameter.name === name) as Parameter);
+  }
+
+  [Symbol.dispose](): void {
+    for (const parameter of this.parameters) parameter.dispose();
+    addon().dispose(this.handle);
+  }
+}
+
+export class Decoder implements Disposable {
+  readonly handle: LanguageModelHandle;
+  readonly parameters: readonly Parameter[];
+  readonly #description: DecoderDescription;
+
+  constructor(description: DecoderDescription) {
+    this.#description = description;
+    this.handle = addon().decoderCreate(description);
+    this.parameters = addon()
+      .modelParameters(this.handle)
+      .map((parameter) => new Parameter(parameter, { dtype: description.dtype }));
+  }
+
+  static async of(description: DecoderDescription, weights: RecordedTensors): Promise<Decoder> {
+    const decoder = new Decoder(description);
+    for (const one of decoder.parameters) await fill(one, weights.get(one.name)?.data as Float64Array);
+    return decoder;
+  }
+
+  scope(targets: string[], rank: number, alpha: number): Scope {
+    return new Scope(this.handle, targets, rank, alpha, this.#description);
+  }
+
+  async logits(rows: number[][], scope?: Scope): Promise<number[]> {
+    using tokens = Tensor.from(rows, { dtype: 'int64', device });
+    const out = await addon().modelForward(this.handle, handleOf(tokens), scope?.handle, undefined, 'none');
+    using logits = new Tensor(out.logits);
+    addon().dispose(out.embeddings);
+    return await numbersOf(logits);
+  }
+
+  /** Gradients of the next-token loss, by name. */
+  async gradients(rows: number[][]): Promise<Map<string, number[]>> {
+    using tokens = Tensor.from(rows, { dtype: 'int64', device });
+    const nothing = [undefined, undefined, undefined, undefined] as const;
+    using loss = new Tensor(await addon().modelLoss(this.handle, handleOf(tokens), ...nothing, 'all'));
+    await loss.backward();
+    const found = new Map<string, number[]>();
+    for (const parameter of this.parameters) {
+      using grad = await parameter.grad();
+      if (grad !== null) found.set(parameter.name, await numbersOf(grad));
+    }
+    return found;
+  }
+
+  /** Answers prompts of one length. */
+  async generate(rows: number[][], sampling: { temperature: number }, scope?: Scope): Promise<DrawnRows> {
+    using prompts = Tensor.from(rows, { dtype: 'int64', device });
+    using lengths = Tensor.from(
+      rows.map((row) => row.length),
+      { dtype: 'int64', device },
+    );
+    const filters = { topK: undefined, topP: undefined, minP: undefined, eosToken: undefined, stop: [], suppress: [] };
+    const options = {
+      maxNewTokens: 12,
+      padToken: 0,
+      samplesPerPrompt: 1,
+      int8: false,
+      seed: 3,
+      ...filters,
+      ...sampling,
+    };
+    const given = [handleOf(prompts), handleOf(lengths), options, undefined] as const;
+    const out = await addon().generate(this.handle, scope?.handle, ...given);
+    using sequences = new Tensor(out.sequences);
+    using logProbs = new Tensor(out.logProbs);
+    addon().dispose(out.responseMask);
+    return { tokens: await numbersOf(sequences), logProbs: await numbersOf(logProbs) };
+  }
+
+  [Symbol.dispose](): void {
+    for (const parameter of this.parameters) parameter.dispose();
+    addon().dispose(this.handle);
+  }
+}
