@@ -64,11 +64,22 @@ export type {
   RewardTarget,
   ScoreStatistics,
 } from './models/reward-model.ts';
+export { Policy } from './models/policy.ts';
+export type { LogProb, PolicyOptions, Rollout, RolloutInput } from './models/policy.ts';
 export { ActorCritic } from './models/actor-critic.ts';
-export type { ActorCriticOptions, Evaluation, Experience, Rollout, RolloutInput } from './models/actor-critic.ts';
-export { entropy, experienceRows, judge, maskedMean, ppoLoss, whiten } from './losses.ts';
+export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
+export { entropy, experienceRows, maskedMean, ppoLoss, whiten } from './losses.ts';
 export type { Loss } from './tensor/loss.ts';
-export type { JudgeMetrics, JudgeOptions, Judgement, PpoLossOptions, PpoMetrics } from './losses.ts';
+export type { PpoLossOptions, PpoMetrics } from './losses.ts';
+export { groupAdvantages, judge } from './advantages.ts';
+export type {
+  GroupAdvantages,
+  GroupMetrics,
+  GroupOptions,
+  JudgeMetrics,
+  JudgeOptions,
+  Judgement,
+} from './advantages.ts';
 export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 export type { Slice } from './tensor/slice.ts';
@@ -108,7 +119,12 @@ export type { PpoParts, PpoStep } from './trainers/ppo.ts';
 export type { Answer, Reward, RewardFunction } from './trainers/rollouts.ts';
 export { planPpo, planPretraining, planReward } from './models/memory-plan.ts';
 export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
-export { RLHFTrainer } from './trainers/rlhf-trainer.ts';
-export type { RLHFTrainerOptions } from './trainers/rlhf-trainer.ts';
+export { methods } from './methods.ts';
+export type { Assembled, Method, Opened, RunConfig, Training } from './methods/method.ts';
+export type { PpoIngredients } from './methods/ppo.ts';
+export type { PretrainIngredients } from './methods/pretrain.ts';
+export type { RewardIngredients } from './methods/reward.ts';
+export { RLHFTrainer } from './methods/rlhf-trainer.ts';
+export type { RLHFTrainerOptions } from './methods/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';
 export { RunningScores } from './trainers/score-norm.ts';

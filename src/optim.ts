@@ -12,6 +12,7 @@ import {
 import { parseConfig } from './config/schema.ts';
 import { ArgumentError, HandleError, NumericsError, printable } from './errors.ts';
 import { addon, type OptimizerHandle, type ParameterHandle } from './native/addon.ts';
+import { checkKind, LIST } from './checks/kinds.ts';
 import { checkInteger, checkOptions } from './checks/options.ts';
 import { handleOf, queue, Resource, run } from './native/resource.ts';
 import { Parameter, Tensor } from './tensor/tensor.ts';
@@ -20,10 +21,15 @@ import { Parameter, Tensor } from './tensor/tensor.ts';
 export interface StepOptions {
   /** Gradients are scaled down together when their norm exceeds this. */
   maxGradNorm?: number;
-  /** The loss that the gradients are of: where it is not finite, the step is skipped. */
-  loss?: number;
+  /**
+   * What the gradients are of: a number, a scalar, or the scalars whose gradients were added up. Where one is not finite, the step is
+   * skipped.
+   */
+  loss?: number | Tensor | readonly Tensor[];
   /** Skipped steps in a row that end in a NumericsError; without it any number is put up with. */
   maxSkipped?: number;
+  /** Tensors that are wanted as numbers: they come with what the step tells, in one copy from the device. */
+  read?: readonly Tensor[];
 }
 
 /** What a step did. */
@@ -39,6 +45,10 @@ export interface StepResult {
   nonFinite: string | undefined;
   /** Names of the parameters that no backward pass has reached since `zeroGrad`: they are where they were. */
   unreached: string[];
+  /** The numbers of `loss`, in their order. */
+  losses: number[];
+  /** The numbers of each tensor of `read`, row by row. */
+  read: number[][];
 }
 
 /** What all optimizers share. */
@@ -88,15 +98,20 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
    * skipped.
    */
   async step(options: StepOptions = {}): Promise<StepResult> {
-    checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped'], 'step');
-    const { maxGradNorm, loss, maxSkipped } = options;
+    checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped', 'read'], 'step');
+    const { maxGradNorm, loss = [], maxSkipped, read = [] } = options;
     if (maxGradNorm !== undefined && !(typeof maxGradNorm === 'number' && maxGradNorm > 0)) {
       throw new ArgumentError({ argument: 'maxGradNorm', received: printable(maxGradNorm), expected: 'a number > 0' });
     }
     if (maxSkipped !== undefined) checkInteger(maxSkipped, 1, 'maxSkipped');
-    const { nonFinite, unreached, ...done } = await run([this, ...this.#parameters], () => {
+    checkKind('read', read, LIST);
+    const [number, losses] = typeof loss === 'number' ? [loss, []] : [undefined, [loss].flat()];
+    const lossHandles = losses.map((each: Tensor) => handleOf(each, 'loss'));
+    const readHandles = read.map((each) => handleOf(each, 'read'));
+    const { nonFinite, unreached, ...done } = await run([this, ...this.#parameters, ...losses, ...read], () => {
       for (const parameter of this.#parameters) parameter.checkTrainable();
-      return addon().optimizerStep(handleOf(this), this.#learningRate, maxGradNorm, loss);
+      const lr = this.#learningRate;
+      return addon().optimizerStep(handleOf(this), lr, maxGradNorm, number, lossHandles, readHandles);
     });
     // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
     await setImmediate();
@@ -104,6 +119,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
       ...done,
       nonFinite: done.skipped ? this.#nameOf(nonFinite) : undefined,
       unreached: unreached.map((index) => (this.#parameters[index] as Parameter).name),
+      losses: number === undefined ? done.losses : [number],
     };
     this.#count(result, maxSkipped);
     return result;

@@ -1,4 +1,4 @@
-/** Generation as language-model.ts and actor-critic.ts share it: what is asked for, prompts as tensors, and cancelling. */
+/** Generation as language-model.ts and policy.ts share it: what is asked for, prompts as tensors, and cancelling. */
 import { parseConfig } from './config/schema.ts';
 import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';

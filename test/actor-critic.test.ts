@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ActorCritic, type RolloutInput } from '../src/models/actor-critic.ts';
+import { ActorCritic } from '../src/models/actor-critic.ts';
 import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
-import { experienceRows, judge, ppoLoss } from '../src/losses.ts';
+import { judge } from '../src/advantages.ts';
+import { experienceRows, ppoLoss } from '../src/losses.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';
 import type { Parameter, Tensor } from '../src/tensor/tensor.ts';
@@ -133,39 +134,17 @@ describe.each([
   });
 });
 
-describe('what is refused', () => {
-  it.each([{ topK: 3 }, { topP: 0.9 }, { minP: 0.1 }, { weights: 'int8' }])('%o', async (filter) => {
+describe('evaluate refuses', () => {
+  it('the temperature 0', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm);
-    const rollout = actorCritic.rollout({ ...SAMPLING, ...filter } as RolloutInput);
-    await expect(rollout).rejects.toMatchObject({ code: 'ERR_ARGUMENT', expected: 'none' });
-  });
-
-  it('temperature 0', async () => {
-    using palm = new PaLM(SIZE);
-    using actorCritic = new ActorCritic(palm);
-    await expect(actorCritic.rollout({ ...SAMPLING, temperature: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
     await expect(actorCritic.evaluate([[1, 2]], { temperature: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   });
 
-  it('evaluate refuses a model whose dropout is on', async () => {
+  it('a model whose dropout is on', async () => {
     using palm = new PaLM({ ...SIZE, ffDropout: 0.1 });
     using actorCritic = new ActorCritic(palm);
     palm.train();
     await expect(actorCritic.evaluate([[1, 2]])).rejects.toThrow(/model\.eval/);
-  });
-
-  it('rollout refuses a reference that was not asked for', async () => {
-    using palm = new PaLM(SIZE);
-    using actorCritic = new ActorCritic(palm, { lora: false });
-    expect(actorCritic.hasReference).toBe(false);
-    await expect(actorCritic.rollout({ ...SAMPLING, reference: true })).rejects.toThrow(/reference: true/);
-  });
-
-  it('an aborted rollout rejects with the reason of its signal', async () => {
-    using palm = new PaLM(SIZE);
-    using actorCritic = new ActorCritic(palm);
-    const reason = new Error('enough');
-    await expect(actorCritic.rollout({ ...SAMPLING, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 });

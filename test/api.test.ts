@@ -34,6 +34,7 @@ const trainer = new api.RLHFTrainer({
 const rollout = await actorCritic.rollout({ prompts: [[1, 2]], maxNewTokens: 2, seed: 1 });
 const judging = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
 const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
+const policy = new api.Policy(new api.PaLM(SIZE));
 const now = await actorCritic.evaluate(rollout.sequence, { grad: false });
 const losing = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0 };
 const plannedModel = { ...palm.decoder };
@@ -70,6 +71,7 @@ const FUNCTIONS = {
   AdoptAtan2: entry((all, options) => new api.AdoptAtan2(all, options), [weight], {}),
   AdamAtan2: entry((all, options) => new api.AdamAtan2(all, options), [weight], {}),
   RewardModel: entry((model, options) => new api.RewardModel(model, options), palm, { lora: false }),
+  Policy: entry((model, options) => new api.Policy(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   Spikes: entry((options) => new api.Spikes(options), { threshold: 6, skip: 0 }),
@@ -80,6 +82,7 @@ const FUNCTIONS = {
   whiten: entry(api.whiten, tensor, [[1, 1]]),
   maskedMean: entry(api.maskedMean, tensor, [[1, 1]]),
   judge: entry(api.judge, rollout, [1], judging),
+  groupAdvantages: entry(api.groupAdvantages, rollout, [1], { samplesPerPrompt: 1, klWeight: 0.1, scale: true }),
   experienceRows: entry(api.experienceRows, experience, [0]),
   ppoLoss: entry(api.ppoLoss, now, experience, losing),
   loadTensors: entry(api.loadTensors, saved, palm.contents().tensors),
@@ -138,9 +141,12 @@ const METHODS = {
   'rewardModel.rankingLoss': entry((ids, options) => rewardModel.rankingLoss(ids, options), [[1, 2]], {}),
   'rewardModel.save': entry((path) => rewardModel.save(path), join(folder, 'reward.safetensors')),
   'rewardModel.train': entry((options) => rewardModel.train(options), {}),
+  'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),
+  'policy.referenceLogProb': entry((ids, options) => policy.referenceLogProb(ids, options), [[1, 2]], {}),
+  'policy.rollout': entry((input) => policy.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
   'actorCritic.evaluate': entry((ids, options) => actorCritic.evaluate(ids, options), [[1, 2]], {}),
   'actorCritic.rollout': entry((input) => actorCritic.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
-  'optimizer.step': entry((options) => optimizer.step(options), {}),
+  'optimizer.step': entry((options) => optimizer.step(options), { maxGradNorm: 1, loss: [], maxSkipped: 1, read: [] }),
   'optimizer.learningRate': entry((value) => {
     optimizer.learningRate = value;
   }, 0.1),

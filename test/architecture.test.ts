@@ -27,6 +27,7 @@ const SEES: Record<string, string[]> = {
   errors: [],
   seed: [],
   version: [],
+  distributed: [],
   checks: ['errors'],
   files: ['errors', 'checks'],
   metrics: ['errors', 'files'],
@@ -40,7 +41,8 @@ const SEES: Record<string, string[]> = {
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
   models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'families', 'sampling', 'tensor', 'native'],
-  losses: ['errors', 'checks', 'models', 'tensor', 'native'],
+  losses: ['checks', 'models', 'tensor', 'native'],
+  advantages: ['checks', 'models', 'tensor', 'native'],
   optim: ['errors', 'checks', 'config', 'tensor', 'native'],
   trainers: [
     ...[
@@ -54,13 +56,20 @@ const SEES: Record<string, string[]> = {
       'checkpoint',
       'models',
       'losses',
+      'advantages',
       'optim',
+      'distributed',
     ],
   ],
-  demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'optim', 'trainers'],
+  runs: ['errors', 'files', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
+  methods: [
+    ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],
+    ...['trainers', 'runs'],
+  ],
+  demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'optim', 'trainers', 'demo'],
+    ...['checkpoint', 'models', 'trainers', 'runs', 'methods', 'demo'],
   ],
 };
 
@@ -134,12 +143,25 @@ describe('imports of TypeScript', () => {
     expect(cycles(new Map(sources.map((file) => [file, imports(file)])))).toEqual([]);
   });
 
-  it('never go from one algorithm to another', () => {
-    const algorithm = /^src\/trainers\/(pretrain|sft|reward|ppo|dpo|grpo)\.ts$/;
-    const wrong = sources.filter(
-      (file) => algorithm.test(file) && imports(file).some((other) => algorithm.test(other)),
-    );
+  it('never go from one method to another', () => {
+    const methods = [...text('src/methods.ts').matchAll(/'\.\/methods\/([\w-]+)\.ts'/g)].map(([, name]) => name);
+    expect(methods).toContain('ppo');
+    const methodOf = (file: string) => {
+      const name = /^src\/(?:trainers|methods)\/([\w-]+)\.ts$/.exec(file)?.[1];
+      return name !== 'method' && methods.includes(name) ? name : undefined;
+    };
+    const wrong = sources.filter((file) => {
+      const others = imports(file).map(methodOf).filter(Boolean);
+      return methodOf(file) !== undefined && others.some((other) => other !== methodOf(file));
+    });
     expect(wrong).toEqual([]);
+  });
+
+  it('know a method by its row alone, in commands', () => {
+    const row = /^src\/methods\/(?!method\.ts)/;
+    expect(
+      sources.filter((file) => file.startsWith('src/cli/') && imports(file).some((other) => row.test(other))),
+    ).toEqual([]);
   });
 
   it('name a .node file in src/native/addon.ts alone', () => {

@@ -8,7 +8,7 @@ import { openSafetensors } from '../src/files/safetensors/safetensors.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { exportCommand } from '../src/cli/export.ts';
 import { importCommand } from '../src/cli/import.ts';
-import { findModel, findTokenizer } from '../src/cli/model-file.ts';
+import { findModel, findTokenizer } from '../src/runs/model-file.ts';
 import { ArgumentError, ConfigError, FileError, type PalmError, TorchFileError } from '../src/errors.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';

@@ -8,9 +8,7 @@ import type { Command } from 'commander';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
-import { ppoCommand } from '../src/cli/ppo.ts';
-import { pretrainCommand } from '../src/cli/pretrain.ts';
-import { rewardCommand } from '../src/cli/reward.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { NumericsError, type OutOfMemoryError } from '../src/errors.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
@@ -72,7 +70,7 @@ const small = `${SMALL} --sequenceLength 16 --batchSize 2 --warmupSteps 2 --eval
 );
 
 const pretrain = (out: string, ...args: string[]) =>
-  palm(pretrainCommand(), '--data', poem, '--out', join(folder, out), ...small, ...args);
+  palm(trainingCommand('pretrain'), '--data', poem, '--out', join(folder, out), ...small, ...args);
 
 const lines = (path: string) => readFileSync(path, 'utf8').trimEnd().split('\n');
 
@@ -123,7 +121,7 @@ describe('palm pretrain', () => {
     expect(await exited).toEqual([null, 'SIGKILL']);
     expect(existsSync(join(out, 'model.safetensors'))).toBe(false);
 
-    await palm(pretrainCommand(), '--resume', '--out', out);
+    await palm(trainingCommand('pretrain'), '--resume', '--out', out);
     expect(stderr).toMatch(/going on after step \d+/);
     expect(results('killed', 'step-000060')).toEqual(results('straight', 'step-000060'));
   });
@@ -135,7 +133,7 @@ describe('palm pretrain', () => {
     while (process.listenerCount('SIGINT') === 0) await delay(1);
     process.emit('SIGINT');
     await expect(started).rejects.toMatchObject({ message: 'stopped by SIGINT', exitCode: 130 });
-    await palm(pretrainCommand(), '--resume', '--out', join(folder, 'interrupted'));
+    await palm(trainingCommand('pretrain'), '--resume', '--out', join(folder, 'interrupted'));
     expect(results('interrupted', 'step-000012')).toEqual(results('whole', 'step-000012'));
   });
 
@@ -149,12 +147,21 @@ describe('palm pretrain', () => {
 
   it('goes further than it was asked to at first', async () => {
     await pretrain('short', '--steps', '3', '--decay', 'constant');
-    await palm(pretrainCommand(), '--resume', '--out', join(folder, 'short'), '--steps', '5');
+    await palm(trainingCommand('pretrain'), '--resume', '--out', join(folder, 'short'), '--steps', '5');
     expect(lines(join(folder, 'short', 'metrics.jsonl'))).toHaveLength(5);
   });
 
   it('learns the chosen side of preferences, each ended by an eos', async () => {
-    await palm(pretrainCommand(), '--data', dialogues, '--out', join(folder, 'chosen'), '--steps', '1', ...small);
+    await palm(
+      trainingCommand('pretrain'),
+      '--data',
+      dialogues,
+      '--out',
+      join(folder, 'chosen'),
+      '--steps',
+      '1',
+      ...small,
+    );
     const chosen = Array.from({ length: 20 }, (_, i) => `\n\nHuman: ${i}?\n\nAssistant: Yes${'!'.repeat(i % 3)}`);
     // The row whose sides are the same has a chosen side too.
     const total = [...chosen, 'a'].reduce((sum, text) => sum + text.length + 1, 0);
@@ -182,7 +189,7 @@ describe('palm pretrain refuses', () => {
     await pretrain('first', '--steps', '2');
     await expect(pretrain('first', '--steps', '2')).rejects.toThrow('Add --resume to go on with it');
     const before = readFileSync(join(folder, 'first', 'config.json'), 'utf8');
-    const resume = palm(pretrainCommand(), '--resume', '--out', join(folder, 'first'), '--model.dim', '24');
+    const resume = palm(trainingCommand('pretrain'), '--resume', '--out', join(folder, 'first'), '--model.dim', '24');
     await expect(resume).rejects.toThrow('got shape');
     expect(readFileSync(join(folder, 'first', 'config.json'), 'utf8')).toBe(before);
   });
@@ -190,7 +197,7 @@ describe('palm pretrain refuses', () => {
 
 describe('palm reward', () => {
   const reward = (out: string, ...args: string[]) =>
-    palm(rewardCommand(), '--data', dialogues, '--out', join(folder, out), ...args);
+    palm(trainingCommand('reward'), '--data', dialogues, '--out', join(folder, out), ...args);
   const options = ['--batchSize', '4', '--epochs', '3', '--warmupSteps', '1', '--lr', '0.01', '--device', device];
 
   it('trains on a pretrained run and its tokenizer, and goes on after a stop bit for bit', async () => {
@@ -207,7 +214,7 @@ describe('palm reward', () => {
     while (process.listenerCount('SIGINT') === 0) await delay(1);
     process.emit('SIGINT');
     await expect(started).rejects.toMatchObject({ exitCode: 130 });
-    await palm(rewardCommand(), '--resume', '--out', join(folder, 'judge-2'));
+    await palm(trainingCommand('reward'), '--resume', '--out', join(folder, 'judge-2'));
     expect(results('judge-2', 'step-000015')).toEqual(results('judge', 'step-000015'));
   });
 
@@ -224,10 +231,14 @@ describe('--dry-run', () => {
 
   it.each([
     ['pretrain', () => pretrain('planned', '--steps', '3', '--dry-run'), /while differentiating, when it holds/],
-    ['reward', () => palm(rewardCommand(), '--model', model(), ...data, '--dry-run'), /adapters .* numbers × 4 bytes/],
+    [
+      'reward',
+      () => palm(trainingCommand('reward'), '--model', model(), ...data, '--dry-run'),
+      /adapters .* numbers × 4 bytes/,
+    ],
     [
       'ppo',
-      () => palm(ppoCommand(), '--model', model(), '--reward', join(folder, 'judge'), ...data, '--dry-run'),
+      () => palm(trainingCommand('ppo'), '--model', model(), '--reward', join(folder, 'judge'), ...data, '--dry-run'),
       /while sampling\n.*cache of prompts/,
     ],
   ])('palm %s tells how much memory the run would take, and trains nothing', async (_, run, part) => {

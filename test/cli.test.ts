@@ -6,9 +6,11 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { configuredCommand, runCommand } from '../src/cli/options.ts';
 import type { Resume } from '../src/cli/run.ts';
-import { openRun } from '../src/cli/run-directory.ts';
+import { openRun } from '../src/runs/run-directory.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { betas, count, lora } from '../src/config/fields.ts';
 import type { ConfigError } from '../src/errors.ts';
+import { methods } from '../src/methods.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-cli-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -125,6 +127,16 @@ describe('a configured command', () => {
   });
 });
 
+describe('help of training', () => {
+  it.each(Object.keys(methods) as (keyof typeof methods)[])('palm %s fits into 80 columns', (name) => {
+    const help = trainingCommand(name)
+      .configureOutput({ getOutHelpWidth: () => 80 })
+      .helpInformation();
+    expect(help.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    expect(help).toContain('  --out <text>                  folder of the run (required)\n');
+  });
+});
+
 describe('a run', () => {
   it('keeps its configuration, and goes on with it when resumed', async () => {
     const out = join(folder, 'run');
@@ -167,7 +179,7 @@ describe('palm', () => {
   it('lists its commands with --help', () => {
     const { status, stdout } = palm(['--help']);
     expect(status).toBe(0);
-    for (const command of ['doctor', 'libtorch']) expect(stdout).toContain(`\n  ${command}`);
+    for (const command of ['doctor', 'libtorch', ...Object.keys(methods)]) expect(stdout).toContain(`\n  ${command}`);
   });
 
   it('ends with 2 and the nearest name when it was asked wrongly', () => {

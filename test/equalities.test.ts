@@ -1,7 +1,8 @@
 /** The same thing computed in two ways is the same: with and without cache, merged or scoped, in pieces or at once. */
 import { describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
-import { experienceRows, judge, ppoLoss } from '../src/losses.ts';
+import { judge } from '../src/advantages.ts';
+import { experienceRows, ppoLoss } from '../src/losses.ts';
 import { AdamW } from '../src/optim.ts';
 import type { PaLM } from '../src/models/palm.ts';
 import type { Parameter, Tensor } from '../src/tensor/tensor.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoints } from '../src/checkpoint/checkpoints.ts';
-import { makeOut } from '../src/cli/run-directory.ts';
+import { makeOut } from '../src/runs/run-directory.ts';
 import { makeFolder } from '../src/files/folder.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-folder-'));

@@ -19,6 +19,7 @@ const SIZE = { numTokens: 11, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2
 const X = [[1, 2, 3, 4]];
 const ROLLOUT = { prompts: [[1, 2]], maxNewTokens: 2, seed: 1 };
 const JUDGE = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
+const GROUPED = { samplesPerPrompt: 1, klWeight: 0.1, scale: true };
 const PPO = { clip: 0.2, valueClip: 0.2, valueWeight: 0.5, entropyWeight: 0 };
 const path = join(folder, 'file');
 
@@ -77,6 +78,20 @@ function optimizerSubject<T extends Palm.Optimizer>(Class: new (parameters: Palm
     internal: ['release'],
   };
 }
+
+function policyRows<T extends Palm.Policy>(): Record<string, Row<T>> {
+  return {
+    ...resource,
+    hasReference: [(policy) => policy.hasReference, 'ok', 'ok', 'ok'],
+    parameters: [(policy) => policy.parameters(), D, 'ok', D],
+    logProb: [(policy) => policy.logProb(X), D, 'ok', D],
+    referenceLogProb: [(policy) => policy.referenceLogProb(X), D, 'ok', D],
+    rollout: [(policy) => policy.rollout({ ...ROLLOUT, reference: true }), D, 'ok', D],
+    contents: [(policy) => policy.contents(), D, 'ok', D],
+  };
+}
+/** What a policy has for the classes that add to it. */
+const POLICY_INTERNAL = ['release', 'gradients', 'read', 'roll'];
 
 type Drawn = { token: number; logProb: number };
 const GROUP: Record<string, Row<Disposable & { dispose(): void }>> = {
@@ -214,16 +229,21 @@ const subjects = {
       return { object: new palm.ActorCritic(owner), owner };
     },
     rows: {
-      ...resource,
+      ...policyRows<Palm.ActorCritic>(),
       palm: [(model) => model.palm, 'ok', 'ok', 'ok'],
-      hasReference: [(model) => model.hasReference, 'ok', 'ok', 'ok'],
-      parameters: [(model) => model.parameters(), D, 'ok', D],
       evaluate: [(model) => model.evaluate(X), D, 'ok', D],
-      rollout: [(model) => model.rollout({ ...ROLLOUT, reference: true }), D, 'ok', D],
-      contents: [(model) => model.contents(), D, 'ok', D],
     },
-    internal: ['release'],
+    internal: POLICY_INTERNAL,
   } satisfies Subject<Palm.ActorCritic>,
+
+  Policy: {
+    async make() {
+      const owner = new palm.PaLM(SIZE);
+      return { object: new palm.Policy(owner), owner };
+    },
+    rows: policyRows<Palm.Policy>(),
+    internal: POLICY_INTERNAL,
+  } satisfies Subject<Palm.Policy>,
 
   AdamW: optimizerSubject(palm.AdamW),
   AdamAtan2: optimizerSubject(palm.AdamAtan2),
@@ -246,6 +266,16 @@ const subjects = {
     },
     rows: { ...GROUP, metrics: [(judgement) => judgement.metrics(), D, 'ok', 'ok'] },
   } satisfies Subject<Palm.Judgement>,
+
+  GroupAdvantages: {
+    async make() {
+      const owner = new palm.PaLM(SIZE);
+      const policy = new palm.Policy(owner);
+      using rollout = await policy.rollout(ROLLOUT);
+      return { object: await palm.groupAdvantages(rollout, [1], GROUPED), owner: both(policy, owner) };
+    },
+    rows: { ...GROUP, metrics: [(advantages) => advantages.metrics(), D, 'ok', 'ok'] },
+  } satisfies Subject<Palm.GroupAdvantages>,
 
   'a stream, whose owner is the model': {
     async make() {

@@ -1,7 +1,7 @@
 /** Losses have metrics with names, which C++ gives beside their values. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Experience, experienceRows, judge, ppoLoss } from '../src/index.ts';
-import { ActorCritic, type Rollout } from '../src/models/actor-critic.ts';
+import { ActorCritic, type ValuedRollout } from '../src/models/actor-critic.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
 import type { TensorGroup } from '../src/tensor/tensor.ts';
@@ -13,7 +13,7 @@ const LOSING = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0.01 
 
 let palm: PaLM;
 let actorCritic: ActorCritic;
-let rollout: TensorGroup<Rollout>;
+let rollout: TensorGroup<ValuedRollout>;
 beforeAll(async () => {
   palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
   actorCritic = new ActorCritic(palm, { lora: 4 });

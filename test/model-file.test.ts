@@ -6,10 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { exportCommand } from '../src/cli/export.ts';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
-import { findModel, tokenizerOf } from '../src/cli/model-file.ts';
-import { ppoCommand } from '../src/cli/ppo.ts';
-import { pretrainCommand } from '../src/cli/pretrain.ts';
-import { rewardCommand } from '../src/cli/reward.ts';
+import { findModel, tokenizerOf } from '../src/runs/model-file.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { TOKENIZER_KEY } from '../src/models/model-file.ts';
@@ -53,11 +51,11 @@ writeFileSync(
 const pretrain = (out: string, ...args: string[]) => {
   const model = '--model.dim 16 --model.depth 1 --model.heads 2 --model.dimHead 8 --model.ffMult 2'.split(' ');
   const run = ['--steps', '2', '--sequenceLength', '16', '--batchSize', '2', '--device', device];
-  return palm(pretrainCommand(), '--data', text, '--out', at(out), ...model, ...run, ...args);
+  return palm(trainingCommand('pretrain'), '--data', text, '--out', at(out), ...model, ...run, ...args);
 };
 const reward = (model: string, out: string, ...args: string[]) =>
   palm(
-    rewardCommand(),
+    trainingCommand('reward'),
     '--model',
     model,
     '--data',
@@ -73,7 +71,7 @@ const reward = (model: string, out: string, ...args: string[]) =>
 const ppo = (model: string, judge: string, out: string, ...args: string[]) => {
   const run = '--steps 1 --rolloutBatch 4 --minibatchSize 4 --epochs 1 --sampling.maxNewTokens 4'.split(' ');
   const models = ['--model', model, '--reward', judge, '--data', pairs, '--out', at(out)];
-  return palm(ppoCommand(), ...models, ...run, '--device', device, ...args);
+  return palm(trainingCommand('ppo'), ...models, ...run, '--device', device, ...args);
 };
 const generate = async (model: string, ...args: string[]) => {
   printed.stdout = '';

@@ -1,14 +1,13 @@
 /** Numbers that are not finite: no text is made of them, and no training that learned nothing ends as if it had gone well. */
+import type { Command } from 'commander';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { generateCommand } from '../src/cli/generate.ts';
-import { withTokenizer } from '../src/cli/model-file.ts';
-import { ppoCommand } from '../src/cli/ppo.ts';
-import { pretrainCommand } from '../src/cli/pretrain.ts';
-import { rewardCommand } from '../src/cli/reward.ts';
+import { withTokenizer } from '../src/runs/model-file.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { NumericsError } from '../src/errors.ts';
 import { PaLM } from '../src/models/palm.ts';
@@ -137,7 +136,7 @@ describe('the command line', () => {
     await saveTensors(path, withTokenizer(model, await loadTokenizer('byte')).contents());
     return path;
   }
-  const run = (command: ReturnType<typeof ppoCommand>, ...args: string[]) =>
+  const run = (command: Command, ...args: string[]) =>
     command.exitOverride().parseAsync([...args, '--device', device], { from: 'user' });
   const prompts = join(folder, 'prompts.jsonl');
   writeFileSync(
@@ -158,14 +157,14 @@ describe('the command line', () => {
     const reward = await saved('judge.safetensors', judge);
     const args = ['--model', model, '--reward', reward, '--data', prompts, '--out', join(folder, 'ppo')];
     const small = ['--steps', '1', '--sampling.maxNewTokens', '4'];
-    await expect(run(ppoCommand(), ...args, ...small)).rejects.toBeInstanceOf(NumericsError);
+    await expect(run(trainingCommand('ppo'), ...args, ...small)).rejects.toBeInstanceOf(NumericsError);
   });
 
   it('palm reward with a trunk of NaN, one step', async () => {
     using palm = await poisoned(Number.NaN);
     const model = await saved('trunk.safetensors', palm);
     const args = ['--model', model, '--data', prompts, '--out', join(folder, 'reward'), '--validationFraction', '0'];
-    await expect(run(rewardCommand(), ...args)).rejects.toBeInstanceOf(NumericsError);
+    await expect(run(trainingCommand('reward'), ...args)).rejects.toBeInstanceOf(NumericsError);
   });
 
   it('palm pretrain with a learning rate that ruins it, three steps', async () => {
@@ -174,6 +173,6 @@ describe('the command line', () => {
     const model = '--model.dim 16 --model.depth 1 --model.heads 2 --model.dimHead 8 --sequenceLength 8 --batchSize 2';
     const args = ['--data', text, '--out', join(folder, 'pretrain'), ...model.split(' ')];
     const ruin = ['--steps', '3', '--lr', '1e37', '--warmupSteps', '0'];
-    await expect(run(pretrainCommand(), ...args, ...ruin)).rejects.toBeInstanceOf(NumericsError);
+    await expect(run(trainingCommand('pretrain'), ...args, ...ruin)).rejects.toBeInstanceOf(NumericsError);
   });
 });

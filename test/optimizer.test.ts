@@ -7,6 +7,7 @@ import { ActorCritic } from '../src/models/actor-critic.ts';
 import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { AdamAtan2, AdamW, AdoptAtan2, type Optimizer } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';
+import { addon } from '../src/native/addon.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
 import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
@@ -103,6 +104,46 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     using loss = await palm.loss(X, { scope: 'a' });
     await loss.backward();
     await expect(other.step()).rejects.toMatchObject({ code: 'ERR_ARGUMENT', received: 'no gradients' });
+  });
+
+  it('tells the numbers of its losses and of what is to be read, in one read', async () => {
+    using palm = new PaLM(SIZE);
+    using optimizer = make(rule, palm.parameters(), 0.1);
+    using first = await palm.loss(X);
+    using second = await palm.loss(X.slice(1));
+    using more = Tensor.from([[0.5, -1]], { device });
+    using counts = Tensor.from([3, 4, 5], { dtype: 'int64', device });
+    for (const loss of [first, second]) await loss.backward();
+    const expected = [await first.item(), await second.item()];
+    const reads = addon().reads();
+    const { losses, read, skipped } = await optimizer.step({ loss: [first, second], read: [more, counts] });
+    expect(addon().reads()).toBe(reads + 1);
+    expect({ losses, read, skipped }).toEqual({
+      losses: expected,
+      read: [
+        [0.5, -1],
+        [3, 4, 5],
+      ],
+      skipped: false,
+    });
+    expect(await optimizer.step({ loss: first })).toMatchObject({ losses: expected.slice(0, 1), read: [] });
+    expect(await optimizer.step({ loss: 2 })).toMatchObject({ losses: [2] });
+    expect(await optimizer.step()).toMatchObject({ losses: [] });
+  });
+
+  it('moves nothing where one of several losses is not finite', async () => {
+    using palm = new PaLM(SIZE);
+    using optimizer = make(rule, palm.parameters(), 0.1);
+    await learn(palm, optimizer);
+    const before = await values(palm.parameters());
+    using good = await palm.loss(X);
+    await good.backward();
+    for (const number of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      using bad = Tensor.from(number, { device });
+      const result = await optimizer.step({ loss: [good, bad] });
+      expect(result).toMatchObject({ skipped: true, nonFinite: 'loss', losses: [await good.item(), number] });
+    }
+    expect(await values(palm.parameters())).toEqual(before);
   });
 
   it.each(['float32', 'bfloat16'] as const)('D4: goes on from a merged scope, %s', async (dtype) => {

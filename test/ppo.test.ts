@@ -1,7 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+/** PPO: the contract of a trainer, and what is its own: rollouts, rewards, a critic, a KL penalty, passes over experience. */
+import { describe, expect, it, vi } from 'vitest';
 import {
   ActorCritic,
   AdamW,
@@ -9,8 +7,6 @@ import {
   type Answer,
   ArgumentError,
   Batches,
-  memory,
-  openCheckpoints,
   PaLM,
   type PpoParts,
   type PpoStep,
@@ -24,7 +20,9 @@ import {
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { addon } from '../src/native/addon.ts';
+import { actorCriticOf } from '../src/methods/ppo.ts';
 import { minibatches } from '../src/trainers/rollouts.ts';
+import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
 
 const EOS = 1;
@@ -33,10 +31,28 @@ const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device }
 /** Likes the token 5. */
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
-/** The parts that training changes. */
-function changing({ actorCritic, optimizer, batches, adaptiveKl, runningScores }: PpoParts) {
-  return { actorCritic, optimizer, batches, adaptiveKl, runningScores };
-}
+/**
+ * A rollout is read to ask for the reward: which tokens were answered, and where a response is. What `judge` measures of it
+ * comes with one more read.
+ */
+const ROLLOUT_READS = 3;
+const MANY = { klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, criticWarmup: 1, warmupSteps: 3 };
+
+trainerContract('ppo', {
+  config({ rows, steps, batchSize: minibatchSize, accumulate }, settings) {
+    const sizes = { steps, rolloutBatch: Math.max(rows, 1), minibatchSize, accumulate };
+    const sampling = { maxNewTokens: 6 };
+    const free = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false } as const;
+    return parseConfig(ppoConfig, { ...sizes, sampling, epochs: 2, lr: 1e-2, lora: 4, ...free, ...settings }, 'test');
+  },
+  ingredients(config, rows) {
+    const prompts = Array.from({ length: rows }, (_, row) => PROMPTS[row % PROMPTS.length] as number[]);
+    return { actorCritic: actorCriticOf(new PaLM(MODEL), config), reward: fives, prompts, eosToken: EOS };
+  },
+  resumes: { 'with a critic that learns alone at first': MANY, 'with all weights': { ...MANY, lora: false } },
+  otherReads: ROLLOUT_READS,
+  takesSignal: true,
+});
 
 function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
   const config = parseConfig(
@@ -73,46 +89,6 @@ async function stepsOf(steps: AsyncGenerator<PpoStep>, most = Number.POSITIVE_IN
   return all;
 }
 
-const withoutTimes = (steps: PpoStep[]) => steps.map(({ timing: _, ...metrics }) => metrics);
-
-async function weightsOf(actorCritic: ActorCritic): Promise<number[]> {
-  const values: number[] = [];
-  for (const parameter of actorCritic.parameters()) values.push(...Array.from(await parameter.data(), Number));
-  return values;
-}
-
-describe('a run that was saved and resumed', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'palm-ppo-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
-
-  it.each([4, false] as const)('is bit for bit the run that went through, lora %s', async (lora) => {
-    const options = { lora, klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, criticWarmup: 1, warmupSteps: 3 };
-    using straight = setUp(options);
-    const expected = await stepsOf(ppo(straight.parts, straight.config));
-
-    using first = setUp(options);
-    const directory = join(folder, String(lora));
-    const half: PpoStep[] = [];
-    {
-      await using checkpoints = await openCheckpoints({ directory, parts: changing(first.parts), every: 2 });
-      for await (const step of checkpoints.during((start) => ppo(first.parts, first.config, start))) {
-        if (step.step > 2) break;
-        half.push(step);
-      }
-    }
-    using second = setUp(options);
-    await using checkpoints = await openCheckpoints({ directory, parts: changing(second.parts), every: 2 });
-    expect(await checkpoints.restore()).toBe(2);
-    const rest = await stepsOf(checkpoints.during((start) => ppo(second.parts, second.config, start)));
-
-    expect(withoutTimes([...half, ...rest])).toEqual(withoutTimes(expected));
-    expect(await weightsOf(second.actorCritic)).toEqual(await weightsOf(straight.actorCritic));
-  });
-});
-
 describe('a step', () => {
   it('has every metric, finite, and starts from ratios of 1', async () => {
     using run = setUp({ klWeight: 0.1 });
@@ -135,25 +111,6 @@ describe('a step', () => {
     expect(step?.responseLength).toBe(expected?.responseLength);
     expect(step?.kl).toBeCloseTo(expected?.kl as number, 4);
     expect(step?.policyLoss).toBeCloseTo(expected?.policyLoss as number, 4);
-  });
-
-  it('holds nothing native while the caller looks at it', async () => {
-    using run = setUp({ klWeight: 0.1, steps: 3 });
-    const live: number[] = [];
-    for await (const _ of ppo(run.parts, run.config)) live.push(memory().liveTensors);
-    expect(new Set(live).size).toBe(1);
-    const before = memory().liveTensors;
-    expect(live[0]).toBe(before);
-  });
-
-  it('is the same in pieces of 2 as in pieces of 8', async () => {
-    using whole = setUp({ minibatchSize: 8, steps: 1 });
-    using pieces = setUp({ minibatchSize: 2, accumulate: 4, steps: 1 });
-    const [a] = await stepsOf(ppo(whole.parts, whole.config));
-    const [b] = await stepsOf(ppo(pieces.parts, pieces.config));
-    for (const name of ['policyLoss', 'valueLoss', 'entropy', 'gradNorm', 'approxKl'] as const) {
-      expect(b?.[name], name).toBeCloseTo(a?.[name] as number, 4);
-    }
   });
 
   it('has no KL without a reference', async () => {

@@ -3,9 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { ppoCommand } from '../src/cli/ppo.ts';
-import { pretrainCommand } from '../src/cli/pretrain.ts';
-import { rewardCommand } from '../src/cli/reward.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { readNote, settingsChanged } from '../src/cli/run-note.ts';
 import { capturePrinted, palm, printed } from './command-line.ts';
 import { device } from './device.ts';
@@ -29,11 +27,11 @@ const POEM = 'Tiger, tiger, burning bright\nin the forests of the night,\n'.repe
 const model = '--model.dim 16 --model.depth 1 --model.heads 2 --model.dimHead 8 --model.ffMult 2'.split(' ');
 const begin = (out: string, data: string, ...args: string[]) => {
   const run = ['--steps', '2', '--sequenceLength', '16', '--batchSize', '2', '--device', device];
-  return palm(pretrainCommand(), '--data', data, '--out', out, ...model, ...run, ...args);
+  return palm(trainingCommand('pretrain'), '--data', data, '--out', out, ...model, ...run, ...args);
 };
 const resume = async (out: string, ...args: string[]) => {
   printed.stderr = '';
-  await palm(pretrainCommand(), '--resume', '--out', out, ...args);
+  await palm(trainingCommand('pretrain'), '--resume', '--out', out, ...args);
 };
 
 describe('a run that goes on', () => {
@@ -69,16 +67,16 @@ describe('a run that goes on', () => {
     const data = write('pairs.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
     for (const seed of ['1', '2']) await begin(at(`from-${seed}`), write('text.txt', POEM), '--seed', seed);
     const first = ['--data', data, '--epochs', '1', '--device', device];
-    await palm(rewardCommand(), '--model', at('from-1'), '--out', at('reader'), ...first);
+    await palm(trainingCommand('reward'), '--model', at('from-1'), '--out', at('reader'), ...first);
     const draw = ['--rolloutBatch', '2', '--sampling.maxNewTokens', '2', '--device', device, '--steps', '2'];
     const inputs = ['--reward', at('reader'), '--data', data];
-    await palm(ppoCommand(), '--model', at('from-1'), ...inputs, '--out', at('writer'), ...draw);
+    await palm(trainingCommand('ppo'), '--model', at('from-1'), ...inputs, '--out', at('writer'), ...draw);
     expect(warnings()).toEqual([expect.stringMatching('^warning: criticWarmup: 2 ')]);
     printed.stderr = '';
-    await palm(ppoCommand(), '--resume', '--out', at('writer'), '--model', at('from-2'), '--steps', '3');
+    await palm(trainingCommand('ppo'), '--resume', '--out', at('writer'), '--model', at('from-2'), '--steps', '3');
     expect(warnings()).toEqual([expect.stringContaining('steps: 3'), expect.stringMatching('^warning: model: ')]);
     printed.stderr = '';
-    await palm(rewardCommand(), '--resume', '--out', at('reader'), '--model', at('from-2'));
+    await palm(trainingCommand('reward'), '--resume', '--out', at('reader'), '--model', at('from-2'));
     expect(warnings()).toEqual([expect.stringMatching('^warning: model: ')]);
   });
 
@@ -114,14 +112,25 @@ describe('a run that goes on', () => {
     const data = write('rows.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
     await begin(at('base'), write('text.txt', POEM));
     const first = ['--epochs', '1', '--batchSize', '4', '--warmupSteps', '1', '--device', device];
-    await palm(rewardCommand(), '--model', at('base'), '--data', data, '--out', at('judge'), '--rules', 'v1', ...first);
+    await palm(
+      trainingCommand('reward'),
+      '--model',
+      at('base'),
+      '--data',
+      data,
+      '--out',
+      at('judge'),
+      '--rules',
+      'v1',
+      ...first,
+    );
     expect(json('judge', 'run.json').rows).toMatchObject({ pairs: 19, heldOut: 1, promptsCut: 20, responsesCut: 20 });
     rmSync(at('judge', 'run.json'));
     const { rules: _, ...config } = json('judge', 'config.json');
     write('judge/config.json', JSON.stringify({ ...config, data: at('gone.jsonl') }));
     printed.stderr = '';
     const again = ['--resume', '--out', at('judge'), '--data', data, '--epochs', '2'];
-    await palm(rewardCommand(), ...again);
+    await palm(trainingCommand('reward'), ...again);
     expect(warnings()).toEqual([expect.stringContaining('data: '), expect.stringContaining('epochs: 2')]);
     expect(json('judge', 'config.json').rules).toBe('v1');
     expect(json('judge', 'run.json')).toMatchObject({ version: '0.1.0', inputs: { data: { path: data } } });
@@ -138,7 +147,7 @@ describe('a run that begins', () => {
     await begin(at('base-2'), write('text.txt', POEM));
     printed.stderr = '';
     const run = ['--out', at('cut'), '--epochs', '1', '--device', device];
-    await palm(rewardCommand(), '--model', at('base-2'), '--data', data, ...run);
+    await palm(trainingCommand('reward'), '--model', at('base-2'), '--data', data, ...run);
     expect(printed.stderr).toContain('prompts of 20, responses of 5 of 20 rows');
     const counts = { pairs: 19, heldOut: 1, skipped: 0, promptsCut: 20, responsesCut: 5 };
     expect(json('cut', 'run.json').rows).toEqual(counts);
@@ -167,7 +176,7 @@ describe('a run that begins', () => {
     write('text.txt', POEM);
     const config = write('c.yaml', `data: ~/text.txt\nout: ~/from-yaml\n`);
     await palm(
-      pretrainCommand(),
+      trainingCommand('pretrain'),
       '--config',
       '~/c.yaml',
       ...model,

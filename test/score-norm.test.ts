@@ -180,7 +180,7 @@ describe('PPO', () => {
     const run = policy();
     const actorCritic = new ActorCritic(new PaLM(MODEL), { lora: false });
     await expect(ppo({ ...run.parts, actorCritic }, run.config).next()).rejects.toMatchObject({
-      argument: 'parts.actorCritic.reference',
+      argument: 'parts.policy.reference',
     });
   });
 });

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ArgumentError, DisposedError, DtypeError, HandleError, ShapeError } from '../src/errors.ts';
 import { AdamW } from '../src/optim.ts';
+import { rowsOf } from '../src/tensor/rows.ts';
 import { type Dtype, memory, Parameter, Tensor, type TensorData, tensorGroup } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 
@@ -186,7 +187,11 @@ describe('a parameter', () => {
     using optimizer = new AdamW([parameter], { lr: 0.1, weightDecay: 0 });
     using grad = Tensor.from([1, -1], { device });
     await parameter.setGrad(grad);
-    expect(await optimizer.step()).toEqual({ gradNorm: expect.closeTo(Math.SQRT2, 5), skipped: false, unreached: [] });
+    expect(await optimizer.step()).toMatchObject({
+      gradNorm: expect.closeTo(Math.SQRT2, 5),
+      skipped: false,
+      unreached: [],
+    });
     const [first, second] = await parameter.data();
     expect([first, second]).toEqual([expect.closeTo(0.9, 5), expect.closeTo(2.1, 5)]);
     optimizer.zeroGrad();
@@ -198,7 +203,7 @@ describe('a parameter', () => {
     using optimizer = new AdamW([parameter], { lr: 0.1 });
     using grad = Tensor.from([1, Number.NaN], { device });
     await parameter.setGrad(grad);
-    expect(await optimizer.step({ maxGradNorm: 1 })).toEqual({
+    expect(await optimizer.step({ maxGradNorm: 1 })).toMatchObject({
       gradNorm: Number.NaN,
       skipped: true,
       unreached: [],
@@ -255,6 +260,25 @@ describe('a group of tensors', () => {
     expect(Object.keys({ ...group })).toEqual(['a', 'b']);
     group.dispose();
     expect([a.disposed, b.disposed]).toEqual([true, true]);
+  });
+});
+
+describe('rows of a batch', () => {
+  it('are copies of those of every tensor, in the order asked for', async () => {
+    using ids = Tensor.from(Array.of([1, 2], [3, 4], [5, 6]), { dtype: 'int64', device });
+    using values = Tensor.from([0.5, 1.5, 2.5], { device });
+    using rows = await rowsOf({ ids, values }, [2, 0, 2]);
+    expect(Array.from(await rows.ids.data(), Number)).toEqual([5, 6, 1, 2, 5, 6]);
+    expect(Array.from(await rows.values.data(), Number)).toEqual([2.5, 0.5, 2.5]);
+    expect(rows.ids.shape).toEqual([3, 2]);
+  });
+
+  it('have to be there, in tensors', async () => {
+    using values = Tensor.from([0.5, 1.5], { device });
+    for (const row of [-1, 2]) expect(await failure(() => rowsOf({ values }, [row]))).toBeInstanceOf(ArgumentError);
+    expect(await failure(() => rowsOf({ values }, 1 as never))).toBeInstanceOf(ArgumentError);
+    const error = await failure(() => rowsOf({ values, other: [1, 2] as never }, [0]));
+    expect(error).toMatchObject({ code: 'ERR_HANDLE', argument: 'other' });
   });
 });
 

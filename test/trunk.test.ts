@@ -4,7 +4,8 @@
  */
 import { describe, expect, it, vi } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
-import { judge, ppoLoss } from '../src/losses.ts';
+import { judge } from '../src/advantages.ts';
+import { ppoLoss } from '../src/losses.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';
@@ -228,10 +229,10 @@ describe('a shared trunk', () => {
     expect((await optimizer.step()).unreached).toEqual([]);
   });
 
-  it('is as it was when the native part of an actor-critic cannot be made', () => {
+  it.each(['policyCreate', 'actorCriticCreate'] as const)('is as it was when %s cannot be done', (name) => {
     using palm = new PaLM(SIZE);
     palm.addScope('kept');
-    const create = vi.spyOn(addon(), 'actorCriticCreate').mockImplementation(() => {
+    const create = vi.spyOn(addon(), name).mockImplementation(() => {
       throw new Error('no room');
     });
     try {
@@ -241,6 +242,7 @@ describe('a shared trunk', () => {
       create.mockRestore();
     }
     expect(palm.scopes).toEqual(['kept']);
+    new AdamW(palm.parameters()).dispose(); // nobody reads it
     using actorCritic = new ActorCritic(palm);
     expect(actorCritic.parameters().length).toBeGreaterThan(0);
   });

@@ -1,8 +1,6 @@
 #include "base/masked.h"
 
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 #include <limits>
@@ -13,7 +11,7 @@
 namespace palm {
 
 // NaN·0 is NaN: what stands behind a false mask must be removed, not multiplied away.
-static Tensor kept(const Tensor& values, const Tensor& mask) { return at::where(mask, values, at::zeros_like(values)); }
+Tensor within(const Tensor& values, const Tensor& mask) { return values.masked_fill(mask.logical_not(), 0); }
 
 double divisor(double denominator) {
   if (!std::isfinite(denominator) || denominator < 0)
@@ -22,13 +20,13 @@ double divisor(double denominator) {
 }
 
 Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<double> denominator) {
-  const Tensor total = kept(values, mask).sum();
+  const Tensor total = within(values, mask).sum();
   return denominator ? total / divisor(*denominator) : total / mask.sum().clamp_min(1);
 }
 
 Tensor masked_mean_rows(const Tensor& values, const Tensor& mask) {
   const Tensor wide = values.dim() == 3 ? mask.unsqueeze(-1) : mask;
-  return kept(values, wide).sum(1) / wide.sum(1).clamp_min(1);
+  return within(values, wide).sum(1) / wide.sum(1).clamp_min(1);
 }
 
 Tensor masked_variance(const Tensor& values, const Tensor& mask) {
@@ -38,7 +36,7 @@ Tensor masked_variance(const Tensor& values, const Tensor& mask) {
 Tensor whiten(const Tensor& values, const Tensor& mask) {
   const Tensor all = mask.defined() ? mask : at::ones_like(values, at::kBool);
   const Tensor centred = values - masked_mean(values, all, {});
-  const Tensor whitened = kept(centred * masked_variance(values, all).clamp_min(1e-8).rsqrt(), all);
+  const Tensor whitened = within(centred * masked_variance(values, all).clamp_min(1e-8).rsqrt(), all);
   if (values.numel() == 0) return whitened;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Tensor outside = all.logical_not();

@@ -14,6 +14,9 @@ double divisor(double denominator);
 // pieces of a step, each given the count of the whole step, add up to its mean.
 Tensor masked_mean(const Tensor& values, const Tensor& mask, std::optional<double> denominator);
 
+// values where the mask is true, 0 elsewhere, whatever stands there.
+Tensor within(const Tensor& values, const Tensor& mask);
+
 // Mean along dimension 1 of values [B, T] or [B, T, D]; a row without true entries gives 0.
 Tensor masked_mean_rows(const Tensor& values,
                         const Tensor& mask);  // [B, T] bool

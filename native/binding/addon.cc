@@ -18,6 +18,7 @@ static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
   model_rows(table);
   generation_rows(table);
   rlhf_rows(table);
+  advantage_rows(table);
   loss_rows(table);
   optim_rows(table);
   return exports;

@@ -3,6 +3,8 @@
 #pragma once
 #include "base/shape.h"
 #include "binding/convert.h"
+#include "losses/loss.h"
+#include "rlhf/rollout.h"
 
 namespace palm::binding {
 
@@ -12,6 +14,7 @@ void parameter_rows(Table& table);
 void model_rows(Table& table);
 void generation_rows(Table& table);
 void rlhf_rows(Table& table);
+void advantage_rows(Table& table);
 void loss_rows(Table& table);
 void optim_rows(Table& table);
 
@@ -46,18 +49,19 @@ struct Js<Metrics> {
   }
 };
 PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
+PALM_FIELDS(LogProb, PALM_FIELD(log_prob), PALM_FIELD(entropy));
 PALM_FIELDS(Evaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(value));
-struct Experience {
-  Tensor sequence, response_mask, sampler_log_prob, rollout_log_prob, reference_log_prob, rollout_value;
-  Tensor advantage, returns;
-};
-PALM_FIELDS(Experience, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
-            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value),
-            PALM_FIELD(advantage), PALM_FIELD(returns));
+PALM_FIELDS(Rollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
+            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob));
+PALM_FIELDS(ValuedRollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
+            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value));
+
+// Called where JavaScript waits for numbers; `reads` is how often it was.
+void count_read();
 
 void expect_floating(const Tensor& tensor, const char* argument);
 
-// Rollouts and experience can be put together by hand: every member is [B, T], response_mask a mask, the rest numbers.
+// What JavaScript puts together by hand: every member is [B, T], response_mask a mask, the rest numbers.
 template <class Batch>
 void expect_batch(const Batch& batch) {
   expect_token_shape(batch.sequence, "sequence");

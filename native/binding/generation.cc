@@ -19,6 +19,7 @@ static Generation generate_all(const std::shared_ptr<LanguageModel>& model, cons
 }
 
 static Piece loop_advance(GenerationLoop& loop, int64_t count, const std::shared_ptr<Cancel>& cancel) {
+  count_read();
   const size_t first = loop.steps();
   loop.advance(count, cancel.get());
   return {loop.tokens_since(first), loop.log_probs_since(first), loop.done()};

@@ -32,6 +32,7 @@ PALM_HANDLE(Parameter, "Parameter", 2, {value.tensor});
 PALM_HANDLE(LanguageModel, "LanguageModel", 3, value.storages());
 PALM_HANDLE(Scope, "Scope", 4, {value.storage()});
 PALM_HANDLE(RewardModel, "RewardModel", 5, {value.storage()});
+PALM_HANDLE(Policy, "Policy", 10, {});
 PALM_HANDLE(ActorCritic, "ActorCritic", 6, {value.storage()});
 PALM_HANDLE(Optimizer, "Optimizer", 7, {});
 PALM_HANDLE(GenerationLoop, "GenerationLoop", 8, {});

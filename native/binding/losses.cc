@@ -8,6 +8,14 @@ namespace palm::binding {
 
 PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight), PALM_FIELD(entropy_weight));
 
+// A rollout with advantages and returns.
+struct Experience : ValuedRollout {
+  Tensor advantage, returns;
+};
+PALM_FIELDS(Experience, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
+            PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value),
+            PALM_FIELD(advantage), PALM_FIELD(returns));
+
 static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const PpoOptions& options,
                         std::optional<double> denominator) {
   expect_batch(then);

@@ -24,6 +24,7 @@ static void parameters_require_grad(const ParameterList& parameters, bool on) {
 
 // The place of the first parameter with a number that is not finite.
 static std::optional<int64_t> parameters_first_non_finite(const ParameterList& parameters) {
+  count_read();
   for (size_t i = 0; i < parameters.size(); ++i)
     if (!parameters[i]->tensor.isfinite().all().item<bool>()) return static_cast<int64_t>(i);
   return {};

@@ -1,4 +1,6 @@
 // Rows about the process: memory, threads, devices, disposal, cancelling.
+#include <atomic>
+
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -89,11 +91,18 @@ static Napi::Value close(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+static std::atomic<int64_t> reads_so_far{0};
+
+void count_read() { ++reads_so_far; }
+
+static int64_t reads() { return reads_so_far; }
+
 void process_rows(Table& table) {
   table.raw("close", close);
   table.raw("dispose", dispose);
   table.now<&memory_use>("memory");
   table.now<&reset_cpu_memory_peak>("memoryResetPeak");
+  table.now<&reads>("reads");
   table.now<&set_cpu_memory_limit>("memoryLimit");
   table.now<&info>("info");
   table.now<&thread_cpu_time>("threadCpuTime");

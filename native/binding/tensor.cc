@@ -2,6 +2,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
 
 #include <cstring>
 
@@ -74,6 +75,17 @@ static Tensor tensor_narrow(const Tensor& tensor, int64_t dim, int64_t start, in
   return tensor.detach().narrow(dim, start, length);
 }
 
+static std::vector<Tensor> tensors_rows(const std::vector<Tensor>& tensors, const std::vector<int64_t>& rows) {
+  const Tensor here = at::tensor(rows, at::kLong);
+  std::vector<Tensor> some;
+  for (const Tensor& tensor : tensors) {
+    if (tensor.dim() == 0) throw Error(ErrorKind::shape, "tensor", "a scalar", "rows");
+    expect_range(here, "rows", 0, tensor.size(0), "Rows count from 0.");
+    some.push_back(tensor.index_select(0, here.to(tensor.device())));
+  }
+  return some;
+}
+
 // A fresh copy on the host, on its way into a typed array.
 struct HostCopy {
   Tensor tensor;
@@ -108,6 +120,7 @@ struct Js<HostCopy> {
 
 static HostCopy tensor_data(const Tensor& tensor) {
   at::NoGradGuard no_grad;
+  count_read();
   const at::ScalarType dtype = tensor.scalar_type() == at::kBFloat16 ? at::kFloat : tensor.scalar_type();
   return {at::empty(tensor.sizes(), at::TensorOptions(dtype)).copy_(tensor)};
 }
@@ -159,6 +172,7 @@ void tensor_rows(Table& table) {
   table.now<&tensor_device>("tensorDevice");
   table.now<&tensor_narrow>("tensorNarrow");
   table.job<&tensor_data>("tensorData");
+  table.job<&tensors_rows>("tensorsRows");
   table.job<&tensor_copy>("tensorCopy");
   table.job<&tensor_read_bytes>("tensorReadBytes");
   table.job<&tensor_write_bytes>("tensorWriteBytes");

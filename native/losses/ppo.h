@@ -1,11 +1,10 @@
 // Clipped surrogate objective of PPO (Schulman et al. 2017, eq. 7), with a clipped value loss and an entropy bonus.
 //
-//   ratio       = exp(log_prob − rollout_log_prob)
-//   policy_loss = −mean of min(ratio · advantage, clamp(ratio, 1 ± clip) · advantage)
-//   value_loss  = ½ mean of max((value − returns)², (rollout_value ± value_clip − returns)²)       (losses/value.h)
+//   policy_loss = −mean objective                                                                 (losses/policy.h)
+//   value_loss  = mean clipped error of the value                                                 (losses/value.h)
 //   loss        = policy_loss + value_weight · value_loss − entropy_weight · mean entropy
 //
-// Means are over response tokens: sums divided by `denominator`, which defaults to the number of response tokens given.
+// Means are over response tokens: sums divided by `denominator`, which defaults to the number of response tokens in this batch.
 #pragma once
 #include <optional>
 
@@ -14,8 +13,8 @@
 namespace palm {
 
 struct PpoOptions {
-  double clip;        // of the ratio, around 1
-  double value_clip;  // of the value, around the rollout's
+  double clip;        // the ratio is clipped to 1 ± clip
+  double value_clip;  // the value to rollout_value ± value_clip
   double value_weight;
   double entropy_weight;
 };

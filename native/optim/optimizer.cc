@@ -1,12 +1,13 @@
 #include "optim/optimizer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -43,15 +44,36 @@ void Optimizer::read_what_others_wrote() {
   }
 }
 
-Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss) {
+// Several tensors in one copy to the host, as float64, which holds every float32 as it is.
+static std::vector<std::vector<double>> numbers_of(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> flat;
+  for (const Tensor& tensor : tensors) flat.push_back(tensor.detach().reshape({-1}).to(at::kDouble));
+  const Tensor all = at::cat(flat).cpu();
+  const double* next = all.const_data_ptr<double>();
+  std::vector<std::vector<double>> numbers;
+  for (const Tensor& tensor : tensors) {
+    numbers.emplace_back(next, next + tensor.numel());
+    next += tensor.numel();
+  }
+  return numbers;
+}
+
+// Whether a loss is not finite: nothing may move then.
+static void note_broken_losses(const std::optional<double>& loss, const std::vector<Tensor>& losses,
+                               const Tensor& broken) {
+  if (loss && !std::isfinite(*loss)) broken.fill_(1);
+  for (const Tensor& each : losses) broken.masked_fill_(each.detach().isfinite().all().logical_not(), 1);
+}
+
+Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, const Told& told) {
   at::NoGradGuard no_grad;
   std::vector<Slot*> reached;
   std::vector<Tensor> gradients;
-  std::vector<int64_t> unreached;
+  StepResult result{};
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (!*slot.parameter->has_grad) {
-      unreached.push_back(static_cast<int64_t>(i));
+      result.unreached.push_back(static_cast<int64_t>(i));
       continue;
     }
     reached.push_back(&slot);
@@ -62,14 +84,24 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
                 "Call backward() on a loss first, and check that it was read through these parameters.");
   read_what_others_wrote();
   const GradNorm norm = grad_norm(gradients, max_grad_norm);
-  const bool broken_loss = loss && !std::isfinite(*loss);
-  if (broken_loss) norm.broken.fill_(1);
+  note_broken_losses(told.loss, told.losses, norm.broken);
   update(reached, norm, lr);
   for (auto& slot : slots_) slot.version = version_of({slot.parameter});
-  const Tensor outcome = at::stack({norm.norm, norm.broken}).cpu();
-  const bool skipped = outcome[1].item<double>() != 0;
-  return {outcome[0].item<double>(), skipped,
-          skipped ? first_non_finite(reached, norm.each, broken_loss) : std::nullopt, std::move(unreached)};
+
+  std::vector<Tensor> wanted = {norm.norm, norm.broken};
+  wanted.insert(wanted.end(), told.losses.begin(), told.losses.end());
+  wanted.insert(wanted.end(), told.read.begin(), told.read.end());
+  const auto numbers = numbers_of(wanted);
+  result.grad_norm = numbers[0][0];
+  result.skipped = numbers[1][0] != 0;
+  for (size_t i = 0; i < told.losses.size(); ++i) result.losses.push_back(numbers[2 + i][0]);
+  result.read.assign(numbers.begin() + 2 + static_cast<std::ptrdiff_t>(told.losses.size()), numbers.end());
+  if (result.skipped) {
+    const auto finite = [](double value) { return std::isfinite(value); };
+    const bool of_loss = (told.loss && !finite(*told.loss)) || !std::ranges::all_of(result.losses, finite);
+    result.non_finite = first_non_finite(reached, norm.each, of_loss);
+  }
+  return result;
 }
 
 std::optional<Optimizer::NonFinite> Optimizer::first_non_finite(const std::vector<Slot*>& reached, const Tensor& norms,

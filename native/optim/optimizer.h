@@ -1,6 +1,7 @@
 // What all optimizers share: parameters, float32 master copies of bfloat16 ones, state that a checkpoint can save, and
 // a step that moves nothing when the gradient norm or the loss is not finite. The norm is judged on the device; it
-// crosses to the host once, after all work of the step is queued. What others write to the weights between steps is
+// crosses to the host once, with all numbers that the
+// caller wants to know, after all work of the step is queued. What others write to the weights between steps is
 // where the next step starts from.
 #pragma once
 #include <string>
@@ -31,10 +32,17 @@ class Optimizer {
     bool skipped;      // something was not finite: no parameter and no state has changed
     // The first parameter that is not finite, else the first gradient; nothing where only the loss was not.
     std::optional<NonFinite> non_finite;
-    std::vector<int64_t> unreached;  // parameters that no backward pass has reached since zero_grad: they stay
+    std::vector<int64_t> unreached;         // parameters that no backward pass has reached since zero_grad: they stay
+    std::vector<double> losses;             // of Told
+    std::vector<std::vector<double>> read;  // of Told, row by row
   };
-  // `loss` is what the gradients are of.
-  StepResult step(double lr, std::optional<double> max_grad_norm, std::optional<double> loss);
+  // What a step is told of what its gradients are of, and what it tells in turn: on the host, or still on a device.
+  struct Told {
+    std::optional<double> loss;
+    std::vector<Tensor> losses;  // scalars
+    std::vector<Tensor> read;    // wanted as numbers, too
+  };
+  StepResult step(double lr, std::optional<double> max_grad_norm, const Told& told);
   void zero_grad();
   std::vector<NamedTensor> state() const;  // shares memory with the optimizer's own
 

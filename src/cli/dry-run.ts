@@ -1,9 +1,6 @@
 /** What a run would hold in memory, told instead of training. */
-import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { OutOfMemoryError } from '../errors.ts';
 import { type MemoryItem, type MemoryPlan, sum } from '../models/memory-plan.ts';
-import type { DecoderDescription } from '../models/language-model.ts';
-import { findModelIn } from '../models/registry.ts';
 
 /** Prints `plan` as a table: what, how much, and how it is computed. */
 export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {
@@ -48,10 +45,4 @@ function line({ what, bytes, how }: MemoryItem, width = 26): string {
 function readable(bytes: number): string {
   const mebibytes = bytes / 2 ** 20;
   return mebibytes < 1024 ? `${mebibytes.toFixed(1)} MiB` : `${(mebibytes / 1024).toFixed(1)} GiB`;
-}
-
-/** The language model in a file, whose names begin with `prefix`; its weights are not read. */
-export async function modelIn(path: string, prefix = ''): Promise<DecoderDescription> {
-  await using file = await openSafetensors(path);
-  return (await findModelIn(file, prefix)).decoder;
 }

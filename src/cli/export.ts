@@ -4,15 +4,16 @@ import { z } from 'zod';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
+import { tokenizer } from '../config/inputs.ts';
 import { kindIn, loadModel } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
-import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from './model-file.ts';
-import { configuredCommand, tokenizerOption } from './options.ts';
+import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from '../runs/model-file.ts';
+import { configuredCommand } from './options.ts';
 
 const schema = z.strictObject({
   model: filePath.describe('the folder of a run, or a model file'),
   out: filePath.describe('the safetensors file to write'),
-  tokenizer: tokenizerOption,
+  tokenizer,
   names: z
     .enum(['palm', 'python'])
     .default('palm')

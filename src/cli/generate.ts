@@ -2,12 +2,15 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { device, path } from '../config/fields.ts';
+import { stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
+import { POLICY_KINDS } from '../models/model-file.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
+import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { findModelOf, tokenizerOf } from './model-file.ts';
-import { configuredCommand, stopOption, stopSequences, tokenizerOption } from './options.ts';
+import { configuredCommand } from './options.ts';
 
 const sampling = samplingConfig
   .omit({ eosToken: true, stop: true, suppress: true, padToken: true, samplesPerPrompt: true })
@@ -19,9 +22,9 @@ const schema = z.strictObject({
   model: path.describe('the folder of a run, or a model file'),
   prompt: z.string().min(1).default('\n').meta({ description: 'text to go on with; a line break unless given' }),
   ...sampling.shape,
-  stop: stopOption,
+  stop,
   scope: z.string().min(1).optional().describe('adapters to read through; of a policy, actor unless given'),
-  tokenizer: tokenizerOption,
+  tokenizer,
   device,
 });
 
@@ -37,7 +40,7 @@ function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): num
 
 async function generate(config: z.output<typeof schema>): Promise<void> {
   const { model: place, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
-  const file = await findModelOf(place, [...MODEL_KINDS, 'ActorCritic']);
+  const file = await findModelOf(place, [...MODEL_KINDS, ...POLICY_KINDS]);
   const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
   if (tokens.length === 0) throw new ArgumentError({ argument: '--prompt', received: 'a text without tokens' });

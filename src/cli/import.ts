@@ -10,7 +10,7 @@ import { path as filePath } from '../config/fields.ts';
 import { FileError, printable } from '../errors.ts';
 import { writeMetadata } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
-import { noteBeside } from './model-file.ts';
+import { noteBeside } from '../runs/model-file.ts';
 import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 

@@ -10,8 +10,8 @@ import { fromHome } from '../config/fields.ts';
 import { CheckpointError } from '../errors.ts';
 import { type FoundModel, readMetadata } from '../models/model-file.ts';
 import { findModelIn, kindIn } from '../models/registry.ts';
-import { findModel, type ModelFile, nameOf } from './model-file.ts';
-import { runDirectory } from './run-directory.ts';
+import { findModel, type ModelFile, nameOf } from '../runs/model-file.ts';
+import { runDirectory } from '../runs/run-directory.ts';
 import { type Row, table } from './table.ts';
 
 /** The `inspect` command. */

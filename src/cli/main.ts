@@ -14,11 +14,9 @@ import { generateCommand } from './generate.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
-import { ppoCommand } from './ppo.ts';
-import { pretrainCommand } from './pretrain.ts';
-import { rewardCommand } from './reward.ts';
 import { packageVersion } from '../version.ts';
 import { Stopped } from './signals.ts';
+import { trainingCommands } from './train.ts';
 
 measureWork(threadTime);
 
@@ -26,7 +24,7 @@ function program(): Command {
   const root = new Command('palm')
     .description('Train language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
-  const train = [demoCommand(), pretrainCommand(), rewardCommand(), ppoCommand()];
+  const train = [demoCommand(), ...trainingCommands()];
   const look = [
     generateCommand(),
     inspectCommand(),

@@ -1,43 +1,16 @@
 /** Commands that are configured: by flags, over a file, over the defaults. */
 import { existsSync } from 'node:fs';
-import { Command, Option } from 'commander';
-import { z } from 'zod';
-import { fromHome, path } from '../config/fields.ts';
+import { Command, type Help, Option } from 'commander';
+import type { z } from 'zod';
+import { fromHome } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError, ConfigError } from '../errors.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from './run.ts';
-import { runDirectory } from './run-directory.ts';
 import { readNote, settingsChanged } from './run-note.ts';
 import { warn } from './warn.ts';
-
-/** The field of a command that reads models. */
-export const tokenizerOption = path
-  .optional()
-  .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
-
-/** The field of a command that draws text. */
-export const stopOption = z
-  .string()
-  .min(1)
-  .optional()
-  .describe('text that ends a response, beside the eos; looked for by its tokens');
-
-/** The stop sequences that `--stop` means. @throws ArgumentError for a text without tokens. */
-export function stopSequences(text: string | undefined, tokenizer: Pick<Tokenizer, 'encode'>): number[][] {
-  if (text === undefined) return [];
-  const tokens = tokenizer.encode(text, { continues: true });
-  if (tokens.length === 0) throw new ArgumentError({ argument: '--stop', received: 'a text without tokens' });
-  return [tokens];
-}
-
-/** The field of a command that reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
-export const rulesOption = z
-  .enum(['v1', 'v2'])
-  .default('v2')
-  .describe('how rows are told, cut, compared, held out and padded; v1 is how 0.1.0 did it, in runs that it began');
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The
@@ -101,9 +74,21 @@ function tellChanges(then: Record<string, unknown>, now: Record<string, unknown>
 }
 
 function command(name: string, flags: Flag[]): Command {
-  const result = new Command(name).option('--config <file>', 'YAML or JSON with the options below; flags go before it');
+  const result = new Command(name)
+    .configureHelp({ padWidth: () => TERM_WIDTH, formatItem })
+    .option('--config <file>', 'YAML or JSON with the options below; flags go before it');
   for (const option of flags.flatMap(optionsOf)) result.addOption(option);
   return result;
+}
+
+/** The columns that help has for options. */
+const TERM_WIDTH = 28;
+
+/** An option in help, with its explanation beside it, or from the next line on where the option is longer than that. */
+function formatItem(term: string, width: number, explanation: string, help: Help): string {
+  const lines = help.boxWrap(explanation, (help.helpWidth ?? 80) - width - 4).split('\n');
+  if (term.length > width) lines.unshift('');
+  return lines.map((line, i) => `  ${(i === 0 ? term : '').padEnd(width)}  ${line}`.trimEnd()).join('\n');
 }
 
 // Defaults are told here but filled in by the schema, or they would go before the file. Of two switches help shows the

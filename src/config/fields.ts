@@ -31,10 +31,13 @@ export const device = z
   .default('cpu')
   .meta({ description: 'where to compute: cpu, cuda or cuda:N', expected: 'cpu, cuda or cuda:N' });
 
-export const deterministic = z
+const deterministic = z
   .boolean()
   .default(false)
   .describe('on a GPU, take only algorithms that give the same bits each time; on the CPU all do');
+
+/** What decides where and how the numbers of a run come about. */
+export const computing = { seed, device, deterministic };
 
 export const dtype = z
   .enum(['float32', 'bfloat16', 'float64'])
@@ -48,12 +51,6 @@ export function betas(first: number, second: number) {
     .default([first, second])
     .describe('decay of the running means of gradient and squared gradient');
 }
-
-/** Of a learning rate; src/trainers/schedule.ts has the rule for where it is not given. */
-export const warmupSteps = z
-  .int()
-  .min(0)
-  .describe('steps over which the learning rate rises to lr; a tenth of the steps, at most 100, unless given');
 
 /** Width of the adapters that are trained in place of all weights; false trains all weights. */
 export const lora = z

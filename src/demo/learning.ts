@@ -4,25 +4,27 @@ import { ppoConfig, type PpoConfigInput } from '../config/ppo.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
 import { rewardConfig } from '../config/reward.ts';
 import { parseConfig } from '../config/schema.ts';
-import { Batches } from '../data/batches.ts';
 import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
+import type { Sequences } from '../data/text.ts';
 import type { StepMetrics } from '../metrics/metrics.ts';
-import { AdamW } from '../optim.ts';
+import { ppoMethod } from '../methods/ppo.ts';
+import { pretrainMethod } from '../methods/pretrain.ts';
+import { rewardMethod } from '../methods/reward.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { createModel } from '../models/registry.ts';
-import { RewardModel } from '../models/reward-model.ts';
+import type { RewardModel } from '../models/reward-model.ts';
+import type { PpoStep } from '../trainers/ppo.ts';
+import { rewardSteps } from '../trainers/reward.ts';
 import type { Reward } from '../trainers/rollouts.ts';
-import { ppo, type PpoStep } from '../trainers/ppo.ts';
-import { pretrain, type PretrainParts } from '../trainers/pretrain.ts';
-import { reward, rewardSteps } from '../trainers/reward.ts';
 import { letterTokenizer, optimality, randomWalks, walkPrompts } from './random-walks.ts';
 
 const EOS = letterTokenizer.eosToken as number;
 const PAD = letterTokenizer.padToken as number;
 const PROMPTS = walkPrompts.map((node) => letterTokenizer.encode(node));
 const MAX_NEW_TOKENS = 9;
-const BETAS: [number, number] = [0.9, 0.95];
+/** Of the optimizer, in every stage. */
+const MOVING: { betas: [number, number]; weightDecay: number } = { betas: [0.9, 0.95], weightDecay: 1e-6 };
 
 /** Called after every step of a stage. */
 export type Show = (step: StepMetrics) => void;
@@ -33,15 +35,15 @@ export async function learnToWander(seed: number, show: Show, device = 'cpu', st
   const model = createModel({ ...sizes, ignoreIndex: PAD, seed, device });
   const text = rowsOf(randomWalks({ count: 1000, seed: 1000 }));
   const schedule = { steps, batchSize: 100, lr: 1e-3, minLr: 0, warmupSteps: 0, decay: 'linear' as const, seed };
-  const config = parseConfig(pretrainConfig, schedule, 'demo');
-  const batches = new Batches({ size: text.size, batchSize: config.batchSize, seed });
-  using optimizer = new AdamW(model.parameters(), { lr: config.lr, betas: BETAS, weightDecay: 1e-6 });
-  for await (const step of pretrain({ model, optimizer, text, batches }, config)) show({ ...step });
+  const config = parseConfig(pretrainConfig, { ...schedule, ...MOVING }, 'demo');
+  const { parts, train } = pretrainMethod.assemble(config, { model, text });
+  using _ = parts.optimizer;
+  for await (const step of train()) show({ ...step });
   return model;
 }
 
 /** Walks as rows of equal length, each closed by an eos; padding is no target, as the model's `ignoreIndex` says. */
-function rowsOf(walks: readonly string[]): PretrainParts['text'] {
+function rowsOf(walks: readonly string[]): Sequences {
   const encoded = walks.map((walk) => [...letterTokenizer.encode(walk), EOS]);
   return {
     size: walks.length,
@@ -94,7 +96,7 @@ export async function comparedPairs(model: LanguageModel, count: number, seed: n
   return pairs.slice(0, count);
 }
 
-const JUDGING = { epochs: 10, batchSize: 50, lr: 1e-3, warmupSteps: 0, lora: false as const };
+const JUDGING = { epochs: 10, batchSize: 50, lr: 1e-3, warmupSteps: 0, lora: false as const, ...MOVING };
 
 /** How many steps `learnToJudge` takes. */
 export function judgeSteps(pairs: number): number {
@@ -108,12 +110,11 @@ export async function learnToJudge(
   seed: number,
   show: Show,
 ): Promise<RewardModel> {
-  const rewardModel = new RewardModel(model, { lora: false, pooling: 'response', seed });
   const config = parseConfig(rewardConfig, { ...JUDGING, seed }, 'demo');
-  const batches = new Batches({ size: pairs.length, batchSize: config.batchSize, seed });
-  using optimizer = new AdamW(rewardModel.parameters(), { lr: JUDGING.lr, betas: BETAS, weightDecay: 1e-6 });
-  for await (const step of reward({ rewardModel, optimizer, pairs, batches }, config)) show({ ...step });
-  return rewardModel;
+  const { parts, train } = rewardMethod.assemble(config, { model, pairs });
+  using _ = parts.optimizer;
+  for await (const step of train()) show({ ...step });
+  return parts.weights;
 }
 
 /** 20 iterations are too few to begin with care; scores from 0 to 1, or in nats, have a scale already. */
@@ -123,13 +124,14 @@ const HASTE = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false, score: { n
 export async function* learnToArrive(
   actorCritic: ActorCritic,
   reward: Reward,
-  options: PpoConfigInput & { lr: number },
+  options: PpoConfigInput,
 ): AsyncGenerator<PpoStep> {
   const task = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4, klWeight: 0 };
   const sampling = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: 7 };
-  const config = parseConfig(ppoConfig, { ...task, ...HASTE, sampling, ...options }, 'demo');
-  const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: config.seed });
-  using optimizer = new AdamW(actorCritic.parameters(), { lr: options.lr, betas: BETAS, weightDecay: 1e-6 });
-  const parts = { actorCritic, reward, prompts: PROMPTS, batches, optimizer, eosToken: EOS, padToken: PAD };
-  yield* ppo({ ...parts, tokenizer: letterTokenizer }, config);
+  const settings = { ...task, ...HASTE, sampling, optimisation: MOVING, ...options };
+  const config = parseConfig(ppoConfig, settings, 'demo');
+  const ingredients = { actorCritic, reward, prompts: PROMPTS, tokenizer: letterTokenizer };
+  const { parts, train } = ppoMethod.assemble(config, ingredients);
+  using _ = parts.optimizer;
+  yield* train();
 }

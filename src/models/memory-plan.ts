@@ -72,7 +72,30 @@ export function planReward(
   );
 }
 
-/** Sizes of a PPO run; prompts and responses are as long as they may be. */
+/** A policy that learns from pairs, `batchSize` at a time: rows of up to `length` tokens. */
+export function planPreferences(
+  model: PlannedModel,
+  run: { batchSize: number; length: number; lora: number | false },
+): MemoryPlan {
+  checkModel(model);
+  checkKinds('planPreferences', run, { batchSize: COUNT, length: COUNT, lora: LORA });
+  const { batchSize, length, lora } = run;
+  const read = { ...model, attnDropout: 0, ffDropout: 0 };
+  const reading = new Reading(read, 2 * batchSize, length, { trains: lora === false });
+  return planOf(
+    [
+      weightsItem('model', model),
+      ...adapterItems(model, lora, 1),
+      ...(lora === false ? [weightsItem('reference policy', model)] : []),
+    ],
+    [
+      { name: 'differentiating the head', items: [...reading.kept(), ...reading.head()] },
+      { name: 'differentiating layers', items: [...reading.kept(), ...reading.backward()] },
+    ],
+  );
+}
+
+/** Sizes of a PPO run, or of one like it without a critic; prompts and responses are as long as they may be. */
 export interface PlannedPpo {
   /** Prompts of an iteration, and how many answers each gets. */
   rolloutBatch: number;
@@ -83,6 +106,8 @@ export interface PlannedPpo {
   lora: number | false;
   /** Whether there is a reference policy; with LoRA it takes nothing. */
   reference: boolean;
+  /** Whether there is a critic; there is unless this is false. */
+  critic?: boolean | undefined;
   /** The reward model's trunk; undefined where a function rewards. */
   reward?: PlannedModel | undefined;
 }
@@ -96,12 +121,13 @@ const PPO_SIZES = {
   lora: LORA,
 };
 
-/** `ppo`: an actor-critic of `model`. */
+/** `ppo`: an actor-critic of `model`; without `critic`, a method whose policy has none. */
 export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   checkModel(model);
   checkKinds('planPpo', run, PPO_SIZES);
   if (run.reward) checkModel(run.reward, 'reward');
-  const items = [weightsItem('model', model), ...adapterItems(model, run.lora, 2)];
+  const { critic = true } = run;
+  const items = [weightsItem('model', model), ...adapterItems(model, run.lora, critic ? 2 : 1)];
   if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
   if (run.reward) items.push(weightsItem('reward model', run.reward));
   if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
@@ -112,7 +138,7 @@ function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
   const rows = run.rolloutBatch * run.samplesPerPrompt;
   const length = run.promptLength + run.maxNewTokens;
   const trains = run.lora === false;
-  const readings = trains ? 1 : 2; // actor and critic read for themselves
+  const readings = trains || run.critic === false ? 1 : 2; // actor and critic read for themselves
   const read = (of: PlannedModel, batch: number, tokens: number) =>
     new Reading({ ...of, attnDropout: 0, ffDropout: 0 }, batch, tokens, { trains }); // PPO refuses dropout
   const prompts = read(model, run.rolloutBatch, run.promptLength);

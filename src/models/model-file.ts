@@ -48,6 +48,9 @@ export interface Described {
   describe(): object;
 }
 
+/** The kinds of files that hold a policy: a language model, its scopes, and what it is trained with. */
+export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'Policy'];
+
 const KEY = 'palm-rlhf';
 /** Where the metadata of a file describe its tokenizer. */
 export const TOKENIZER_KEY = 'palm-rlhf.tokenizer';
@@ -81,7 +84,7 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
 export function checkModel(file: SafetensorsFile, kinds: readonly string[], reader: string): void {
   const model = readMetadata(file)?.model as string | undefined;
   if (model === undefined || kinds.includes(model)) return;
-  const fix = `Load it with ${model === 'ActorCritic' ? 'PaLM' : model}.load.`;
+  const fix = `Load it with ${POLICY_KINDS.includes(model) ? 'PaLM' : model}.load.`;
   throw new FileError({ argument: file.path, received: `a ${model}`, expected: `a ${reader}`, fix });
 }
 
@@ -188,7 +191,7 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
   throw new ArgumentError({ argument: 'save.names', received: printable(names), expected: '"palm" or "python"' });
 }
 
-/** Whether a tensor is what an ActorCritic's file holds besides a model whose policy is in the scope `actor`. */
-export function isActorCritics(name: string): boolean {
+/** Whether a tensor is what a policy's file holds besides the language model and its scopes. */
+export function isPolicys(name: string): boolean {
   return name.startsWith('value_head.') || name.startsWith('reference.');
 }

@@ -15,12 +15,13 @@ import {
   checkSize,
   findDescribed,
   type FoundModel,
-  isActorCritics,
+  isPolicys,
   type ModelDescription,
   type ModelLoadOptions,
   type NamedScopes,
   type OwnedContents,
   ownedContents,
+  POLICY_KINDS,
   readMetadata,
   writeMetadata,
 } from './model-file.ts';
@@ -49,8 +50,8 @@ export class PaLM extends LanguageModel<PalmConfig> {
   static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
     checkOptions(load, ['options', 'device'], 'PaLM.load');
     await using file = await openSafetensors(path);
-    checkModel(file, [palm.kind, 'ActorCritic'], palm.kind);
-    return await readPalm(file, load, '', isActorCritics);
+    checkModel(file, [palm.kind, ...POLICY_KINDS], palm.kind);
+    return await readPalm(file, load, '', isPolicys);
   }
 
   protected override blank(scopes: NamedScopes): this {

@@ -43,7 +43,7 @@ export async function readModel(
   return await readPalm(file, load, prefix, ignored);
 }
 
-/** What kind of model a file holds, by its metadata or by its names: a language model, RewardModel or ActorCritic. */
+/** What kind of model a file holds, by its metadata or by its names: a language model, RewardModel, ActorCritic or Policy. */
 export function kindIn(file: SafetensorsFile): string {
   const kind = readMetadata(file)?.model as string | undefined;
   return kind ?? (isPythonFile(file, TRUNK) ? 'RewardModel' : palm.kind);

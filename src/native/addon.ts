@@ -7,7 +7,8 @@ import { type ErrorDetail, errorFromNative, LibtorchError } from '../errors.ts';
 import type { Native } from './exports.ts';
 import { findLibtorch } from './libtorch.ts';
 
-export type * from './exports.ts';
+export type { Native } from './exports.ts';
+export type * from './types.ts';
 
 /** The small loader that is found by node-gyp-build; it opens libtorch, then the rest of the addon beside it. */
 interface Loader {

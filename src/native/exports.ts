@@ -1,149 +1,38 @@
 /**
  * What the addon exports, typed. Functions that compute return promises and run in program order on one native thread; the others
- * only allocate, name or release. Nothing here has a default: the classes above do. A test compares this file with the addon.
+ * only allocate, name or release. A test compares this file with the addon.
  */
-
-/** Element types a tensor can have. */
-export type Dtype = 'float32' | 'float64' | 'bfloat16' | 'int64' | 'int32' | 'uint8' | 'bool';
-/** `cpu`, `cuda` or `cuda:N`. */
-export type Device = string;
-
-declare const kind: unique symbol;
-/** An opaque native object. `dispose` releases what it holds; using it afterwards is a DisposedError. */
-export interface Handle<Kind extends string = string> {
-  readonly [kind]: Kind;
-}
-export type TensorHandle = Handle<'Tensor'>;
-export type ParameterHandle = Handle<'Parameter'>;
-export type LanguageModelHandle = Handle<'LanguageModel'>;
-export type ScopeHandle = Handle<'Scope'>;
-export type RewardModelHandle = Handle<'RewardModel'>;
-export type ActorCriticHandle = Handle<'ActorCritic'>;
-export type OptimizerHandle = Handle<'Optimizer'>;
-export type GenerationLoopHandle = Handle<'GenerationLoop'>;
-export type CancelHandle = Handle<'Cancel'>;
-
-export type NumericArray =
-  | Float32Array
-  | Float64Array
-  | Int32Array
-  | BigInt64Array
-  | Uint8Array
-  | Int8Array
-  | Uint16Array;
-
-/** Which parameters a graph is recorded for: none, those of the scope that is read through, or all. */
-export type Gradients = 'none' | 'adapters' | 'all';
-
-/** A tensor that is trained, with the name that it has in checkpoints. */
-export interface NativeParameter {
-  name: string;
-  shape: number[];
-  handle: ParameterHandle;
-}
-/** A tensor of an optimizer's state, sharing its memory: reading saves it, copying into it restores it. */
-export interface NativeState {
-  name: string;
-  tensor: TensorHandle;
-}
-
-/** What a decoder is, as data: a family makes it of its configuration, native/model/decoder.cc computes it. */
-export interface DecoderDescription {
-  /** V, ids that a token can have. */
-  numTokens: number;
-  /** D. */
-  dim: number;
-  /** L, layers. */
-  depth: number;
-  /** H query heads, which share the `kvHeads` heads of keys and values evenly. */
-  heads: number;
-  kvHeads: number;
-  /** K, even. */
-  dimHead: number;
-  /** F, width of the feed-forward layer. */
-  ff: number;
-  /** False: every token sees every other; negative ids are padding. */
-  causal: boolean;
-  /** Whether queries and keys are normalised (l2), with learned scales. */
-  qkNorm: boolean;
-  /** Factor of attention scores. */
-  qkScale: number;
-  /** Positions over which xPos decays; undefined for plain rotary positions. */
-  xposScaleBase: number | undefined;
-  /** Target that the loss leaves out. */
-  ignoreIndex: number;
-  /** In training mode only. */
-  attnDropout: number;
-  ffDropout: number;
-  recompute: 'none' | 'selective' | 'full';
-  dtype: Dtype;
-  device: Device;
-}
-
-/** A tensor before it is made. */
-export interface NamedShape {
-  name: string;
-  shape: number[];
-}
-
-/** How tokens are drawn; see sampling.ts. */
-export interface GenerateOptions {
-  maxNewTokens: number;
-  temperature: number;
-  topK: number | undefined;
-  topP: number | undefined;
-  minP: number | undefined;
-  eosToken: number | undefined;
-  stop: number[][];
-  suppress: number[];
-  padToken: number;
-  samplesPerPrompt: number;
-  int8: boolean;
-  seed: number;
-}
-export interface NativeGeneration {
-  sequences: TensorHandle; // [B, T] int64
-  responseMask: TensorHandle; // [B, T] bool
-  logProbs: TensorHandle; // [B, T] float32, of the distribution sampled from
-}
-
-/** Which positions are prompt, and which exist at all: at most one of each pair, lengths [B] and masks [B, T]. */
-export interface RewardInput {
-  sequence: TensorHandle; // [B, T]
-  promptLengths: TensorHandle | undefined; // [B]
-  promptMask: TensorHandle | undefined; // [B, T] bool
-  lengths: TensorHandle | undefined; // [B], what is behind is padding
-  mask: TensorHandle | undefined; // [B, T] bool, false where padding
-}
-
-/** A batch of experience; every field is a tensor with rows in the same order. */
-export interface NativeRollout {
-  sequence: TensorHandle; // [B, T] int64
-  responseMask: TensorHandle; // [B, T] bool
-  samplerLogProb: TensorHandle; // [B, T], as the sampler saw it
-  rolloutLogProb: TensorHandle; // [B, T], recomputed by the forward pass that training uses, or samplerLogProb
-  referenceLogProb: TensorHandle; // [B, T], equal to rolloutLogProb where no reference is asked for
-  rolloutValue: TensorHandle; // [B, T]
-}
-/** A rollout with rewards, advantages and returns. */
-export interface NativeExperience extends NativeRollout {
-  advantage: TensorHandle; // [B, T]
-  returns: TensorHandle; // [B, T]
-}
-export interface NativeEvaluation {
-  logProb: TensorHandle; // [B, T]
-  entropy: TensorHandle; // [B, T]
-  value: TensorHandle; // [B, T]
-}
-/** Numbers with names, which cross in one copy: `values` [M] float32. */
-export interface NativeMetrics {
-  names: string[];
-  values: TensorHandle;
-}
-export interface NativeLoss {
-  loss: TensorHandle;
-  metrics: NativeMetrics;
-}
+import type {
+  ActorCriticHandle,
+  CancelHandle,
+  DecoderDescription,
+  Device,
+  Dtype,
+  GenerateOptions,
+  GenerationLoopHandle,
+  Gradients,
+  Handle,
+  LanguageModelHandle,
+  NamedShape,
+  NativeEvaluation,
+  NativeExperience,
+  NativeGeneration,
+  NativeLogProb,
+  NativeLoss,
+  NativeMetrics,
+  NativeParameter,
+  NativeRollout,
+  NativeState,
+  NativeValuedRollout,
+  NumericArray,
+  OptimizerHandle,
+  ParameterHandle,
+  PolicyHandle,
+  RewardInput,
+  RewardModelHandle,
+  ScopeHandle,
+  TensorHandle,
+} from './types.ts';
 
 /** Everything that the addon exports. */
 export interface Native {
@@ -153,6 +42,8 @@ export interface Native {
   dispose(handle: Handle): void;
   memory(): { liveTensors: number; liveBytes: number; usedBytes: number; cachedBytes: number; peakBytes: number };
   memoryResetPeak(): void;
+  /** How often numbers were awaited from where they were computed: each time a GPU comes to rest. */
+  reads(): number;
   /** Of large blocks on the CPU, for the whole process; 0 for none. */
   memoryLimit(bytes: number): void;
   /** Microseconds of processor time that the calling thread has had. */
@@ -197,6 +88,8 @@ export interface Native {
   /** The opposite: `source` into the bytes from `begin` on. */
   tensorWriteBytes(tensor: TensorHandle, begin: number, source: Uint8Array): Promise<void>;
   tensorBackward(tensor: TensorHandle): Promise<void>;
+  /** The rows `rows` of each of `tensors`, which have as many of them, as copies. */
+  tensorsRows(tensors: TensorHandle[], rows: number[]): Promise<TensorHandle[]>;
 
   // Parameters (native/binding/parameter.cc)
   parameterCreate(value: TensorHandle): NativeParameter;
@@ -294,12 +187,30 @@ export interface Native {
     denominator: number | undefined,
     gradients: Gradients,
   ): Promise<NativeLoss>;
-  actorCriticCreate(
+  policyCreate(
     model: LanguageModelHandle,
-    actorScope: ScopeHandle | undefined,
-    criticScope: ScopeHandle | undefined,
+    scope: ScopeHandle | undefined,
     reference: LanguageModelHandle | undefined,
-  ): ActorCriticHandle;
+  ): PolicyHandle;
+  policyLogProb(
+    policy: PolicyHandle,
+    sequence: TensorHandle,
+    temperature: number,
+    gradients: Gradients,
+  ): Promise<NativeLogProb>;
+  policyReferenceLogProb(policy: PolicyHandle, sequence: TensorHandle, temperature: number): Promise<TensorHandle>;
+  /** Samples, then reads what was sampled with the policy (to recompute log-probs) and (if asked) reference, `pieces` of rows at a time. */
+  policyRollout(
+    policy: PolicyHandle,
+    prompts: TensorHandle,
+    lengths: TensorHandle,
+    options: GenerateOptions,
+    pieces: number[][],
+    withReference: boolean,
+    recompute: boolean,
+    cancel: CancelHandle | undefined,
+  ): Promise<NativeRollout>;
+  actorCriticCreate(policy: PolicyHandle, criticScope: ScopeHandle | undefined): ActorCriticHandle;
   actorCriticParameters(actorCritic: ActorCriticHandle): NativeParameter[];
   actorCriticInitialise(actorCritic: ActorCriticHandle): Promise<void>;
   actorCriticEvaluate(
@@ -309,10 +220,7 @@ export interface Native {
     gradients: Gradients,
     criticOnly: boolean,
   ): Promise<NativeEvaluation>;
-  /**
-   * Samples, then reads what was sampled with actor (to recompute log-probs), critic and (if asked) reference, `pieces` of
-   * rows at a time.
-   */
+  /** The same as policyRollout, and what the critic says. */
   actorCriticRollout(
     actorCritic: ActorCriticHandle,
     prompts: TensorHandle,
@@ -322,14 +230,24 @@ export interface Native {
     withReference: boolean,
     recompute: boolean,
     cancel: CancelHandle | undefined,
-  ): Promise<NativeRollout>;
-  rolloutRows(experience: NativeExperience, rows: number[]): Promise<NativeExperience>;
-  /** Scores [B] to rewards, advantages and returns. */
+  ): Promise<NativeValuedRollout>;
+
+  // Advantages (native/binding/advantages.cc)
+  /** Scores [B] to rewards, advantages by GAE, and returns. */
   judge(
-    rollout: NativeRollout,
+    rollout: NativeValuedRollout,
     score: TensorHandle,
     options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
   ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
+  /**
+   * Scores [B] less the KL penalty to advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same number for
+   * every token of a response, 0 outside. `scale` divides by the deviation of the group.
+   */
+  groupAdvantages(
+    rollout: NativeRollout,
+    score: TensorHandle,
+    options: { samplesPerPrompt: number; klWeight: number; scale: boolean },
+  ): Promise<{ advantage: TensorHandle; metrics: NativeMetrics }>;
 
   // Losses (native/binding/losses.cc)
   ppoLoss(
@@ -358,17 +276,26 @@ export interface Native {
   ): OptimizerHandle;
   /** Copies bfloat16 weights to their float32 masters. */
   optimizerInitialise(optimizer: OptimizerHandle): Promise<void>;
+  /**
+   * Moves nothing where a gradient is not finite, or one of `losses` (scalars, which the gradients are of) or `loss`. `read` are
+   * tensors that are wanted as numbers too: all that a step tells crosses at once.
+   */
   optimizerStep(
     optimizer: OptimizerHandle,
     lr: number,
     maxGradNorm: number | undefined,
     loss: number | undefined,
+    losses: TensorHandle[],
+    read: TensorHandle[],
   ): Promise<{
     gradNorm: number;
     skipped: boolean;
     nonFinite: { parameter: number; gradient: boolean } | undefined;
     /** Parameters by their place in the list. */
     unreached: number[];
+    losses: number[];
+    /** The numbers of each tensor of `read`, row by row. */
+    read: number[][];
   }>;
   optimizerZeroGrad(optimizer: OptimizerHandle): Promise<void>;
   optimizerState(optimizer: OptimizerHandle): NativeState[];

@@ -53,3 +53,17 @@ export class Inputs implements Disposable {
     for (const tensor of this.#temporary) tensor.dispose();
   }
 }
+
+/** The native tensors of the fields `keys` of a batch. @throws HandleError or DisposedError naming the field. */
+export function handlesOf<Key extends string>(
+  fields: Readonly<Record<Key, Tensor>>,
+  keys: readonly Key[],
+): Record<Key, TensorHandle> {
+  const entries = keys.map((key) => [key, handleOf(fields?.[key], key)]);
+  return Object.fromEntries(entries) as Record<Key, TensorHandle>;
+}
+
+/** The same as they are, for `run`. */
+export function tensorsOf<Key extends string>(fields: Readonly<Record<Key, Tensor>>, keys: readonly Key[]): Tensor[] {
+  return keys.map((key) => fields[key]);
+}

@@ -4,40 +4,46 @@ import { Tensor } from './tensor.ts';
 
 /** A scalar to differentiate, with what else was measured on the way. */
 export class Loss<Name extends string> extends Tensor {
-  readonly #measured: Measured<Name>;
+  /** For this package only: the measurements where they were made. */
+  readonly measured: Measured<Name>;
 
   constructor({ loss, metrics }: NativeLoss) {
     super(loss);
-    this.#measured = new Measured(metrics);
+    this.measured = new Measured(metrics);
   }
 
   /** The measurements by name; they cross to JavaScript in one copy. */
   metrics(): Promise<Record<Name, number>> {
-    return this.#measured.read();
+    return this.measured.read();
   }
 
   protected override release(handle: TensorHandle): void {
-    this.#measured.dispose();
+    this.measured.dispose();
     super.release(handle);
   }
 }
 
 /** Numbers in native memory with the names that native code gave them. */
 export class Measured<Name extends string> {
-  readonly #values: Tensor;
+  /** [M], one for each name. */
+  readonly values: Tensor;
   readonly #names: readonly string[];
 
   constructor({ names, values }: NativeMetrics) {
-    this.#values = new Tensor(values);
+    this.values = new Tensor(values);
     this.#names = names;
   }
 
+  /** The numbers of `values` by their names. */
+  named(numbers: ArrayLike<number | bigint>): Record<Name, number> {
+    return Object.fromEntries(this.#names.map((name, i) => [name, Number(numbers[i])])) as Record<Name, number>;
+  }
+
   async read(): Promise<Record<Name, number>> {
-    const values = await this.#values.data();
-    return Object.fromEntries(this.#names.map((name, i) => [name, Number(values[i])])) as Record<Name, number>;
+    return this.named(await this.values.data());
   }
 
   dispose(): void {
-    this.#values.dispose();
+    this.values.dispose();
   }
 }

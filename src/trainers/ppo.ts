@@ -3,52 +3,35 @@
  * docs/ppo.md has every formula with its source.
  */
 import { ActorCritic, type Experience } from '../models/actor-critic.ts';
+import { judge } from '../advantages.ts';
 import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
 import { parseKnown } from '../config/schema.ts';
-import type { Batches } from '../data/batches.ts';
-import { experienceRows, judge, type PpoMetrics, ppoLoss } from '../losses.ts';
-import { Mean } from '../metrics/mean.ts';
+import { type PpoMetrics, ppoLoss } from '../losses.ts';
 import { checkKinds, having, instanceOf, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
+import { rowsOf } from '../tensor/rows.ts';
 import { useDeterministic } from '../tensor/tensor.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
-import { answersOf, chunks, collect, ended, minibatches, applyMissingEosPenalty, type Reward } from './rollouts.ts';
+import {
+  answerAndScore,
+  answerMetrics,
+  checkOnPolicyParts,
+  checkPrompts,
+  learnInPasses,
+  missing,
+  type OnPolicyParts,
+} from './on-policy.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { BATCHES, itemsAt, REWARD } from './parts.ts';
+import { BATCHES, REWARD } from './parts.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
-import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
-import { scoresOf } from './rewards.ts';
-import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
+import { RunningScores, scoreNorm } from './score-norm.ts';
 
 /** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
-export interface PpoParts {
+export interface PpoParts extends OnPolicyParts {
+  /** `optimizer` is over its parameters. */
   actorCritic: ActorCritic;
-  /** A reward model, or any function of answers. */
-  reward: Reward;
-  /** Token ids of every prompt. */
-  prompts: readonly (readonly number[])[];
-  /** Which prompts come next: indices into `prompts`, `config.rolloutBatch` at a time. */
-  batches: Batches;
-  /** Over `actorCritic.parameters()`. */
-  optimizer: Optimizer;
-  /** Ends a response; without one all have `maxNewTokens`. */
-  eosToken?: number | undefined;
-  /** Token sequences any of which ends a response, as the eos does. */
-  stop?: number[][] | undefined;
-  padToken?: number | undefined;
-  /** Gives reward functions the texts. */
-  tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
   /** Steers the weight of the KL penalty in place of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
-  /** What the scores of earlier iterations were, where `config.score.norm` is or comes to be `running`. */
-  runningScores?: RunningScores | undefined;
-  /**
-   * Ends a rollout, or the waiting for a reward function; the iteration has changed nothing then but the place in `batches`, and
-   * its reason is thrown.
-   */
-  signal?: AbortSignal | undefined;
 }
 
 const PARTS = {
@@ -110,7 +93,7 @@ export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): Asyn
   checkInteger(start, 0, 'start');
   const config = parseKnown(ppoConfig, options, 'ppo');
   if (config.deterministic) await useDeterministic(true);
-  checkPrompts(parts);
+  checkPrompts(parts.actorCritic, parts);
   checkParts(parts, config, start);
   const own = {
     microBatch: new MicroBatch(config.minibatchSize),
@@ -125,27 +108,10 @@ interface Own {
   normalise: (scores: readonly number[]) => number[];
 }
 
-/** @throws ArgumentError for what would otherwise be left out without a word. */
-function checkParts(parts: PpoParts, { klWeight, adaptiveKl, score }: PpoConfig, start: number): void {
-  const missing = (argument: string, expected: string) => {
-    throw new ArgumentError({ argument: `parts.${argument}`, received: 'nothing', expected });
-  };
-  if (klWeight > 0 && !parts.actorCritic.hasReference)
-    missing('actorCritic.reference', 'a reference policy for klWeight: one made with { reference: true }');
-  if (adaptiveKl !== undefined && parts.adaptiveKl === undefined)
-    missing('adaptiveKl', 'new AdaptiveKl(klWeight, adaptiveKl), for config.adaptiveKl');
-  if (start > 0 && parts.runningScores === undefined && scoreNormOf(parts.reward, score) === 'running')
-    missing('runningScores', 'the RunningScores of the steps before, or a score.norm of none or reference');
-}
-
-function checkPrompts({ actorCritic, prompts, eosToken, padToken }: PpoParts): void {
-  const { numTokens } = actorCritic.model.decoder;
-  checkSpecialTokens({ eosToken, padToken }, numTokens);
-  for (const [row, prompt] of prompts.entries()) {
-    if (prompt.length === 0)
-      throw new ShapeError({ argument: `prompts[${row}]`, received: 'no token', expected: 'at least one' });
-    checkTokens(prompt, numTokens, (t) => `prompts[${row}][${t}]`);
-  }
+function checkParts(parts: PpoParts, config: PpoConfig, start: number): void {
+  checkOnPolicyParts(parts.actorCritic, parts, config, start);
+  if (config.adaptiveKl !== undefined && parts.adaptiveKl === undefined)
+    throw missing('adaptiveKl', 'new AdaptiveKl(klWeight, adaptiveKl), for config.adaptiveKl');
 }
 
 async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Own): Promise<PpoStep> {
@@ -155,32 +121,26 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   optimizer.learningRate = ppoLearningRate(step, config, actorCritic);
   const began = performance.now();
 
-  // Act: answer a batch of prompts with the current policy.
-  const prompts = itemsAt(parts.prompts, parts.batches.next(), 'prompts');
-  using rollout = await collect(actorCritic, prompts, parts, config, step);
-  const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
-  const lengths = answers.map(({ response }) => response.length);
-  const rolloutSeconds = (performance.now() - began) / 1000;
+  // Act: answer a batch of prompts with the current policy, and have the answers scored.
+  using scored = await answerAndScore(actorCritic, parts, config, step, own.normalise);
+  const { rollout, normalised, lengths, rolloutSeconds } = scored;
 
   // Judge: the score at the last token, a KL penalty at every token, then advantages.
-  const { sequence } = rollout;
-  const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal, sequence };
-  const scores = await scoresOf(parts.reward, answers, asking);
-  using penalised = applyMissingEosPenalty(own.normalise(scores), answers, parts, config.missingEosPenalty);
-  using judgement = await judge(rollout, penalised, { ...config, klWeight });
+  using judgement = await judge(rollout, normalised, { ...config, klWeight });
   const { kl, ...judged } = await judgement.metrics();
-  if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, answers.length);
+  if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, lengths.length);
 
-  // Learn: a few passes over shuffled pieces of the same experience.
+  // Learn: a few passes over shuffled minibatches of the same experience.
   const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, own.microBatch);
 
+  const { score, eosShare } = answerMetrics(scored, parts);
   return {
     step: step + 1,
     ...judged,
-    score: sum(scores) / scores.length, // as given: before norm and penalty
+    score,
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
-    eosShare: answers.filter((answer) => ended(answer, parts)).length / answers.length,
+    eosShare,
     ...learned,
     microBatch: own.microBatch.reduced,
     learningRate: optimizer.learningRate,
@@ -201,68 +161,21 @@ async function learn(
   lengths: readonly number[],
   microBatch: MicroBatch,
 ) {
-  const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
-  const approxKlStop = config.approxKlStop || Number.POSITIVE_INFINITY;
   const criticAlone = step < config.criticWarmup;
   const evaluation = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
   const loss = { ...config.loss, ...(criticAlone && CRITIC_ALONE) };
-  const updates = new Mean<keyof PpoMetrics | 'gradNorm'>();
-  let firstLogRatio: number | undefined;
-  let nonFinite: string | undefined;
-  let skipped = 0;
-  let count = 0;
-  let epochs = 0;
-  // `moved` is what the last update found before it: how far the policy was then from the one that answered.
-  for (let moved = 0; epochs < config.epochs && !(moved > approxKlStop); epochs++) {
-    const pieces = minibatches(lengths.length, config.minibatchSize, config, step, epochs);
-    for (const group of chunks(pieces, config.accumulate)) {
-      // Every piece is divided by the tokens of the whole group: their sum is its mean, so 2 × 4 ≡ 8 × 1.
-      const denominator = sum(group.flat().map((row) => lengths[row] as number));
-      const update = await microBatch.fit(optimizer, async (size) => {
-        const all: PpoMetrics[] = [];
-        for (const rows of group.flatMap((piece) => chunks(piece, size))) {
-          using batch = await experienceRows(experience, rows);
-          using now = await actorCritic.evaluate(batch.sequence, evaluation);
-          using share = await ppoLoss(now, batch, { ...loss, denominator });
-          await share.backward();
-          all.push(await share.metrics());
-        }
-        return all;
-      });
-      firstLogRatio ??= update[0]?.maxLogRatio;
-      const sums = sumOf(update);
-      const result = await optimizer.step({ maxGradNorm, loss: lossOf(sums, config), maxSkipped });
-      optimizer.zeroGrad();
-      skipped += Number(result.skipped);
-      nonFinite ??= result.nonFinite;
-      count++;
-      updates.add({ ...sums, gradNorm: result.gradNorm });
-      moved = sums.approxKl;
-      if (moved > approxKlStop) break;
-    }
-  }
-  if (nonFinite !== undefined && skipped === count && step + 1 === config.steps) throw learnedNothing(nonFinite, count);
-  const { maxLogRatio: _, ...means } = updates.result();
-  return { ...means, skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
-}
-
-function learnedNothing(nonFinite: string, updates: number): NumericsError {
-  return new NumericsError({
-    argument: nonFinite,
-    received: `numbers that are not finite in all ${updates} updates of the last step`,
-    expected: 'finite ones',
-    fix: 'Lower lr and go on from a checkpoint before them; check the model and the reward that you began with.',
-  });
-}
-
-function sumOf(metrics: readonly PpoMetrics[]): PpoMetrics {
-  const total = new Mean<keyof PpoMetrics>();
-  for (const one of metrics) total.add(one);
-  return total.sum();
-}
-
-function lossOf({ policyLoss, valueLoss, entropy }: PpoMetrics, { loss }: PpoConfig): number {
-  return policyLoss + loss.valueWeight * valueLoss - loss.entropyWeight * entropy;
+  const countOf = (rows: readonly number[]) => sum(rows.map((row) => lengths[row] as number));
+  const { means, ...passes } = await learnInPasses<keyof PpoMetrics>(
+    { optimizer, microBatch },
+    config,
+    { step, rows: lengths.length, countOf },
+    async (rows, denominator) => {
+      using batch = await rowsOf(experience, rows);
+      using now = await actorCritic.evaluate(batch.sequence, evaluation);
+      return await ppoLoss(now, batch, { ...loss, denominator });
+    },
+  );
+  return { ...means, ...passes };
 }
 
 function sum(values: readonly number[]): number {

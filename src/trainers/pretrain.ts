@@ -3,7 +3,7 @@ import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
 import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';
-import type { Sequences } from '../data/text.ts';
+import { joinTokens, type Sequences } from '../data/text.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
@@ -12,6 +12,7 @@ import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
+import { update } from './update.ts';
 
 const PARTS = {
   model: MODEL,
@@ -74,19 +75,22 @@ export async function* pretrain(
     const began = performance.now();
     optimizer.learningRate = learningRate(step, config);
 
-    // Every piece is divided by the targets of the whole step, so that 2 batches of 4 equal 1 of 8.
     const all = Array.from({ length: config.accumulate }, () => text.rows(batches.next()));
     const targets = all.reduce((sum, batch) => sum + countTargets(batch, model.decoder.ignoreIndex), 0);
-    const loss = await microBatch.fit(optimizer, async (rows) => {
-      startDropout(model, deriveSeed(config.seed, step));
-      let sum = 0;
-      for (const piece of all.flatMap((batch) => pieces(batch, rows))) sum += await learn(model, piece, targets);
-      return sum;
-    });
-    const { maxGradNorm } = config;
-    const maxSkipped = skipsAllowed(step, config.steps, config);
-    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
-    optimizer.zeroGrad();
+    const { loss, gradNorm, skipped } = await update(
+      { optimizer, microBatch },
+      all.map(separated),
+      {
+        denominator: targets,
+        maxGradNorm: config.maxGradNorm,
+        maxSkipped: skipsAllowed(step, config.steps, config),
+        begin: () => startDropout(model, deriveSeed(config.seed, step)),
+      },
+      async (rows, denominator) => {
+        using tokens = Tensor.from(joinTokens(rows), { shape: [rows.length, (rows[0] as Int32Array).length] });
+        return await model.loss(tokens, { denominator });
+      },
+    );
     if (model.training) model.eval();
 
     const seconds = (performance.now() - began) / 1000;
@@ -111,20 +115,9 @@ function startDropout(model: LanguageModel, seed: number): void {
   if (attnDropout > 0 || ffDropout > 0) model.train({ seed });
 }
 
-/** A batch in pieces of at most so many rows. */
-function pieces({ tokens, shape: [size, width] }: Rows, rows: number): Rows[] {
-  return Array.from({ length: Math.ceil(size / rows) }, (_, i) => {
-    const count = Math.min(rows, size - i * rows);
-    return { tokens: tokens.subarray(i * rows * width, (i * rows + count) * width), shape: [count, width] };
-  });
-}
-
-/** Adds the gradient of a piece's share of the loss, and gives that share. */
-async function learn(model: LanguageModel, { tokens, shape }: Rows, targets: number): Promise<number> {
-  using rows = Tensor.from(tokens, { shape });
-  using share = await model.loss(rows, { denominator: targets });
-  await share.backward();
-  return await share.item();
+/** The rows of a batch one by one, as views. */
+function separated({ tokens, shape: [size, width] }: Rows): Int32Array[] {
+  return Array.from({ length: size }, (_, row) => tokens.subarray(row * width, (row + 1) * width));
 }
 
 /**

@@ -9,19 +9,19 @@ import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
-import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../checks/kinds.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
 import { type RankingMetrics, RewardModel } from '../models/reward-model.ts';
 import { ArgumentError } from '../errors.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
-import { chunks } from './rollouts.ts';
 import { MicroBatch } from './out-of-memory.ts';
+import { checkPairs, pairSteps, tokensOf } from './pairs.ts';
 import { BATCHES, itemsAt, PAIRS } from './parts.ts';
 import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
 import { statisticsOf } from './score-norm.ts';
 import { PADDING, scoresOfModel } from './rewards.ts';
-import { checkTokens } from './check-tokens.ts';
+import { type Piece, update } from './update.ts';
 
 /** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
 export interface RewardParts {
@@ -70,10 +70,7 @@ export interface RewardStep {
 
 /** How many steps `epochs` passes over `pairs` pairs take. */
 export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {
-  checkKind('pairs', pairs, COUNT);
-  checkKinds('rewardSteps options', options, { epochs: POSITIVE, batchSize: COUNT, accumulate: COUNT });
-  const { epochs, batchSize, accumulate } = options;
-  return Math.ceil((epochs * pairs) / (batchSize * accumulate));
+  return pairSteps(pairs, options);
 }
 
 /**
@@ -89,9 +86,8 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   const config = parseKnown(rewardConfig, options, 'reward');
   if (config.deterministic) await useDeterministic(true);
   const { rewardModel, optimizer, pairs, batches, validation = [] } = parts;
-  const { maxGradNorm } = config;
-  checkPairs(pairs, rewardModel, 'pairs');
-  checkPairs(validation, rewardModel, 'validation');
+  checkPairs(pairs, rewardModel.model, 'pairs');
+  checkPairs(validation, rewardModel.model, 'validation');
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
   rewardModel.statistics = undefined; // they were those of other weights
@@ -102,17 +98,22 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     optimizer.learningRate = learningRate(step, schedule);
 
     const all = Array.from({ length: config.accumulate }, () => itemsAt(pairs, batches.next(), 'pairs'));
-    const { loss, metrics, tokens } = await microBatch.fit(optimizer, async (size) => {
-      if (config.dropout > 0) rewardModel.train({ seed: deriveSeed(config.seed, step) });
-      return await learn(
-        parts,
-        all.flatMap((batch) => chunks(batch, size)),
-        config,
-      );
-    });
-    const maxSkipped = skipsAllowed(step, steps, config);
-    const { gradNorm, skipped } = await optimizer.step({ maxGradNorm, loss, maxSkipped });
-    optimizer.zeroGrad();
+    const tokens = all.flat().reduce((sum, pair) => sum + tokensOf(pair), 0);
+    const { loss, pieces, gradNorm, skipped } = await update(
+      { optimizer, microBatch },
+      all,
+      {
+        denominator: config.accumulate * config.batchSize,
+        maxGradNorm: config.maxGradNorm,
+        maxSkipped: skipsAllowed(step, steps, config),
+        begin: () => config.dropout > 0 && rewardModel.train({ seed: deriveSeed(config.seed, step) }),
+      },
+      async (piece, denominator) => {
+        const { rows, order } = compare(piece);
+        using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
+        return await rewardModel.rankingLoss(sequences, { ...order, denominator });
+      },
+    );
     if (rewardModel.training) rewardModel.eval();
 
     const seconds = (performance.now() - began) / 1000;
@@ -123,7 +124,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     yield {
       step: done,
       loss,
-      ...metrics,
+      ...meansOf(pieces, config.batchSize),
       validationLoss: held?.loss,
       validationAccuracy: held?.accuracy,
       gradNorm,
@@ -144,37 +145,11 @@ async function noteStatistics(rewardModel: RewardModel, pairs: readonly Preferen
   rewardModel.statistics = statisticsOf(await scoresOfModel(rewardModel, answers, { size }));
 }
 
-/** Adds the gradients of all `pieces` of a step, and gives what the step tells of them. */
-async function learn(
-  { rewardModel }: RewardParts,
-  pieces: readonly (readonly Preference[])[],
-  { batchSize, accumulate }: RewardConfig,
-) {
-  const metrics = new Mean<keyof RankingMetrics>();
-  let loss = 0;
-  let tokens = 0;
-  for (const piece of pieces) {
-    const { rows, order } = compare(piece);
-    using sequences = Tensor.from(rows.tokens, { shape: rows.shape });
-    // Every piece is divided by the pairs of the whole step, so that 2 batches of 4 equal 1 of 8.
-    using share = await rewardModel.rankingLoss(sequences, { ...order, denominator: accumulate * batchSize });
-    await share.backward();
-    loss += await share.item();
-    metrics.add(await share.metrics(), piece.length / batchSize);
-    tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
-  }
-  return { loss, metrics: metrics.result(), tokens };
-}
-
-function checkPairs(pairs: readonly Preference[], { model }: RewardModel, argument: string): void {
-  for (const [row, pair] of pairs.entries()) {
-    for (const part of ['prompt', 'chosen', 'rejected'] as const) {
-      checkTokens(pair[part], model.decoder.numTokens, (t) => `${argument}[${row}].${part}[${t}]`);
-    }
-    if (pair.prompt.length + Math.min(pair.chosen.length, pair.rejected.length) > 0) continue;
-    const expected = 'a token in the prompt, or in both responses';
-    throw new ArgumentError({ argument: `${argument}[${row}]`, received: 'none', expected });
-  }
+/** Means over the pairs of a step. */
+function meansOf(pieces: readonly Piece<keyof RankingMetrics>[], batchSize: number): RankingMetrics {
+  const means = new Mean<keyof RankingMetrics>();
+  for (const { rows, metrics } of pieces) means.add(metrics, rows / batchSize);
+  return means.result();
 }
 
 /**

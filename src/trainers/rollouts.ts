@@ -1,9 +1,9 @@
-/** From prompts to what PPO learns from: sampled responses, their scores, and the order in which they are learned. */
-import type { ActorCritic, Rollout } from '../models/actor-critic.ts';
+/** From prompts to what a policy learns from: sampled responses, their scores, and the order in which they are learned. */
+import type { Policy, Rollout, RolloutInput } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { deriveSeed, Random } from '../data/random.ts';
 import type { RewardModel } from '../models/reward-model.ts';
-import { Tensor, type TensorGroup } from '../tensor/tensor.ts';
+import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** A response with the prompt that it answers; the texts are there when a tokenizer is. */
@@ -54,15 +54,15 @@ interface CollectOptions extends Ending {
  * Answers `prompts` with the current policy and reads the answers back in the pieces that the first epoch learns from, so
  * that its probability ratios start at exactly 1, or within rounding where the sampler's log-probabilities are taken.
  */
-export function collect(
-  actorCritic: ActorCritic,
+export function collect<Who extends Policy>(
+  policy: Who,
   prompts: readonly (readonly number[])[],
   { eosToken, stop, padToken, signal }: CollectOptions,
-  config: PpoConfig,
+  config: Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'rolloutLogProb' | 'seed'>,
   step: number,
-): Promise<TensorGroup<Rollout>> {
+): ReturnType<Who['rollout']> {
   const rows = prompts.length * config.sampling.samplesPerPrompt;
-  return actorCritic.rollout({
+  const input: RolloutInput = {
     ...config.sampling,
     prompts,
     eosToken,
@@ -70,10 +70,11 @@ export function collect(
     padToken,
     seed: deriveSeed(config.seed, step) % 2 ** 32, // as 0.1.0 drew, whose runs go on
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
-    reference: actorCritic.hasReference,
+    reference: policy.hasReference,
     recompute: config.rolloutLogProb === 'recomputed',
     ...(signal && { signal }),
-  });
+  };
+  return policy.rollout(input) as ReturnType<Who['rollout']>;
 }
 
 /** The answers in a rollout of `prompts`, row by row. */

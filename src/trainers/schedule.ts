@@ -1,5 +1,6 @@
 /** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
 import type { ActorCritic } from '../models/actor-critic.ts';
+import type { Policy } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import type { RewardConfig } from '../config/reward.ts';
 import { ArgumentError } from '../errors.ts';
@@ -39,7 +40,7 @@ export function learningRate(step: number, schedule: Schedule): number {
 const CRITIC_REACH = 0.2;
 
 /** Learning rates that suit a policy of any width; test/learning/widths.test.ts measures them. */
-export function defaultPpoRate({ lora, model }: ActorCritic): number {
+export function defaultPolicyRate({ lora, model }: Policy): number {
   const { dim } = model.decoder;
   return lora === false ? 0.04 / dim ** 1.5 : 0.1 / dim;
 }
@@ -54,7 +55,7 @@ export function ppoLearningRate(
   actorCritic: ActorCritic,
 ): number {
   if (step < criticWarmup) return CRITIC_REACH / actorCritic.model.decoder.dim;
-  const schedule = { ...config, lr: lr ?? defaultPpoRate(actorCritic), minLr: 0, steps: steps - criticWarmup };
+  const schedule = { ...config, lr: lr ?? defaultPolicyRate(actorCritic), minLr: 0, steps: steps - criticWarmup };
   return learningRate(step - criticWarmup, schedule);
 }
 

@@ -1,18 +1,15 @@
-/** PPO with the names that users of palm-rlhf-pytorch know. The algorithm is that of ppo.ts. */
-import { ActorCritic } from '../models/actor-critic.ts';
+/** PPO with the names that users of palm-rlhf-pytorch know. What it does is in trainers/ppo.ts, what it works with in ppo.ts. */
+import type { ActorCritic } from '../models/actor-critic.ts';
 import { parseConfig } from '../config/schema.ts';
 import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts';
-import { Batches } from '../data/batches.ts';
 import { ArgumentError, printable } from '../errors.ts';
-import { AdamW } from '../optim.ts';
 import { checkKinds, COUNT, LIST, LISTS, NUMBER, optional } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
-import { answersOf, type Reward } from './rollouts.ts';
-import { MODEL, type ModelPart, REWARD, withModel } from './parts.ts';
-import { type PpoStep, ppo } from './ppo.ts';
-import { AdaptiveKl } from './schedule.ts';
-import { RunningScores } from './score-norm.ts';
-import { scoresOf } from './rewards.ts';
+import { MODEL, type ModelPart, REWARD, withModel } from '../trainers/parts.ts';
+import type { PpoStep } from '../trainers/ppo.ts';
+import { scoresOf } from '../trainers/rewards.ts';
+import { answersOf, type Reward } from '../trainers/rollouts.ts';
+import { actorCriticOf, adaptiveKlOf, ppoMethod } from './ppo.ts';
 
 /** What the trainer takes. With LoRA, the default, the policy `model` stays as it is and gets scopes `actor` and `critic`. */
 export type RLHFTrainerOptions = ModelPart & {
@@ -37,10 +34,7 @@ export class RLHFTrainer implements Disposable {
   readonly actorCritic: ActorCritic;
   readonly #options: RLHFTrainerOptions;
   readonly #config: PpoConfig;
-  readonly #optimizer: AdamW;
-  readonly #batches: Batches;
-  readonly #adaptiveKl: AdaptiveKl | undefined;
-  readonly #runningScores = new RunningScores();
+  readonly #training: ReturnType<typeof ppoMethod.assemble>;
   #steps = 0;
 
   /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the model has such scopes already. */
@@ -53,11 +47,12 @@ export class RLHFTrainer implements Disposable {
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
     this.#config = { ...config, decay: 'constant', rolloutBatch: Math.min(config.rolloutBatch, prompts) };
     this.#options = options;
-    const { lora, seed, klWeight } = config;
-    this.#adaptiveKl = config.adaptiveKl && new AdaptiveKl(klWeight, config.adaptiveKl);
-    this.actorCritic = new ActorCritic(options.model, { lora, seed, reference: klWeight > 0 });
-    this.#optimizer = new AdamW(this.actorCritic.parameters(), { weightDecay: 0 });
-    this.#batches = new Batches({ size: prompts, batchSize: this.#config.rolloutBatch, seed: config.seed });
+    const { rewardModel: reward, promptTokenIds, eosToken, padToken } = options;
+    adaptiveKlOf(config); // before the model gets scopes
+    this.actorCritic = actorCriticOf(options.model, config);
+    const { actorCritic } = this;
+    const ingredients = { actorCritic, reward, prompts: promptTokenIds, eosToken, padToken };
+    this.#training = ppoMethod.assemble(this.#config, ingredients);
   }
 
   /** Trains on at least `numEpisodes` more answers and gives the metrics of every iteration. */
@@ -66,12 +61,8 @@ export class RLHFTrainer implements Disposable {
     const { numEpisodes } = options;
     const { rolloutBatch, sampling } = this.#config;
     const end = this.#steps + Math.ceil(numEpisodes / (rolloutBatch * sampling.samplesPerPrompt));
-    const { promptTokenIds: prompts, rewardModel: reward, eosToken, padToken } = this.#options;
-    const own = { actorCritic: this.actorCritic, batches: this.#batches, optimizer: this.#optimizer };
-    const steering = { adaptiveKl: this.#adaptiveKl, runningScores: this.#runningScores };
-    const parts = { ...own, ...steering, reward, prompts, eosToken, padToken };
     const done: PpoStep[] = [];
-    for await (const step of ppo(parts, { ...this.#config, steps: end }, this.#steps)) {
+    for await (const step of this.#training.train(this.#steps, undefined, end)) {
       this.#steps = step.step;
       done.push(step);
     }
@@ -111,7 +102,7 @@ export class RLHFTrainer implements Disposable {
 
   /** Frees actor, critic and optimizer. The model keeps its scopes. */
   dispose(): void {
-    this.#optimizer.dispose();
+    this.#training.parts.optimizer.dispose();
     this.actorCritic.dispose();
   }
 

@@ -1,4 +1,4 @@
-/** Model files as the commands write and find them: with a note of the tokenizer, which the model itself knows nothing of. */
+/** Model files as runs write them and as they are found: with a note of the tokenizer, which the model itself knows nothing of. */
 import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -6,12 +6,12 @@ import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
+import type { DecoderDescription } from '../models/language-model.ts';
 import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
 import { findModelIn } from '../models/registry.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';
-import { warn } from './warn.ts';
 
 /** The model of a run in its checkpoints. */
 const WEIGHTS_FILE = 'weights.safetensors';
@@ -67,8 +67,8 @@ export interface ModelFile {
   path: string;
   /** That of a language model, RewardModel or ActorCritic; undefined in files that are not ours. */
   kind: string | undefined;
-  /** How many tokens the model knows. */
-  numTokens: number;
+  /** What its language model is, that of a reward model its trunk; no weight has been read. */
+  decoder: DecoderDescription;
   /** Undefined where nothing is noted. */
   tokenizer: TokenizerNote | undefined;
 }
@@ -83,7 +83,7 @@ export async function findModel(path: string): Promise<ModelFile> {
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
   const tokenizer = readTokenizer(opened.metadata.get(TOKENIZER_KEY), file);
-  return { path: file, kind, numTokens: (await findModelIn(opened)).decoder.numTokens, tokenizer };
+  return { path: file, kind, decoder: (await findModelIn(opened)).decoder, tokenizer };
 }
 
 /** The same, which has to be one of `kinds`, or not ours. @throws ArgumentError for another kind, and see `findModel`. */
@@ -108,12 +108,15 @@ export async function tokenizerOf(
     throw new ArgumentError({ argument: models[0].path, received: 'a model without a note of its tokenizer', fix });
   }
   const tokenizer = asked === undefined ? await loadNoted(noted as ModelFile) : await loadTokenizer(asked);
-  for (const model of models) {
-    await checkTokenizer(model, tokenizer);
-    const taken = asked === undefined && model.tokenizer === undefined;
-    if (taken) warn(`${model.path} notes no tokenizer: taken to have that of ${noted?.path}`);
-  }
-  return forModel(tokenizer, models[0].numTokens);
+  for (const model of models) await checkTokenizer(model, tokenizer);
+  return forModel(tokenizer, models[0].decoder.numTokens);
+}
+
+/** Those of `models` that note no tokenizer, in words, where one is taken for them that others note. */
+export function withoutNote(asked: string | undefined, ...models: ModelFile[]): string[] {
+  const noted = models.find(({ tokenizer }) => tokenizer !== undefined);
+  const silent = asked === undefined ? models.filter(({ tokenizer }) => tokenizer === undefined) : [];
+  return silent.map(({ path }) => `${path} notes no tokenizer: taken to have that of ${noted?.path}`);
 }
 
 async function loadNoted(model: ModelFile): Promise<Tokenizer> {

@@ -1,4 +1,4 @@
-#include "losses/loss.h"
+#include "base/metrics.h"
 
 #include <ATen/ops/stack.h>
 

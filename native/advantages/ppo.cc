@@ -1,0 +1,36 @@
+#include "advantages/ppo.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "advantages/gae.h"
+#include "advantages/kl-penalty.h"
+#include "base/masked.h"
+#include "base/shape.h"
+
+namespace palm {
+
+PpoAdvantages ppo_advantages(const Tensor& sampler_log_prob, const Tensor& rollout_log_prob,
+                             const Tensor& reference_log_prob, const Tensor& rollout_value, const Tensor& response_mask,
+                             const Tensor& score, const PpoAdvantageOptions& options) {
+  at::NoGradGuard no_grad;
+  expect_shape(score, "score", {response_mask.size(0)});
+  const Tensor given = score.to(rollout_value.options());
+  const Tensor log_ratio = rollout_log_prob - reference_log_prob;
+  PpoAdvantages out;
+  out.reward = kl_shaped_reward(log_ratio, given, response_mask, options.kl_weight);
+  out.advantage = gae(out.reward, rollout_value, response_mask, options.gamma, options.lambda);
+  out.returns = within(out.advantage + rollout_value, response_mask);
+
+  const Tensor unexplained = masked_variance(out.returns - rollout_value, response_mask);
+  const Tensor explained = 1 - unexplained / masked_variance(out.returns, response_mask).clamp_min(1e-8);
+  out.metrics = {{"kl", log_ratio.sum(1).mean()},
+                 {"score", given.mean()},
+                 {"reward", out.reward.sum(1).mean()},
+                 {"explained_variance", explained},
+                 {"response_length", response_mask.sum(1).to(given.scalar_type()).mean()},
+                 {"sampler_gap", within(sampler_log_prob - rollout_log_prob, response_mask).abs().max()}};
+  if (options.whiten) out.advantage = whiten(out.advantage, response_mask);
+  return out;
+}
+
+}  // namespace palm

@@ -1,0 +1,60 @@
+#include "rlhf/policy.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
+
+#include "base/error.h"
+#include "model/lora.h"
+
+namespace palm {
+
+Tensor moved_to_predicted(const Tensor& flat, int64_t batch) {
+  return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
+}
+
+Policy::Policy(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
+               std::shared_ptr<LanguageModel> reference)
+    : model_(std::move(model)), scope_(std::move(scope)), reference_(std::move(reference)) {}
+
+void Policy::expect_evaluation_mode() const {
+  if (model_->training())
+    throw Error(ErrorKind::argument, "model", "a model in training mode", "one in evaluation mode",
+                "Call model.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
+}
+
+Tensor Policy::accept(const Tensor& sequence) const {
+  expect_evaluation_mode();
+  return model_->accept(sequence, "sequence");
+}
+
+void Policy::prepare_gradients(Gradients gradients) {
+  if (gradients == Gradients::none) return;
+  if (gradients == Gradients::all) model_->prepare_gradients();
+  if (scope_) scope_->prepare_gradients();
+}
+
+Tensor Policy::hidden(const Tensor& tokens, Gradients gradients) {
+  return model_->hidden(tokens, {.scope = scope_.get(), .gradients = gradients});
+}
+
+static LogProb read(const Head& head, const Tensor& hidden, const Tensor& tokens, double temperature) {
+  const int64_t batch = tokens.size(0), predicted = tokens.size(1) - 1;
+  const TokenLogProb token = head.log_prob(hidden.narrow(1, 0, predicted).flatten(0, 1),
+                                           tokens.narrow(1, 1, predicted).flatten(), temperature);
+  return {moved_to_predicted(token.log_prob, batch), moved_to_predicted(token.entropy, batch)};
+}
+
+LogProb Policy::log_prob(const Tensor& hidden, const Tensor& tokens, double temperature, Gradients gradients) const {
+  return read(model_->head(gradients), hidden, tokens, temperature);
+}
+
+Tensor Policy::reference_log_prob(const Tensor& tokens, double temperature) {
+  at::NoGradGuard no_grad;
+  if (!reference_ && !scope_)
+    throw Error(ErrorKind::argument, "policy", "no reference policy", "one made with { reference: true }",
+                "Without LoRA the model itself is trained, so the reference must be a copy made beforehand.");
+  LanguageModel& model = reference_ ? *reference_ : *model_;
+  return read(model.head(Gradients::none), model.hidden(tokens, {}), tokens, temperature).log_prob;
+}
+
+}  // namespace palm

@@ -1,0 +1,11 @@
+/** Every method of training by its name: what `palm <name>` does, and what a program opens or assembles. */
+import type { Method } from './methods/method.ts';
+import { ppoMethod } from './methods/ppo.ts';
+import { pretrainMethod } from './methods/pretrain.ts';
+import { rewardMethod } from './methods/reward.ts';
+
+export const methods = {
+  pretrain: pretrainMethod,
+  reward: rewardMethod,
+  ppo: ppoMethod,
+} satisfies Readonly<Record<string, Method>>;

@@ -1,0 +1,112 @@
+/** PPO: a policy from a pretrained model, prompts, and what judges the answers. */
+import { z } from 'zod';
+import { out, rules, stop, tokenizer } from '../config/inputs.ts';
+import { type PpoConfig, ppoBefore, ppoConfig } from '../config/ppo.ts';
+import { Batches } from '../data/batches.ts';
+import { ActorCritic } from '../models/actor-critic.ts';
+import type { LanguageModel } from '../models/language-model.ts';
+import { planPpo } from '../models/memory-plan.ts';
+import { loadModel } from '../models/registry.ts';
+import { RewardModel } from '../models/reward-model.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type PpoParts, ppo } from '../trainers/ppo.ts';
+import { AdaptiveKl, defaultPolicyRate } from '../trainers/schedule.ts';
+import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
+import type { Method, Opened } from './method.ts';
+import { warning } from './notices.ts';
+import { countNumbers, optimizerOf } from './optimizer.ts';
+import { loadPromptsAndJudge, promptFiles } from './prompts.ts';
+
+const schema = z.strictObject({
+  ...promptFiles,
+  out,
+  tokenizer,
+  stop,
+  rules,
+  ...ppoConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** What PPO works with. */
+export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'stop'> {
+  /** Gives reward functions the texts, and eos and padding unless they are given. */
+  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
+  /** Ends a response. */
+  eosToken?: number | undefined;
+  padToken?: number | undefined;
+}
+
+export const ppoMethod = {
+  summary: 'train a policy by feedback from a reward model',
+  schema,
+  before: { ...ppoBefore, rules: 'v1' },
+  open,
+  assemble,
+} satisfies Method<typeof schema>;
+
+/** The policy, its critic and, where the KL penalty has a weight, its reference: over `model`, as `config` says. */
+export function actorCriticOf(model: LanguageModel, { lora, seed, klWeight }: PpoConfig): ActorCritic {
+  return new ActorCritic(model, { lora, seed, reference: klWeight > 0 });
+}
+
+/** What steers the weight of the KL penalty, where that is asked for. @throws ArgumentError for a weight of 0, which would stay 0 */
+export function adaptiveKlOf({ klWeight, adaptiveKl }: PpoConfig): AdaptiveKl | undefined {
+  return adaptiveKl && new AdaptiveKl(klWeight, adaptiveKl);
+}
+
+/**
+ * `config` has the learning rate and the norm of scores that were chosen. `train` ends after `config.steps` unless it is told
+ * otherwise.
+ */
+function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
+  const { actorCritic, reward, prompts, stop, tokenizer } = ingredients;
+  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
+  const { seed, lr = defaultPolicyRate(actorCritic) } = given;
+  const config = { ...given, lr, score: { norm: scoreNormOf(reward, given.score) } };
+  const batchSize = Math.min(given.rolloutBatch, prompts.length);
+  const state = {
+    batches: new Batches({ size: prompts.length, batchSize, seed }),
+    adaptiveKl: adaptiveKlOf(given),
+    runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
+    optimizer: optimizerOf(actorCritic.parameters(), { ...given.optimisation, lr }),
+  };
+  const parts = { ...state, actorCritic, reward, prompts, eosToken, stop, padToken, tokenizer };
+  return {
+    config,
+    steps: config.steps,
+    parts: { weights: actorCritic, ...state },
+    train: (start = 0, signal?: AbortSignal, steps = config.steps) =>
+      ppo({ ...parts, signal }, { ...config, steps }, start),
+  };
+}
+
+async function open(config: Config): Promise<Opened> {
+  adaptiveKlOf(config); // what is wrong with it is said before anything is made
+  const { device, klWeight, steps, criticWarmup } = config;
+  const { policy, judge, tokenizer, stop, prompts, promptLength, rows, notices } = await loadPromptsAndJudge(config);
+  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
+  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
+  const idle = steps > criticWarmup ? [] : [warning(criticAloneWords(criticWarmup, steps))];
+  return {
+    plan: planPpo(policy.decoder, { ...sizes, reward: judge.decoder }),
+    notices: [...idle, ...notices],
+    async start() {
+      const reward = await RewardModel.load(judge.path, { device });
+      const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
+      // A policy of 0.1.0 could draw the padding.
+      const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
+      const assembled = assemble(config, { actorCritic, reward, prompts, stop, tokenizer: answering });
+      return {
+        ...assembled,
+        tokenizer,
+        inputs: { data: config.data, reward: judge.path, model: policy.path },
+        rows,
+        sizes: { 'parameters to train': countNumbers(actorCritic.parameters()), prompts: prompts.length },
+      };
+    },
+  };
+}
+
+function criticAloneWords(criticWarmup: number, steps: number): string {
+  return `criticWarmup: ${criticWarmup} iterations, of ${steps} in all: the critic learns, the policy stays`;
+}

@@ -1,0 +1,95 @@
+/** Pretraining: a new model from text. */
+import { z } from 'zod';
+import { path } from '../config/fields.ts';
+import { out, rules } from '../config/inputs.ts';
+import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
+import { Batches } from '../data/batches.ts';
+import { loadDocuments } from '../data/documents.ts';
+import { kindOfText } from '../data/jsonl.ts';
+import { holdOut, loadText, type Sequences, Windows } from '../data/text.ts';
+import type { LanguageModel } from '../models/language-model.ts';
+import { planPretraining } from '../models/memory-plan.ts';
+import { createModel, describeModel } from '../models/registry.ts';
+import { loadTokenizer } from '../tokenizer/load.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { pretrain } from '../trainers/pretrain.ts';
+import type { Method, Opened } from './method.ts';
+import { skippedRows, warning } from './notices.ts';
+import { countNumbers, optimizerOf } from './optimizer.ts';
+
+const schema = z.strictObject({
+  data: path.describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
+  out,
+  rules,
+  ...pretrainConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** What pretraining works with. */
+export interface PretrainIngredients {
+  model: LanguageModel;
+  text: Sequences;
+  /** Held-out text; without it there is no `validationLoss`. */
+  validation?: Sequences | undefined;
+}
+
+export const pretrainMethod = {
+  summary: 'train a new model on text',
+  schema,
+  before: { rules: 'v1' },
+  open,
+  assemble,
+} satisfies Method<typeof schema>;
+
+function assemble(config: PretrainConfig, { model, text, validation }: PretrainIngredients) {
+  const { steps, batchSize, seed } = config;
+  const batches = new Batches({ size: text.size, batchSize, seed });
+  const optimizer = optimizerOf(model.parameters(), config);
+  return {
+    steps,
+    parts: { weights: model, optimizer, batches },
+    train: (start = 0) => pretrain({ model, optimizer, text, batches, validation }, config, start),
+  };
+}
+
+async function open(config: Config): Promise<Opened> {
+  const { sequenceLength, batchSize, seed, device, dtype } = config;
+  const tokenizer = await loadTokenizer(config.tokenizer);
+  const { tokens, notices } = await load(config, tokenizer);
+  const { train, validation: held } = holdOut(tokens, config.validationFraction);
+  const text = new Windows(train, sequenceLength, config.data);
+  // A short text holds out less than a window: then that is the window.
+  const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
+  const hyperparameters = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
+  return {
+    plan: planPretraining(describeModel(hyperparameters), { batchSize, length: sequenceLength }),
+    notices,
+    async start() {
+      const model = createModel(hyperparameters);
+      const parameters = countNumbers(model.parameters());
+      return {
+        ...assemble(config, { model, text, validation }),
+        config,
+        tokenizer,
+        inputs: { data: config.data },
+        rows: { tokens: train.length, heldOut: held.length },
+        sizes: { parameters, 'tokens to learn': train.length, 'held out': held.length },
+      };
+    },
+  };
+}
+
+async function load(
+  { data, rules }: Config,
+  tokenizer: Tokenizer,
+): Promise<{ tokens: Int32Array; notices: readonly string[] }> {
+  const byName = data.endsWith('.jsonl') ? 'rows' : 'text';
+  const kind = rules === 'v1' ? byName : await kindOfText(data, 'chosen');
+  if (kind === 'rows') {
+    const { tokens, skipped } = await loadDocuments(data, tokenizer);
+    return { tokens, notices: skippedRows(skipped) };
+  }
+  const remedy = 'if these are rows, write one on each line and name it .jsonl';
+  const notices = kind === 'text' ? [] : [warning(`${data} has JSON, and is learned as plain text: ${remedy}`)];
+  return { tokens: await loadText(data, tokenizer), notices };
+}

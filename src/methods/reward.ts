@@ -1,0 +1,84 @@
+/** A reward model: from a pretrained model and preferences. */
+import { z } from 'zod';
+import { path } from '../config/fields.ts';
+import { out, rules, tokenizer } from '../config/inputs.ts';
+import { type RewardConfig, rewardConfig } from '../config/reward.ts';
+import { Batches } from '../data/batches.ts';
+import type { Preference } from '../data/preferences.ts';
+import type { LanguageModel } from '../models/language-model.ts';
+import { planReward } from '../models/memory-plan.ts';
+import { loadModel, MODEL_KINDS } from '../models/registry.ts';
+import { RewardModel } from '../models/reward-model.ts';
+import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { reward, rewardSteps } from '../trainers/reward.ts';
+import { rewardSchedule } from '../trainers/schedule.ts';
+import type { Method, Opened } from './method.ts';
+import { countNumbers, optimizerOf } from './optimizer.ts';
+import { loadPairs, pairFiles } from './preferences.ts';
+
+const schema = z.strictObject({
+  model: path.describe('the model to build on: the folder of its run, or its file'),
+  ...pairFiles,
+  out,
+  tokenizer,
+  rules,
+  ...rewardConfig.shape,
+});
+type Config = z.output<typeof schema>;
+
+/** What training a reward model works with. */
+export interface RewardIngredients {
+  /** What the reward model reads with; with LoRA its weights stay as they are. */
+  model: LanguageModel;
+  pairs: readonly Preference[];
+  /** Held-out pairs; without any there are no validation metrics, and no statistics of the scores. */
+  validation?: readonly Preference[] | undefined;
+}
+
+export const rewardMethod = {
+  summary: 'train a reward model on preferences',
+  schema,
+  before: { rules: 'v1' },
+  open,
+  assemble,
+} satisfies Method<typeof schema>;
+
+/** `weights` is a new reward model, the caller's to dispose of; `config` has the learning rate that was chosen. */
+function assemble<C extends RewardConfig>(given: C, { model, pairs, validation }: RewardIngredients) {
+  const { lora, dropout, pooling, batchSize, seed } = given;
+  const steps = rewardSteps(pairs.length, given);
+  const batches = new Batches({ size: pairs.length, batchSize, seed });
+  const rewardModel = new RewardModel(model, { lora, dropout, pooling, seed });
+  const { lr } = rewardSchedule(rewardModel, steps, given);
+  const config = { ...given, lr };
+  const optimizer = optimizerOf(rewardModel.parameters(), config);
+  return {
+    config,
+    steps,
+    parts: { weights: rewardModel, optimizer, batches },
+    train: (start = 0) => reward({ rewardModel, optimizer, pairs, batches, validation }, config, start),
+  };
+}
+
+async function open(config: Config): Promise<Opened> {
+  const { device, lora, dropout, batchSize } = config;
+  const file = await findModelOf(config.model, MODEL_KINDS);
+  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const { pairs, validation, rows, notices, longest: length } = await loadPairs(config, tokenizer);
+  return {
+    plan: planReward(file.decoder, { batchSize, length, lora, dropout }),
+    notices,
+    async start() {
+      const model = await loadModel(file.path, { device });
+      const assembled = assemble(config, { model, pairs, validation });
+      const parameters = countNumbers(assembled.parts.weights.parameters());
+      return {
+        ...assembled,
+        tokenizer,
+        inputs: { data: config.data, validation: config.validation, model: file.path },
+        rows,
+        sizes: { 'parameters to train': parameters, pairs: pairs.length, 'held out': validation.length },
+      };
+    },
+  };
+}

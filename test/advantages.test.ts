@@ -1,0 +1,152 @@
+/** Advantages within groups of responses: what TRL computes, and 0 wherever a group has nothing to say. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { type GroupOptions, groupAdvantages } from '../src/advantages.ts';
+import { ROLLOUT, type Rollout } from '../src/models/policy.ts';
+import { type Dtype, Tensor } from '../src/tensor/tensor.ts';
+import { device } from './device.ts';
+import { distance } from './parity/numbers.ts';
+
+interface Inputs {
+  score: number[];
+  /** Of each response, to the reference. */
+  kl: number[];
+}
+const { inputs, cases } = JSON.parse(
+  readFileSync(new URL('fixtures/methods/advantages.json', import.meta.url), 'utf8'),
+) as { inputs: Inputs; cases: { name: string; inputs?: Partial<Inputs>; expected: { advantage: number[] } }[] };
+
+const WIDTH = 7;
+/** First and last token of a response, row by row. */
+const RESPONSES = [
+  [1, 6],
+  [3, 3],
+  [2, 5],
+  [1, 4],
+  [3, 6],
+  [2, 2],
+  [1, 3],
+  [2, 6],
+] as const;
+
+/** `of` of every token in a response, `outside` elsewhere: [B, T] of so many rows. */
+function tokens(rows: number, of: (row: number, t: number, length: number) => number, outside: number): number[] {
+  return RESPONSES.slice(0, rows).flatMap(([first, last], row) =>
+    Array.from({ length: WIDTH }, (_, t) => (t < first || t > last ? outside : of(row, t - first, last - first + 1))),
+  );
+}
+
+type Built = Rollout & Disposable;
+
+/** A rollout whose responses have these KLs, each spread unevenly over its tokens; nothing outside them is a number. */
+function rolloutOf(kl: readonly number[], dtype: 'float32' | 'float64'): Built {
+  const Floats = dtype === 'float32' ? Float32Array : Float64Array;
+  const make = (numbers: number[], type: Dtype = dtype) => {
+    return Tensor.from(Floats.from(numbers), { shape: [kl.length, WIDTH], dtype: type, device });
+  };
+  const logProb = tokens(kl.length, (row, i) => -1 - 0.1 * row - 0.01 * i, Number.NaN);
+  const share = tokens(kl.length, (row, i, length) => ((kl[row] as number) * 2 * (i + 1)) / (length * (length + 1)), 0);
+  const rollout: Rollout = {
+    sequence: make(Array(kl.length * WIDTH).fill(1), 'int64'),
+    responseMask: make(
+      tokens(kl.length, () => 1, 0),
+      'bool',
+    ),
+    samplerLogProb: make(logProb.map((value, i) => value + (i % WIDTH) * 1e-3)),
+    rolloutLogProb: make(logProb),
+    referenceLogProb: make(logProb.map((value, i) => value - (share[i] as number))),
+  };
+  const dispose = () => {
+    for (const name of ROLLOUT) rollout[name].dispose();
+  };
+  return { ...rollout, [Symbol.dispose]: dispose };
+}
+
+/** The advantage of each response: that of all its tokens alike, and 0 of all other tokens. */
+async function advantagesOf(
+  { score, kl }: Inputs,
+  dtype: 'float32' | 'float64',
+  options: GroupOptions,
+): Promise<number[]> {
+  using rollout = rolloutOf(kl, dtype);
+  using scores = Tensor.from(Float64Array.from(score), { device });
+  using group = await groupAdvantages(rollout, scores, options);
+  expect(group.advantage.dtype).toBe(dtype);
+  const all = Array.from(await group.advantage.data(), Number);
+  const own = RESPONSES.slice(0, kl.length).map(([first], row) => all[row * WIDTH + first] as number);
+  expect(all).toEqual(tokens(kl.length, (row) => own[row] as number, 0));
+  return own;
+}
+
+function caseOf(name: string): (typeof cases)[number] {
+  return cases.find((each) => each.name === name) as (typeof cases)[number];
+}
+
+describe.each([
+  ['float64', 1e-9],
+  ['float32', 1e-5],
+] as const)('in %s, group advantages are', (dtype, tolerance) => {
+  const GROUPS = { samplesPerPrompt: 4, klWeight: 0 };
+
+  it("TRL's with scale: by the unbiased deviation and 1e-4", async () => {
+    const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: true });
+    expect(distance(found, caseOf('grpo, trl: unbiased std + 1e-4').expected.advantage)).toBeLessThan(tolerance);
+  });
+
+  it('those of Dr. GRPO without', async () => {
+    const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: false });
+    expect(distance(found, caseOf('Dr. GRPO: not scaled').expected.advantage)).toBeLessThan(tolerance);
+  });
+
+  it('less the KL penalty, of the response and of the mean: 3/4 of RLOO, which leaves a response out of its mean', async () => {
+    const found = await advantagesOf(inputs, dtype, { ...GROUPS, klWeight: 0.05, scale: false });
+    const rloo = found.map((advantage) => (advantage * 4) / 3);
+    expect(distance(rloo, caseOf('rloo, KL inside the reward and its baseline').expected.advantage)).toBeLessThan(
+      tolerance,
+    );
+  });
+
+  it.each([true, false])('0 in groups of one, scale %s', async (scale) => {
+    const { inputs: own, expected: zero } = caseOf('group of one: no baseline, so no advantage');
+    const one = { samplesPerPrompt: 1, klWeight: 0.05, scale };
+    expect(await advantagesOf({ score: own?.score as number[], kl: [0.3] }, dtype, one)).toEqual(zero.advantage);
+    expect(await advantagesOf(inputs, dtype, one)).toEqual(Array(8).fill(0));
+  });
+
+  it.each([true, false])('exactly 0 where all rewards of a group are equal, scale %s', async (scale) => {
+    const equal = { score: Array(8).fill(0.1), kl: Array(8).fill(0) };
+    for (const samplesPerPrompt of [8, 4, 2]) {
+      expect(await advantagesOf(equal, dtype, { samplesPerPrompt, klWeight: 0.05, scale })).toEqual(Array(8).fill(0));
+    }
+  });
+});
+
+describe('group advantages', () => {
+  it('tell what they were made of', async () => {
+    using rollout = rolloutOf(inputs.kl, 'float64');
+    const score = [1, 1, 1, 1, ...inputs.score.slice(4)];
+    using group = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0, scale: true });
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const close = (value: number) => expect.closeTo(value, 6);
+    const deviations = [0, 2, 4, 6].map((i) => Math.abs((score[i] as number) - (score[i + 1] as number)) / Math.SQRT2);
+    expect(await group.metrics()).toEqual({
+      kl: close(mean(inputs.kl)),
+      score: close(mean(score)),
+      reward: close(mean(score)),
+      scoreStd: close(mean(deviations)),
+      zeroStdShare: close(0.5),
+      responseLength: close(mean(RESPONSES.map(([first, last]) => last - first + 1))),
+      samplerGap: close(6e-3),
+    });
+    using penalised = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0.1, scale: true });
+    const { reward, zeroStdShare } = await penalised.metrics();
+    expect(reward).toBeCloseTo(mean(score) - 0.1 * mean(inputs.kl), 6);
+    expect(zeroStdShare).toBe(0);
+  });
+
+  it.each([3, 5, 16, 0, -4])('refuse %d samples for a prompt among 8 rows', async (samplesPerPrompt) => {
+    using rollout = rolloutOf(inputs.kl, 'float32');
+    const refused = groupAdvantages(rollout, inputs.score, { samplesPerPrompt, klWeight: 0, scale: true });
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'samplesPerPrompt' });
+  });
+});
