@@ -1,4 +1,4 @@
-/** Trains PaLM on a poem, byte by byte, and lets it recite. Run it with `npx tsx examples/language-model.ts`. */
+/** Trains a PaLM on a poem, byte by byte, and has it recite it. Run it with `npx tsx examples/language-model.ts`. */
 import { AdamW, PaLM } from 'palm-rlhf';
 
 const device = process.argv[2] ?? 'cpu';
@@ -20,7 +20,7 @@ using model = new PaLM({ numTokens: 128, dim: 64, depth: 2, heads: 4, dimHead: 1
 using optimizer = new AdamW(model.parameters(), { lr: 3e-3 });
 
 for (let step = 0; step <= 120; step++) {
-  using loss = await model.loss([bytes]); // a batch of one row; next-token cross entropy, in nats per byte
+  using loss = await model.loss([bytes]); // a batch of one row; next-token cross-entropy in nats per byte
   await loss.backward();
   await optimizer.step({ maxGradNorm: 1 });
   optimizer.zeroGrad();

@@ -1,5 +1,5 @@
 /**
- * A training loop of your own that loses nothing: press Ctrl-C, or kill it, and run it again.
+ * A training loop of your own with checkpoints: press Ctrl-C, or kill it, and run it again to resume.
  *
  *   npx tsx examples/resume.ts [device] [folder]
  */
@@ -7,7 +7,7 @@ import { AdamW, Batches, openCheckpoints, PaLM } from 'palm-rlhf';
 
 const [device = 'cpu', directory = 'runs/resume'] = process.argv.slice(2);
 
-// Rows that count in steps of 1, 2, 3 ..., from 0, modulo 32.
+// Each row counts from 0 in steps of 1, 2, 3 ..., modulo 32.
 const rows = Array.from({ length: 31 }, (_, i) => Array.from({ length: 24 }, (_, t) => (t * (i + 1)) % 32));
 
 using model = new PaLM({ numTokens: 32, dim: 64, depth: 2, heads: 4, dimHead: 16, device });
@@ -27,10 +27,10 @@ async function* train(start: number): AsyncGenerator<{ step: number; loss: numbe
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
 
-// All that training changes: these are what a checkpoint holds.
+// Everything that training changes; a checkpoint holds exactly these.
 const parts = { model, optimizer, batches };
 await using checkpoints = await openCheckpoints({ directory, parts, every: 20, signal: stop.signal });
-console.log(`going on after step ${await checkpoints.restore()}`);
+console.log(`resuming from step ${await checkpoints.restore()}`);
 for await (const { step, loss } of checkpoints.during(train)) {
   if (step % 20 === 0 || stop.signal.aborted) console.log(`step ${step}: loss ${loss.toFixed(6)}`);
 }

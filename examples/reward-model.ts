@@ -1,12 +1,12 @@
 /**
- * Trains a reward model on ratings from 1 to 5, then asks it about answers that it has never seen. Run it with
+ * Trains a reward model on ratings from 1 to 5, then has it rate new answers. Run it with
  * `npx tsx examples/reward-model.ts`.
  */
 import { AdamW, PaLM, RewardModel } from 'palm-rlhf';
 
 const device = process.argv[2] ?? 'cpu';
 
-// Our rater counts the kind words of an answer. Those of the prompt are nobody's merit.
+// Our rater counts the kind words in an answer. Those in the prompt do not count.
 const words = ['thanks', 'gladly', 'please', 'welcome', 'no', 'never', 'whatever', 'nonsense'];
 const isKind = (word: number) => word < 4;
 const fourWords = () => Array.from({ length: 4 }, () => Math.floor(Math.random() * words.length));
@@ -20,7 +20,7 @@ function ratedDialogues(count: number) {
   };
 }
 
-// Five bins, one for each rating, over a trunk that all readers may share: what is trained is a scope of adapters.
+// Five bins, one per rating. Training changes a scope of adapters and the head, so other models can share the trunk.
 using model = new PaLM({ numTokens: words.length, dim: 32, depth: 2, heads: 4, dimHead: 8, device });
 using rewardModel = new RewardModel(model, { numBins: 5 });
 using optimizer = new AdamW(rewardModel.parameters(), { lr: 5e-3 });

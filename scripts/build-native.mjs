@@ -1,6 +1,6 @@
 /**
- * Builds build/Release/{palm.node, libpalm.so}: finds libtorch, configures when there is no build folder or another libtorch
- * than last time, then compiles what has changed. Prints warnings and errors only.
+ * Builds build/Release/{palm.node, libpalm.so}: finds libtorch, configures if there is no build folder or it was
+ * configured for another libtorch, then compiles what changed. Prints only warnings and errors.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ function requireTools() {
   ].filter((tool) => tool !== true);
   if (missing.length === 0) return;
   throw new Error(
-    `The native addon is compiled here, and this machine lacks ${missing.join(', ')}.\n` +
+    `Cannot compile the native addon: this machine lacks ${missing.join(', ')}.\n` +
       `Install what is missing (Debian, Ubuntu: apt-get install ${missing.join(' ')}), then run \`npm run build:native\`.`,
   );
 }
@@ -34,7 +34,7 @@ function runs(tool) {
   return spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
-/** The libtorch that the build folder was configured for; undefined when it was not, or for sources elsewhere. */
+/** The libtorch the build folder was configured for; undefined if there is none, or for another source folder. */
 function configuredFor() {
   const file = join(root, 'build/CMakeCache.txt');
   if (!existsSync(file)) return undefined;
@@ -45,7 +45,7 @@ function configuredFor() {
     : undefined;
 }
 
-/** Runs cmake-js and shows what it says, less the lines that only tell of progress. */
+/** Runs cmake-js and shows its output without the progress lines. */
 function cmakeJs(command, option) {
   const script = join(dirname(require.resolve('cmake-js/package.json')), 'bin/cmake-js');
   const child = spawn(process.execPath, [script, command, '--log-level', 'error', '--config', 'Release', option], {
@@ -75,12 +75,12 @@ try {
   const libtorch = findLibtorchToBuild();
   if (configuredFor() !== libtorch.path) {
     console.error(
-      `Compiling the native addon against libtorch ${libtorch.version}+${libtorch.variant} (minutes, once).`,
+      `Compiling the native addon against libtorch ${libtorch.version}+${libtorch.variant} (takes minutes, only once).`,
     );
     await cmakeJs('reconfigure', `--CDLIBTORCH=${libtorch.path}`);
   }
   const note = noting('native');
-  if (!isCurrent('native')) console.error('Compiling what has changed of the native addon.');
+  if (!isCurrent('native')) console.error('Compiling the changed parts of the native addon.');
   await cmakeJs('build', `--parallel=${availableParallelism()}`);
   note();
 } catch (error) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the addon against several releases of libtorch: `scripts/compile-matrix.sh FOLDER [VERSION...]`. The wheels are
-# fetched with pip into FOLDER, of which only the headers and the libraries that are linked are unpacked; nothing is loaded.
-# They are CUDA builds: where there is nvcc, the CUDA kernels are compiled too.
+# Compiles the addon against several releases of libtorch: `scripts/compile-matrix.sh FOLDER [VERSION...]`. Fetches the
+# wheels with pip into FOLDER and unpacks only their headers and the libraries to link; nothing is loaded. The wheels
+# are CUDA builds: if nvcc is present, the CUDA kernels are compiled too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "${1:?folder for wheels and builds}")

@@ -1,4 +1,4 @@
-/** Whether what was built here is of the sources that are here now: by their contents, as a copied clone has new times. */
+/** Whether a build is up to date, judged by file contents: in a copied clone all modification times are new. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,24 +6,24 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** The file to start with, what it is made of, and where the fingerprint of that is kept. */
+/** For each build: its main file, its sources, and the file that stores their fingerprint. */
 const BUILT = {
   typescript: { file: 'dist/cli/main.js', sources: ['src', 'tsconfig.json'], kept: 'build/typescript.sha256' },
   native: { file: 'build/Release/palm.node', sources: ['native', 'CMakeLists.txt'], kept: 'build/native.sha256' },
 };
 
-/** Whether `what`, `typescript` or `native`, was ever built. */
+/** Whether `what` (`typescript` or `native`) was ever built. */
 export function isBuilt(what) {
   return existsSync(join(root, BUILT[what].file));
 }
 
-/** Whether `what` need not be built. */
+/** Whether `what` is built and up to date. */
 export function isCurrent(what) {
   const kept = join(root, BUILT[what].kept);
   return isBuilt(what) && existsSync(kept) && readFileSync(kept, 'utf8') === fingerprint(what);
 }
 
-/** To be called before `what` is built; what it gives, after that: it notes that the sources of before were built. */
+/** Takes the fingerprint of the sources of `what` before a build; call the result after the build to record it. */
 export function noting(what) {
   const before = fingerprint(what);
   return () => {

@@ -1,6 +1,6 @@
 /**
- * Formats native/ and the C++ of test/cuda with the clang-format of the npm package of that name, so that everybody has the same version.
- * `--check` changes nothing, names the files that are not formatted, and then exits with 1.
+ * Formats native/ and the C++ of test/cuda with clang-format from npm, so that everyone uses the same version.
+ * `--check` changes nothing: it lists unformatted files and exits with 1 if there are any.
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,13 +1,14 @@
 /**
- * Speed on a GPU, in bfloat16, of one model in one process: `node scripts/gpu-bench.mjs 125m train decode-1 decode-64 ppo`.
- * Weights are random. Every figure is a JSON line in $OUT/results.jsonl as soon as it is known.
+ * Measures the speed of one model on a GPU in bfloat16, in one process:
+ * `node scripts/gpu-bench.mjs 125m train decode-1 decode-64 ppo`. Weights are random. Every result is appended to
+ * $OUT/results.jsonl, one JSON line each, as soon as it is measured.
  */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ActorCritic, AdamW, Batches, PaLM, parseConfig, ppo, ppoConfig, Tensor } from '../dist/index.js';
 
-const PEAK = 989e12; // dense bfloat16 operations a second of an H100 SXM, by its data sheet
+const PEAK = 989e12; // dense bfloat16 operations per second of an H100 SXM (data sheet)
 const small = process.argv.includes('--small');
 const device = small ? 'cpu' : 'cuda';
 const shapes = {
@@ -105,7 +106,7 @@ async function decode(palm, count) {
 async function iteration(palm) {
   const [count, promptLength, newTokens] = small ? [4, 4, 4] : [256, 256, 256];
   const sizes = {
-    ...{ criticWarmup: 0, warmupSteps: 0, approxKlStop: false }, // all of the work, from the first iteration on
+    ...{ criticWarmup: 0, warmupSteps: 0, approxKlStop: false }, // do all the work from the first iteration on
     rolloutBatch: count,
     minibatchSize: small ? 2 : 32,
     epochs: 1,
@@ -136,7 +137,7 @@ async function iteration(palm) {
   if (process.env.PALM_PROFILE) await profile('ppo', () => trainer.next());
 }
 
-/** Time of every kernel, by the addon that PALM_PROFILE names (gpu-profile.cc), into $OUT/profile.jsonl. */
+/** Appends the time of every kernel to $OUT/profile.jsonl, as measured by the addon $PALM_PROFILE (gpu-profile.cc). */
 async function profile(work, run) {
   const { createRequire } = await import('node:module');
   const { readFileSync } = await import('node:fs');

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# All the evidence that a few minutes on a GPU can give, in the order of its worth: `scripts/gpu-check.sh [SECONDS]`. Every step has
-# a limit, is left out when no time is left, and writes its result into $OUT at once. Needs .gpu/ as scripts/gpu-pack.sh leaves
-# it, python3 with a CUDA PyTorch, and no network. `--small` after it rehearses all but what only a card can tell, over the emulated
-# kernels that PALM_RLHF_PREBUILD holds (test/cuda/addon/build.sh).
+# Every check that a few minutes on a GPU allow, most important first: `scripts/gpu-check.sh [SECONDS]`. Each step has a
+# time limit, is skipped when no time is left, and writes its result to $OUT at once. Needs .gpu/ as filled by
+# scripts/gpu-pack.sh and python3 with a CUDA PyTorch, but no network. With `--small` as second argument it rehearses
+# everything that does not need a GPU, with the emulated kernels that PALM_RLHF_PREBUILD names
+# (test/cuda/addon/build.sh).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 limit=${1:-420} small=${2:-} SECONDS=0 OUT=${OUT:-/tmp/gpu-check}
@@ -10,7 +11,7 @@ mkdir -p "$OUT" .gpu/bin
 export OUT PATH=$PWD/.gpu/bin:$PATH:/usr/local/cuda/bin
 exec > >(tee -a "$OUT/log.txt") 2>&1
 
-# step NAME SECONDS COMMAND...: never longer than what is left
+# step NAME SECONDS COMMAND...: runs COMMAND for at most SECONDS and never longer than the time left
 step() {
   local name=$1 most=$2 left=$((limit - SECONDS)) began=$SECONDS status
   shift 2

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fills .gpu/ with what a machine with a GPU may lack (Node, modules, the addon built against its torch), at most 64 MiB, for
-# scripts/gpu-check.sh there: `scripts/gpu-pack.sh TORCH`, the torch folder of a CUDA wheel as scripts/compile-matrix.sh unpacks it.
+# Fills .gpu/ (at most 64 MiB) with what a GPU machine may lack – Node, modules, the addon built against its torch – for
+# scripts/gpu-check.sh to run there: `scripts/gpu-pack.sh TORCH`, the torch folder of a CUDA wheel as unpacked by
+# scripts/compile-matrix.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 torch=$(realpath "${1:?torch folder of a CUDA wheel}")

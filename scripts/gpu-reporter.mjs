@@ -1,4 +1,4 @@
-/** Every test's outcome as soon as it is known, one JSON line each in $OUT/tests.jsonl: a time-out loses nothing. */
+/** Appends each test's outcome to $OUT/tests.jsonl as soon as it is known, so that a timeout loses no results. */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 const file = join(process.env.OUT ?? '.', 'tests.jsonl');

@@ -1,4 +1,4 @@
-/** The shapes that matter, in one process, one line each as soon as it is known: `node scripts/gpu-smoke.mjs [device]`. */
+/** Checks the important shapes in one process and reports each at once: `node scripts/gpu-smoke.mjs [device]`. */
 import { appendFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -81,7 +81,7 @@ await part('info', async () =>
   report('info', true, { ...addon().info(), ...(device === 'cpu' ? {} : await addon().cudaInfo()) }),
 );
 
-// 1. Training kernels and the library's attention at head widths that fused backends take, against float64.
+// 1. Training kernels and libtorch's attention against float64, at head widths that the fused backends support.
 const base = { numTokens: 97, depth: 2, ffMult: 2 };
 for (const [heads, dimHead, dim] of [
   [4, 64, 128],
@@ -97,14 +97,14 @@ for (const [heads, dimHead, dim] of [
     await part(name, async () => {
       const truth = await read({ ...size, dtype: 'float64' }, tokens);
       const [single, where] = worst(await read({ ...size, dtype: 'float32' }, tokens), truth);
-      report(`${name} float32`, single < 5e-5, { error: single, where }); // near 5e-4: TF32 is on
+      report(`${name} float32`, single < 5e-5, { error: single, where }); // an error near 5e-4 means that TF32 is on
       const plain = worst(await read({ ...size, dtype: 'bfloat16' }, tokens, false), truth)[0];
       const [fused, at] = worst(await read({ ...size, dtype: 'bfloat16' }, tokens), truth);
       report(`${name} bfloat16`, fused < 2 * plain + 5e-3, { error: fused, reference: plain, where: at });
     });
   }
 
-// 2. One process, the same shapes, other strides of the attention's output: a plan that is cached without them reads wrongly.
+// 2. The same shapes with other strides of the attention output: a plan cached without the strides gives wrong results.
 await part('recompute levels', async () => {
   const size = { ...base, heads: 4, dimHead: 64, dim: 128, dtype: 'bfloat16' },
     tokens = tokensOf(3, 193, 97);
@@ -115,7 +115,7 @@ await part('recompute levels', async () => {
   }
 });
 
-// 3. The same twice, bit by bit: as it comes, which promises nothing, and with algorithms that promise it.
+// 3. The same run twice, compared bit by bit: by default (no guarantee), then with deterministic algorithms.
 for (const dtype of ['float32', 'bfloat16'])
   await part(`twice ${dtype}`, async () => {
     const size = { ...base, heads: 4, dimHead: 64, dim: 128, dtype },
@@ -141,7 +141,7 @@ for (const dtype of ['float32', 'bfloat16'])
     }
   });
 
-// 4. Decoding through the cache against the forward pass; several chunks of keys; the shapes that fill shared memory.
+// 4. Decoding with the cache against the forward pass: several chunks of keys, and shapes that fill shared memory.
 for (const [heads, dimHead, rows, more] of device === 'cpu'
   ? [[4, 64, 3, 20]]
   : [
@@ -180,7 +180,7 @@ for (const [heads, dimHead, rows, more] of device === 'cpu'
       palm.dispose();
     });
 
-// 5. Memory of the device after many generations: graphs must give theirs back.
+// 5. Device memory after many generations: graphs must release theirs.
 const used = () =>
   device === 'cpu'
     ? 0
@@ -202,7 +202,7 @@ await part('graphs', async () => {
   report('graphs', memory.at(-1) - memory[0] < 512, { usedMiB: memory });
 });
 
-// 6. Out of memory is an error with numbers, and the next call works.
+// 6. Running out of memory raises an error with numbers, and the next call works.
 if (device !== 'cpu')
   await part('out of memory', async () => {
     const palm = new PaLM({ numTokens: 97, dim: 4096, depth: 1, heads: 32, dimHead: 128, dtype: 'bfloat16', device });
@@ -223,7 +223,7 @@ if (device !== 'cpu')
     palm.dispose();
   });
 
-// 7. A few steps of everything that trains.
+// 7. A few steps of every training method.
 await part('training', async () => {
   const palm = new PaLM({ ...base, heads: 4, dimHead: 64, dim: 128, dtype: 'bfloat16', device, seed: 4 });
   const optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });

@@ -1,6 +1,6 @@
 /**
- * Fills prebuilds/<platform>-<arch> for the tarball: the addon under the name that node-gyp-build looks for, libpalm.so
- * beside it, both stripped. They must be compiled against the release that `palm libtorch install` fetches.
+ * Fills prebuilds/<platform>-<arch> for the tarball: the addon, under the name node-gyp-build looks for, and
+ * libpalm.so, both stripped. They must be compiled against the libtorch release that `palm libtorch install` fetches.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, readdirSync, rmSync } from 'node:fs';
@@ -17,14 +17,14 @@ const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
 try {
   const { version, path } = findLibtorchToBuild();
   if (version !== LIBTORCH_VERSION) {
-    throw new Error(`Prebuilds are compiled against libtorch ${LIBTORCH_VERSION}; ${path} holds ${version}.`);
+    throw new Error(`Prebuilds must be compiled against libtorch ${LIBTORCH_VERSION}; ${path} contains ${version}.`);
   }
   rmSync(folder, { recursive: true, force: true });
   await prebuildify({ cwd: root, napi: true, nodeGyp: join(root, 'scripts/cmake-js-shim.mjs') });
-  // It moves the addon out of the build folder, where this clone loads it from.
+  // prebuildify moves the addon out of the build folder, where this clone loads it from: copy it back.
   copyFileSync(join(folder, 'palm-rlhf.node'), join(root, 'build/Release/palm.node'));
-  rmSync(join(folder, 'libpalm-cuda.so'), { force: true }); // CUDA kernels come from clones that have nvcc
-  // Its own option would strip libpalm.so in the build folder, under the feet of whoever has it loaded.
+  rmSync(join(folder, 'libpalm-cuda.so'), { force: true }); // CUDA kernels are only built in clones, with nvcc
+  // Not prebuildify's own --strip: it would strip libpalm.so in the build folder, where a process may have it loaded.
   const files = readdirSync(folder);
   execFileSync('strip', ['--strip-all', ...files], { cwd: folder });
   console.log(`prebuilds/${process.platform}-${process.arch}: ${files.join(', ')}`);

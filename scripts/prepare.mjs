@@ -1,7 +1,7 @@
 /**
- * What `npm ci` does in a clone: compiles TypeScript, makes sure of a libtorch, and compiles the native addon against it. It
- * does nothing where that is done already, and nothing for `npx`, which runs it before a command and shows none of its output:
- * that is no moment to compile for minutes, or to fail where the clone belongs to another user.
+ * What `npm ci` does in a clone: compiles the TypeScript, finds or installs a libtorch, and compiles the native addon
+ * against it. Does nothing if all that is up to date. Does nothing under `npx` either, which runs it before a command
+ * and hides its output: no moment to compile for minutes, or to fail because the clone belongs to another user.
  */
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -45,7 +45,7 @@ async function ensureLibtorch() {
   try {
     findLibtorchToBuild();
   } catch (error) {
-    // An explicit choice that is unusable is the user's to correct; only where there is none is one fetched.
+    // If the user chose a libtorch that is unusable, report it; install one only if none was found.
     if (error.argument !== 'libtorch') throw error;
     await installLibtorch({ cuda: false, note: console.error });
   }

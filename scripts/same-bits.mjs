@@ -1,7 +1,7 @@
 /**
- * Whether a change of the house left every number as it was: `node scripts/same-bits.mjs BEFORE`, the folder of an earlier build.
- * Both builds do 20 steps of pretraining, reward training and PPO in several models, in processes with one thread, and the hashes of
- * all losses, weights, scores and drawn tokens are compared.
+ * Checks that a change left every number as it was: `node scripts/same-bits.mjs BEFORE`, the folder of an earlier
+ * build. Both builds run 20 steps of pretraining, reward training and PPO on several models, single-threaded; then the
+ * hashes of all losses, weights, scores and sampled tokens are compared.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -9,7 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const STEPS = 20;
-/** Fused blocks, and what only the plain ones compute. */
+/** Models that run on fused blocks, and models that only the plain block supports. */
 const MODELS = {
   float32: { dtype: 'float32' },
   bfloat16: { dtype: 'bfloat16' },
@@ -18,7 +18,7 @@ const MODELS = {
 };
 const own = fileURLToPath(import.meta.url);
 
-/** The hashes that the build in `checkout` gives, by name. */
+/** The hashes computed by the build in `checkout`, by name. */
 function hashesOf(checkout) {
   const env = { ...process.env, OMP_NUM_THREADS: '1', PALM_RLHF_PREBUILD: '' };
   return JSON.parse(execFileSync(process.execPath, [own, '--compute', checkout], { env, encoding: 'utf8' }));
@@ -37,7 +37,7 @@ async function compute(checkout) {
   return found;
 }
 
-/** The same numbers in every run and build. */
+/** Pseudo-random tokens, the same in every run and build. */
 function tokens(count, seed) {
   let state = seed;
   return Array.from({ length: count }, () => {
@@ -52,7 +52,7 @@ async function pretrained({ AdamW, Batches, Windows, parseConfig, pretrain, pret
   const optimizer = new AdamW(palm.parameters(), { lr: config.lr });
   const batches = new Batches({ size: text.size, batchSize: 4, seed: 1 });
   const losses = [];
-  // `palm` is the model's name in builds of 0.1.0, and still taken by later ones.
+  // Builds of 0.1.0 call the model `palm`; later ones still accept that name.
   for await (const { loss, gradNorm } of pretrain({ palm, optimizer, text, batches }, config))
     losses.push(loss, gradNorm);
   return await hashOf(losses, palm.parameters());
@@ -102,6 +102,6 @@ if (process.argv[2] === '--compute') {
   const names = Object.keys(before);
   for (const name of names) console.log(`${name.padEnd(27)} ${before[name]} ${now[name]}`);
   const other = names.filter((name) => before[name] !== now[name]);
-  console.log(other.length === 0 ? 'the same bits' : `other bits: ${other.join(', ')}`);
+  console.log(other.length === 0 ? 'the same bits' : `different bits: ${other.join(', ')}`);
   process.exitCode = other.length === 0 ? 0 : 1;
 }

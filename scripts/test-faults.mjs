@@ -1,6 +1,6 @@
 /**
- * `npm run test:faults`: all fault tests at full count, about an hour, and the table of docs/reliability.md from what they
- * record. With names of test files it runs those and keeps the other rows.
+ * `npm run test:faults`: runs all fault tests at full count (about an hour) and writes the table of docs/reliability.md
+ * from the outcomes they record. With names of test files it runs only those and keeps the other rows.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,7 +35,7 @@ if (rows.length > 0) {
 }
 process.exitCode = status ?? 1;
 
-/** What was promised and which fault was injected: a row has one outcome. */
+/** The key of a table row: promise and injected fault. */
 function key(line) {
   return line
     .split('|')

@@ -1,4 +1,4 @@
-/** From scores of responses to advantages: what each token, or each response, was better than expected. docs/ppo.md has GAE. */
+/** Turns scores of responses into advantages: how much better than expected each token or response was. docs/ppo.md has GAE. */
 import type { ValuedRollout } from './models/actor-critic.ts';
 import { ROLLOUT, type Rollout } from './models/policy.ts';
 import { handlesOf, Inputs, tensorsOf, type Values } from './tensor/arguments.ts';
@@ -8,33 +8,33 @@ import { run } from './native/resource.ts';
 import { Measured } from './tensor/loss.ts';
 import { type Tensor, type TensorGroup, tensorGroup } from './tensor/tensor.ts';
 
-/** What all advantages measure. All but the last are means over rows. */
+/** Metrics of all kinds of advantages. All but the last are means over rows. */
 interface ScoreMetrics {
-  /** To the reference policy, in nats per response. */
+  /** KL to the reference policy, in nats per response. */
   kl: number;
   score: number;
-  /** Of a response: its score less the KL penalty of its tokens. */
+  /** Score of a response minus the KL penalty of its tokens. */
   reward: number;
-  /** Tokens of a response. */
+  /** Number of tokens in a response. */
   responseLength: number;
-  /** Largest difference between a log-probability that the sampler saw and the one that training computes. */
+  /** Largest difference between a log-probability as the sampler saw it and as training computes it. */
   samplerGap: number;
 }
 
-/** What `judge` measures. */
+/** The metrics of `judge`. */
 export interface JudgeMetrics extends ScoreMetrics {
-  /** Share of the returns' variance that the values explain. */
+  /** Share of the variance of the returns that the values explain. */
   explainedVariance: number;
 }
 
 export interface JudgeOptions {
-  /** Cost of KL to the reference policy, per nat. */
+  /** Weight of the penalty for KL to the reference policy. */
   klWeight: number;
-  /** Discount of later rewards. */
+  /** Discount factor of rewards. */
   gamma: number;
-  /** Bias against variance of advantages: 1 has no bias. */
+  /** GAE lambda: 1 is unbiased, lower has less variance. */
   lambda: number;
-  /** Whether advantages get mean 0 and variance 1 over all response tokens. */
+  /** Whether to normalise advantages to mean 0 and variance 1 over all response tokens. */
   whiten: boolean;
 }
 
@@ -53,20 +53,20 @@ export async function judge(rollout: ValuedRollout, score: Values, options: Judg
   );
 }
 
-/** What `groupAdvantages` measures. */
+/** The metrics of `groupAdvantages`. */
 export interface GroupMetrics extends ScoreMetrics {
-  /** Mean over prompts of the deviation of their scores. */
+  /** Standard deviation of the scores of a prompt, averaged over prompts. */
   scoreStd: number;
-  /** Share of prompts whose responses have the same reward all: nothing is learned from them. */
+  /** Share of prompts whose responses all have the same reward: nothing is learned from them. */
   zeroStdShare: number;
 }
 
 export interface GroupOptions {
-  /** Responses to a prompt, which are neighbouring rows. */
+  /** Responses per prompt, in neighbouring rows. */
   samplesPerPrompt: number;
-  /** Cost of KL to the reference policy, per nat. */
+  /** Weight of the penalty for KL to the reference policy. */
   klWeight: number;
-  /** Whether advantages are divided by the deviation of their group. */
+  /** Whether to divide advantages by the standard deviation of their group. */
   scale: boolean;
 }
 
@@ -74,9 +74,9 @@ export interface GroupOptions {
 export type GroupAdvantages = Measurement<'advantage', GroupMetrics>;
 
 /**
- * How much better each response is than the others to its prompt, by scores [B]: one number for all tokens of a response, 0
- * outside. There is no critic.
- * @throws ArgumentError where `samplesPerPrompt` does not divide the rows.
+ * How much better each response is than the other responses to its prompt, from scores [B]: the same number for every token
+ * of a response, 0 elsewhere. Needs no critic.
+ * @throws ArgumentError if the number of rows is not a multiple of `samplesPerPrompt`.
  */
 export async function groupAdvantages(
   rollout: Rollout,
@@ -92,7 +92,7 @@ export async function groupAdvantages(
 
 const VALUED_ROLLOUT = [...ROLLOUT, 'rolloutValue'] as const;
 
-/** What `call` makes of the fields `keys` of a rollout and of scores [B]. */
+/** Calls `call` with the fields `keys` of a rollout and with scores [B], and wraps the result. */
 async function measure<Key extends string, Made extends { metrics: NativeMetrics }, Result>(
   rollout: Readonly<Record<Key | 'rolloutLogProb', Tensor>>,
   keys: readonly Key[],
@@ -110,7 +110,7 @@ async function measure<Key extends string, Made extends { metrics: NativeMetrics
   const dispose = () => {
     for (const each of all) each.dispose();
   };
-  // Not enumerable: spreading the group copies its tensors alone.
+  // Not enumerable, so that spreading the group copies only its tensors.
   return Object.defineProperties(group, {
     metrics: { value: () => measured.read() },
     dispose: { value: dispose },

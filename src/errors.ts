@@ -1,21 +1,23 @@
 /**
- * Every error a user can meet. Each says what was wrong with which thing: `argument` names it, `received` is what came,
- * `expected` what should have, `fix` what to do now. The message is those four in a sentence.
+ * Every error a user can meet. `argument` names the thing at fault, `received` is what came, `expected` what should
+ * have come, and `fix` what to do about it. The message joins these into a sentence.
  */
 
 export interface ErrorDetail {
-  /** The argument, option, file or object that is at fault. */
+  /** The argument, option, file or object at fault. */
   argument: string;
-  /** What came, already printable. */
+  /** The offending value, already printable. */
   received?: string;
-  /** What would have been right. */
+  /** What a correct value is. */
   expected?: string;
+  /** What is wrong, in a phrase that replaces "got …, expected …" in the message. */
+  problem?: string;
   /** What to do about it, as an instruction. */
   fix?: string;
   cause?: unknown;
 }
 
-/** The base of all errors of this package; `code` is stable and safe to compare with. */
+/** Base class of all errors of this package. `code` is stable and safe to compare with. */
 export class PalmError extends Error {
   readonly code: string = 'PALM_ERROR';
   readonly argument: string;
@@ -33,7 +35,7 @@ export class PalmError extends Error {
   }
 }
 
-/** A value of the right kind that is not allowed here: out of range, unknown, contradictory. */
+/** A value of the right type that is not allowed here: out of range, unknown or contradictory. */
 export class ArgumentError extends PalmError {
   override readonly code: string = 'ERR_ARGUMENT';
 }
@@ -45,19 +47,19 @@ export class ShapeError extends PalmError {
 export class DtypeError extends PalmError {
   override readonly code = 'ERR_DTYPE';
 }
-/** A tensor on the wrong device, or a device that this machine does not have. */
+/** A tensor on the wrong device, or a device that this machine lacks. */
 export class DeviceError extends PalmError {
   override readonly code = 'ERR_DEVICE';
 }
-/** A handle that was used after its `dispose()`. */
+/** A handle used after its `dispose()`. */
 export class DisposedError extends PalmError {
   override readonly code = 'ERR_DISPOSED';
 }
-/** Something that is not the native handle it should be. */
+/** A value that is not the native handle it should be. */
 export class HandleError extends PalmError {
   override readonly code = 'ERR_HANDLE';
 }
-/** Weights that cannot be changed because others read them too. */
+/** Weights that cannot be changed because other models read them too. */
 export class SharedTrunkError extends PalmError {
   override readonly code = 'ERR_SHARED_TRUNK';
 }
@@ -73,7 +75,7 @@ export class FileError extends PalmError {
 export class DataError extends FileError {
   override readonly code = 'ERR_DATA';
 }
-/** Which rule of the safetensors format a file breaks; docs/files.md explains each. */
+/** The rule of the safetensors format that a file breaks; docs/files.md explains each. */
 export type SafetensorsReason =
   | 'not-a-file'
   | 'too-short'
@@ -101,7 +103,10 @@ export type SafetensorsReason =
   | 'trailing-bytes'
   | 'too-many-tensors'
   | 'no-such-tensor';
-/** A file that is not safetensors by its rules. `reason` is stable; `position` is the byte of the file, where there is one. */
+/**
+ * A file that breaks a rule of the safetensors format. `reason` is stable; `position` is the byte offset, if there is
+ * one.
+ */
 export class SafetensorsError extends FileError {
   override readonly code = 'ERR_SAFETENSORS';
   readonly reason: SafetensorsReason;
@@ -113,11 +118,13 @@ export class SafetensorsError extends FileError {
     this.position = position;
   }
 }
-/** A checkpoint of which a part is missing or changed; `argument` names the file. */
+/** A checkpoint with a missing or changed file, which `argument` names. */
 export class CheckpointError extends FileError {
   override readonly code = 'ERR_CHECKPOINT';
 }
-/** A .pt file that is damaged, hostile or of a kind that is not read; `reason` is a stable word for which rule it broke. */
+/**
+ * A .pt file that is damaged, hostile or of an unsupported kind; `reason` is a stable identifier of the rule it broke.
+ */
 export class TorchFileError extends FileError {
   override readonly code = 'ERR_TORCH_FILE';
   readonly reason: string;
@@ -127,30 +134,30 @@ export class TorchFileError extends FileError {
     this.reason = reason;
   }
 }
-/** A folder that another process writes to. */
+/** A folder locked by another process. */
 export class LockedError extends PalmError {
   override readonly code = 'ERR_LOCKED';
 }
-/** A reward function that gave no score for an answer. The step has changed no weights then. */
+/** A reward function that returned no score for an answer. The step has changed no weights. */
 export class RewardError extends PalmError {
   override readonly code = 'ERR_REWARD';
 }
-/** Numbers that are not finite where something was to be learned, or told, from them; `argument` names the tensor. */
+/** Non-finite numbers in a training step or in its inputs; `argument` names the tensor. */
 export class NumericsError extends PalmError {
   override readonly code = 'ERR_NUMERICS';
 }
-/** What an allocation asked for and what was left, in bytes, as far as they are known. */
+/** The bytes requested by an allocation and the bytes available, as far as known. */
 export interface OutOfMemoryDetail extends ErrorDetail {
   requested?: number;
   available?: number;
 }
 
-/** An allocation that the machine or the device could not serve. Nothing has been lost: smaller ones still succeed. */
+/** An allocation that failed on the host or the device. Nothing is lost: smaller allocations still succeed. */
 export class OutOfMemoryError extends PalmError {
   override readonly code = 'ERR_OUT_OF_MEMORY';
-  /** Bytes that were asked for; undefined where only the system's allocator knows. */
+  /** Bytes requested; undefined if only the system's allocator knows. */
   readonly requested: number | undefined;
-  /** Bytes that were left for it; undefined where that is not known. */
+  /** Bytes available; undefined if unknown. */
   readonly available: number | undefined;
 
   constructor(detail: OutOfMemoryDetail) {
@@ -159,11 +166,11 @@ export class OutOfMemoryError extends PalmError {
     this.available = detail.available;
   }
 }
-/** libtorch is nowhere to be found, or the one found is unusable. */
+/** libtorch was not found, or the one found is unusable. */
 export class LibtorchError extends PalmError {
   override readonly code = 'ERR_LIBTORCH';
 }
-/** An error raised inside libtorch that none of our own checks foresaw. */
+/** An error raised inside libtorch that none of our own checks caught first. */
 export class NativeError extends PalmError {
   override readonly code = 'ERR_NATIVE';
 }
@@ -181,20 +188,20 @@ const KINDS = {
   native: NativeError,
 };
 
-/** Turns an error that was raised in C++ into the class it belongs to. `kind` is the name used in native/base/error.h. */
+/** Turns an error raised in C++ into its class. `kind` is the name used in native/base/error.h. */
 export function errorFromNative(kind: string, detail: ErrorDetail): PalmError {
   return new (KINDS[kind as keyof typeof KINDS] ?? NativeError)(detail);
 }
 
-/** A value as it should appear in an error message: short, quoted, safe to print on a terminal. */
+/** Formats a value for an error message: short, quoted, safe to print on a terminal. */
 export function printable(value: unknown): string {
   const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : describe(value);
   const text = shown.replace(UNPRINTABLE, escaped);
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }
 
-// Control characters and those that turn the direction of text, which a terminal would obey, and others that nobody would see
-// or take for a space.
+// Control characters and bidirectional overrides, which a terminal would obey, and characters that are invisible or
+// look like a space.
 const UNPRINTABLE =
   /[\p{Cc}\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f-\u2064\u2066-\u2069\u3000\ufeff]/gu;
 
@@ -216,13 +223,14 @@ function describe(value: unknown, depth = 0): string {
   return `[${shown.join(', ')}${value.length > 8 ? ', ...' : ''}]`;
 }
 
-function sentence({ argument, received, expected, fix }: ErrorDetail): string {
+function sentence({ argument, received, expected, problem, fix }: ErrorDetail): string {
   const got = received === undefined ? '' : ` got ${received}`;
   const want = expected === undefined ? '' : `${received === undefined ? '' : ','} expected ${expected}`;
-  return `${argument}:${got}${want}.${fix === undefined ? '' : ` ${fix}`}`.replace(/\.\.( |$)/, '.$1');
+  const wrong = problem === undefined ? `${got}${want}` : ` ${problem}`;
+  return `${argument}:${wrong}.${fix === undefined ? '' : ` ${fix}`}`.replace(/\.\.( |$)/, '.$1');
 }
 
-/** The candidate closest to a mistyped word by edit distance, or undefined when none is near. */
+/** The candidate closest to a mistyped word by edit distance; undefined if none is close. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;

@@ -9,14 +9,14 @@ import { Loss } from './tensor/loss.ts';
 import { rowsOf } from './tensor/rows.ts';
 import { Tensor, type TensorGroup } from './tensor/tensor.ts';
 
-/** What `ppoLoss` measures, over the response tokens that it was given. */
+/** The metrics of `ppoLoss`, over the response tokens it was given. */
 export interface PpoMetrics {
   policyLoss: number;
   valueLoss: number;
   entropy: number;
-  /** Estimate of the KL from the policy of the rollout to the current one, in nats per token. */
+  /** Estimated KL from the policy of the rollout to the current one, in nats per token. */
   approxKl: number;
-  /** Share of tokens whose probability ratio the loss clipped, and of those whose value it did. */
+  /** Share of tokens whose probability ratio was clipped, and share of those whose value was. */
   clipFraction: number;
   valueClipFraction: number;
   /** Largest |log ratio|. */
@@ -24,19 +24,19 @@ export interface PpoMetrics {
 }
 
 export interface PpoLossOptions {
-  /** The probability ratio counts only within 1 ± clip. */
+  /** Clip range of the probability ratio: 1 ± clip. */
   clip: number;
-  /** How far a value may move from that of the rollout. */
+  /** Clip range of values around those of the rollout. */
   valueClip: number;
   valueWeight: number;
   entropyWeight: number;
-  /** What sums over response tokens are divided by; their number unless given. */
+  /** Divisor of sums over response tokens. Defaults to their number. */
   denominator?: number;
 }
 
 /**
- * Clipped policy loss, clipped value loss and entropy bonus of PPO, one scalar. `now` has what the current weights say of
- * `experience`, all [B, T].
+ * Clipped policy loss, clipped value loss and entropy bonus of PPO, as one scalar. `now` is the evaluation of `experience`
+ * under the current weights; all tensors are [B, T].
  */
 export async function ppoLoss(
   now: Evaluation,
@@ -52,23 +52,23 @@ export async function ppoLoss(
   return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)));
 }
 
-/** The rows `rows` of an experience, as copies; see `tensorGroup` for how to spread them. */
+/** Copies of the given rows of an experience; see `tensorGroup` for how to spread them. */
 export function experienceRows(experience: Experience, rows: readonly number[]): Promise<TensorGroup<Experience>> {
   const fields = EXPERIENCE.map((key) => [key, experience?.[key]]);
   return rowsOf(Object.fromEntries(fields) as Experience, rows);
 }
 
-/** The mean of every row of values [B, T] where `mask` [B, T] is true, [B]; 0 for a row without a true entry. */
+/** The mean of each row of values [B, T] where `mask` [B, T] is true: [B], 0 for a row without a true entry. */
 export function maskedMean(values: Tensor, mask?: Mask): Promise<Tensor> {
   return reduce(values, mask, (handle, maskHandle) => addon().maskedMean(handle, maskHandle));
 }
 
-/** Values brought to mean 0 and variance 1 over the entries where `mask` is true; 0 elsewhere. */
+/** Normalises values to mean 0 and variance 1 over the entries where `mask` is true; 0 elsewhere. */
 export function whiten(values: Tensor, mask?: Mask): Promise<Tensor> {
   return reduce(values, mask, (handle, maskHandle) => addon().whiten(handle, maskHandle));
 }
 
-/** Entropy in nats of the distribution that logits [..., V] stand for, at every place. */
+/** Entropy in nats of the distribution given by logits [..., V], at every position. */
 export function entropy(logits: Tensor): Promise<Tensor> {
   return reduce(logits, undefined, (handle) => addon().entropy(handle));
 }

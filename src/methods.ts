@@ -1,4 +1,4 @@
-/** Every method of training by its name: what `palm <name>` does, and what a program opens or assembles. */
+/** All training methods by name: what `palm <name>` runs, and what a program opens or assembles. */
 import type { Method } from './methods/method.ts';
 import { ppoMethod } from './methods/ppo.ts';
 import { pretrainMethod } from './methods/pretrain.ts';

@@ -1,4 +1,4 @@
-/** Optimizers: what moves parameters along their gradients. docs say which papers; native/optim has the formulas. */
+/** Optimizers, which update parameters from their gradients. docs/optimizers.md cites the papers; native/optim has the formulas. */
 import { setImmediate } from 'node:timers/promises';
 import type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 import {
@@ -17,48 +17,48 @@ import { checkInteger, checkOptions } from './checks/options.ts';
 import { handleOf, queue, Resource, run } from './native/resource.ts';
 import { Parameter, Tensor } from './tensor/tensor.ts';
 
-/** What a step may be told. */
+/** The options of a step. */
 export interface StepOptions {
-  /** Gradients are scaled down together when their norm exceeds this. */
+  /** If the norm of all gradients together exceeds this, they are scaled down. */
   maxGradNorm?: number;
   /**
-   * What the gradients are of: a number, a scalar, or the scalars whose gradients were added up. Where one is not finite, the step is
-   * skipped.
+   * The loss that the gradients belong to: a number, a scalar tensor, or several scalars whose gradients were summed. If one is
+   * not finite, the step is skipped.
    */
   loss?: number | Tensor | readonly Tensor[];
-  /** Skipped steps in a row that end in a NumericsError; without it any number is put up with. */
+  /** Number of consecutive skipped steps that throws a NumericsError. Defaults to no limit. */
   maxSkipped?: number;
-  /** Tensors that are wanted as numbers: they come with what the step tells, in one copy from the device. */
+  /** Tensors to return as numbers, together with the result of the step, in one copy from the device. */
   read?: readonly Tensor[];
 }
 
-/** What a step did. */
+/** The result of a step. */
 export interface StepResult {
-  /** The norm of all gradients together before clipping. */
+  /** The norm of all gradients together, before clipping. */
   gradNorm: number;
-  /** True where the norm, or the loss, was not finite: no weight and no state has changed by a bit. */
+  /** True if the norm or the loss was not finite: weights and optimizer state are unchanged. */
   skipped: boolean;
   /**
-   * Of a skipped step the first tensor that is not finite: a weight, such as `layers.2.norm`, else `gradient of
-   * layers.0.input`; `loss` where nothing else is.
+   * The first non-finite tensor of a skipped step: a weight, such as `layers.2.norm`; else a gradient, such as `gradient of
+   * layers.0.input`; else `loss`.
    */
   nonFinite: string | undefined;
-  /** Names of the parameters that no backward pass has reached since `zeroGrad`: they are where they were. */
+  /** Names of the parameters that no backward pass has reached since `zeroGrad`; they are unchanged. */
   unreached: string[];
-  /** The numbers of `loss`, in their order. */
+  /** The values of `loss`, in order. */
   losses: number[];
-  /** The numbers of each tensor of `read`, row by row. */
+  /** The values of each tensor of `read`, row by row. */
   read: number[][];
 }
 
-/** What all optimizers share. */
+/** The base of all optimizers. */
 export abstract class Optimizer extends Resource<OptimizerHandle> implements Saveable {
   readonly #parameters: readonly Parameter[];
   readonly #state: readonly NamedTensor[];
   readonly #kind: string;
-  readonly #leave: readonly (() => void)[];
+  readonly #unregister: readonly (() => void)[];
   #learningRate: number;
-  /** Steps skipped since the last that was not. */
+  /** Steps skipped since the last successful one. */
   #skippedInARow = 0;
 
   protected constructor(
@@ -73,7 +73,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     this.#kind = kind;
     this.#parameters = all;
     this.#learningRate = learningRate;
-    this.#leave = all.map((parameter) => parameter.own());
+    this.#unregister = all.map((parameter) => parameter.own());
     queue(this, addon().optimizerInitialise(handleOf(this)));
     const state = addon().optimizerState(handleOf(this));
     this.#state = state.map(({ name, tensor }) => ({ name, tensor: new Tensor(tensor) }));
@@ -92,10 +92,11 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
   }
 
   /**
-   * Moves every parameter that has a gradient, or nothing where a number is not finite.
-   * @throws ArgumentError when nothing has a gradient or a parameter is frozen by now, SharedTrunkError when another model
-   * reads the trunk by now, NumericsError naming the first tensor that is not finite when `maxSkipped` steps in a row were
-   * skipped.
+   * Updates every parameter that has a gradient, or none if a number is not finite.
+   * @throws ArgumentError if no parameter has a gradient.
+   * @throws ArgumentError if a parameter has been frozen.
+   * @throws SharedTrunkError if another model has started to read the trunk.
+   * @throws NumericsError naming the first non-finite tensor, after `maxSkipped` consecutive skipped steps.
    */
   async step(options: StepOptions = {}): Promise<StepResult> {
     checkOptions(options, ['maxGradNorm', 'loss', 'maxSkipped', 'read'], 'step');
@@ -113,7 +114,7 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
       const lr = this.#learningRate;
       return addon().optimizerStep(handleOf(this), lr, maxGradNorm, number, lossHandles, readHandles);
     });
-    // A macrotask: only then do finalizers free the tensors that a training loop has dropped.
+    // Finalizers run only between macrotasks; they free the tensors that a training loop has dropped.
     await setImmediate();
     const result = {
       ...done,
@@ -125,12 +126,12 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     return result;
   }
 
-  /** Forgets all gradients, as if no backward pass had been. */
+  /** Clears all gradients, as if there had been no backward pass. */
   zeroGrad(): void {
     queue(this, addon().optimizerZeroGrad(handleOf(this)));
   }
 
-  /** Its state by the names in a checkpoint, parameters by their place in the constructor's list. */
+  /** Its state by the names in a checkpoint, where a parameter is identified by its position in the constructor's list. */
   contents(): Contents {
     handleOf(this);
     return {
@@ -150,20 +151,20 @@ export abstract class Optimizer extends Resource<OptimizerHandle> implements Sav
     if (this.#skippedInARow < maxSkipped) return;
     throw new NumericsError({
       argument: nonFinite as string,
-      received: `numbers that are not finite, ${this.#skippedInARow} steps in a row`,
-      expected: 'finite ones',
-      fix: 'Lower lr and go on from a checkpoint before them; anomalies/ in the folder of the run tells of each.',
+      received: `non-finite numbers in ${this.#skippedInARow} consecutive steps`,
+      expected: 'finite numbers',
+      fix: 'Lower lr and resume from an earlier checkpoint; anomalies/ in the run folder describes each of these steps.',
     });
   }
 
   protected override release(handle: OptimizerHandle): void {
-    for (const leave of this.#leave) leave();
+    for (const unregister of this.#unregister) unregister();
     for (const { tensor } of this.#state) tensor.dispose();
     super.release(handle);
   }
 }
 
-/** AdamW (Loshchilov & Hutter 2019), one fused kernel a step. */
+/** AdamW (Loshchilov & Hutter 2019), one fused kernel per step. */
 export class AdamW extends Optimizer {
   constructor(parameters: Iterable<Parameter>, options: AdamWConfigInput = {}) {
     const { lr, betas, eps, weightDecay } = parseConfig(adamWConfig, options, 'AdamW');
@@ -172,7 +173,7 @@ export class AdamW extends Optimizer {
   }
 }
 
-/** ADOPT (Taniguchi et al. 2024) with atan2 (Everett et al. 2024). Its first step only looks at the gradients. */
+/** ADOPT (Taniguchi et al. 2024) with atan2 (Everett et al. 2024). Its first step only initialises its state. */
 export class AdoptAtan2 extends Optimizer {
   constructor(parameters: Iterable<Parameter>, options: Atan2ConfigInput = {}) {
     const config = parseConfig(adoptAtan2Config, options, 'AdoptAtan2');

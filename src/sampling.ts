@@ -1,4 +1,4 @@
-/** Generation as language-model.ts and policy.ts share it: what is asked for, prompts as tensors, and cancelling. */
+/** What language-model.ts and policy.ts share for generation: options, prompts as tensors, and cancellation. */
 import { parseConfig } from './config/schema.ts';
 import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
@@ -9,19 +9,19 @@ import { handleOf } from './native/resource.ts';
 import { randomSeed } from './seed.ts';
 import { type Parameter, Tensor, type TensorGroup } from './tensor/tensor.ts';
 
-/** The keys of how tokens are drawn, and until when. */
+/** The keys of the options that control sampling and cancellation. */
 export const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
 
-/** Prompts to answer in one batch: token ids of any lengths, or a right-padded Tensor [B, P]. */
+/** Prompts to answer in one batch: arrays of token ids of any length, or a right-padded Tensor [B, P]. */
 export interface PromptInput {
   prompts: readonly (readonly number[])[] | Tensor;
-  /** Tokens of each row of a Tensor [B]; all of a row unless given. */
+  /** Number of tokens in each row of a Tensor [B]. Defaults to the full width. */
   lengths?: Ids;
 }
 
-/** Prompts, how to answer them, with which adapters, and until when. */
+/** Prompts, how to answer them, with which adapters, and a signal that cancels. */
 export type GenerateInput = PromptInput & SamplingConfigInput & { scope?: string; signal?: AbortSignal };
-/** What `generate` gives: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
+/** The result of `generate`: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
 export type Generation = TensorGroup<{ sequences: Tensor; responseMask: Tensor; logProbs: Tensor }>;
 /** One prompt and how to answer it. */
 export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padToken'> & {
@@ -29,7 +29,7 @@ export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padTok
   scope?: string;
   signal?: AbortSignal;
 };
-/** Checks how tokens are to be drawn and fills in the defaults. @throws ConfigError */
+/** Checks the sampling options and fills in the defaults. @throws ConfigError */
 export function nativeSampling(input: SamplingConfigInput, argument: string): GenerateOptions {
   const config = parseConfig(samplingConfig, input, argument);
   return {
@@ -48,7 +48,7 @@ export function nativeSampling(input: SamplingConfigInput, argument: string): Ge
   };
 }
 
-/** Prompts as a right-padded tensor [B, P] and lengths [B]. @throws ShapeError for no prompt, or one without a token. */
+/** Prompts as a right-padded tensor [B, P], and lengths [B]. @throws ShapeError if there is no prompt, or one is empty. */
 export function promptTensors(
   inputs: Inputs,
   { prompts, lengths }: PromptInput,
@@ -62,8 +62,8 @@ export function promptTensors(
   if (lengths !== undefined) {
     throw new ArgumentError({
       argument: 'lengths',
-      received: 'some',
-      expected: 'none beside arrays, which have their own',
+      received: 'a value',
+      expected: 'none unless prompts is a Tensor: arrays have their own lengths',
     });
   }
   const longest = checkPrompts(prompts);
@@ -73,10 +73,10 @@ export function promptTensors(
 }
 
 /**
- * Gives what `call` draws with these `weights`.
- * @throws NumericsError naming the first of them that is not finite, where the logits were not.
+ * Runs `call`, which samples with these `weights`.
+ * @throws NumericsError naming the first non-finite weight, if the logits were not finite.
  */
-export async function drawn<T>(weights: readonly Parameter[], call: () => Promise<T>): Promise<T> {
+export async function withWeightNamed<T>(weights: readonly Parameter[], call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (error) {
@@ -85,7 +85,7 @@ export async function drawn<T>(weights: readonly Parameter[], call: () => Promis
     if (place === undefined) throw error;
     throw new NumericsError({
       argument: (weights[place] as Parameter).name,
-      received: 'numbers that are not finite',
+      received: 'non-finite numbers',
       expected: 'finite weights',
       fix: 'Load an earlier checkpoint, or train again with a lower lr.',
       cause: error,
@@ -107,15 +107,15 @@ function checkPrompts(prompts: readonly (readonly number[])[]): number {
       argument: `prompts[${i}]`,
       received: printable(prompt),
       expected: 'an array of at least one token id',
-      fix: 'Begin an empty prompt with a token of its own, such as that of a line feed.',
+      fix: 'Replace an empty prompt with one token, such as a newline.',
     });
   }
   return Math.max(...prompts.map((prompt) => prompt.length));
 }
 
 /**
- * Starts `call` at once and tells it to stop when `signal` is aborted.
- * @throws the signal's reason once it is aborted, whatever `call` had by then; that is disposed of.
+ * Starts `call` at once and cancels it when `signal` is aborted.
+ * @throws the signal's reason once it is aborted; if `call` still returns a result, it is disposed of.
  */
 export async function cancellable<T extends object>(
   signal: AbortSignal | undefined,
@@ -138,10 +138,10 @@ export async function cancellable<T extends object>(
   }
 }
 
-/** Tokens of a stream that are computed together: few at first, so that it starts soon. */
+/** How many tokens of a stream are computed together: few at first, so that it starts quickly. */
 const STREAM_CHUNKS = [1, 2, 4, 8, 16] as const;
 
-/** The tokens of a stream one by one; `advance` computes up to so many at once, and says when there are no more. */
+/** Yields the tokens of a stream one by one; `advance` computes up to `count` at once and reports when it is done. */
 export async function* inChunks(
   advance: (count: number) => Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>,
 ): AsyncGenerator<{ token: number; logProb: number }> {

@@ -48,7 +48,7 @@ describe.each([
   ['LoRA', { lora: 4 }],
   ['all weights', { lora: false, reference: true }],
 ] as const)('%s', (_name, options) => {
-  it('a rollout is prompts, responses and padding, read by actor, critic and reference', async () => {
+  it('rolls out prompts, responses and padding, evaluated by actor, critic and reference', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, options);
     expect(actorCritic.hasReference).toBe(true);
@@ -77,7 +77,7 @@ describe.each([
     }
   });
 
-  it('evaluating the pieces of the rollout gives its log-probs to the bit', async () => {
+  it('gives the log-probs of the rollout bit for bit when its pieces are evaluated', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, options);
     using optimizer = new AdamW(actorCritic.parameters(), { lr: 0.01 });
@@ -96,7 +96,7 @@ describe.each([
     }
   });
 
-  it('training moves the policy away from the reference, which stays', async () => {
+  it('moves the policy but not the reference in training', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, options);
     using optimizer = new AdamW(actorCritic.parameters(), { lr: 0.02 });
@@ -113,7 +113,7 @@ describe.each([
     else expect(after).not.toEqual(before);
   });
 
-  it('comes back from its file, whose policy PaLM.load reads', async () => {
+  it('is restored from its file, and PaLM.load reads its policy', async () => {
     const path = join(folder, `${JSON.stringify(options)}.safetensors`);
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, options);
@@ -134,14 +134,14 @@ describe.each([
   });
 });
 
-describe('evaluate refuses', () => {
-  it('the temperature 0', async () => {
+describe('ActorCritic.evaluate', () => {
+  it('refuses the temperature 0', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm);
     await expect(actorCritic.evaluate([[1, 2]], { temperature: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   });
 
-  it('a model whose dropout is on', async () => {
+  it('refuses a model with dropout on', async () => {
     using palm = new PaLM({ ...SIZE, ffDropout: 0.1 });
     using actorCritic = new ActorCritic(palm);
     palm.train();

@@ -85,20 +85,20 @@ function caseOf(name: string): (typeof cases)[number] {
 describe.each([
   ['float64', 1e-9],
   ['float32', 1e-5],
-] as const)('in %s, group advantages are', (dtype, tolerance) => {
+] as const)('group advantages in %s', (dtype, tolerance) => {
   const GROUPS = { samplesPerPrompt: 4, klWeight: 0 };
 
-  it("TRL's with scale: by the unbiased deviation and 1e-4", async () => {
+  it("equal TRL's with scale: divided by the unbiased deviation plus 1e-4", async () => {
     const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: true });
     expect(distance(found, caseOf('grpo, trl: unbiased std + 1e-4').expected.advantage)).toBeLessThan(tolerance);
   });
 
-  it('those of Dr. GRPO without', async () => {
+  it('equal those of Dr. GRPO without scale', async () => {
     const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: false });
     expect(distance(found, caseOf('Dr. GRPO: not scaled').expected.advantage)).toBeLessThan(tolerance);
   });
 
-  it('less the KL penalty, of the response and of the mean: 3/4 of RLOO, which leaves a response out of its mean', async () => {
+  it('with a KL penalty are 3/4 of RLOO, which leaves each response out of its baseline', async () => {
     const found = await advantagesOf(inputs, dtype, { ...GROUPS, klWeight: 0.05, scale: false });
     const rloo = found.map((advantage) => (advantage * 4) / 3);
     expect(distance(rloo, caseOf('rloo, KL inside the reward and its baseline').expected.advantage)).toBeLessThan(
@@ -106,14 +106,14 @@ describe.each([
     );
   });
 
-  it.each([true, false])('0 in groups of one, scale %s', async (scale) => {
+  it.each([true, false])('are 0 in groups of one, scale %s', async (scale) => {
     const { inputs: own, expected: zero } = caseOf('group of one: no baseline, so no advantage');
     const one = { samplesPerPrompt: 1, klWeight: 0.05, scale };
     expect(await advantagesOf({ score: own?.score as number[], kl: [0.3] }, dtype, one)).toEqual(zero.advantage);
     expect(await advantagesOf(inputs, dtype, one)).toEqual(Array(8).fill(0));
   });
 
-  it.each([true, false])('exactly 0 where all rewards of a group are equal, scale %s', async (scale) => {
+  it.each([true, false])('are exactly 0 if all rewards of a group are equal, scale %s', async (scale) => {
     const equal = { score: Array(8).fill(0.1), kl: Array(8).fill(0) };
     for (const samplesPerPrompt of [8, 4, 2]) {
       expect(await advantagesOf(equal, dtype, { samplesPerPrompt, klWeight: 0.05, scale })).toEqual(Array(8).fill(0));
@@ -122,7 +122,7 @@ describe.each([
 });
 
 describe('group advantages', () => {
-  it('tell what they were made of', async () => {
+  it('report metrics of the rewards they were computed from', async () => {
     using rollout = rolloutOf(inputs.kl, 'float64');
     const score = [1, 1, 1, 1, ...inputs.score.slice(4)];
     using group = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0, scale: true });
@@ -144,7 +144,7 @@ describe('group advantages', () => {
     expect(zeroStdShare).toBe(0);
   });
 
-  it.each([3, 5, 16, 0, -4])('refuse %d samples for a prompt among 8 rows', async (samplesPerPrompt) => {
+  it.each([3, 5, 16, 0, -4])('refuse %d samples per prompt for 8 rows', async (samplesPerPrompt) => {
     using rollout = rolloutOf(inputs.kl, 'float32');
     const refused = groupAdvantages(rollout, inputs.score, { samplesPerPrompt, klWeight: 0, scale: true });
     await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'samplesPerPrompt' });

@@ -205,8 +205,8 @@ async function rawError(call: () => unknown): Promise<string | undefined> {
   }
 }
 
-describe('api-raw-typeerrors', () => {
-  it('is about every function that is exported', () => {
+describe('the public API (api-raw-typeerrors)', () => {
+  it('is covered completely by this test', () => {
     const functions = Object.entries(api).filter(([, value]) => {
       return typeof value === 'function' && !(value.prototype instanceof Error);
     });
@@ -250,7 +250,7 @@ describe('api-raw-typeerrors', () => {
       (signal: unknown) => actorCritic.rollout({ prompts: [[1]], maxNewTokens: 1, signal } as never),
     ],
     ['palm.stream', (signal: unknown) => first(palm.stream({ prompt: [1], maxNewTokens: 1, signal } as never))],
-  ])('%s: a signal that is none', async (_name, call) => {
+  ])('%s refuses an invalid signal', async (_name, call) => {
     const error = expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'signal' });
     for (const bad of BAD.slice(1)) await expect(call(bad)).rejects.toThrow(error);
   });
@@ -260,11 +260,11 @@ describe('api-raw-typeerrors', () => {
     ['loadPrompts', () => api.loadPrompts(rows, tokenizer, { maxPromptLength: 8, maxLength: 8 } as never)],
     ['packSequences', () => api.packSequences([[1]], 4, { padtoken: 1 } as never)],
     ['generate', () => trainer.generate(4, { prompt: [1], samples: 2 } as never)],
-  ])('%s: an option that there is not is no silent default', async (_name, call) => {
+  ])('%s refuses an unknown option', async (_name, call) => {
     await expect((async () => call())()).rejects.toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
   });
 
-  it("names what RLHFTrainer is not given under the Python library's names", () => {
+  it("names the missing argument of RLHFTrainer by the Python library's name", () => {
     const prompts = { model: palm, rewardModel, prompts: [[1]] } as never;
     expect(() => new api.RLHFTrainer(prompts)).toThrow(
       expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'RLHFTrainer.prompts' }),

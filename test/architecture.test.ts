@@ -98,7 +98,7 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[][] {
     .map((group) => group.split(' '));
 }
 
-it('a circle is seen', () => {
+it('detects a cycle', () => {
   const graph = { a: ['b'], b: ['c', 'd'], c: ['b'], d: [], e: ['e'] };
   expect(cycles(new Map(Object.entries(graph)))).toEqual([['b', 'c'], ['e']]);
 });
@@ -106,11 +106,11 @@ it('a circle is seen', () => {
 describe('imports of TypeScript', () => {
   const sources = SRC.filter((file) => file !== 'src/index.ts' && !file.endsWith('.d.ts'));
 
-  it('every folder has its rule, and every rule its folder', () => {
+  it('have a rule for every folder, and a folder for every rule', () => {
     expect([...new Set(sources.map(placeOf))].sort()).toEqual(Object.keys(SEES).sort());
   });
 
-  it('imports of TypeScript go to lower folders alone', () => {
+  it('go only to lower folders', () => {
     const wrong = sources.flatMap((file) => {
       const seen = [placeOf(file), ...(SEES[placeOf(file)] ?? [])];
       const above = imports(file).filter((other) => !seen.includes(placeOf(other)));
@@ -119,7 +119,7 @@ describe('imports of TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('use what the rules grant', () => {
+  it('use every permission that the rules grant', () => {
     const used = (place: string) =>
       sources
         .filter((file) => placeOf(file) === place)
@@ -131,7 +131,7 @@ describe('imports of TypeScript', () => {
     expect(needless).toEqual([]);
   });
 
-  it('go round no circle of folders', () => {
+  it('form no cycle of folders', () => {
     const reached = (from: string, seen = new Set<string>()): Set<string> => {
       for (const next of SEES[from] ?? []) if (!seen.has(next)) reached(next, seen.add(next));
       return seen;
@@ -139,7 +139,7 @@ describe('imports of TypeScript', () => {
     expect(Object.keys(SEES).filter((place) => reached(place).has(place))).toEqual([]);
   });
 
-  it('go round no circle of files', () => {
+  it('form no cycle of files', () => {
     expect(cycles(new Map(sources.map((file) => [file, imports(file)])))).toEqual([]);
   });
 
@@ -157,14 +157,14 @@ describe('imports of TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('know a method by its row alone, in commands', () => {
+  it('reach a method from commands only through the method table', () => {
     const row = /^src\/methods\/(?!method\.ts)/;
     expect(
       sources.filter((file) => file.startsWith('src/cli/') && imports(file).some((other) => row.test(other))),
     ).toEqual([]);
   });
 
-  it('name a .node file in src/native/addon.ts alone', () => {
+  it('name a .node file only in src/native/addon.ts', () => {
     const naming = sources.filter((file) => /node-gyp-build|\.node['"`]/.test(text(file)));
     expect(naming).toEqual(['src/native/addon.ts']);
   });
@@ -189,7 +189,7 @@ function includes(file: string): string[] {
 }
 
 describe('includes of C++', () => {
-  it('includes of C++ go to lower folders alone', () => {
+  it('go only to lower folders', () => {
     const wrong = NATIVE.flatMap((file) => {
       const [, folder = ''] = file.split('/');
       const seen = [folder, ...(FOLDERS[folder] as string[])];
@@ -199,7 +199,7 @@ describe('includes of C++', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('go round no circle of stems: a header and what implements it are one', () => {
+  it('form no cycle, counting a header and its implementation as one', () => {
     // What a .cu file implements is declared in kernels/cuda/table.h.
     const stem = (path: string) => path.replace(/\.(h|cc)$/, '');
     const graph = new Map<string, string[]>();
@@ -213,7 +213,7 @@ describe('includes of C++', () => {
     expect(cycles(graph)).toEqual([]);
   });
 
-  it('leave what a model is made of to native/model: others see the interface', () => {
+  it('use only the interface of native/model from outside', () => {
     const inside = /^model\/(decoder|weights|description)\.h$|^model\/fast\//;
     const seen = NATIVE.filter((file) => !file.startsWith('native/model/')).flatMap((file) =>
       includes(file)
@@ -225,42 +225,42 @@ describe('includes of C++', () => {
     expect(seen.filter((line) => !making.includes(line))).toEqual([]);
   });
 
-  it('see the fast paths from the decoder alone', () => {
+  it('reach the fast paths only from the decoder', () => {
     const seeing = NATIVE.filter(
       (file) => !file.startsWith('native/model/fast/') && includes(file).some((path) => path.startsWith('model/fast/')),
     );
     expect(seeing).toEqual(['native/model/decoder.cc', 'native/model/decoder.h']);
   });
 
-  it('of napi.h are in the binding alone', () => {
+  it('include napi.h only in the binding', () => {
     const wrong = NATIVE.filter((file) => /napi/.test(text(file)) && !file.startsWith('native/binding/'));
     expect(wrong).toEqual([]);
   });
 
-  it('never pull in all of torch', () => {
+  it('never include all of torch', () => {
     expect(NATIVE.filter((file) => /torch\/(torch|all|extension)\.h|ATen\/ATen\.h/.test(text(file)))).toEqual([]);
   });
 
-  it('a loss never sees a model', () => {
+  it('keep losses independent of models', () => {
     expect(
       NATIVE.filter((file) => file.startsWith('native/losses/') && /LanguageModel|PaLM\b.*\*/.test(text(file))),
     ).toEqual([]);
   });
 
-  it('every source has its header', () => {
+  it('have a header for every source', () => {
     const needless = /^native\/binding\//;
     const sources = NATIVE.filter((file) => file.endsWith('.cc') && !needless.test(file));
     expect(sources.filter((file) => !NATIVE.includes(file.replace(/\.cc$/, '.h')))).toEqual([]);
   });
 });
 
-describe('names', () => {
+describe('file names', () => {
   it('are kebab-case', () => {
     const wrong = ALL.filter((file) => !/^[a-z0-9-]+(\.test|\.d)?\.[a-z]+$/.test(file.split('/').at(-1) as string));
     expect(wrong).toEqual([]);
   });
 
-  it('are of things, never utils', () => {
+  it('name a thing, never utils', () => {
     expect(ALL.filter((file) => /\b(utils?|helpers?|common|misc)\b/.test(file))).toEqual([]);
   });
 
@@ -273,7 +273,7 @@ describe('names', () => {
     }
   });
 
-  it('of a family are in TypeScript alone: a decoder computes every one', () => {
+  it('mention families only in TypeScript, as one decoder computes them all', () => {
     expect(NATIVE).toContain('native/model/decoder.cc');
     expect(ALL).toContain('test/decoder.test.ts');
     for (const stem of ['palm']) {
@@ -285,15 +285,15 @@ describe('names', () => {
 });
 
 describe('the name of a family', () => {
-  it('is said in its own files alone', () => {
+  it('appears only in its own files', () => {
     expect([...NATIVE, ...SRC].flatMap((file) => familyWords(file, text(file)))).toEqual([]);
   });
 
-  it('is allowed for reasons that hold', () => {
+  it('has no outdated exceptions', () => {
     expect(needlessRules([...NATIVE, ...SRC].map((file) => [file, text(file)]))).toEqual([]);
   });
 
-  it('is found wherever code says it, and not in comments', () => {
+  it('is detected in code, not in comments', () => {
     const said = (line: string, file = 'src/models/planted.ts') => familyWords(file, line).length === 1;
     for (const line of ['f(palm)', 'new PaLM(x)', "'PALM'", 'let palmConfig;', 'a; // x\nthis.palm /* y */', 'PALMS']) {
       expect(said(line), line).toBe(true);
@@ -309,7 +309,7 @@ describe('the name of a family', () => {
 });
 
 describe('files', () => {
-  it('are read in one sitting: at most 400 lines', () => {
+  it('have at most 400 lines', () => {
     const long = [...SRC, ...NATIVE].filter((file) => text(file).split('\n').length > 401);
     expect(long).toEqual([]);
   });
@@ -321,7 +321,7 @@ describe('TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('does not draw random numbers that nobody seeded', () => {
+  it('draws no unseeded random numbers', () => {
     expect(SRC.filter((file) => /Math\.random\(/.test(text(file)))).toEqual([]);
   });
 });

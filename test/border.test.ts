@@ -69,7 +69,7 @@ describe('bad input to a PaLM', () => {
     expect(error.expected ?? error.fix).toBeTruthy();
   });
 
-  it('a device that is not there', async () => {
+  it('refuses a missing device', async () => {
     const error = await failure(() => new PaLM({ ...SIZE, device: 'cuda:99' }));
     expect(error.code).toBe('ERR_DEVICE');
     expect(error.fix).toMatch(/palm doctor/);
@@ -87,7 +87,7 @@ describe('bad input to a PaLM', () => {
     ['floats', new Float32Array(4), {}, PalmError],
     ['an unknown scope', X, { scope: 'actr' }, ArgumentError],
     ['an unknown option', X, { scop: 'actor' }, ArgumentError],
-  ])('tokens: %s', async (_what, tokens, options, type) => {
+  ])('refuses tokens: %s', async (_what, tokens, options, type) => {
     using live = new PaLM(SIZE);
     live.addScope('actor');
     expect(await failure(() => live.forward(wrong(tokens), wrong(options)))).toBeInstanceOf(type);
@@ -99,12 +99,12 @@ describe('bad input to a PaLM', () => {
   it.each([
     ['of another shape', [[true, false]], ShapeError],
     ['of numbers other than 0 and 1', [[2, 0, 0, 0]], ArgumentError],
-  ])('a mask %s', async (_what, mask, type) => {
+  ])('refuses a mask %s', async (_what, mask, type) => {
     using live = new PaLM(SIZE);
     expect(await failure(() => live.loss(X, { mask }))).toBeInstanceOf(type);
   });
 
-  it('a mask tensor of floats', async () => {
+  it('refuses a mask tensor of floats', async () => {
     using live = new PaLM(SIZE);
     using mask = Tensor.from([[1, 1, 1, 1]], { device });
     expect(await failure(() => live.loss(X, { mask }))).toBeInstanceOf(DtypeError);
@@ -119,7 +119,7 @@ describe('bad input to a PaLM', () => {
     ['a negative temperature', { prompts: X, temperature: -1 }, ConfigError],
     ['an unknown option', { prompts: X, top_k: 3 }, ArgumentError],
     ['lengths beside arrays', { prompts: X, lengths: [4] }, ArgumentError],
-  ])('generate: %s', async (_what, input, type) => {
+  ])('generate refuses %s', async (_what, input, type) => {
     using live = new PaLM(SIZE);
     expect(await failure(() => live.generate(wrong({ maxNewTokens: 2, ...input })))).toBeInstanceOf(type);
   });
@@ -128,7 +128,7 @@ describe('bad input to a PaLM', () => {
     ['a name that is taken', 'actor', {}],
     ['a name that files cannot hold', 'a.b', {}],
     ['a rank of 0', 'critic', { rank: 0 }],
-  ])('addScope: %s', async (_what, name, options) => {
+  ])('addScope refuses %s', async (_what, name, options) => {
     using live = new PaLM(SIZE);
     live.addScope('actor');
     expect(await failure(() => live.addScope(name, options))).toBeInstanceOf(ArgumentError);
@@ -143,11 +143,11 @@ describe('bad input to optimizers', () => {
     ['none', [], ArgumentError],
     ['one twice', [parameters[0], parameters[0]], ArgumentError],
     ['something else', [{}], HandleError],
-  ])('parameters: %s', async (_what, list, type) => {
+  ])('refuses parameters: %s', async (_what, list, type) => {
     expect(await failure(() => new AdamW(wrong(list)))).toBeInstanceOf(type);
   });
 
-  it('a step without gradients, and a learning rate that is none', async () => {
+  it('refuses a step without gradients, and an invalid learning rate', async () => {
     using live = new PaLM(SIZE);
     using optimizer = new AdamW(live.parameters());
     expect(await failure(() => optimizer.step())).toBeInstanceOf(ArgumentError);
@@ -172,7 +172,7 @@ describe('bad input to reward models', () => {
     ['a class beyond the last', { labels: [5] }, ArgumentError],
     ['labels for another batch', { labels: [1, 2] }, ShapeError],
     ['a prompt longer than the sequence', { labels: [1], promptLengths: [5] }, ArgumentError],
-  ])('five bins: %s', async (_what, options, type) => {
+  ])('with five bins refuses %s', async (_what, options, type) => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, { numBins: 5 });
     expect(await failure(() => model.loss(X, wrong(options)))).toBeInstanceOf(type);
@@ -182,7 +182,7 @@ describe('bad input to reward models', () => {
 describe('files', () => {
   const path = (name: string) => join(folder, name);
 
-  it('a missing file, a damaged one, one of something else', async () => {
+  it('are refused if missing, damaged or of another kind', async () => {
     writeFileSync(path('damaged'), 'not a safetensors file');
     expect(await failure(() => PaLM.load(path('missing')))).toBeInstanceOf(FileError);
     expect(await failure(() => PaLM.load(path('damaged')))).toBeInstanceOf(FileError);
@@ -195,24 +195,22 @@ describe('files', () => {
     expect(error.argument).toContain(path('optimizer'));
   });
 
-  it('options that contradict the file are told by their size', async () => {
+  it('are refused by size if options contradict them', async () => {
     using palm = new PaLM(SIZE);
     await palm.save(path('model'));
     const error = await failure(() => PaLM.load(path('model'), { options: { dim: 24 }, device }));
     expect(error).toBeInstanceOf(FileError);
-    expect(error.message).toMatch(
-      /got tensors of \d+ numbers, expected at least the \d+ of the model that is described/,
-    );
+    expect(error.message).toMatch(/got tensors with \d+ values, expected at least \d+ for the model it describes/);
   });
 
-  it('a folder that cannot be written', async () => {
+  it('cannot be saved to an unwritable folder', async () => {
     using palm = new PaLM(SIZE);
     expect(await failure(() => palm.save(path('no/such/folder')))).toBeInstanceOf(FileError);
   });
 });
 
-describe('what has been disposed of', () => {
-  it('a model and everything that it made', async () => {
+describe('disposed objects', () => {
+  it('include a model and everything it created', async () => {
     const palm = new PaLM(SIZE);
     const parameter = palm.parameters()[0] as Parameter;
     const optimizer = new AdamW(palm.parameters());
@@ -240,14 +238,14 @@ describe('what has been disposed of', () => {
     optimizer.dispose();
   });
 
-  it('a tensor that was given as tokens: the error names the argument', async () => {
+  it('are named as arguments in errors, as for tokens', async () => {
     using palm = new PaLM(SIZE);
     const tokens = Tensor.from(X, { dtype: 'int64', device });
     tokens.dispose();
     expect(await failure(() => palm.forward(tokens))).toMatchObject({ code: 'ERR_DISPOSED', argument: 'tokens' });
   });
 
-  it('what is queued before the disposal is still done', async () => {
+  it('still complete what was queued before disposal', async () => {
     const palm = new PaLM(SIZE);
     const tokens = Tensor.from(X, { dtype: 'int64', device });
     const loss = palm.loss(tokens);
@@ -258,7 +256,7 @@ describe('what has been disposed of', () => {
   });
 });
 
-describe('one trunk with many readers', () => {
+describe('a trunk with several readers', () => {
   it('cannot be merged into, lose the scope, or be trained as a whole', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('extra');
@@ -285,7 +283,7 @@ describe('one trunk with many readers', () => {
     expect(palm.scopes).toEqual(['reward', 'actor', 'critic']);
   });
 
-  it('an actor-critic without LoRA trains the trunk that it was given, alone', async () => {
+  it('is trained by an actor-critic without LoRA if there are no other readers', async () => {
     using palm = new PaLM(SIZE);
     using actorCritic = new ActorCritic(palm, { lora: false });
     using optimizer = new AdamW(actorCritic.parameters());
@@ -295,7 +293,7 @@ describe('one trunk with many readers', () => {
     expect(reward.model).toBe(palm);
   });
 
-  it('a reward model without LoRA leaves the trunk alone', () => {
+  it('is left unchanged by a reward model without LoRA', () => {
     using palm = new PaLM(SIZE);
     using reward = new RewardModel(palm, { lora: false });
     using optimizer = new AdamW(palm.parameters());
@@ -303,7 +301,7 @@ describe('one trunk with many readers', () => {
     expect(optimizer.disposed).toBe(false);
   });
 
-  it('a scope that exists is refused, and nothing is left behind', async () => {
+  it('refuses an existing scope, and leaves nothing behind', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('critic');
     expect(await failure(() => new ActorCritic(palm))).toBeInstanceOf(ArgumentError);
@@ -326,7 +324,7 @@ describe('the queue', () => {
     for (const held of [...losses, copy]) held.dispose();
   });
 
-  it('leaves the event loop free while something long computes', async () => {
+  it('keeps the event loop free during a long computation', async () => {
     using palm = new PaLM({ ...SIZE, dim: 256, depth: 6, numTokens: 512 });
     const tokens = Array.from({ length: 16 }, () => Array.from({ length: 256 }, (_, t) => t));
     let ticks = 0;
@@ -341,7 +339,7 @@ describe('the queue', () => {
 describe('cancelling', () => {
   const long = { maxNewTokens: 100_000, temperature: 1 };
 
-  it('generate rejects with the reason of the signal, before and during', async () => {
+  it('rejects generate with the reason of the signal, before and during', async () => {
     using palm = new PaLM(SIZE);
     const reason = new Error('enough');
     const early = palm.generate({ prompts: X, ...long, signal: AbortSignal.abort(reason) });
@@ -353,7 +351,7 @@ describe('cancelling', () => {
     await expect(running).rejects.toBe(reason);
   });
 
-  it('a stream that is broken out of, and one that is aborted', async () => {
+  it('ends a stream after break and after abort', async () => {
     using palm = new PaLM(SIZE);
     let tokens = 0;
     for await (const { token, logProb } of palm.stream({ prompt: [1, 2], maxNewTokens: 200 })) {
@@ -371,7 +369,7 @@ describe('cancelling', () => {
     await expect(aborted()).rejects.toBe(reason);
   });
 
-  it('takes its listeners away', async () => {
+  it('removes its listeners', async () => {
     using palm = new PaLM(SIZE);
     const controller = new AbortController();
     const { signal } = controller;
@@ -413,20 +411,20 @@ function inWorker(code: string): string {
 }
 
 describe('processes and threads', () => {
-  it('a process ends by itself with tensors alive, and with a job that nobody awaits', async () => {
+  it('exit by themselves with live tensors and with an unawaited job', async () => {
     const { stdout, stderr } = await inProcess(`${TRAIN} palm.loss([[1, 2]]); console.log(await loss.item() > 0);`);
     expect(stdout.trim()).toBe('true');
     expect(stderr).toBe('');
   });
 
-  it('an uncaught error in the middle of a job ends with its own code', async () => {
+  it('exit with the code of an uncaught error in the middle of a job', async () => {
     const crash = inProcess(`${TRAIN}
       void palm.generate({ prompts: [[1]], maxNewTokens: 20000 });
       setTimeout(() => { throw new Error('mine'); }, 50);`);
     await expect(crash).rejects.toMatchObject({ code: 1, signal: null, stderr: expect.stringContaining('mine') });
   });
 
-  it('process.exit in the middle of a job is clean', async () => {
+  it('exit cleanly by process.exit in the middle of a job', async () => {
     const { stdout } = await inProcess(`${TRAIN}
       const long = palm.generate({ prompts: [[1]], maxNewTokens: 20000 });
       setTimeout(() => { console.log('leaving'); process.exit(0); }, 50);
@@ -434,7 +432,7 @@ describe('processes and threads', () => {
     expect(stdout.trim()).toBe('leaving');
   });
 
-  it('an error that nobody awaits is no unhandled rejection', async () => {
+  it('do not turn an unawaited error into an unhandled rejection', async () => {
     const { stderr } = await inProcess(`${TRAIN}
       const { Tensor } = await import('./src/tensor/tensor.ts');
       const values = new Float32Array(2_000_000);
@@ -444,7 +442,7 @@ describe('processes and threads', () => {
     expect(stderr).toBe('');
   });
 
-  it('two workers train beside the main thread and leave', async () => {
+  it('train in two workers alongside the main thread', async () => {
     const { stdout, stderr } = await inProcess(`
       import { Worker } from 'node:worker_threads';
       const code = ${inWorker('parentPort.postMessage(await loss.item());')};
@@ -467,7 +465,7 @@ describe('processes and threads', () => {
     ]);
   });
 
-  it('a worker that is terminated in the middle of a job leaves the others working', async () => {
+  it('keep working after a worker is terminated in the middle of a job', async () => {
     const { stdout } = await inProcess(`
       import { Worker } from 'node:worker_threads';
       const code = ${inWorker('parentPort.postMessage(0); await palm.generate({ prompts: [[1]], maxNewTokens: 20000 });')};

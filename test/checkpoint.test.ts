@@ -40,7 +40,7 @@ async function values(parameters: Parameter[]): Promise<number[]> {
 }
 
 describe('the parts of a run', () => {
-  it('are refused where half a state is there, which would be lost', async () => {
+  it('are refused if they have only half a state, which would be lost', async () => {
     for (const half of [{ state: () => 1 }, { restore: () => {} }]) {
       const refused = openCheckpoints({ directory: join(folder, 'half'), parts: { half: half as never } });
       await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'openCheckpoints.parts.half' });
@@ -66,7 +66,7 @@ describe('tensors in a file', () => {
     expect(await loaded.data()).toEqual(await saved.data());
   });
 
-  it('larger than the buffer, and of no elements', async () => {
+  it('may be larger than the buffer, or empty', async () => {
     const path = join(folder, 'large');
     const length = 17 * 2 ** 20;
     using large = Tensor.from(Float32Array.from({ length }, (_, i) => i % 8191));
@@ -87,7 +87,7 @@ describe('tensors in a file', () => {
     expect(Buffer.compare(Buffer.from((await again.data()).buffer), Buffer.from((await large.data()).buffer))).toBe(0);
   });
 
-  it('replace the old file at once or not at all', async () => {
+  it('replace the old file atomically', async () => {
     const path = join(folder, 'tensors');
     using tensor = Tensor.from([1], { device });
     await saveTensors(path, { tensors: [{ name: 'x', tensor }], metadata });
@@ -105,7 +105,7 @@ describe('tensors in a file', () => {
     ['is missing', ['x', 'y'], [2], /without "y"/],
     ['is unknown', [], [2], /unknown "x"/],
     ['has another shape', ['x'], [3], /"x"/],
-  ])('one that %s is named', async (_what, names, shape, message) => {
+  ])('are named in the error if one %s', async (_what, names, shape, message) => {
     const path = join(folder, 'tensors');
     using tensor = Tensor.from([1, 2], { device });
     await saveTensors(path, { tensors: [{ name: 'x', tensor }], metadata });
@@ -189,7 +189,7 @@ describe('a run', () => {
     ['AdamAtan2', (parameters) => new AdamAtan2(parameters, { lr: 0.01 })],
   ];
 
-  it.each(optimizers)('resumed with %s is the run uninterrupted, to the bit', async (name, create) => {
+  it.each(optimizers)('resumed with %s equals the uninterrupted run bit for bit', async (name, create) => {
     for (const dtype of ['float32', 'bfloat16'] as const) {
       const directory = join(folder, `${name}-${dtype}`);
       using straight = newRun(create, dtype);
@@ -209,7 +209,7 @@ describe('a run', () => {
     }
   });
 
-  it('has what was copied in its checkpoint, not what training made of it while that was written', async () => {
+  it('saves the state at the time of the copy, whatever training does while it is written', async () => {
     using run = newRun();
     await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 1, keep: 10 });
     const expected: number[][] = [];
@@ -228,7 +228,7 @@ describe('a run', () => {
     }
   });
 
-  it('goes on while it is written', async () => {
+  it('continues while it is written', async () => {
     using run = newRun();
     const events: string[] = [];
     let release = () => {};
@@ -245,7 +245,7 @@ describe('a run', () => {
     expect(saved()).toEqual(['step-000002', 'step-000004']);
   });
 
-  it('keeps the newest checkpoints, points to the last, and clears what a killed process left', async () => {
+  it('keeps the newest checkpoints, points to the last, and removes leftovers of a killed process', async () => {
     mkdirSync(join(folder, '.tmp-1-00000000-step-000099'));
     const warnings: string[] = [];
     using run = newRun();
@@ -258,11 +258,11 @@ describe('a run', () => {
     expect(readdirSync(folder).sort()).toEqual(['latest', 'step-000004', 'step-000005', 'step-000006']);
     expect(readFileSync(join(folder, 'latest'), 'utf8')).toBe('step-000006\n');
     expect(await latestCheckpoint(folder)).toBe(join(folder, 'step-000006'));
-    expect(warnings).toEqual([expect.stringContaining('.tmp-1-00000000-step-000099, which was not finished')]);
+    expect(warnings).toEqual([expect.stringContaining('.tmp-1-00000000-step-000099, which was incomplete')]);
     expect((await verifyCheckpoint(join(folder, 'step-000006'))).manifest).toMatchObject({ format: 1, step: 6 });
   });
 
-  it('counts no damaged checkpoint among those to keep', async () => {
+  it('does not count damaged checkpoints among those to keep', async () => {
     using run = newRun();
     {
       await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts, every: 1, keep: 9 });
@@ -273,7 +273,7 @@ describe('a run', () => {
     expect(saved()).toEqual(['step-000004', 'step-000005', 'step-000006']);
   });
 
-  it('is not begun over the checkpoints of another', async () => {
+  it('refuses to start over the checkpoints of another run', async () => {
     using run = newRun();
     {
       await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
@@ -284,7 +284,7 @@ describe('a run', () => {
     expect(saved()).toEqual(['step-000006']);
   });
 
-  it('has one writer', async () => {
+  it('has only one writer', async () => {
     using run = newRun();
     await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
     const error = await thrownBy(openCheckpoints({ directory: folder, parts: run.parts }));
@@ -294,7 +294,7 @@ describe('a run', () => {
     await (await openCheckpoints({ directory: folder, parts: run.parts })).close();
   });
 
-  it('is saved where it was when it is stopped in the middle of a step that has changed no weights', async () => {
+  it('is saved when it is stopped in the middle of a step that has changed no weights', async () => {
     using run = newRun();
     const stop = new AbortController();
     const steps = async function* (start: number) {
@@ -309,7 +309,7 @@ describe('a run', () => {
     expect((await verifyCheckpoint(join(folder, 'step-000003'))).state.parts).toEqual({ batches: { at: 3 } });
   });
 
-  it('is saved before a reward that failed, and not by other errors', async () => {
+  it('is saved after a RewardError, but not after other errors', async () => {
     for (const [error, expected] of [
       [new RewardError({ argument: 'reward' }), ['step-000002']],
       [new TypeError('bug'), []],
@@ -327,7 +327,7 @@ describe('a run', () => {
     }
   });
 
-  it('that cannot be saved goes on, three times', async () => {
+  it('continues after a failed save, three times', async () => {
     using run = newRun();
     const bad = { state: () => ({ bad: 1n }), restore: () => {} };
     const warnings: string[] = [];
@@ -347,7 +347,7 @@ describe('a run', () => {
     expect(saved()).toEqual([]);
   });
 
-  it('that will not fit on the disk is not begun', async () => {
+  it('does not start if a checkpoint will not fit on the disk', async () => {
     using run = newRun();
     const tensor = { dtype: 'float32', shape: [2 ** 46] } as unknown as Tensor;
     const huge = { contents: () => ({ tensors: [{ name: 'x', tensor }], metadata }) };
@@ -372,11 +372,11 @@ describe('a run', () => {
       await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
       const error = await thrownBy(checkpoints.restore());
       expect(error).toBeInstanceOf(CheckpointError);
-      expect((error as CheckpointError).message).toContain(`${path}: got something that is not a regular file`);
+      expect((error as CheckpointError).message).toContain(`${path}: got a pipe, socket or device`);
     },
   );
 
-  it('of other parts or sizes is refused by name', async () => {
+  it('refuses a checkpoint with other parts or sizes, by name', async () => {
     using run = newRun();
     {
       await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
@@ -391,7 +391,7 @@ describe('a run', () => {
     expect(await thrownBy(other.restore())).toBeInstanceOf(FileError);
   });
 
-  it('resumed elsewhere is told what differs', async () => {
+  it('warns of what differs when it is resumed elsewhere', async () => {
     using run = newRun();
     {
       await using checkpoints = await openCheckpoints({ directory: folder, parts: run.parts });
@@ -411,7 +411,7 @@ describe('a run', () => {
     ['keep', 1],
     ['every', 0],
     ['every', 1.5],
-  ])('%s cannot be %s', async (option, value) => {
+  ])('refuses %s: %s', async (option, value) => {
     using run = newRun();
     const error = await thrownBy(openCheckpoints({ directory: folder, parts: run.parts, [option]: value }));
     expect(error).toBeInstanceOf(ArgumentError);
@@ -419,7 +419,7 @@ describe('a run', () => {
   });
 });
 
-describe('a spike of the loss', () => {
+describe('a loss spike', () => {
   /** Losses that rise at the given batches. */
   async function withSpikes(spikes: (batch: number) => boolean, options: { every?: number; skip?: number } = {}) {
     const batches = new Counting();
@@ -449,7 +449,7 @@ describe('a spike of the loss', () => {
     return { seen, warnings, rewound, error };
   }
 
-  it('sends the run back to its last checkpoint and past the data', async () => {
+  it('rolls the run back to its last checkpoint and skips the data', async () => {
     const { seen, rewound, error } = await withSpikes((batch) => batch === 45);
     expect(error).toBeUndefined();
     expect(rewound).toEqual([40]);
@@ -460,7 +460,7 @@ describe('a spike of the loss', () => {
     expect(seen.at(-1)).toEqual([60, 65]);
   });
 
-  it('that comes again is left further behind, and at last ends the run', async () => {
+  it('skips more data when it recurs, and finally ends the run', async () => {
     const { rewound, error, seen } = await withSpikes((batch) => batch >= 43);
     expect(rewound).toEqual([40, 40, 40]);
     expect(error).toBeInstanceOf(NumericsError);
@@ -471,21 +471,21 @@ describe('a spike of the loss', () => {
     ]);
   });
 
-  it('before the first checkpoint is only told', async () => {
+  it('only causes a warning before the first checkpoint', async () => {
     const { seen, warnings, rewound } = await withSpikes((batch) => batch === 40, { every: 50 });
     expect(rewound).toEqual([]);
-    expect(warnings).toEqual([expect.stringContaining('step 40: a spike')]);
+    expect(warnings).toEqual([expect.stringContaining('step 40: a loss spike')]);
     expect(seen).toHaveLength(60);
   });
 
-  it('is no change of scale among the first, and no number that is not finite', () => {
+  it('is neither an early change of scale nor a non-finite number', () => {
     const spikes = new Spikes({ threshold: 6, skip: 5 });
     const seen = [1, 50, 1, Number.NaN, Number.POSITIVE_INFINITY].map((loss) => spikes.sees({ loss }));
     expect([...seen, spikes.sees({})]).toEqual(Array(6).fill(undefined));
     for (let i = 0; i < 40; i++) spikes.sees({ loss: 1 });
     const again = new Spikes({ threshold: 6, skip: 5 });
     again.restore(spikes.state());
-    expect([spikes.sees({ loss: 400 }), again.sees({ loss: 400 })]).toEqual(Array(2).fill('a spike of the loss'));
+    expect([spikes.sees({ loss: 400 }), again.sees({ loss: 400 })]).toEqual(Array(2).fill('a loss spike'));
     expect(() => again.restore({ losses: [Number.NaN] })).toThrow(ArgumentError);
   });
 });

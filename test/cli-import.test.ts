@@ -108,7 +108,7 @@ async function outputs(path: string, { kind, scope }: Recording): Promise<number
 const layoutOf = { '0.0.18': '0.0.18', '0.0.62': '0.0.36', '0.0.66': '0.0.63', '0.1.4': '0.1.0', '0.2.3': '0.2.1' };
 
 describe('palm import', () => {
-  it.each(recordings)('$kind of $version computes what it did there', async (recorded) => {
+  it.each(recordings)('$kind of $version gives the same results as in the original', async (recorded) => {
     const { version, kind, causal = true } = recorded;
     const flags = causal ? [] : ['--no-model.causal'];
     const printed = await imported(torchFileOf(weightsOf(recorded)), '--layout', version, ...flags);
@@ -119,7 +119,7 @@ describe('palm import', () => {
     expect(printed).toMatch(new RegExp(`left out +"${critic}", "value_head"\n`));
   });
 
-  it('notes the tokenizer that is named, and copies its files beside', async () => {
+  it('records the given tokenizer, and copies its files next to the model', async () => {
     const bytes = torchFileOf(weightsOf(recording('0.7.5', 'PaLM')));
     await imported(bytes, '--layout', '0.7.5', '--tokenizer', 'byte');
     expect((await findModel(out)).tokenizer).toEqual({ type: 'byte' });
@@ -129,7 +129,7 @@ describe('palm import', () => {
     expect((await findTokenizer(found))?.encode('To be')).toHaveLength(3);
   });
 
-  it('tells the oldest layout and the newest ActorCritic by their names', async () => {
+  it('recognises the oldest layout and the newest ActorCritic by their tensor names', async () => {
     for (const recorded of [recording('0.0.18', 'RewardModel'), recording('0.7.5', 'ActorCritic')]) {
       const printed = await imported(torchFileOf(weightsOf(recorded)));
       expect(printed).toMatch(recorded.version === '0.7.5' ? /layout +0\.2\.4,/ : /layout +0\.0\.18,/);
@@ -137,42 +137,44 @@ describe('palm import', () => {
     }
   });
 
-  it('asks for --layout where names cannot tell, with what speaks for which', async () => {
+  it('asks for --layout if the names are ambiguous, with a hint', async () => {
     const error = await failure(imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM')))), ArgumentError);
-    expect(error.expected).toMatch(/layouts changed with 0\.0\.36, 0\.2\.1, 0\.2\.4$/);
+    expect(error.expected).toMatch(/layouts changed in 0\.0\.36, 0\.2\.1, 0\.2\.4$/);
     expect(error.fix).toMatch(/near 0 since 0\.2\.4 and were near 1 before: here, (0\.9|1\.0)\d on average/);
     const scores = await failure(imported(torchFileOf(weightsOf(recording('0.0.66', 'RewardModel')))), ArgumentError);
     expect(scores.expected).toMatch(/0\.0\.63, 0\.1\.0, 0\.2\.4$/);
   });
 
   it.each([
-    ['0.0.18', '0.0.36', /layouts 0\.0\.18, going by the names/],
-    ['0.2.3', '0.0.17', /layouts 0\.0\.36, 0\.2\.1, 0\.2\.4/],
-    ['0.2.3', '0.0.18', /layouts 0\.0\.36/],
-  ])('refuses for a file of %s the layout %s', async (version, layout, expected) => {
+    ['0.0.18', '0.0.36', /one of 0\.0\.18, judging by the tensor names/],
+    ['0.2.3', '0.0.17', /one of 0\.0\.36, 0\.2\.1, 0\.2\.4/],
+    ['0.2.3', '0.0.18', /one of 0\.0\.36/],
+  ])('refuses, for a file of version %s, the layout %s', async (version, layout, expected) => {
     const recorded = recording(version, version === '0.2.3' ? 'PaLM' : 'RewardModel');
     const error = await failure(imported(torchFileOf(weightsOf(recorded)), '--layout', layout), ArgumentError);
     expect(error.expected).toMatch(expected);
   });
 
-  it('refuses what is no version', async () => {
+  it('refuses a malformed version', async () => {
     const promise = imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM'))), '--layout', 'new');
-    expect((await failure(promise, ConfigError)).message).toMatch(/import\.layout: got "new", expected a version/);
+    expect((await failure(promise, ConfigError)).message).toMatch(
+      /import\.layout: got "new", expected a three-part version/,
+    );
   });
 
-  it('refuses a language model whose logits were read without the final norm', async () => {
+  it('refuses a language model whose logits skip the final norm', async () => {
     const promise = imported(torchFileOf(weightsOf(recording('0.2.3', 'PaLM'))), '--layout', '0.2.0');
-    expect((await failure(promise, FileError)).received).toMatch(/a PaLM from before 0\.2\.1/);
+    expect((await failure(promise, FileError)).received).toMatch(/a PaLM written before 0\.2\.1/);
   });
 
-  it.each(['module.', '_orig_mod.', 'module._orig_mod.'])('takes names behind %s', async (prefix) => {
+  it.each(['module.', '_orig_mod.', 'module._orig_mod.'])('accepts names with the prefix %s', async (prefix) => {
     const recorded = recording('0.2.3', 'PaLM');
     const weights = new Map([...weightsOf(recorded)].map(([name, tensor]) => [prefix + name, tensor]));
     await imported(torchFileOf(weights), '--layout', '0.2.3');
     expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
   });
 
-  it('takes a state_dict that stands beside other things, and names those', async () => {
+  it('finds a state_dict among other entries, and lists those', async () => {
     const recorded = recording('0.2.3', 'PaLM');
     const { pickle, storages } = stateDictOf(weightsOf(recorded));
     const wrapped = finished(
@@ -183,7 +185,7 @@ describe('palm import', () => {
     expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
   });
 
-  it('import-loss-tensor: takes it beside other tensors too', async () => {
+  it('finds a state_dict next to other tensors (import-loss-tensor)', async () => {
     const recorded = recording('0.2.3', 'PaLM');
     const { pickle, storages } = stateDictOf(weightsOf(recorded));
     const [key, bytes] = [...storages][0] as [string, Uint8Array];
@@ -195,7 +197,7 @@ describe('palm import', () => {
     expect(distance(await outputs(out, recorded), recorded.out)).toBeLessThan(2e-5);
   });
 
-  it('import-beside-globals: names the entry that needs code', async () => {
+  it('names the entry that needs code (import-beside-globals)', async () => {
     const recorded = recording('0.2.3', 'PaLM');
     const { pickle, storages } = stateDictOf(weightsOf(recorded));
     const scalar = op.global('numpy._core.multiarray', 'scalar');
@@ -207,7 +209,7 @@ describe('palm import', () => {
     expect(error.fix).toContain('weights_only=True');
   });
 
-  it('import-safetensors-message: says that a safetensors file needs no import', async () => {
+  it('says that a safetensors file needs no import (import-safetensors-message)', async () => {
     const path = join(folder, 'whole.safetensors');
     using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
     await palm.save(path);
@@ -240,14 +242,16 @@ describe('palm import', () => {
     },
   );
 
-  it('takes the newest layout for weights of norms near 0, and says so', async () => {
+  it('chooses the newest layout for norm weights near 0, and says so', async () => {
     const recorded = recording('0.7.5', 'PaLM');
     const weights = weightsOf(recorded);
     for (const [name, { data }] of weights) if (name.endsWith('norm.gamma')) data.fill(0);
-    expect(await imported(torchFileOf(weights))).toMatch(/layout +0\.2\.4, by its names and norm weights of 0\.00/);
+    expect(await imported(torchFileOf(weights))).toMatch(
+      /layout +0\.2\.4, from its tensor names and a mean norm weight of 0\.00/,
+    );
   });
 
-  it('lists every name that has no match, and writes nothing', async () => {
+  it('lists all unknown and missing names, and writes nothing', async () => {
     const weights = weightsOf(recording('0.2.3', 'PaLM'));
     weights.set('layers.0.fn.bias', { shape: [1], data: Float32Array.of(1) });
     weights.set('head.\u001b[2J', { shape: [1], data: Float32Array.of(1) });
@@ -255,14 +259,14 @@ describe('palm import', () => {
     rmSync(out, { force: true });
     const error = await failure(imported(torchFileOf(weights), '--layout', '0.2.3'), FileError);
     expect(error.received).toBe(
-      'names without a match "layers.0.fn.bias", "head.\\u001b[2J"; nothing for "layers.1.fn.attn_out.weight"',
+      'unknown tensors "layers.0.fn.bias", "head.\\u001b[2J"; missing tensors "layers.1.fn.attn_out.weight"',
     );
     expect(readdirSync(folder).filter((name) => name.endsWith('.safetensors'))).toEqual([]);
   });
 
   it.each<[string, (weights: Map<string, { shape: number[]; data: Float32Array }>) => void, RegExp]>([
     ['no tensors', (weights) => weights.clear(), /an empty dict, expected tensors/],
-    ['another model', (weights) => only(weights, 'norm.gamma'), /without a match "norm\.gamma", expected a PaLM, Rew/],
+    ['another model', (weights) => only(weights, 'norm.gamma'), /unknown tensors "norm\.gamma", expected a PaLM, Rew/],
     ['a layer too few', (weights) => rename(weights, 'layers.1.', 'layers.2.'), /2 layers without layer 1/],
     ['a number in place of a layer', (weights) => rename(weights, 'layers.1.', 'layers.987654321.'), /without layer 1/],
     [
@@ -270,7 +274,7 @@ describe('palm import', () => {
       (weights) => weights.get('norm.beta')?.data.fill(1),
       /norm\.beta": got values other than 0/,
     ],
-    ['logits of their own', untie, /to_logits\.weight": got weights of its own/],
+    ['logits of their own', untie, /to_logits\.weight": got separate weights/],
     [
       'another shape',
       (weights) => reshape(weights, 'norm.gamma'),
@@ -284,7 +288,7 @@ describe('palm import', () => {
     expect((await failure(imported(torchFileOf(weights), '--layout', '0.2.3'), FileError)).message).toMatch(message);
   });
 
-  it('keeps the old file where it fails', async () => {
+  it('keeps the old file on failure', async () => {
     writeFileSync(out, 'old');
     await failure(imported(Buffer.from('nothing')), FileError);
     expect(readFileSync(out, 'utf8')).toBe('old');
@@ -313,7 +317,7 @@ describe('palm export', () => {
     },
   );
 
-  it('gives the buffers that the library computes', async () => {
+  it('writes the buffers that the library computes', async () => {
     using palm = new PaLM({ numTokens: 5, dim: 4, depth: 1, heads: 1, dimHead: 6, device });
     palm.addScope('tune', { rank: 2 });
     await palm.save(out, { names: 'python' });
@@ -329,7 +333,7 @@ describe('palm export', () => {
     expect(again.scopes).toEqual(['tune']);
   });
 
-  it('refuses what the library would compute otherwise, and names that nobody has', async () => {
+  it('refuses models that the library would compute differently, and unknown naming schemes', async () => {
     using palm = new PaLM({ numTokens: 5, dim: 4, depth: 1, heads: 1, dimHead: 4, qkScale: 8, device });
     expect((await failure(palm.save(out, { names: 'python' }), ArgumentError)).message).toMatch(
       /qkScale: got 8, expected 0\.5/,

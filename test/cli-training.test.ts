@@ -86,7 +86,7 @@ function results(out: string, step: string) {
 }
 
 describe('palm pretrain', () => {
-  it('leaves a run with metrics, times, checkpoints and a model', async () => {
+  it('creates a run with metrics, timing, checkpoints and a model', async () => {
     await pretrain('run', '--steps', '9', '--checkpoint.every', '4');
     const run = join(folder, 'run');
     expect(readdirSync(run).sort()).toEqual(
@@ -107,7 +107,7 @@ describe('palm pretrain', () => {
     expect(palm.config).toMatchObject({ numTokens: 258, dim: 16, depth: 1 });
   });
 
-  it('goes on after a kill as if nothing had happened, bit for bit', async () => {
+  it('resumes bit for bit after it was killed', async () => {
     const options = ['--steps', '60', '--checkpoint.every', '5', '--model.ffDropout', '0.1'];
     await pretrain('straight', ...options);
 
@@ -122,11 +122,11 @@ describe('palm pretrain', () => {
     expect(existsSync(join(out, 'model.safetensors'))).toBe(false);
 
     await palm(trainingCommand('pretrain'), '--resume', '--out', out);
-    expect(stderr).toMatch(/going on after step \d+/);
+    expect(stderr).toMatch(/resuming from step \d+/);
     expect(results('killed', 'step-000060')).toEqual(results('straight', 'step-000060'));
   });
 
-  it('saves what was done at Ctrl-C, and goes on from there', async () => {
+  it('saves at Ctrl-C, and resumes from there', async () => {
     const options = ['--steps', '12', '--checkpoint.every', '100'];
     await pretrain('whole', ...options);
     const started = pretrain('interrupted', ...options);
@@ -137,21 +137,21 @@ describe('palm pretrain', () => {
     expect(results('interrupted', 'step-000012')).toEqual(results('whole', 'step-000012'));
   });
 
-  it('goes back from spikes of the loss, takes back their metrics, and gives up at the fourth', async () => {
+  it('rolls back loss spikes and their metrics, and gives up at the fourth', async () => {
     const rough = '--steps 300 --lr 0.08 --decay constant --checkpoint.every 30 --checkpoint.spikes.threshold 0.01';
     await expect(pretrain('rough', ...rough.split(' '))).rejects.toThrow(NumericsError);
-    expect(stderr.match(/a spike of the loss; back to step/g)?.length).toBeGreaterThanOrEqual(3);
+    expect(stderr.match(/a loss spike; returned to step/g)?.length).toBeGreaterThanOrEqual(3);
     const steps = lines(join(folder, 'rough', 'metrics.jsonl')).map((line) => JSON.parse(line).step as number);
     expect(steps).toEqual(steps.map((_, i) => i + 1));
   });
 
-  it('goes further than it was asked to at first', async () => {
+  it('continues beyond the steps first requested', async () => {
     await pretrain('short', '--steps', '3', '--decay', 'constant');
     await palm(trainingCommand('pretrain'), '--resume', '--out', join(folder, 'short'), '--steps', '5');
     expect(lines(join(folder, 'short', 'metrics.jsonl'))).toHaveLength(5);
   });
 
-  it('learns the chosen side of preferences, each ended by an eos', async () => {
+  it('trains on the chosen side of preferences, each ended by an eos', async () => {
     await palm(
       trainingCommand('pretrain'),
       '--data',
@@ -166,28 +166,28 @@ describe('palm pretrain', () => {
     // The row whose sides are the same has a chosen side too.
     const total = [...chosen, 'a'].reduce((sum, text) => sum + text.length + 1, 0);
     const held = Math.floor(total / 10);
-    expect(stderr).toContain(`${total - held} tokens to learn, ${held} held out`);
+    expect(stderr).toContain(`${total - held} training tokens, ${held} validation tokens`);
   });
 });
 
 describe('palm pretrain refuses', () => {
   it.each([
-    ['a file that is not there', ['--data', join(folder, 'none.txt')], /none\.txt: got nothing/],
+    ['a file that is not there', ['--data', join(folder, 'none.txt')], /none\.txt: no such file or folder/],
     ['an empty file', ['--data', file('empty.txt', '')], /empty\.txt: got no text/],
     ['preferences without a row', ['--data', file('empty.jsonl', '')], /empty\.jsonl: got no row/],
     ['a text shorter than a window', ['--data', file('short.txt', 'To be')], /short\.txt: got 5 tokens, .*at least 17/],
     ['a tokenizer that is not there', ['--tokenizer', join(folder, 'none.json')], /none\.json/],
     ['a value out of range', ['--steps', '0'], /pretrain\.steps: got 0/],
     ['a flag that it does not know', ['--stepz', '3'], /unknown option '--stepz'/],
-    ['to resume where there is no run', ['--resume'], /got a folder without a run/],
+    ['to resume where there is no run', ['--resume'], /holds no run/],
   ])('%s', async (_name, args, message) => {
     await expect(pretrain('refused', '--steps', '1', ...args)).rejects.toThrow(message);
     expect(existsSync(join(folder, 'refused'))).toBe(false);
   });
 
-  it('a folder that has a run, and leaves the run as it is when it cannot be resumed', async () => {
+  it('a folder that already holds a run, and leaves a run unchanged if it cannot be resumed', async () => {
     await pretrain('first', '--steps', '2');
-    await expect(pretrain('first', '--steps', '2')).rejects.toThrow('Add --resume to go on with it');
+    await expect(pretrain('first', '--steps', '2')).rejects.toThrow('Add --resume to continue it');
     const before = readFileSync(join(folder, 'first', 'config.json'), 'utf8');
     const resume = palm(trainingCommand('pretrain'), '--resume', '--out', join(folder, 'first'), '--model.dim', '24');
     await expect(resume).rejects.toThrow('got shape');
@@ -200,11 +200,11 @@ describe('palm reward', () => {
     palm(trainingCommand('reward'), '--data', dialogues, '--out', join(folder, out), ...args);
   const options = ['--batchSize', '4', '--epochs', '3', '--warmupSteps', '1', '--lr', '0.01', '--device', device];
 
-  it('trains on a pretrained run and its tokenizer, and goes on after a stop bit for bit', async () => {
+  it('trains on a pretrained run with its tokenizer, and resumes bit for bit', async () => {
     await pretrain('base', '--steps', '3');
     const model = ['--model', join(folder, 'base')];
     await reward('judge', ...model, ...options, '--validation', dialogues);
-    expect(stderr).toContain('1 row is not used');
+    expect(stderr).toContain('skipped 1 row at ');
     const last = JSON.parse(lines(join(folder, 'judge', 'metrics.jsonl')).at(-1) as string);
     expect(last).toMatchObject({ step: 15, validationAccuracy: expect.any(Number) });
     using loaded = await RewardModel.load(join(folder, 'judge', 'model.safetensors'), { device });
@@ -218,7 +218,7 @@ describe('palm reward', () => {
     expect(results('judge-2', 'step-000015')).toEqual(results('judge', 'step-000015'));
   });
 
-  it('refuses what is no PaLM', async () => {
+  it('refuses a model that is not a language model', async () => {
     await expect(reward('wrong', '--model', join(folder, 'judge'))).rejects.toThrow('got a RewardModel');
     await expect(reward('wrong', '--model', folder)).rejects.toThrow('got a folder without a model');
     await expect(reward('wrong', '--model', join(folder, 'nowhere'))).rejects.toThrow('nowhere');
@@ -230,30 +230,30 @@ describe('--dry-run', () => {
   const data = ['--data', dialogues, '--out', join(folder, 'planned')];
 
   it.each([
-    ['pretrain', () => pretrain('planned', '--steps', '3', '--dry-run'), /while differentiating, when it holds/],
+    ['pretrain', () => pretrain('planned', '--steps', '3', '--dry-run'), /while differentiating \(peak\)/],
     [
       'reward',
       () => palm(trainingCommand('reward'), '--model', model(), ...data, '--dry-run'),
-      /adapters .* numbers × 4 bytes/,
+      /adapters .* values × 4 bytes/,
     ],
     [
       'ppo',
       () => palm(trainingCommand('ppo'), '--model', model(), '--reward', join(folder, 'judge'), ...data, '--dry-run'),
       /while sampling\n.*cache of prompts/,
     ],
-  ])('palm %s tells how much memory the run would take, and trains nothing', async (_, run, part) => {
+  ])('palm %s reports how much memory the run would need, and trains nothing', async (_, run, part) => {
     await run();
     expect(stdout).toMatch(part);
-    expect(stdout).toMatch(/^in all +\d+\.\d MiB {2}tensors/m);
+    expect(stdout).toMatch(/^total +\d+\.\d MiB {2}tensors/m);
     expect(existsSync(join(folder, 'planned'))).toBe(false);
   });
 
-  it('finds what is wrong with configuration and data', async () => {
+  it('reports errors in configuration and data', async () => {
     await expect(pretrain('planned', '--dry-run', '--data', join(folder, 'nowhere.txt'))).rejects.toThrow(
       'nowhere.txt',
     );
     await expect(pretrain('planned', '--dry-run', '--batchSize', '0')).rejects.toThrow('batchSize');
-    await expect(pretrain('run', '--dry-run')).rejects.toThrow('the folder of an earlier run');
+    await expect(pretrain('run', '--dry-run')).rejects.toThrow('already holds a run');
   });
 });
 
@@ -264,7 +264,7 @@ describe('palm generate', () => {
     return stdout;
   };
 
-  it('prints the prompt and what follows, the same for the same seed', async () => {
+  it('prints the prompt and its continuation, the same for the same seed', async () => {
     const run = join(folder, 'run');
     const text = await generate(run, '--prompt', 'Tiger', '--maxNewTokens', '20', '--seed', '1');
     expect(text).toMatch(/^Tiger[\s\S]+\n$/);
@@ -275,7 +275,7 @@ describe('palm generate', () => {
     expect(await generate(run, '--prompt', 'Tiger', '--maxNewTokens', '20', '--seed', '2')).not.toBe(text);
   });
 
-  it('ends with the text of --stop', async () => {
+  it('stops after the text of --stop', async () => {
     const asked = ['--prompt', 'Tiger', '--maxNewTokens', '20', '--seed', '1'];
     const text = (await generate(join(folder, 'run'), ...asked)).slice('Tiger'.length);
     const letter = [...text].find((each) => /[ -~]/.test(each)) as string; // a byte of its own
@@ -283,12 +283,12 @@ describe('palm generate', () => {
     expect(ended).toBe(`Tiger${text.slice(0, text.indexOf(letter) + 1)}\n`);
   });
 
-  it('takes the last checkpoint of a run that has not ended', async () => {
+  it('uses the last checkpoint of an unfinished run', async () => {
     rmSync(join(folder, 'first', 'model.safetensors'));
     expect(await generate(join(folder, 'first'), '--prompt', 'T', '--maxNewTokens', '3')).toMatch(/^T/);
   });
 
-  it('refuses what it cannot use', async () => {
+  it('refuses unusable models and prompts', async () => {
     await expect(generate(join(folder, 'judge'))).rejects.toThrow('expected a PaLM or ActorCritic');
     await expect(generate(poem)).rejects.toThrow('poem.txt');
     await expect(generate(join(folder, 'run'), '--temperature', '-1')).rejects.toThrow('generate.temperature: got -1');
@@ -298,16 +298,14 @@ describe('palm generate', () => {
 });
 
 describe('palm inspect', () => {
-  it('looks at the checkpoints of a run, with --verify at every byte', async () => {
+  it('lists the checkpoints of a run, and verifies checksums with --verify', async () => {
     await palm(inspectCommand(), join(folder, 'run'));
-    expect(stdout).toMatch(/step-000009 +whole\nstep-000008 +whole/);
+    expect(stdout).toMatch(/step-000009 +complete\nstep-000008 +complete/);
     const path = join(folder, 'run', 'checkpoints', 'step-000008', 'weights.safetensors');
     const bytes = readFileSync(path);
     writeFileSync(path, Buffer.from(bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte))));
     await palm(inspectCommand(), join(folder, 'run'), '--verify');
-    expect(stdout).toMatch(
-      /step-000009 +every byte as written\nstep-000008 +.*weights.safetensors: got bytes that were/,
-    );
+    expect(stdout).toMatch(/step-000009 +checksums OK\nstep-000008 +.*weights.safetensors: got changed content/);
     expect(process.exitCode).toBe(4);
     process.exitCode = 0;
     writeFileSync(path, bytes);
@@ -329,15 +327,15 @@ describe('palm inspect', () => {
   });
 });
 
-describe('a model', () => {
-  it('is also the folder of one checkpoint', async () => {
+describe('a model argument', () => {
+  it('may be the folder of one checkpoint', async () => {
     await pretrain('by-checkpoint', '--steps', '2', '--checkpoint.every', '1');
     const checkpoint = join(folder, 'by-checkpoint/checkpoints/step-000001');
     await palm(inspectCommand(), checkpoint);
     expect(stdout).toContain(join(checkpoint, 'weights.safetensors'));
   });
 
-  it('that cannot fit is refused with the plan, before any of it is made', async () => {
+  it('is refused before allocation, with the memory plan, if the run cannot fit', async () => {
     const huge = ['--model.dim', '65536', '--model.depth', '512', '--device', 'cpu'];
     const error = await pretrain('huge', ...huge).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'ERR_OUT_OF_MEMORY', argument: 'memory' });

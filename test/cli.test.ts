@@ -53,7 +53,7 @@ async function resumed(...args: string[]): Promise<[Config, Resume]> {
 }
 
 describe('a configured command', () => {
-  it('goes by its flags, then the file, then the defaults', async () => {
+  it('gives flags precedence over the file, and the file over defaults', async () => {
     const config = file('a.yaml', 'steps: 20\nmodel: { dim: 16 }\nwhiten: false\nout: there\n');
     expect(await configured('--out', 'here')).toEqual({
       out: 'here',
@@ -77,7 +77,7 @@ describe('a configured command', () => {
     });
   });
 
-  it('has switches that turn things off', async () => {
+  it('has --no- switches', async () => {
     expect(await configured('--out', 'x', '--no-whiten', '--verbose', '--no-lora')).toMatchObject({
       whiten: false,
       verbose: true,
@@ -89,7 +89,7 @@ describe('a configured command', () => {
     });
   });
 
-  it('refuses wrong values and missing ones, wherever they come from', async () => {
+  it('refuses wrong and missing values, wherever they come from', async () => {
     await expect(configured('--out', 'x', '--steps', 'many')).rejects.toThrow(
       'test.steps: got "many", expected an integer',
     );
@@ -100,11 +100,11 @@ describe('a configured command', () => {
     );
     await expect(configured('--stepz', '1')).rejects.toThrow('Did you mean --steps?');
     await expect(configured('--config', join(folder, 'none.yaml'))).rejects.toThrow(
-      'none.yaml: got nothing: it does not exist',
+      'none.yaml: no such file or folder',
     );
   });
 
-  it('names the file of a wrong value that is there, and no file for one of a flag', async () => {
+  it('names the file of a wrong value, unless it comes from a flag', async () => {
     const config = file('wrong.yaml', 'steps: many\nmodel: { dim: -2, "dim.x": 1 }\nout: x\n');
     const argumentOf = (...args: string[]) => configured(...args).then(String, (error: ConfigError) => error.argument);
     expect(await argumentOf('--config', config)).toBe(`${config}: test.steps`);
@@ -116,11 +116,11 @@ describe('a configured command', () => {
     );
   });
 
-  it('explains every flag with its default, and of two switches the one that changes something', () => {
+  it('explains every flag with its default, and only the switch that changes it', () => {
     const help = configuredCommand('test', schema, async () => {}).helpInformation();
     expect(help).toMatch(/--out <text> +where to \(required\)/);
     expect(help).toMatch(/--model\.dim <n> +width \(default: 8\)/);
-    expect(help).toMatch(/--no-whiten +not: make white/);
+    expect(help).toMatch(/--no-whiten +do not make white/);
     expect(help).not.toMatch(/ --whiten/);
     expect(help).toMatch(/--verbose +say more/);
     expect(help).not.toContain('--no-verbose');
@@ -133,12 +133,12 @@ describe('help of training', () => {
       .configureOutput({ getOutHelpWidth: () => 80 })
       .helpInformation();
     expect(help.split('\n').filter((line) => line.length > 80)).toEqual([]);
-    expect(help).toContain('  --out <text>                  folder of the run (required)\n');
+    expect(help).toContain('  --out <text>                  run folder (required)\n');
   });
 });
 
 describe('a run', () => {
-  it('keeps its configuration, and goes on with it when resumed', async () => {
+  it('saves its configuration, and uses it when resumed', async () => {
     const out = join(folder, 'run');
     const [config, resume] = await resumed('--out', out, '--steps', '7');
     expect(resume).toBe(false);
@@ -151,15 +151,15 @@ describe('a run', () => {
     expect(again).toEqual({ ...config, model: { dim: 9 } });
     openRun(out, again, true);
     expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(again);
-    expect(() => openRun(out, config, false)).toThrow('Add --resume to go on with it');
+    expect(() => openRun(out, config, false)).toThrow('Add --resume to continue it');
   });
 
-  it('cannot be resumed where there is none', async () => {
-    await expect(resumed('--out', join(folder, 'empty'), '--resume')).rejects.toThrow('got a folder without a run');
+  it('cannot be resumed if it does not exist', async () => {
+    await expect(resumed('--out', join(folder, 'empty'), '--resume')).rejects.toThrow('holds no run');
     await expect(resumed('--resume')).rejects.toThrow('Add --out');
   });
 
-  it('says where it cannot write', () => {
+  it('names the path that it cannot write', () => {
     const out = join(file('plain', ''), 'run');
     expect(() => openRun(out, {}, false)).toThrow(
       expect.objectContaining({ code: 'ERR_FILE', argument: expect.stringContaining(out) }),
@@ -182,7 +182,7 @@ describe('palm', () => {
     for (const command of ['doctor', 'libtorch', ...Object.keys(methods)]) expect(stdout).toContain(`\n  ${command}`);
   });
 
-  it('ends with 2 and the nearest name when it was asked wrongly', () => {
+  it('exits with 2 and suggests the nearest name on a usage error', () => {
     expect(palm(['docter'])).toEqual({
       status: 2,
       stdout: '',
@@ -194,10 +194,10 @@ describe('palm', () => {
     });
   });
 
-  it('ends with 1 and two lines when something failed, and shows the stack on request', () => {
+  it('exits with 1 and a short message on failure, and shows the stack on request', () => {
     const failed = palm(['inspect', join(folder, 'nowhere')]);
     expect(failed.status).toBe(1);
-    expect(failed.stderr).toMatch(/^error: .*nowhere.*\n.+\n$/);
+    expect(failed.stderr).toMatch(/^error: .*nowhere: no such file or folder\.\n$/);
     const { stderr } = palm(['inspect', join(folder, 'nowhere')], { PALM_DEBUG: '1' });
     expect(stderr).toContain('    at ');
     expect(palm(['libtorch', 'use', join(folder, 'nowhere')]).status).toBe(6);

@@ -41,7 +41,7 @@ function expectClose(got: Record<string, number>, expected: Record<string, numbe
   }
 }
 
-describe('a run of 0.1.0 goes on with its old settings', () => {
+describe('a resumed run of 0.1.0 keeps its old settings', () => {
   // In bfloat16 0.1.0 summed the gradients of embedding and norms in bfloat16.
   it.each([
     ['pretrain', 'pretrain-float32', 1e-5],
@@ -60,12 +60,12 @@ describe('a run of 0.1.0 goes on with its old settings', () => {
 });
 
 describe('files of 0.1.0', () => {
-  it('are read as they were', async () => {
+  it('give the same results', async () => {
     const expected = JSON.parse(readFileSync(join(fixtures, 'expected/files.json'), 'utf8'));
     expectClose(await readings(join(fixtures, 'files'), library), expected, 1e-5);
   });
 
-  it('are what new runs begin from', async () => {
+  it('can start new runs', async () => {
     const sizes = '--steps 1 --rolloutBatch 4 --minibatchSize 4 --sampling.maxNewTokens 4';
     const models = '--model files/palm.safetensors --reward files/reward-model.safetensors';
     await palm(`ppo ${models} --data data/prompts.jsonl --out new ${sizes}`);
@@ -73,10 +73,10 @@ describe('files of 0.1.0', () => {
   });
 });
 
-describe('names of 0.1.0 that have others now', () => {
+describe('renamed API of 0.1.0', () => {
   const size = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device };
 
-  it('RewardModel.palm and ActorCritic.palm are their model', () => {
+  it('keeps RewardModel.palm and ActorCritic.palm as aliases of model', () => {
     using model = new library.PaLM(size);
     using rewardModel = new library.RewardModel(model);
     using actorCritic = new library.ActorCritic(model);
@@ -85,7 +85,7 @@ describe('names of 0.1.0 that have others now', () => {
     expect(actorCritic.model).toBe(model);
   });
 
-  it('pretrain takes its model as `palm`', async () => {
+  it('accepts the model of pretrain as `palm`', async () => {
     const losses = async (parts: (model: library.PaLM) => { model: library.PaLM } | { palm: library.PaLM }) => {
       using model = new library.PaLM(size);
       using optimizer = new library.AdamW(model.parameters(), { lr: 1e-2 });
@@ -101,7 +101,7 @@ describe('names of 0.1.0 that have others now', () => {
     expect(await losses((palm) => ({ palm }))).toEqual(await losses((model) => ({ model })));
   });
 
-  it('RLHFTrainer takes its model as `palm`', async () => {
+  it('accepts the model of RLHFTrainer as `palm`', async () => {
     using palm = new library.PaLM(size);
     const rewardModel: library.RewardFunction = (answers) => answers.map(({ response }) => response.length);
     const config = { rolloutBatch: 2, minibatchSize: 2, epochs: 1, sampling: { maxNewTokens: 2 } };

@@ -51,7 +51,7 @@ describe.each(Object.entries(schemas))('the schema of %s', (_name, schema) => {
     }
   });
 
-  it('takes back what it gives', () => {
+  it('accepts its own output', () => {
     const required = { ...palm, maxNewTokens: 8 };
     const needed = Object.fromEntries(
       Object.entries(required).filter(([key]) => fieldSchema(schema).required?.includes(key)),
@@ -83,7 +83,7 @@ describe('resolvePalmConfig', () => {
     expect(resolvePalmConfig({ ...palm, qkScale: 8 }).qkScale).toBe(8);
   });
 
-  it('takes undefined for a key that was left out', () => {
+  it('treats undefined as a missing key', () => {
     expect(resolvePalmConfig({ ...palm, heads: undefined, qkScale: undefined }).heads).toBe(8);
   });
 });
@@ -95,7 +95,7 @@ describe('an error', () => {
     expect(error.message).toBe('PaLM.head: got an unknown key. Did you mean heads?');
   });
 
-  it('lists the known keys where none is near', () => {
+  it('lists the known keys if none is close', () => {
     const error = errorOf(() => parseConfig(ppoConfig, { loss: { zigzagging: 1 } }, 'ppo'));
     expect(error.message).toBe(
       'ppo.loss.zigzagging: got an unknown key, expected one of clip, valueClip, valueWeight, entropyWeight.',
@@ -104,10 +104,10 @@ describe('an error', () => {
 
   it('says where a key with dots belongs', () => {
     const error = errorOf(() => parseConfig(ppoConfig, { 'loss.clip': 0.1 }, 'ppo'));
-    expect(error).toMatchObject({ argument: 'ppo."loss.clip"', fix: 'Write it below loss, without "loss.".' });
+    expect(error).toMatchObject({ argument: 'ppo."loss.clip"', fix: 'Nest it under loss, without "loss.".' });
   });
 
-  it('names path, value, limits and the way out', () => {
+  it('names the path, value, limits and fix', () => {
     const error = errorOf(() => parseConfig(pretrainConfig, { model: { dimHead: 33 } }, 'pretrain'));
     expect(error).toMatchObject({
       argument: 'pretrain.model.dimHead',
@@ -117,10 +117,10 @@ describe('an error', () => {
     });
   });
 
-  it('speaks of everything that is wrong', () => {
+  it('lists everything that is wrong', () => {
     const wrong = { ...palm, dim: undefined, depth: 0, heads: 'many', dtype: 'float16', devise: 'cpu', device: 'tpu' };
     const { message } = errorOf(() => parseConfig(palmConfig, wrong, 'PaLM'));
-    expect(message).toContain('PaLM.dim: got nothing, expected an integer >= 1. Give it a value: it has no default.');
+    expect(message).toContain('PaLM.dim: got nothing, expected an integer >= 1. It is required: it has no default.');
     expect(message).toContain('PaLM.depth: got 0, expected an integer >= 1.');
     expect(message).toContain('PaLM.heads: got "many", expected an integer >= 1.');
     expect(message).toContain('PaLM.dtype: got "float16", expected one of float32, bfloat16, float64.');
@@ -156,7 +156,7 @@ describe('hostile values', () => {
     },
   );
 
-  it.each([[null], [[]], [[palm]], ['dim'], [5], [true]])('refuses %j in place of an object', (value) => {
+  it.each([[null], [[]], [[palm]], ['dim'], [5], [true]])('refuses %j instead of an object', (value) => {
     expect(errorOf(() => parseConfig(palmConfig, value, 'PaLM'))).toMatchObject({
       argument: 'PaLM',
       expected: 'an object',
@@ -165,7 +165,7 @@ describe('hostile values', () => {
     expect(errorOf(() => parseConfig(ppoConfig, { loss: value }, 'ppo'))).toMatchObject({ argument: 'ppo.loss' });
   });
 
-  it('does not print what cannot be printed', () => {
+  it('escapes unprintable characters', () => {
     const cyclic: Record<string, unknown> = {};
     cyclic.self = cyclic;
     expect(errorOf(() => parseConfig(palmConfig, { ...palm, dim: cyclic }, 'PaLM')).received).toBe('an object');
@@ -179,9 +179,9 @@ describe('flags', () => {
   const flags = new Map(flagsOf(ppoConfig).map((flag) => [flag.name, flag]));
   const parsed = (name: string, text: string) => flags.get(name)?.parse(text);
 
-  it('are dotted where a file nests', () => {
+  it('use dots for nested keys', () => {
     expect(flags.get('sampling.maxNewTokens')).toMatchObject({
-      description: 'longest response, in tokens',
+      description: 'max tokens per response',
       expected: 'an integer >= 1',
       default: 64,
       required: false,
@@ -196,12 +196,12 @@ describe('flags', () => {
     expect(flags.get('adaptiveKl.target')?.required).toBe(false);
   });
 
-  it('know switches', () => {
+  it('include switches', () => {
     expect(flags.get('whiten')).toMatchObject({ takesValue: false, takesNo: true });
     expect(flags.get('lora')).toMatchObject({ takesValue: true, takesNo: true });
   });
 
-  it('read numbers and lists, and leave other text to be refused', () => {
+  it('parse numbers and lists, and leave other text for the schema to refuse', () => {
     expect(parsed('lr', '3e-4')).toBe(3e-4);
     expect(parsed('lr', '.5')).toBe(0.5);
     expect(parsed('lora', '16')).toBe(16);
@@ -220,7 +220,7 @@ describe('flags', () => {
     ).toBe('123');
   });
 
-  it('lie over the file without changing it', () => {
+  it('override the file without changing it', () => {
     const file = { steps: 5, loss: { clip: 0.1, valueClip: 0.3 } };
     const merged = mergeFlags(file, { steps: undefined, 'loss.clip': 0.4, 'adaptiveKl.target': 6, lora: false });
     expect(merged).toEqual({ steps: 5, loss: { clip: 0.4, valueClip: 0.3 }, adaptiveKl: { target: 6 }, lora: false });
@@ -272,13 +272,13 @@ describe('a configuration file', () => {
     ['ten thousand aliases', `a: &a x\nb: [${'*a,'.repeat(5000)}]`],
     ['an alias of nothing', 'a: *b'],
     ['binary', '\u0000'],
-  ])('is refused when it is %s', (_name, text) => {
+  ])('is refused if it is %s', (_name, text) => {
     const error = errorOf(() => read(text));
     expect(error.argument).toContain('config.yaml');
     expect(error.message.split('\n')).toHaveLength(1);
   });
 
-  it('passes on what the schema then refuses', () => {
+  it('passes wrong values on to the schema', () => {
     expect(errorOf(() => parseConfig(ppoConfig, read('steps: 1e999'), 'ppo')).received).toBe('Infinity');
     expect(errorOf(() => parseConfig(ppoConfig, read('steps: .nan'), 'ppo')).received).toBe('NaN');
     expect(errorOf(() => parseConfig(ppoConfig, read('__proto__: { steps: 1 }'), 'ppo')).argument).toBe(
@@ -288,7 +288,7 @@ describe('a configuration file', () => {
     expect(errorOf(() => parseConfig(ppoConfig, read('<<: { steps: 1 }'), 'ppo')).argument).toBe('ppo."<<"');
   });
 
-  it('names the line of what is wrong', () => {
+  it('names the line of an error', () => {
     expect(errorOf(() => read('a: 1\nb: [\n')).argument).toMatch(/config\.yaml:3$/);
     expect(errorOf(() => read('a: 1\r\nb: 2\r\na: 3\r\n'))).toMatchObject({
       argument: expect.stringMatching(/config\.yaml:3$/),
@@ -296,7 +296,7 @@ describe('a configuration file', () => {
     });
   });
 
-  it('pollutes nothing', () => {
+  it('does not pollute prototypes', () => {
     const value = read('__proto__: { polluted: 1 }\nconstructor: { prototype: { polluted: 1 } }\n');
     expect(mergeFlags(value, { 'model.dim': 3, seed: 1 })).toMatchObject({ seed: 1 });
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
@@ -305,13 +305,13 @@ describe('a configuration file', () => {
 
   it.each([
     ['is too large', 'a: 1\n'.repeat(4000), /got 20000 bytes, expected at most 16384/],
-    ['is not UTF-8', Buffer.from('a: \xff', 'latin1'), /not UTF-8, from byte 3 on/],
-  ])('that %s is a FileError', (_, content, message) => {
+    ['is not UTF-8', Buffer.from('a: \xff', 'latin1'), /not UTF-8, starting at byte 3/],
+  ])('is a FileError if it %s', (_, content, message) => {
     expect(() => read(content)).toThrow(FileError);
     expect(() => read(content)).toThrow(message);
   });
 
-  it('must be there, and a file', () => {
+  it('must exist and be a file', () => {
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
     for (const path of [join(folder, 'none.yaml'), folder, pipe, '/dev/zero']) {
@@ -323,7 +323,7 @@ describe('a configuration file', () => {
 describe('a path', () => {
   const parsed = (value: string) => path.parse(value);
 
-  it('that begins with ~/ is in the home folder (tilde-in-config)', () => {
+  it('expands ~/ to the home folder (tilde-in-config)', () => {
     expect(parsed('~/runs/x')).toBe(join(homedir(), 'runs/x'));
     expect(parsed('~')).toBe(homedir());
     for (const other of ['a/~/b', './~/b', '~user/b', '/~', 'byte']) expect(parsed(other)).toBe(other);

@@ -35,8 +35,8 @@ async function lines(content: string | Uint8Array): Promise<[number, unknown][]>
   return found;
 }
 
-describe('JSONL', () => {
-  it('is read line by line, over blank lines, CRLF, a byte order mark and a missing last line feed', async () => {
+describe('readJsonl', () => {
+  it('reads line by line, skipping blank lines, CRLF, a byte order mark and a missing last newline', async () => {
     const content = '\ufeff{"a":1}\r\n\n  \n{"a":"x\u2028y"}\r\n{"a":"\ufeff"}';
     expect(await lines(content)).toEqual([
       [1, { a: 1 }],
@@ -45,7 +45,7 @@ describe('JSONL', () => {
     ]);
   });
 
-  it('of files that were joined may have a byte order mark at every line (bom-inside-file)', async () => {
+  it('accepts a byte order mark at the start of every line, as in concatenated files (bom-inside-file)', async () => {
     expect(await lines('{"a":1}\n\ufeff{"a":"\ufeff2"}\n')).toEqual([
       [1, { a: 1 }],
       [2, { a: '\ufeff2' }],
@@ -56,7 +56,7 @@ describe('JSONL', () => {
     });
   });
 
-  it('that is packed is told by its first bytes (data-by-file-name)', async () => {
+  it('recognises a compressed file by its first bytes (data-by-file-name)', async () => {
     const packed: [string, Buffer][] = [
       ['gzip', gzipSync('{"a":1}\n')],
       ['zstd', Buffer.from('28b52ffd2008', 'hex')],
@@ -72,7 +72,7 @@ describe('JSONL', () => {
     }
   });
 
-  it('is told from text by the name, or by the first line whatever the name (data-by-file-name)', async () => {
+  it('is distinguished from text by the file name or the first line (data-by-file-name)', async () => {
     const kind = async (name: string, content: string) => {
       const path = join(folder, name);
       writeFileSync(path, content);
@@ -97,58 +97,58 @@ describe('JSONL', () => {
     }
   });
 
-  it('may be empty', async () => {
+  it('accepts an empty file', async () => {
     expect(await lines('')).toEqual([]);
   });
 
-  it('has lines and characters across the pieces that a file is read in', async () => {
+  it('reads lines and characters that span two chunks', async () => {
     const rows = Array.from({ length: 300 }, (_, i) => ({ text: `${i} ${'äöü😀'.repeat(i * 3)}` }));
     const found = await lines(rows.map((row) => JSON.stringify(row)).join('\n'));
     expect(found.map(([, value]) => value)).toEqual(rows);
   });
 
   it.each([
-    ['half an object', '{}\n{"a":\n', /data:2: got .*, expected a JSON object\. Write one JSON object on each line/],
+    ['half an object', '{}\n{"a":\n', /data:2: got .*, expected a JSON object\. Write one JSON object per line/],
     ['a list', '\n[1,2]', /data:2: got \[1, 2\]/],
     ['a number', '7', /data:1: got 7/],
     ['null', 'null', /data:1: got null/],
     ['two objects', '{}{}', /data:1: got/],
     ['other bytes', Buffer.from([0x7b, 0x7d, 0x0a, 0xff]), /data:2: got bytes that are not UTF-8/],
     ['a NUL', '{"a":"\0"}', /data:1: got "\\u0000.*" at character 6, expected a JSON object/],
-    ['a key twice', '{"a":1,"b":{"a":1},"a":2}', /data:1: got a key for the second time at character 19/],
-    ['a key twice, once escaped', '{"a":1,"\\u0061":2}', /data:1: got a key for the second time/],
+    ['a key twice', '{"a":1,"b":{"a":1},"a":2}', /data:1: got a duplicate key at character 19/],
+    ['a key twice, once escaped', '{"a":1,"\\u0061":2}', /data:1: got a duplicate key/],
     ['nesting', `{}\n{"a":${'['.repeat(100_000)}`, /data:2: got nesting deeper than 1000 at character 1004/],
-    ['a million values', `{"a":[${'{},'.repeat(1e6)}0]}`, /data:1: got more values than are read at character/],
+    ['a million values', `{"a":[${'{},'.repeat(1e6)}0]}`, /data:1: got too many values at character/],
     ['UTF-16', Buffer.from('{"a":1}', 'utf16le'), /data:1: got /],
     [
       'half a character',
       Buffer.concat([Buffer.from('{}\n{"a":"'), Buffer.from([0xe2, 0x82])]),
-      /data:2: .*from byte 6/,
+      /data:2: .*starting at byte 6/,
     ],
-  ])('with %s is an error that names file and line', async (_, content, message) => {
+  ])('refuses %s, naming file and line', async (_, content, message) => {
     const error = await lines(content).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(DataError);
     expect((error as DataError).message).toMatch(message);
   });
 
-  it('that is missing or no file is an error', async () => {
+  it('refuses missing paths and anything but regular files', async () => {
     await expect(readJsonl(join(folder, 'none')).next()).rejects.toThrow(FileError);
     await expect(readJsonl(folder).next()).rejects.toThrow(/got a folder/);
-    await expect(readJsonl('/dev/zero').next()).rejects.toThrow(/not a regular file/);
+    await expect(readJsonl('/dev/zero').next()).rejects.toThrow(/pipe, socket or device/);
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
-    await expect(readJsonl(pipe).next()).rejects.toThrow(/not a regular file.*Write it to a file first/);
+    await expect(readJsonl(pipe).next()).rejects.toThrow(/a pipe.*Save it to a file first/);
   });
 
-  it('that is one line of 100 MB is an error that names the line', async () => {
+  it('refuses a line of 100 MB, naming the line', async () => {
     const path = file('{}\n');
     truncateSync(path, 1e8);
     const reading = readJsonl(path);
     expect((await reading.next()).value).toEqual({ line: 1, value: {} });
-    await expect(reading.next()).rejects.toThrow(/data:2: got a line of more than 16777216 bytes/);
+    await expect(reading.next()).rejects.toThrow(/data:2: got a line longer than 16777216 bytes/);
   });
 
-  it('that grows while it is read ends where it ended, and one that shrinks is an error', async () => {
+  it('ignores data appended while it reads, and refuses a file that shrinks', async () => {
     const path = file('{"a":1}\n'.repeat(50_000)); // more than is read at once
     let count = 0;
     for await (const { line } of readJsonl(path)) {
@@ -162,22 +162,22 @@ describe('JSONL', () => {
     const rest = async () => {
       for await (const _ of shrinking);
     };
-    await expect(rest()).rejects.toThrow(/data: got its end at byte \d+, expected the 400800 bytes/);
+    await expect(rest()).rejects.toThrow(/data: got end of file at byte \d+, expected the 400800 bytes/);
   });
 
-  it('gives keys no meaning', async () => {
+  it('treats keys such as __proto__ as ordinary keys', async () => {
     const [[, value] = []] = await lines('{"__proto__":{"polluted":1},"constructor":1,"toString":2}');
     expect(Object.keys(value as object)).toEqual(['__proto__', 'constructor', 'toString']);
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 });
 
-describe('text', () => {
-  it('is one array of tokens, without its byte order mark', async () => {
+describe('loadText', () => {
+  it('returns one array of tokens, without the byte order mark', async () => {
     expect([...(await loadText(file('\ufeffé\r\n'), bytes))]).toEqual([0xc3, 0xa9, 13, 10]);
   });
 
-  it('of many megabytes is encoded without a cut inside a character', async () => {
+  it('never splits a character when encoding many megabytes in pieces', async () => {
     const emoji = `a${'😀'.repeat(2 ** 23)}`; // one line, with half an emoji at 2^24
     const content = Buffer.from(`${emoji}\nend`);
     const tokens = await loadText(file(content), bytes);
@@ -186,21 +186,21 @@ describe('text', () => {
 
   it.each([
     ['nothing', '', /got no text/],
-    ['other bytes', Buffer.from([0x61, 0xff]), /not UTF-8, from byte 1 on.*iconv/],
+    ['other bytes', Buffer.from([0x61, 0xff]), /not UTF-8, starting at byte 1.*iconv/],
     ['UTF-16', Buffer.from('abc', 'utf16le'), /a NUL at character 1.*UTF-16/],
-  ])('of %s is an error', async (_, content, message) => {
+  ])('refuses %s', async (_, content, message) => {
     await expect(loadText(file(content), bytes)).rejects.toThrow(FileError);
     await expect(loadText(file(content), bytes)).rejects.toThrow(message);
   });
 
-  it('that is too large, or no file, is an error', async () => {
+  it('refuses files that are too large, and anything but regular files', async () => {
     const path = file('a');
     truncateSync(path, 2 ** 40);
     await expect(loadText(path, bytes)).rejects.toThrow(/1099511627776 bytes, expected at most/);
-    await expect(loadText('/dev/zero', bytes)).rejects.toThrow(/not a regular file/);
+    await expect(loadText('/dev/zero', bytes)).rejects.toThrow(/pipe, socket or device/);
   });
 
-  it('is held out at its end', () => {
+  it('holds out the end of the text', () => {
     const { train, validation } = holdOut(Int32Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), 0.1);
     expect([train.length, ...validation]).toEqual([10, 11]);
     expect(holdOut(train, 0).validation.length).toBe(0);
@@ -250,7 +250,7 @@ describe('dialogues', () => {
     ['with nothing in common', 'Yes.', 'No.'],
     ['with no white space in common', 'Yes', 'Yesterday'],
     ['empty', '', ''],
-  ])('are not split when %s', (_, chosen, rejected) => {
+  ])('are not split if %s', (_, chosen, rejected) => {
     expect(splitDialogue(chosen, rejected)).toBeUndefined();
   });
 });
@@ -260,7 +260,7 @@ describe('preferences', () => {
   const texts = (pair: { prompt: number[]; chosen: number[]; rejected: number[] } | undefined) =>
     pair && [text(pair.prompt), text(pair.chosen), text(pair.rejected)];
 
-  it('come from rows with and without a prompt', async () => {
+  it('are read from rows with and without a prompt', async () => {
     const path = jsonl([
       { prompt: 'Q', chosen: ' yes', rejected: ' no', id: 7 },
       { chosen: 'H\n\nAssistant: a', rejected: 'H\n\nAssistant: b' },
@@ -294,11 +294,11 @@ describe('preferences', () => {
         '"rejected" is missing',
         '"rejected" is not a string',
         '"prompt" is not a string',
-        'both responses are the same',
+        'its responses are equal',
         '"rejected" is empty',
         '"prompt" is empty',
-        'both dialogues are the same',
-        'the dialogues share no prompt, or one has no response',
+        'its dialogues are equal',
+        'its dialogues share no prompt, or one has no response',
         '"chosen" is missing',
         '"chosen" is missing',
       ].map((reason, i) => ({ place: `${path}:${i + 2}`, reason })),
@@ -311,11 +311,14 @@ describe('preferences', () => {
     [{ maxLength: 10 }, ['mpt', ' chosen', ' no']],
     [{ maxLength: 7 }, ['pt', ' chos', ' no']],
     [{ maxLength: 3 }, ['t', ' c', ' n']],
-  ])('of %j lose the beginning of the prompt, then the end of the responses', async (limits, expected) => {
-    const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
-    const { pairs } = await loadPreferences(path, bytes, limits);
-    expect(texts(pairs[0])).toEqual(expected);
-  });
+  ])(
+    'with limits %j are truncated at the start of the prompt, then at the end of the responses',
+    async (limits, expected) => {
+      const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
+      const { pairs } = await loadPreferences(path, bytes, limits);
+      expect(texts(pairs[0])).toEqual(expected);
+    },
+  );
 
   const EOS = bytes.eosToken;
   const long = (i: number) => ({
@@ -324,7 +327,7 @@ describe('preferences', () => {
     rejected: ` bad ${'Bad. '.repeat(i % 2 === 0 ? 100 : 2)}`,
   });
 
-  it('D7: end with the eos only where a response is whole, and the prompt keeps a third (pref-cut-silently)', async () => {
+  it('end with the eos only if the response is complete, and keep a third for the prompt (pref-cut-silently)', async () => {
     const path = jsonl(Array.from({ length: 20 }, (_, i) => long(i)));
     const { pairs, skipped, cut } = await loadPreferences(path, bytes, { maxLength: 256 });
     expect(skipped).toEqual([]);
@@ -338,7 +341,7 @@ describe('preferences', () => {
     }
   });
 
-  it('keep all of the prompt that the responses leave room for, unless less is asked for', async () => {
+  it('keep as much of the prompt as the responses leave room for, up to maxPromptLength', async () => {
     const path = jsonl([{ ...long(0), chosen: ' yes', rejected: ' no' }]);
     const whole = await loadPreferences(path, bytes, { maxLength: 256 });
     expect(whole.pairs[0]?.prompt).toHaveLength(256 - ' yes'.length - 1);
@@ -348,7 +351,7 @@ describe('preferences', () => {
     expect(short.pairs[0]?.prompt).toHaveLength(30);
   });
 
-  it('never have more tokens than they may, and count what they lost, whatever the limits', async () => {
+  it('never exceed the limits, and count what was truncated', async () => {
     const path = jsonl(Array.from({ length: 12 }, (_, i) => ({ ...long(i), chosen: ' y'.repeat(1 + i * 7) })));
     for (let maxLength = 9; maxLength < 160; maxLength += 3) {
       const { pairs, cut } = await loadPreferences(path, bytes, { maxLength });
@@ -362,7 +365,7 @@ describe('preferences', () => {
     }
   });
 
-  it('have responses that go on with their prompts, as documents have (sentencepiece-joined-space)', async () => {
+  it('encode responses as continuations of their prompts, as documents do (sentencepiece-joined-space)', async () => {
     const spaced: Tokenizer = {
       ...bytes,
       vocabSize: bytes.vocabSize,
@@ -381,7 +384,7 @@ describe('preferences', () => {
     expect(spaced.decode(tokens)).toBe(`${whole[0]} ${whole[1]}`); // the second prompt begins a text
   });
 
-  it('are compared whole, not as they were cut (pref-cut-rows-contradict)', async () => {
+  it('are compared before truncation (pref-cut-rows-contradict)', async () => {
     const [yes, no] = [` Yes. ${'It is so. '.repeat(40)}`, ` No. ${'It is not so. '.repeat(40)}`];
     const path = jsonl([
       { prompt: `Is the sun hot?${' '.repeat(200)}\n\nAssistant:`, chosen: yes, rejected: no },
@@ -392,29 +395,29 @@ describe('preferences', () => {
     expect([pairs.length, skipped]).toEqual([3, []]);
   });
 
-  it('of a run that 0.1.0 began are those that it made', async () => {
+  it('of a run started by 0.1.0 equal those of that version', async () => {
     const path = jsonl([long(0), long(2), { prompt: 'Q', chosen: 'a', rejected: 'b' }]);
     const { pairs, skipped } = await loadPreferencesV1(path, bytes, { maxLength: 256, maxPromptLength: 96 });
     expect(pairs.map(({ prompt, chosen }) => [prompt.length, chosen.length, chosen.at(-1)])).toEqual([
       [1, 255, EOS],
       [1, 2, EOS],
     ]);
-    expect(skipped).toEqual([{ place: `${path}:2`, reason: 'line 1 says the same' }]);
+    expect(skipped).toEqual([{ place: `${path}:2`, reason: 'it duplicates line 1' }]);
   });
 
-  it('that become the same are skipped, and none at all is an error', async () => {
+  it('are skipped if truncation makes them equal, and an empty result is an error', async () => {
     const path = jsonl([{ prompt: 'prompt', chosen: ' chosen', rejected: ' no' }]);
     const none = loadPreferences(path, bytes, { maxLength: 2 });
-    await expect(none).rejects.toThrow(/1 unusable row, the first because the responses are the same in the 1 tokens/);
+    await expect(none).rejects.toThrow(/1 unusable row, the first because its responses are equal in the 1 tokens/);
     await expect(loadPreferences(file('\n'), bytes, { maxLength: 9 })).rejects.toThrow(
-      /got no row, expected at least one/,
+      /got no rows, expected at least one/,
     );
     await expect(loadPreferences(path, bytes, { maxLength: 1 })).rejects.toThrow(
       /maxLength: got 1, expected an integer/,
     );
   });
 
-  it('that say the same are one, and those that contradict each other none', async () => {
+  it('drop duplicates, and all rows that contradict each other', async () => {
     const path = jsonl([
       { prompt: 'Q', chosen: 'a', rejected: 'b' },
       { prompt: 'Q', chosen: 'a', rejected: 'b', by: 'another' },
@@ -430,15 +433,15 @@ describe('preferences', () => {
       ['R', 'a', 'b'],
     ]);
     expect(skipped.map(({ place, reason }) => [place.slice(path.length), reason])).toEqual([
-      [':2', 'line 1 says the same'],
+      [':2', 'it duplicates line 1'],
       [':3', 'line 5 prefers the other response'],
       [':5', 'line 3 prefers the other response'],
       [':6', 'line 5 prefers the other response'],
-      [':7', 'line 1 says the same'],
+      [':7', 'it duplicates line 1'],
     ]);
   });
 
-  it('of which none is left are refused: a ranking of one, ties, duplicates and contradictions alone', async () => {
+  it('are refused if none is left: a ranking of one, or only ties, duplicates and contradictions', async () => {
     const path = jsonl([
       { prompt: 'Q', chosen: 'a' },
       { prompt: 'Q', chosen: 'a', rejected: 'a' },
@@ -451,13 +454,13 @@ describe('preferences', () => {
     );
   });
 
-  it('with half of a surrogate pair are skipped', async () => {
+  it('with a lone surrogate are skipped', async () => {
     const path = jsonl([
       { prompt: 'Q', chosen: 'a', rejected: 'b' },
       { prompt: 'Q\udc00', chosen: 'a', rejected: 'c' },
     ]);
     const { skipped } = await loadPreferences(path, bytes, { maxLength: 9 });
-    expect(skipped).toEqual([{ place: `${path}:2`, reason: '"prompt" has half of a surrogate pair' }]);
+    expect(skipped).toEqual([{ place: `${path}:2`, reason: '"prompt" has a lone surrogate' }]);
   });
 
   it('with malformed JSON are an error', async () => {
@@ -465,7 +468,7 @@ describe('preferences', () => {
   });
 });
 
-describe('holding out (D8)', () => {
+describe('holdOutPrompts', () => {
   /** K-way rankings as pairs: every two of `answers` answers to each of `prompts` prompts. */
   const kWay = (prompts: number, answers: number) =>
     Array.from({ length: prompts }, (_, prompt) =>
@@ -478,7 +481,7 @@ describe('holding out (D8)', () => {
       ).flat(),
     ).flat();
 
-  it.each([0, 1, 2, 7])('leaves no prompt on both sides of K-way pairs, with seed %d', async (seed) => {
+  it.each([0, 1, 2, 7])('keeps all pairs of a prompt on one side, seed %d', async (seed) => {
     const rows = kWay(40, 5);
     const { pairs, groups } = await loadPreferences(jsonl(rows), bytes, { maxLength: 256 });
     expect(new Set(groups).size).toBe(40);
@@ -492,7 +495,7 @@ describe('holding out (D8)', () => {
     expect(validation.filter((i) => learned.has(rows[i]?.prompt))).toEqual([]);
   });
 
-  it('depends on the seed alone, is spread over the rows and keeps their order', () => {
+  it('depends only on the seed, draws from all rows and keeps their order', () => {
     const rows = Array.from({ length: 1000 }, (_, i) => i);
     const held = (seed: number) => holdOutPrompts(rows, rows, { fraction: 0.1, seed }).validation;
     expect(held(3)).toEqual(held(3));
@@ -503,7 +506,7 @@ describe('holding out (D8)', () => {
     expect(held(3).filter((i) => i < 500).length).toBeLessThan(70);
   });
 
-  it('takes a prompt with more rows than asked for where there is no other, and never all', () => {
+  it('takes a prompt with more rows than requested if there is no smaller one, but never all prompts', () => {
     const rows = Array.from({ length: 100 }, (_, i) => i);
     const tens = rows.map((i) => Math.floor(i / 10));
     expect(holdOutPrompts(rows, tens, { fraction: 0.05, seed: 1 }).validation).toHaveLength(10);
@@ -513,7 +516,7 @@ describe('holding out (D8)', () => {
     expect(holdOutPrompts([], [], { fraction: 0.5, seed: 1 })).toEqual({ train: [], validation: [] });
   });
 
-  it('refuses what is no fraction, and groups that are not of these rows', () => {
+  it('refuses bad fractions, and groups that do not match the rows', () => {
     for (const fraction of [-0.1, 1, Number.NaN]) {
       expect(() => holdOutPrompts([1], [1], { fraction, seed: 0 })).toThrow(ArgumentError);
     }
@@ -522,12 +525,12 @@ describe('holding out (D8)', () => {
 });
 
 describe('prompts', () => {
-  it('that are cut are counted', async () => {
+  it('are counted if they are truncated', async () => {
     const path = jsonl([{ prompt: 'abcdef' }, { prompt: 'abcd' }, { prompt: 'abcde' }]);
     expect((await loadPrompts(path, bytes, { maxPromptLength: 4 })).cut).toBe(2);
   });
 
-  it('come from every kind of row and lose their beginning', async () => {
+  it('are read from every kind of row and truncated on the left', async () => {
     const path = jsonl([
       { prompt: 'abcdef' },
       { prompt: 'uvw', chosen: 'x', rejected: 'x' },
@@ -543,42 +546,42 @@ describe('prompts', () => {
       [':4', '"prompt" is empty'],
       [':5', '"prompt" is missing'],
       [':6', '"prompt" is not a string'],
-      [':7', 'the dialogues share no prompt, or one has no response'],
+      [':7', 'its dialogues share no prompt, or one has no response'],
     ]);
     await expect(loadPrompts(path, bytes, { maxPromptLength: 0 })).rejects.toThrow(ArgumentError);
   });
 
-  it('are filled up on the right', () => {
+  it('are padded on the right', () => {
     const { tokens, shape, lengths } = padRight([[1, 2, 3], [4], [5, 6]], 9);
     expect([...tokens]).toEqual([1, 2, 3, 4, 9, 9, 5, 6, 9]);
     expect(shape).toEqual([3, 3]);
     expect([...lengths]).toEqual([3, 1, 2]);
   });
 
-  it('that are empty cannot be', () => {
+  it('are refused if they are empty', () => {
     expect(() => padRight([], 0)).toThrow(ShapeError);
-    expect(() => padRight([[1], []], 0)).toThrow(/rows\[1\]: got no token/);
+    expect(() => padRight([[1], []], 0)).toThrow(/rows\[1\]: got an empty row/);
   });
 });
 
 describe('batches', () => {
   const take = (batches: Batches, count: number) => Array.from({ length: count }, () => batches.next());
 
-  it('hold every index once in an epoch, in an order of its own', () => {
+  it('hold every index once per epoch, in a different order each time', () => {
     const all = take(new Batches({ size: 10, batchSize: 4, seed: 1 }), 15).flat();
     const epochs = [0, 1, 2, 3, 4, 5].map((epoch) => all.slice(10 * epoch, 10 * epoch + 10));
     for (const epoch of epochs) expect([...epoch].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     expect(new Set(epochs.map(String)).size).toBe(6);
   });
 
-  it('depend on the seed alone', () => {
+  it('depend only on the seed', () => {
     const first = (seed: number) => take(new Batches({ size: 50, batchSize: 8, seed }), 20);
     expect(first(5)).toEqual(first(5));
     expect(first(5)).not.toEqual(first(6));
     expect(first(0)[0]).toEqual([7, 36, 17, 43, 1, 3, 23, 20]);
   });
 
-  it('go on from any state as if never stopped', () => {
+  it('continue from any saved state', () => {
     const options = { size: 7, batchSize: 3, seed: 2 };
     const straight = new Batches(options);
     for (let i = 0; i < 20; i++) {
@@ -595,7 +598,7 @@ describe('batches', () => {
     [6, 3],
     [2, 5],
     [1, 1],
-  ])('of %i indices, %i at a time, skip as many as would have been given out', (size, batchSize) => {
+  ])('skip exactly as many of %i indices as next() would consume, %i at a time', (size, batchSize) => {
     for (let first = 0; first < 4; first++) {
       for (let count = 0; count < 15; count++) {
         const [skipped, straight] = [0, 1].map(() => new Batches({ size, batchSize, seed: 3 })) as [Batches, Batches];
@@ -617,7 +620,7 @@ describe('batches', () => {
     expect(batches.state()).toEqual({ epoch: 2, position: 1 });
   });
 
-  it('refuse sizes and states that cannot be', () => {
+  it('refuse invalid sizes and states', () => {
     expect(() => new Batches({ size: 0, batchSize: 1, seed: 0 })).toThrow(
       /size: got 0, expected an integer of at least 1/,
     );
@@ -641,7 +644,7 @@ describe('random numbers', () => {
     expect(random.next()).toBe(number(5927040, 70819200));
   });
 
-  it('are spread evenly', () => {
+  it('are uniformly distributed', () => {
     const random = new Random(9);
     const counts = new Array(10).fill(0);
     let sum = 0;
@@ -653,7 +656,7 @@ describe('random numbers', () => {
     expect(Math.abs(sum / 100_000 - 0.5)).toBeLessThan(0.005);
   });
 
-  it('go on from a state', () => {
+  it('continue from a saved state', () => {
     const random = new Random(2 ** 53 - 1);
     random.next();
     const other = new Random(0);
@@ -669,7 +672,7 @@ describe('random numbers', () => {
     }
   });
 
-  it('shuffle into every order alike', () => {
+  it('shuffle into every order with equal probability', () => {
     const counts = new Map<string, number>();
     const random = new Random(4);
     for (let i = 0; i < 6000; i++) {
@@ -698,13 +701,13 @@ describe('derived seeds', () => {
     }
   });
 
-  it('are the same for ever', () => {
+  it('never change between versions', () => {
     expect([deriveSeed(0), deriveSeed(0, 1), deriveSeed(2 ** 53 - 1, 2, 3)]).toEqual([
       8874959688031068, 5623157546412607, 2693124313690440,
     ]);
   });
 
-  it.each([[-1], [0.5], [2 ** 53], [Number.NaN]])('are not made from %d', (seed) => {
+  it.each([[-1], [0.5], [2 ** 53], [Number.NaN]])('refuse the seed %d', (seed) => {
     expect(() => deriveSeed(seed)).toThrow(ArgumentError);
     expect(() => deriveSeed(0, seed)).toThrow(ArgumentError);
   });

@@ -92,7 +92,7 @@ async function gapToForward(palm: PaLM, sampling: Parameters<PaLM['generate']>[0
 }
 
 describe.each(Object.entries(SIZES))('%s', (_, size) => {
-  it.each(BATCHES)('draws in float32 what the ATen path draws, %i rows', async (batch) => {
+  it.each(BATCHES)('samples the same tokens as the ATen path in float32, %i rows', async (batch) => {
     using palm = await modelOf(size);
     const prompts = promptsOf(batch, size.numTokens);
     for (const more of [{}, { scope: 'actor', temperature: 0.7, samplesPerPrompt: 2 }, { topK: 5, eosToken: 3 }]) {
@@ -104,7 +104,7 @@ describe.each(Object.entries(SIZES))('%s', (_, size) => {
     }
   });
 
-  it('chooses greedily the same tokens whatever stands beside a row, and without a cache', async () => {
+  it('decodes a row greedily to the same tokens in any batch, with and without a cache', async () => {
     using palm = await modelOf(size);
     const sampling = { maxNewTokens: 24, temperature: 0, scope: 'actor' };
     const all = promptsOf(33, size.numTokens);
@@ -137,7 +137,7 @@ describe.each(Object.entries(SIZES))('%s', (_, size) => {
 const same = (row: ReturnType<typeof responses>[number]) =>
   row.map(({ token, logProb }) => ({ token, logProb: cpuKernels ? logProb : expect.closeTo(logProb, 5) }));
 
-it('computes a row to the same bit in every batch, though others end and are dropped', async () => {
+it('computes a row bit for bit the same in every batch, as other rows end and are dropped', async () => {
   using palm = await modelOf(ODD);
   const sampling = { prompts: promptsOf(13, ODD.numTokens), maxNewTokens: 40, samplesPerPrompt: 2, seed: 6 };
   const whole = responses(await take(await palm.generate(sampling)));
@@ -150,7 +150,7 @@ it('computes a row to the same bit in every batch, though others end and are dro
   expect(new Set(ended.map((response) => response.length)).size).toBeGreaterThan(5);
 });
 
-it('streams what it draws at once', async () => {
+it('streams tokens as soon as they are sampled', async () => {
   using palm = await modelOf(WIDE, 'bfloat16');
   const [prompt] = promptsOf(1, WIDE.numTokens) as [number[]];
   const [row] = responses(await take(await palm.generate({ prompts: [prompt], maxNewTokens: 40, seed: 3 })));
@@ -159,7 +159,7 @@ it('streams what it draws at once', async () => {
   expect(streamed).toEqual(row);
 });
 
-describe('weights that have changed are read anew', () => {
+describe('decoding uses the current weights after', () => {
   const sampling = { prompts: promptsOf(3, ODD.numTokens), maxNewTokens: 8, seed: 1, scope: 'actor' };
 
   async function step(palm: PaLM, scope?: string): Promise<void> {
@@ -212,7 +212,7 @@ describe('weights that have changed are read anew', () => {
     expect(distance(after.logProbs, reference.logProbs)).toBeLessThan(1e-5);
   });
 
-  it('a merged scope', async () => {
+  it('merging a scope', async () => {
     using palm = await modelOf(ODD);
     const { scope: _, ...plain } = sampling;
     const trunk = await take(await palm.generate(plain));
@@ -225,8 +225,8 @@ describe('weights that have changed are read anew', () => {
   });
 });
 
-describe('rollouts that keep the log-probabilities of the sampler', () => {
-  it.each([4, false] as const)('lora %s: differ from recomputed ones by rounding', async (lora) => {
+describe("rollouts with the sampler's log-probabilities", () => {
+  it.each([4, false] as const)('differ from recomputed ones only by rounding, lora %s', async (lora) => {
     using palm = await modelOf({ ...ODD });
     await palm.mergeScope('actor');
     using actorCritic = new ActorCritic(palm, { lora, reference: true });
@@ -240,17 +240,17 @@ describe('rollouts that keep the log-probabilities of the sampler', () => {
   });
 });
 
-describe('D6: a model with causal: false', () => {
+describe('a model with causal: false', () => {
   const noncausal = () => new PaLM({ ...ODD, causal: false, device });
   const error = { code: 'ERR_ARGUMENT', argument: 'causal' };
 
-  it('writes nothing', async () => {
+  it('cannot generate', async () => {
     using palm = noncausal();
     await expect(palm.generate({ prompts: [[1, 2]], maxNewTokens: 2 })).rejects.toMatchObject(error);
     await expect(palm.stream({ prompt: [1, 2], maxNewTokens: 2 }).next()).rejects.toMatchObject(error);
   });
 
-  it.each([4, false] as const)('is no policy, lora %s, and is left as it was', async (lora) => {
+  it.each([4, false] as const)('is refused as a policy and left unchanged, lora %s', async (lora) => {
     using palm = noncausal();
     expect(() => new ActorCritic(palm, { lora })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
     expect(palm.scopes).toEqual([]);
@@ -261,11 +261,11 @@ describe('D6: a model with causal: false', () => {
   });
 });
 
-describe('D11: draws', () => {
+describe('sampling', () => {
   const prompts = promptsOf(3, ODD.numTokens);
   const draw = async (palm: PaLM, more: object) => take(await palm.generate({ prompts, maxNewTokens: 12, ...more }));
 
-  it.each([1e-40, 1e-38, 1e-9, 0.99e-6])('at a temperature of %s are greedy', async (temperature) => {
+  it.each([1e-40, 1e-38, 1e-9, 0.99e-6])('is greedy at temperature %s', async (temperature) => {
     using palm = await modelOf(ODD);
     for (const kernels of [true, false]) {
       const [cold, greedy] = await withKernels(kernels, async () => [
@@ -276,7 +276,7 @@ describe('D11: draws', () => {
     }
   });
 
-  it('are finite at the lowest temperature that is drawn at', async () => {
+  it('is finite at the lowest sampling temperature', async () => {
     using palm = await modelOf(ODD);
     for (const kernels of [true, false]) {
       const { logProbs } = await withKernels(kernels, () => draw(palm, { temperature: 1e-6, seed: 1 }));
@@ -284,7 +284,7 @@ describe('D11: draws', () => {
     }
   });
 
-  it.each([1e-40, 9e-7])('a policy has no temperature of %s', async (temperature) => {
+  it.each([1e-40, 9e-7])('refuses temperature %s for a policy', async (temperature) => {
     using palm = new PaLM({ ...ODD, device });
     using actorCritic = new ActorCritic(palm, { lora: false });
     const error = { code: 'ERR_ARGUMENT', argument: 'temperature' };
@@ -292,7 +292,7 @@ describe('D11: draws', () => {
     await expect(actorCritic.rollout({ prompts, maxNewTokens: 2, temperature })).rejects.toMatchObject(error);
   });
 
-  it('depend on all 53 bits of a seed', async () => {
+  it('depends on all 53 bits of a seed', async () => {
     using palm = await modelOf(ODD);
     const seeds = [7, 7 + 2 ** 32, 7 + 2 ** 33, 7 + 2 ** 52, 2 ** 32, 2 ** 53 - 1, 2 ** 32 - 1];
     const texts = new Set<string>();
@@ -300,7 +300,7 @@ describe('D11: draws', () => {
     expect(texts.size).toBe(seeds.length);
   });
 
-  it('leave out what is suppressed, and the others share its probability', async () => {
+  it('never draws suppressed tokens, and redistributes their probability', async () => {
     using palm = await modelOf(ODD);
     const suppress = [0, 3, 4, 18];
     for (const kernels of [true, false]) {
@@ -323,7 +323,7 @@ describe('D11: draws', () => {
     await expect(draw(palm, { suppress: [ODD.numTokens] })).rejects.toMatchObject(error);
   });
 
-  it('of a rollout are never padding, unless that is the eos', async () => {
+  it('never draws padding in a rollout, unless it is the eos', async () => {
     using palm = new PaLM({ numTokens: 3, dim: 8, depth: 1, heads: 1, dimHead: 8, device });
     using actorCritic = new ActorCritic(palm, { lora: 2 });
     const roll = async (special: object) => {
@@ -338,7 +338,7 @@ describe('D11: draws', () => {
   });
 });
 
-describe('D11: stop sequences', () => {
+describe('stop sequences', () => {
   const prompts = promptsOf(9, ODD.numTokens);
   const sampling = { prompts, maxNewTokens: 60, samplesPerPrompt: 2, seed: 11 };
   const endOf = (response: number[], stop: number[][], eos?: number) => {
@@ -353,7 +353,7 @@ describe('D11: stop sequences', () => {
   };
   const tokensOf = (drawn: Drawn) => responses(drawn).map((row) => row.map(({ token }) => token));
 
-  it('end a response with their last token, in any batch, and change nothing before it', async () => {
+  it('end a response after their last token in any batch, without changing earlier tokens', async () => {
     using palm = await modelOf(ODD);
     const whole = tokensOf(await take(await palm.generate(sampling)));
     const [a, b, c, d] = (whole[0] as number[]).slice(20) as [number, number, number, number];
@@ -371,7 +371,7 @@ describe('D11: stop sequences', () => {
     }
   });
 
-  it('are looked for in the response alone, and end streams and rollouts too', async () => {
+  it('are matched only in the response, and end streams and rollouts too', async () => {
     using palm = await modelOf(ODD);
     const prompt = prompts[1] as number[];
     const whole: number[] = [];
@@ -389,7 +389,7 @@ describe('D11: stop sequences', () => {
     expect(Array.from(await out.sequence.data(), Number).filter((_, i) => mask[i])).toEqual(expected);
   });
 
-  it.each([[[[]]], [[[ODD.numTokens]]], [[[-1]]], [[1]]])('%j is none', async (stop) => {
+  it.each([[[[]]], [[[ODD.numTokens]]], [[[-1]]], [[1]]])('refuse %j', async (stop) => {
     using palm = new PaLM({ ...ODD, device });
     const generation = palm.generate({ prompts: [[1]], maxNewTokens: 2, stop: stop as number[][] });
     await expect(generation).rejects.toMatchObject({ code: expect.stringMatching(/ERR_(CONFIG|ARGUMENT)/) });

@@ -36,8 +36,8 @@ const VARIANTS: Partial<DecoderDescription>[] = [
   { kvHeads: 4, qkNorm: true },
 ];
 
-describe('names and shapes', () => {
-  it.each(VARIANTS)('of the parameters are known before they are made: %o', (variant) => {
+describe('a description', () => {
+  it.each(VARIANTS)('gives names and shapes of parameters before they are created: %o', (variant) => {
     const description = { ...DESCRIPTION, ...variant };
     const before = memory();
     const told = addon().decoderParameters(description);
@@ -47,7 +47,7 @@ describe('names and shapes', () => {
     expect(told.map(({ name }) => name)).toEqual(expect.arrayContaining(['token_embedding', 'layers.0.input', 'norm']));
   });
 
-  it.each(VARIANTS)('of the sites are those of adapters: %o', (variant) => {
+  it.each(VARIANTS)('gives sites with the shapes of their adapters: %o', (variant) => {
     const description = { ...DESCRIPTION, ...variant };
     const sites = addon().decoderSites(description);
     const targets = targetsOf(description);
@@ -62,7 +62,7 @@ describe('names and shapes', () => {
     expect(sites).toHaveLength(targets.length * description.depth);
   });
 
-  it('of a query and a value follow heads and their sharing', () => {
+  it('gives query and value shapes that follow the numbers of heads', () => {
     const sites = addon().decoderSites({ ...DESCRIPTION, depth: 1, kvHeads: 2 });
     const shape = (name: string) => sites.find((site) => site.name === `layers.0.${name}`)?.shape;
     expect(shape('query')).toEqual([heads * dimHead, dim]);
@@ -82,7 +82,7 @@ describe('names and shapes', () => {
     },
   );
 
-  it.each([3, 8, 0])('are none where %i heads of keys and values are shared by four', (kvHeads) => {
+  it.each([3, 8, 0])('is refused with %i key/value heads for four heads', (kvHeads) => {
     const description = { ...DESCRIPTION, kvHeads };
     expect(failure(() => addon().decoderCreate(description))).toBeInstanceOf(ArgumentError);
     expect(failure(() => addon().decoderParameters(description))).toBeInstanceOf(ArgumentError);
@@ -129,7 +129,7 @@ function logProb(logits: number[], token: number): number {
   return (logits[token] as number) - Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
 }
 
-describe.each([true, false])('two heads of keys and values that are equal, kernels %s', (kernels) => {
+describe.each([true, false])('two equal key/value heads, kernels %s', (kernels) => {
   const both = async (variant: Partial<DecoderDescription>) => {
     await addon().useKernels(kernels);
     const description = { ...DESCRIPTION, ...variant };
@@ -190,8 +190,8 @@ function summedRows(gradient: readonly number[], length: number): number[] {
   return sums;
 }
 
-describe('four heads of keys and values', () => {
-  it.each([true, false])('write what they say without a cache, kernels %s', async (kernels) => {
+describe('four key/value heads', () => {
+  it.each([true, false])('generate the same as without a cache, kernels %s', async (kernels) => {
     await addon().useKernels(kernels);
     const description = { ...DESCRIPTION, kvHeads: 4 };
     using model = await Decoder.of(description, weightsOf(description, 6));
@@ -213,7 +213,7 @@ function folded(input: Float64Array, start: number, [a, b]: [number[], number[]]
   }
 }
 
-describe.each([1, 2])('a scope on query and value alone, %i heads of keys and values', (kvHeads) => {
+describe.each([1, 2])('a scope on query and value only, %i key/value heads', (kvHeads) => {
   const description = { ...DESCRIPTION, kvHeads };
   const weights = weightsOf(description, 8);
   const [rank, alpha] = [3, 6];
@@ -236,7 +236,7 @@ describe.each([1, 2])('a scope on query and value alone, %i heads of keys and va
     return await Decoder.of(description, changed);
   }
 
-  it.each([true, false])('has these adapters and reads as a merged model does, kernels %s', async (kernels) => {
+  it.each([true, false])('has only these adapters and equals the merged model, kernels %s', async (kernels) => {
     await addon().useKernels(kernels);
     using model = await Decoder.of(description, weights);
     using scope = model.scope(['query', 'value'], rank, alpha);
@@ -263,7 +263,7 @@ describe.each([1, 2])('a scope on query and value alone, %i heads of keys and va
 });
 
 describe('a scope', () => {
-  it('on every site reads as a merged model does', async () => {
+  it('on every site equals the merged model', async () => {
     for (const kernels of [true, false]) {
       await addon().useKernels(kernels);
       using model = await Decoder.of(DESCRIPTION, weightsOf(DESCRIPTION, 8));
@@ -275,7 +275,7 @@ describe('a scope', () => {
     }
   });
 
-  it('at first changes nothing', async () => {
+  it('changes nothing at first', async () => {
     using model = await Decoder.of(DESCRIPTION, weightsOf(DESCRIPTION, 8));
     using scope = model.scope(['value'], 2, 2);
     await addon().scopeInitialise(scope.handle, 1);
@@ -283,7 +283,7 @@ describe('a scope', () => {
     expect((await numbersOf(scope.parameters[0] as Scope['parameters'][0])).some((value) => value !== 0)).toBe(true);
   });
 
-  it('on a site that there is not is refused, naming those that there are', () => {
+  it('is refused on an unknown site, with a list of the known ones', () => {
     using model = new Decoder(DESCRIPTION);
     const error = failure(() => model.scope(['query', 'vale'], 2, 2)) as ArgumentError;
     expect(error).toBeInstanceOf(ArgumentError);

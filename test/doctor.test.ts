@@ -37,7 +37,7 @@ function withoutLibtorch(): void {
 }
 
 describe('palm doctor', () => {
-  it('reports versions, hardware and where libtorch was looked for', async () => {
+  it('reports versions, hardware and the search for libtorch', async () => {
     const report = JSON.parse(await palm('doctor', '--json')) as DoctorReport;
     expect(report.ok).toBe(true);
     expect(report.versions).toMatchObject({ palm: '0.1.0', node: process.versions.node });
@@ -73,7 +73,7 @@ describe('palm doctor', () => {
     expect(on({ ownKernels: true, attention: { ...attention, bfloat16: 'math' } })).toContain('no fused attention');
   });
 
-  it('says what to do, with exit code 1, where there is no libtorch', async () => {
+  it('says what to do and exits with 1 if there is no libtorch', async () => {
     withoutLibtorch();
     const text = await palm('doctor');
     expect(text).toContain('not found');
@@ -90,7 +90,7 @@ describe('palm libtorch where', () => {
     expect(folder).toBe(report.libtorch?.path);
   });
 
-  it('fails where there is none', async () => {
+  it('fails if there is none', async () => {
     withoutLibtorch();
     await expect(palm('libtorch', 'where')).rejects.toMatchObject({ code: 'ERR_LIBTORCH' });
   });

@@ -67,7 +67,7 @@ describe('a user without a home', () => {
   // A user whose number nobody knows has no home where HOME is not set. What runs before makes Node say so for root too.
   const homeless = { preload: ['no-home.mjs'] };
 
-  it('uid-without-home: has the other places looked at, and what to do told', () => {
+  it('gets the other places searched, and advice (uid-without-home)', () => {
     const empty = join(folder, 'empty');
     mkdirSync(empty, { recursive: true });
     expect(thrownBy(MODEL, { ...homeless, env: { PATH: empty } })).toMatchObject({
@@ -87,8 +87,8 @@ describe('a user without a home', () => {
   });
 });
 
-describe('home-not-writable', () => {
-  it.each([['install'], ['use', libtorch]])('`palm libtorch %s` ends with 6 and says what to set', (...args) => {
+describe('an unwritable home (home-not-writable)', () => {
+  it.each([['install'], ['use', libtorch]])('makes `palm libtorch %s` exit with 6 and say what to set', (...args) => {
     // Root may write anywhere: nobody may below /proc.
     const { status, stderr } = palm(['libtorch', ...args], { env: { HOME: '/proc/nobody' } });
     expect(status, stderr).toBe(6);
@@ -97,7 +97,7 @@ describe('home-not-writable', () => {
   });
 });
 
-describe('dlopen-said-to-be-missing', () => {
+describe('a failure to load the addon (dlopen-said-to-be-missing)', () => {
   /** A package whose addon is `bytes`. */
   function addon(name: string, bytes: Uint8Array): Record<string, string> {
     const path = join(folder, name, 'prebuilds', `${process.platform}-${process.arch}`, 'palm-rlhf.node');
@@ -106,7 +106,7 @@ describe('dlopen-said-to-be-missing', () => {
     return { PALM_RLHF_PREBUILD: join(folder, name), PALM_LIBTORCH: libtorch };
   }
 
-  it('tells what the system has against the addon', () => {
+  it("reports the system's reason", () => {
     const built = readFileSync(join(root, 'build/Release/palm.node'));
     const place = built.indexOf('libstdc++.so.6');
     const changed = Buffer.from(built);
@@ -121,7 +121,7 @@ describe('dlopen-said-to-be-missing', () => {
     expect(empty.received).toContain('too short');
   });
 
-  it('says that there is none only where there is none', () => {
+  it('is reported as a missing addon only if it is missing', () => {
     const { received } = thrownBy(MODEL, {
       env: { PALM_RLHF_PREBUILD: join(folder, 'nowhere'), PALM_LIBTORCH: libtorch },
     });
@@ -129,7 +129,7 @@ describe('dlopen-said-to-be-missing', () => {
   });
 });
 
-it('two-libtorch-in-a-process: the second is refused before it is opened', () => {
+it('a second libtorch in a process is refused before it is opened (two-libtorch-in-a-process)', () => {
   const copy = join(folder, 'second');
   mkdirSync(join(copy, 'lib'), { recursive: true });
   for (const name of ['version.py', 'build-version']) {
@@ -147,7 +147,7 @@ it('two-libtorch-in-a-process: the second is refused before it is opened', () =>
   expect(thrownBy(code, { env: { PALM_LIBTORCH: libtorch } })).toEqual({});
 });
 
-describe('the folder that one stands in', () => {
+describe('the current folder', () => {
   const here = join(folder, 'here');
   const trap = (name: string) => write(join(here, name), `open('${join(here, 'trapped')}', 'w').close()\n`);
   beforeAll(() => {
@@ -162,13 +162,13 @@ describe('the folder that one stands in', () => {
     ['libtorch', 'where'],
     ['libtorch', 'install'],
     ['doctor', '--json'],
-  ])('is nowhere that `palm %s %s` takes code from', (...args) => {
+  ])('is never a source of code for `palm %s %s`', (...args) => {
     const env = { XDG_CACHE_HOME: join(folder, 'no-cache'), PIP_INDEX_URL: 'http://127.0.0.1:9', PYTHONPATH: '' };
     for (const path of [PATH, `:${PATH}`]) palm(args, { cwd: here, env: { ...env, PATH: path } });
     expect(existsSync(join(here, 'trapped'))).toBe(false);
   });
 
-  it('is not where a relative XDG folder or a relative saved choice is', () => {
+  it('is not the base of a relative XDG folder or saved choice', () => {
     const place = join(folder, 'config/palm-rlhf/libtorch.json');
     write(place, JSON.stringify({ path: 'torch' }));
     const { status, stderr } = palm(['libtorch', 'where'], {
@@ -180,7 +180,7 @@ describe('the folder that one stands in', () => {
   });
 });
 
-describe('what cannot be saved', () => {
+describe('saving', () => {
   const pretrain = (out: string, setting: Setting = {}) => {
     const text = write(join(folder, 'poem.txt'), 'Tiger, tiger, burning bright\n'.repeat(20));
     const model = '--model.dim 16 --model.depth 1 --model.heads 2 --model.dimHead 8 --model.ffMult 2';
@@ -189,7 +189,7 @@ describe('what cannot be saved', () => {
     return palm(['pretrain', '--data', text, '--out', out, ...small], { ...setting, env });
   };
 
-  it('yarn-pnp-save: is saved where open files have no sync of their own', () => {
+  it('works if open files have no sync method (yarn-pnp-save)', () => {
     const out = join(folder, 'pnp');
     const { status, stderr } = pretrain(out, { preload: ['partial-files.mjs'] });
     expect(status, stderr).toBe(0);
@@ -200,7 +200,7 @@ describe('what cannot be saved', () => {
     expect(stdout).toContain('step-000002');
   });
 
-  it('is found before the first step', () => {
+  it('fails before the first step if it is impossible', () => {
     const out = join(folder, 'broken');
     const { status, stderr } = pretrain(out, { preload: ['no-sync.mjs'] });
     expect(status).toBe(1);
@@ -208,7 +208,7 @@ describe('what cannot be saved', () => {
     expect(existsSync(join(out, 'metrics.jsonl'))).toBe(false);
   });
 
-  it('out-on-read-only-disk: is told as the system tells it', () => {
+  it("reports the system's reason (out-on-read-only-disk)", () => {
     const { status, stderr } = pretrain('/sys/fs/palm/run');
     expect(status).toBe(1);
     expect(stderr).not.toContain('checkpoints: got nothing');

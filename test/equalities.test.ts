@@ -48,7 +48,7 @@ async function gradients(parameters: Parameter[]): Promise<number[]> {
   return all;
 }
 
-describe('log-probs of what was sampled are those of the forward pass', () => {
+describe('log-probs of sampled tokens equal those of the forward pass', () => {
   const prompts = [
     [3, 1, 4, 1, 5, 9, 2],
     [6, 5],
@@ -122,7 +122,7 @@ function sum(values: number[]): number {
   return values.reduce((a, b) => a + b, 0);
 }
 
-describe('a scope merged into the weights is the scope applied beside them', () => {
+describe('merging a scope into the weights preserves', () => {
   it('logits', async () => {
     using palm = await palm64();
     using scoped = await palm.forward(PADDED, { scope: 'actor' });
@@ -141,7 +141,7 @@ describe('a scope merged into the weights is the scope applied beside them', () 
   });
 });
 
-describe('a row in a padded batch is the row alone', () => {
+describe('a row in a padded batch has the same result as alone:', () => {
   it('logits and embeddings', async () => {
     using palm = await palm64();
     using batch = await palm.forward(PADDED, { scope: 'actor' });
@@ -158,7 +158,7 @@ describe('a row in a padded batch is the row alone', () => {
     }
   });
 
-  it('logits of a model that looks both ways, where negative ids are padding', async () => {
+  it('logits of a bidirectional model, with negative ids as padding', async () => {
     using palm = await palmOf(drawn(palmShapes(SIZE), 2), { ...FLOAT64, causal: false });
     const padded = PADDED.map((row, i) => row.map((token, t) => (REAL[i]?.[t] ? token : -1)));
     using batch = await palm.forward(padded);
@@ -183,7 +183,7 @@ describe('a row in a padded batch is the row alone', () => {
     expect(Math.abs((await batch.item()) - total)).toBeLessThan(EXACT);
   });
 
-  it('greedy generation, each row up to its own end', async () => {
+  it('greedy generation, up to the end of each row', async () => {
     using palm = await palm64();
     const sampling = { maxNewTokens: 24, temperature: 0, padToken: 0 };
     using free = await palm.generate({ prompts: ALONE, ...sampling });
@@ -261,7 +261,7 @@ async function expectSameStep<Piece>(
   }
 }
 
-describe('two pieces of four rows are eight of one, and the whole', () => {
+describe('gradients of two pieces of four rows equal those of eight of one, and of the whole batch,', () => {
   const ways = [[TWO_OF_FOUR.flat()], TWO_OF_FOUR, EIGHT_OF_ONE];
 
   it('in the next-token loss', async () => {
@@ -272,7 +272,7 @@ describe('two pieces of four rows are eight of one, and the whole', () => {
     await expectSameStep(ways, lossOf, [...palm.parameters(), ...palm.parameters({ scope: 'actor' })]);
   });
 
-  it('in the regression of a reward model', async () => {
+  it('in reward-model regression', async () => {
     using model = await rewardModelOf(drawn(rewardShapes(SIZE, 0), 7), FLOAT64);
     const labels = [0.5, -1, 2, 1, 0, -2, 3, 0.25];
     const lossOf = (piece: number[]) =>
@@ -280,7 +280,7 @@ describe('two pieces of four rows are eight of one, and the whole', () => {
     await expectSameStep(ways, lossOf, model.parameters());
   });
 
-  it('in the ranking loss, where prompts have two, three and three answers', async () => {
+  it('in the ranking loss with two, three and three answers per prompt', async () => {
     using model = await rewardModelOf(drawn(rewardShapes(SIZE, 0), 8), FLOAT64);
     const groups = [0, 0, 1, 1, 1, 2, 2, 2];
     const ranks = [1, 0, 1, 0, 2, 0, 0, 1];
@@ -295,7 +295,7 @@ describe('two pieces of four rows are eight of one, and the whole', () => {
     await expectSameStep([[TWO_OF_FOUR.flat()], byPrompt], lossOf, model.parameters());
   });
 
-  it.each([{ lora: 4 }, { lora: false }] as const)('in the loss of PPO, $lora', async ({ lora }) => {
+  it.each([{ lora: 4 }, { lora: false }] as const)('in the PPO loss, lora $lora', async ({ lora }) => {
     using palm = await palmOf(drawn(palmShapes(SIZE), 9), FLOAT64);
     using actorCritic = new ActorCritic(palm, { lora });
     using rollout = await actorCritic.rollout({ prompts: ALONE, maxNewTokens: 12, eosToken: 7, seed: 1 });
@@ -330,7 +330,7 @@ describe('two pieces of four rows are eight of one, and the whole', () => {
 });
 
 describe('generation', () => {
-  it('streamed is generation at once, from the same seed', async () => {
+  it('gives the same tokens streamed and at once, from the same seed', async () => {
     using palm = await palm64();
     const sampling = { maxNewTokens: 40, temperature: 0.9, topK: 12, seed: 11, eosToken: 7 };
     const prompt = [3, 1, 4];
@@ -345,7 +345,7 @@ describe('generation', () => {
     expect(distance(logProbs, (await numbers(out.logProbs)).slice(prompt.length))).toBeLessThan(EXACT);
   });
 
-  it('samples of a prompt stand together, in the order of the prompts', async () => {
+  it('groups the samples by prompt, in the order of the prompts', async () => {
     using palm = await palm64();
     const prompts = [[3, 1, 4], [1, 5], [9]];
     using out = await palm.generate({ prompts, maxNewTokens: 12, samplesPerPrompt: 3, seed: 2 });
@@ -361,7 +361,7 @@ describe('generation', () => {
     }
   });
 
-  it('is the same from the same seed and another from another', async () => {
+  it('depends on the seed, and only on it', async () => {
     using palm = await palm64();
     const draw = async (seed: number) => {
       using out = await palm.generate({ prompts: [[3, 1, 4]], maxNewTokens: 24, seed });

@@ -36,7 +36,7 @@ async function ticksDuring(work: () => Promise<unknown>): Promise<number> {
   return ticks;
 }
 
-describe('a timer ticks during', () => {
+describe('the event loop keeps running during', () => {
   it('one forward pass', async () => {
     const tokens = Array.from({ length: 16 }, () => Array.from({ length: 256 }, (_, t) => t));
     using ids = Tensor.from(tokens, { dtype: 'int64', device });

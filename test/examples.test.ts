@@ -27,7 +27,7 @@ function numbersBehind(word: string, text: string): number[] {
 }
 
 describe('examples', () => {
-  it('are complete programs under 100 lines, all of them run here', () => {
+  it('are complete programs under 100 lines, and all run here', () => {
     expect(readdirSync(join(root, 'examples')).sort()).toEqual([
       'language-model.ts',
       'resume.ts',
@@ -39,7 +39,7 @@ describe('examples', () => {
     }
   });
 
-  it('a language model learns a poem by heart', async () => {
+  it('train a language model to memorise a poem', async () => {
     const text = await run('language-model');
     const losses = numbersBehind('loss', text);
     expect(losses.at(0)).toBeGreaterThan(4);
@@ -47,7 +47,7 @@ describe('examples', () => {
     expect(text).toContain('Who has seen the wind?\nNeither I nor you:\nBut when the leaves hang trembling,\n');
   });
 
-  it('a loop of one’s own goes on where it was stopped or killed, with the same numbers', async () => {
+  it('resume a custom loop after a stop or kill with the same numbers', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'palm-example-'));
     const [straight, stopped] = [join(folder, 'straight'), join(folder, 'stopped')];
     const whole = await run('resume', straight);
@@ -60,13 +60,13 @@ describe('examples', () => {
       await ended;
     }
     const rest = await run('resume', stopped);
-    expect(numbersBehind('after step', rest).at(0)).toBeGreaterThan(0);
+    expect(numbersBehind('from step', rest).at(0)).toBeGreaterThan(0);
     expect(numbersBehind('loss', rest).at(-1)).toBe(numbersBehind('loss', whole).at(-1));
     expect(numbersBehind('loss', whole).at(-1)).toBeLessThan(0.5);
     rmSync(folder, { recursive: true });
   });
 
-  it('a reward model learns ratings that it can tell for new answers', async () => {
+  it('train a reward model that rates new answers', async () => {
     const text = await run('reward-model');
     const losses = numbersBehind('loss', text);
     expect(losses.at(-1)).toBeLessThan((losses[0] as number) - 0.5);
@@ -77,7 +77,7 @@ describe('examples', () => {
     expect(misses.reduce((sum, miss) => sum + miss, 0) / misses.length).toBeLessThan(0.75);
   });
 
-  it('feedback turns a model that counts both ways into one that counts up', async () => {
+  it('turn a model that counts both ways into one that counts up', async () => {
     const text = await run('rlhf');
     const scores = numbersBehind('score', text);
     expect(scores).toHaveLength(10);

@@ -62,7 +62,7 @@ async function learn(model: LanguageModel, scope?: string): Promise<number[]> {
 }
 
 describe('a model of another family', () => {
-  it('learns, and writes what it says without a cache', async () => {
+  it('trains, and generates the same with and without a cache', async () => {
     using model = new Grouped(CONFIG);
     const losses = await learn(model);
     expect(losses.at(-1)).toBeLessThan((losses[0] as number) - 0.3);
@@ -79,7 +79,7 @@ describe('a model of another family', () => {
     expect(streamed).toEqual(tokens.slice(3));
   });
 
-  it('has adapters on the sites of its family alone, which merge', async () => {
+  it('has adapters only on the sites of its family, and merges them', async () => {
     using model = new Grouped(CONFIG);
     model.addScope('tune', { rank: 2, alpha: 4 });
     expect(model.parameters({ scope: 'tune' }).map(({ name }) => name)).toEqual(
@@ -97,7 +97,7 @@ describe('a model of another family', () => {
     expect(distance(await logitsOf(model), scoped)).toBeLessThan(1e-5);
   });
 
-  it('is described in its file under the key of its family, and is no PaLM', async () => {
+  it('is described in its file under the key of its family, and is not loaded as PaLM', async () => {
     const path = join(folder, 'grouped.safetensors');
     using model = new Grouped(CONFIG);
     model.addScope('tune', { rank: 2 });
@@ -114,7 +114,7 @@ describe('a model of another family', () => {
     await expect(model.save(path, { names: 'python' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   });
 
-  it('is a trunk of reward models and actor-critics', async () => {
+  it('can be the trunk of reward models and actor-critics', async () => {
     using model = new Grouped(CONFIG);
     using rewardModel = new RewardModel(model, { lora: 2 });
     using actorCritic = new ActorCritic(model, { lora: 2 });
@@ -127,7 +127,7 @@ describe('a model of another family', () => {
     expect(new Set(sites)).toEqual(new Set(['query', 'value']));
   });
 
-  it('has a plan of the memory that its training takes', () => {
+  it('has a memory plan for its training', () => {
     using one = new Grouped({ ...CONFIG, kvHeads: 1 });
     using four = new Grouped({ ...CONFIG, kvHeads: 4 });
     const bytes = (model: LanguageModel) => {

@@ -12,14 +12,14 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const refused = (code: string) => expect.objectContaining({ code });
 
 describe('a folder to write to', () => {
-  it('is made with those above it, and may be there', () => {
+  it('is created with its parents, and may exist already', () => {
     const path = join(folder, 'a', 'b', 'c');
     const other = join(folder, 'd', 'e');
     for (const again of [path, path, relative('.', other)]) makeFolder(again);
     expect([path, other].map((made) => existsSync(made))).toEqual([true, true]);
   });
 
-  it('that the system refuses is an error at once, as --out and for checkpoints', async () => {
+  it('fails at once if the system refuses it, as --out and for checkpoints', async () => {
     for (const path of ['/proc/xx', '/proc/xx/yy']) {
       expect(() => makeFolder(path)).toThrow(refused('ERR_FILE'));
       expect(() => makeOut(path)).toThrow(refused('ERR_FILE'));
@@ -27,7 +27,7 @@ describe('a folder to write to', () => {
     }
   });
 
-  it('is no file, and in none', () => {
+  it('cannot be a file or lie below one', () => {
     const plain = join(folder, 'plain');
     writeFileSync(plain, '');
     const dangling = join(folder, 'dangling');

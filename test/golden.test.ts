@@ -95,7 +95,7 @@ describe('a float64 model with sinusoidal weights', () => {
 });
 
 describe('the arithmetic of PPO', () => {
-  it('entropy of softmax(sin(i)) under a mask, a mean per row and then over rows', async () => {
+  it('averages the masked entropy of softmax(sin(i)) per row, then over rows', async () => {
     const means = await Promise.all(
       [
         [false, true, true],
@@ -111,7 +111,7 @@ describe('the arithmetic of PPO', () => {
     expect(Math.abs(((means[0] as number) + (means[1] as number)) / 2 - 1.222439)).toBeLessThan(TOLERANCE);
   });
 
-  it('normalisation', async () => {
+  it('normalises advantages', async () => {
     using values = Tensor.from(Float64Array.of(1, 4, 2, 2.5), { shape: [4], device });
     using normalized = await whiten(values);
     const expected = [-1.27017, 1.501111, -0.34641, 0.11547];

@@ -50,7 +50,7 @@ async function expectGradientsOf<Model extends PaLM | RewardModel>(
   expect(differences).toEqual({});
 }
 
-describe('the next-token loss', () => {
+describe('gradients of the next-token loss', () => {
   it.each([{ qkRmsnorm: false }, { qkRmsnorm: true }])('under a scope and a mask, $qkRmsnorm', async (variant) => {
     const weights = drawn(palmShapes({ ...SIZE, ...variant }, { actor: 2 }), 3);
     await expectGradientsOf<PaLM>(
@@ -60,7 +60,7 @@ describe('the next-token loss', () => {
     );
   });
 
-  it('of a model that looks both ways', async () => {
+  it('of a bidirectional model', async () => {
     await expectGradientsOf<PaLM>(
       drawn(palmShapes(SIZE), 4),
       (changed) => palmOf(changed, { ...FLOAT64, causal: false }),
@@ -69,7 +69,7 @@ describe('the next-token loss', () => {
   });
 });
 
-describe('the losses of a reward model', () => {
+describe('gradients of the reward-model losses', () => {
   const promptLengths = [3, 2];
   const mask = [9, 6].map((end) => Array.from({ length: 9 }, (_, t) => t < end));
   const load = (weights: RecordedTensors) => rewardModelOf(weights, FLOAT64);

@@ -13,8 +13,8 @@ function errorOf(text: string, most = 1000): JsonError {
   throw new Error(`${text} was read`);
 }
 
-describe('JSON', () => {
-  it('is what JSON.parse takes, except for keys that are there twice', () => {
+describe('parseJson', () => {
+  it('accepts what JSON.parse accepts, except duplicate keys', () => {
     const original = Buffer.from(
       '{"a": [1, -2.5e+3, {"b\\u0041": null, "c": ""}], "d\\"": {"a": true}, "e": [[], {}]}',
     );
@@ -35,7 +35,7 @@ describe('JSON', () => {
         expect(parseJson(text, 1000)).toEqual(expected);
         good++;
       } catch (error) {
-        expect((error as JsonError).problem, text).toBe('a key for the second time');
+        expect((error as JsonError).problem, text).toBe('a duplicate key');
         twice++;
       }
     }
@@ -53,16 +53,16 @@ describe('JSON', () => {
     ['"\ud800', 2, 'the end'],
     ['01', 1, '"1"'],
     ['{"a":1}}', 7, '"}"'],
-    ['{"a":{"b":1},"a":2}', 13, 'a key for the second time'],
-  ])('%j is refused at its character %i', (text, at, problem) => {
+    ['{"a":{"b":1},"a":2}', 13, 'a duplicate key'],
+  ])('refuses %j at character %i', (text, at, problem) => {
     expect(errorOf(text)).toMatchObject({ at, problem });
   });
 
-  it('has limits of depth and of values', () => {
+  it('limits the depth and the number of values', () => {
     const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
     expect(parseJson(nested(1000), 1000)).toHaveLength(1);
     expect(errorOf(nested(1001), 2000)).toMatchObject({ at: 1000, problem: 'nesting deeper than 1000' });
     expect(parseJson('[1,{"a":2}]', 4)).toEqual([1, { a: 2 }]);
-    expect(errorOf('[1,{"a":2}]', 3)).toMatchObject({ at: 8, problem: 'more values than are read' });
+    expect(errorOf('[1,{"a":2}]', 3)).toMatchObject({ at: 8, problem: 'too many values' });
   });
 });

@@ -59,7 +59,7 @@ describe.each(Object.entries(SIZES))('a block that is %s', (_name, { size, batch
   });
 });
 
-it('the kernels are what computes, until they are switched off', async () => {
+it('uses the kernels until they are switched off', async () => {
   const { size } = SIZES['several tiles'] as (typeof SIZES)[string];
   using palm = await palmOf(drawn(palmShapes(size), 1), { ...size, dtype: 'bfloat16' });
   const logits = async () => {
@@ -71,7 +71,7 @@ it('the kernels are what computes, until they are switched off', async () => {
   expect(reference).not.toEqual(fused); // bfloat16 rounds in other places
 });
 
-it.each([1, 0.7])('log-probabilities and entropies have their gradients at temperature %d', async (temperature) => {
+it.each([1, 0.7])('gives log-probabilities and entropies correct gradients at temperature %d', async (temperature) => {
   const { size } = SIZES['wide heads'] as (typeof SIZES)[string];
   const weights = drawn(palmShapes(size), 9);
   const sequence = [ids(12, size.numTokens, 1), ids(12, size.numTokens, 2)];
@@ -127,7 +127,7 @@ describe('AdamW', () => {
       return Array.from(await parameter.data(), Number);
     });
 
-  it.each(['float32', 'bfloat16'] as const)('moves %s parameters as the reference does', async (dtype) => {
+  it.each(['float32', 'bfloat16'] as const)('updates %s parameters like the reference', async (dtype) => {
     const normal = normals(4);
     const gradients = Array.from({ length: 4 }, () => Array.from({ length: 1003 }, () => normal()));
     const fused = await step(dtype, true, gradients);

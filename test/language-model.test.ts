@@ -50,7 +50,7 @@ async function trainOnce(palm: PaLM, parameters: Parameter[], scope?: string): P
 }
 
 describe('a new model', () => {
-  it('is the same from the same seed, and another from another', async () => {
+  it('depends on the seed, and only on it', async () => {
     using a = new PaLM({ ...SIZE, seed: 3 });
     using b = new PaLM({ ...SIZE, seed: 3 });
     using c = new PaLM({ ...SIZE, seed: 4 });
@@ -59,7 +59,7 @@ describe('a new model', () => {
     expect(await values(c.parameters())).not.toEqual(first);
   });
 
-  it('starts with a loss near that of guessing', async () => {
+  it('starts with a loss close to uniform guessing', async () => {
     using palm = new PaLM(SIZE);
     expect(Math.abs((await lossOf(palm)) - Math.log(SIZE.numTokens))).toBeLessThan(0.2);
   });
@@ -88,7 +88,7 @@ describe('the loss', () => {
     expect(await share.item()).toBeCloseTo(((await mean.item()) * 10) / 20, 5);
   });
 
-  it('leaves out ignoreIndex and what the mask hides', async () => {
+  it('ignores ignoreIndex and masked tokens', async () => {
     using palm = new PaLM({ ...SIZE, ignoreIndex: 6 });
     using plain = await palm.loss(X);
     using masked = await palm.loss(X, { mask: X.map((row) => row.map((token) => token !== 6)) });
@@ -103,14 +103,14 @@ describe('backward', () => {
     fix: 'Compute the loss again.',
   });
 
-  it('takes the graph of a tensor once', async () => {
+  it('consumes the graph of a tensor', async () => {
     const palm = new PaLM(SIZE);
     using loss = await palm.loss(X);
     await loss.backward();
     await expect(loss.backward()).rejects.toThrow(spoilt);
   });
 
-  it.each(['float32', 'bfloat16'] as const)('is refused where weights were changed since: %s', async (dtype) => {
+  it.each(['float32', 'bfloat16'] as const)('is refused if weights have changed since: %s', async (dtype) => {
     const palm = new PaLM({ ...SIZE, dtype });
     const optimizer = new AdamW(palm.parameters());
     using first = await palm.loss(X);
@@ -122,7 +122,7 @@ describe('backward', () => {
 });
 
 describe('scopes', () => {
-  it('change nothing until they are trained, and then only what is read through them', async () => {
+  it('change nothing until they are trained, and then only results computed with them', async () => {
     using palm = new PaLM(SIZE);
     const before = await lossOf(palm);
     palm.addScope('a', { rank: 4 });
@@ -134,7 +134,7 @@ describe('scopes', () => {
     expect(await lossOf(palm)).toBe(before);
   });
 
-  it('are different from each other although they share a seed', async () => {
+  it('differ from each other even with the same seed', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     palm.addScope('b');
@@ -153,7 +153,7 @@ describe('scopes', () => {
 });
 
 describe('freezing', () => {
-  it('everything gets gradients, until only a scope does, until all does again', async () => {
+  it('gives gradients to everything, then only to a scope, then to everything again', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     palm.addScope('b');
@@ -169,7 +169,7 @@ describe('freezing', () => {
     expect(await reached(palm, 'b')).toContain('token_embedding');
   });
 
-  it('all of it leaves nothing to differentiate', async () => {
+  it('leaves nothing to differentiate if everything is frozen', async () => {
     using palm = new PaLM(SIZE);
     palm.freeze();
     using loss = await palm.loss(X);
@@ -191,7 +191,7 @@ describe('dropout', () => {
     expect(await lossOf(palm)).toBe(still);
   });
 
-  it('draws the same from the same seed, and goes on from a saved state', async () => {
+  it('depends on the seed, and continues from a saved state', async () => {
     using palm = new PaLM(options);
     palm.train({ seed: 5 });
     const first = await lossOf(palm);
@@ -236,7 +236,7 @@ describe('files', () => {
     expect(await lossOf(again, 'a')).toBe(await lossOf(palm, 'a'));
   });
 
-  it('options change what the weights do not decide', async () => {
+  it('options override settings that the weights do not determine', async () => {
     const path = join(folder, 'options.safetensors');
     using palm = new PaLM(SIZE);
     await palm.save(path);
@@ -255,7 +255,7 @@ describe('files', () => {
 });
 
 describe('bfloat16', () => {
-  it('is trained through float32 copies of weights that were still being drawn', async () => {
+  it('creates float32 master weights even while initialisation is still queued', async () => {
     using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
     using optimizer = new AdamW(palm.parameters(), { lr: 1e-3 });
     const before = await lossOf(palm);

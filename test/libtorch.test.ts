@@ -62,7 +62,7 @@ function errorOf(action: () => unknown): LibtorchError {
 }
 
 describe('findLibtorch', () => {
-  it('prefers the environment to the saved choice, that to the cache, and that to Python', () => {
+  it('prefers the environment, then the saved choice, then the cache, then Python', () => {
     const path = { env: fakeLibtorch('env', '2.13.1+cpu'), saved: fakeLibtorch('saved', '2.13.0+cpu') };
     const cached = fakeLibtorch('cache/palm-rlhf/libtorch/2.13.0+cpu/torch', '2.13.0+cpu');
     const python = fakeLibtorch('site/torch', '2.13.0+cpu');
@@ -92,7 +92,7 @@ describe('findLibtorch', () => {
     expect(findLibtorch('2.13.0')).toMatchObject({ path, variant: 'cu130', source: 'python3' });
   });
 
-  it('records a release of another series and looks on', () => {
+  it('records a release of another series and continues searching', () => {
     fakeLibtorch('cache/palm-rlhf/libtorch/2.14.0+cpu/torch', '2.14.0+cpu');
     const python = fakeLibtorch('site/torch', '2.13.0+cpu');
     command('python', `echo ${python}/__init__.py`);
@@ -107,7 +107,7 @@ describe('findLibtorch', () => {
     ]);
   });
 
-  it('takes the CUDA build where the cache holds both', () => {
+  it('prefers the CUDA build if the cache has both', () => {
     fakeLibtorch('cache/palm-rlhf/libtorch/2.13.0+cpu/torch', '2.13.0+cpu');
     fakeLibtorch('cache/palm-rlhf/libtorch/2.13.0+cu130/torch', '2.13.0+cu130');
     expect(findLibtorch('2.13.0').variant).toBe('cu130');
@@ -125,7 +125,7 @@ describe('findLibtorch', () => {
     expect(findLibtorch('2.13.0')).toMatchObject({ version: '2.13.0', variant: 'cu130' });
   });
 
-  it('does not look on behind an explicit choice that is unusable', () => {
+  it('stops searching at an unusable explicit choice', () => {
     const other = fakeLibtorch('other', '2.12.0+cpu');
     fakeLibtorch('cache/palm-rlhf/libtorch/2.13.0+cpu/torch', '2.13.0+cpu');
     vi.stubEnv('PALM_LIBTORCH', other);
@@ -144,7 +144,7 @@ describe('findLibtorch', () => {
     expect(errorOf(() => findLibtorch('2.13.0')).argument).toBe(join(home, 'config/palm-rlhf/libtorch.json'));
   });
 
-  it('says where it looked and which command helps when there is none', () => {
+  it('says where it searched and which command helps if there is none', () => {
     const { argument, message } = errorOf(() => findLibtorch('2.13.0'));
     expect(argument).toBe('libtorch');
     for (const part of [
@@ -200,7 +200,7 @@ describe('installLibtorch', () => {
   const cache = () => join(home, 'cache/palm-rlhf/libtorch');
   const asked = () => readFileSync(join(home, 'asked'), 'utf8').trim().split('\n');
 
-  it('fetches the CPU build once, and leaves only what is needed', async () => {
+  it('downloads the CPU build once, and keeps only what is needed', async () => {
     fakePip(`torch==${LIBTORCH_VERSION}+cpu`, `${LIBTORCH_VERSION}+cpu`);
     const notes: string[] = [];
     const note = (line: string) => notes.push(line);
@@ -219,7 +219,7 @@ describe('installLibtorch', () => {
     expect(findLibtorch(LIBTORCH_VERSION)).toMatchObject({ path, source: 'cache' });
   });
 
-  it('goes on to the index of PyTorch, and for CUDA to the default wheel', async () => {
+  it("falls back to PyTorch's index and, for CUDA, to the default wheel", async () => {
     fakePip(`torch===${LIBTORCH_VERSION}`, `${LIBTORCH_VERSION}+cu130`);
     await installLibtorch({ cuda: true, note: () => undefined });
     expect(asked()).toHaveLength(3);
@@ -228,7 +228,7 @@ describe('installLibtorch', () => {
     expect(findLibtorch(LIBTORCH_VERSION).variant).toBe('cu130');
   });
 
-  it('leaves nothing behind when the release cannot be had, or is another one', async () => {
+  it('leaves nothing behind if the release is unavailable or a different one', async () => {
     fakePip('nothing', LIBTORCH_VERSION);
     const refused = await installLibtorch({ cuda: false, note: () => undefined }).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(LibtorchError);
@@ -239,7 +239,7 @@ describe('installLibtorch', () => {
     expect(readdirSync(cache())).toEqual([]);
   });
 
-  it('says how to get pip where there is none', async () => {
+  it('says how to install pip if it is missing', async () => {
     const refused = await installLibtorch({ cuda: false, note: () => undefined }).catch((error: unknown) => error);
     expect(refused).toMatchObject({ name: 'LibtorchError', argument: 'pip' });
     expect((refused as LibtorchError).fix).toContain('python3-pip');

@@ -435,7 +435,7 @@ async function objectsOf(api: typeof Palm) {
 }
 type Objects = Awaited<ReturnType<typeof objectsOf>>;
 
-describe('objects that this copy of the package did not make', async () => {
+describe('objects from another copy of the package', async () => {
   const own = await objectsOf(palm);
   const model = new palm.PaLM(SIZE);
   const other = await objectsOf(await otherCopy());

@@ -61,7 +61,7 @@ async function trained(options: ScopeOptions, config: object = {}): Promise<PaLM
 }
 
 describe('a new scope', () => {
-  it('starts as those of peft do: A uniform within 1 / √in, B 0, in every width', async () => {
+  it('is initialised as in peft: A uniform within 1 / √in, B 0, at every width', async () => {
     for (const [dim, heads] of [
       [64, 2],
       [1024, 3],
@@ -82,7 +82,7 @@ describe('a new scope', () => {
     }
   });
 
-  it('D10: has other numbers from another seed, and the same from the same', async () => {
+  it('depends on the seed, and only on it', async () => {
     const drawn: Record<string, (seed: number) => Promise<number[]>> = {
       async addScope(seed) {
         using palm = new PaLM(SIZE);
@@ -113,14 +113,14 @@ describe('a new scope', () => {
     ['alpha', { alpha: '8' as unknown as number }],
     ['seed', { seed: -1 }],
     ['rank', { rank: 0 }],
-  ])('is refused a bad %s: %o', (name, options) => {
+  ])('refuses a bad %s: %o', (name, options) => {
     using palm = new PaLM(SIZE);
     const refused = expect.objectContaining({ code: 'ERR_ARGUMENT', argument: `addScope.${name}` });
     expect(() => palm.addScope('s', options)).toThrow(refused);
     expect(palm.scopes).toEqual([]);
   });
 
-  it('needs adapters for its alpha', () => {
+  it('refuses alpha without adapters', () => {
     using palm = new PaLM(SIZE);
     const refused = expect.objectContaining({ code: 'ERR_ARGUMENT' });
     expect(() => new RewardModel(palm, { lora: false, alpha: 8 })).toThrow(refused);
@@ -129,7 +129,7 @@ describe('a new scope', () => {
 });
 
 describe('alpha', () => {
-  it('scales what adapters add: twice the rank gives twice the gradient of B', async () => {
+  it('scales the output of adapters: twice the rank gives twice the gradient of B', async () => {
     const of = async (alpha: number) => {
       using palm = new PaLM(SIZE);
       palm.addScope('s', { rank: 4, alpha });
@@ -140,7 +140,7 @@ describe('alpha', () => {
     expect(await of(8)).toEqual(once.map((value) => 2 * value));
   });
 
-  it.each([4, 1, 40])('%d of rank 4: fused and plain blocks agree in every gradient', async (alpha) => {
+  it.each([4, 1, 40])('%d at rank 4 gives equal gradients in fused and plain blocks', async (alpha) => {
     using palm = await trained({ rank: 4, alpha });
     const all = [...palm.parameters(), ...palm.parameters({ scope: 's' })];
     const of = async (kernels: boolean) => {
@@ -160,7 +160,7 @@ describe('alpha', () => {
     }
   });
 
-  it.each(['float32', 'bfloat16'] as const)('counts in decoding as it does in forward, %s', async (dtype) => {
+  it.each(['float32', 'bfloat16'] as const)('has the same effect in decoding as in forward, %s', async (dtype) => {
     using palm = await trained({ rank: 4, alpha: 10 }, { dtype });
     using out = await palm.generate({ prompts: [[1, 2, 3]], maxNewTokens: 12, seed: 1, scope: 's' });
     using unscoped = await palm.forward(out.sequences);
@@ -176,7 +176,7 @@ describe('alpha', () => {
     expect(distance(logProbs, await expected(unscoped.logits))).toBeGreaterThan(5 * near);
   });
 
-  it('counts in merging and in copies', async () => {
+  it('is applied in merging and kept in copies', async () => {
     using palm = await trained({ rank: 4, alpha: 10 });
     const scoped = await logitsOf(palm, 's');
     expect(distance(scoped, await logitsOf(palm))).toBeGreaterThan(0.01);
@@ -206,7 +206,7 @@ describe('files', () => {
     expect(again.model.description().scopes).toEqual({ reward: { rank: 2, alpha: 6 } });
   });
 
-  it('of 0.1.0 know the rank alone: their scale is 1', async () => {
+  it('of 0.1.0 record only the rank: their scale is 1', async () => {
     const path = join(folder, 'old.safetensors');
     using palm = await trained({ rank: 4 });
     await palm.save(path);
@@ -226,7 +226,7 @@ describe('files', () => {
     },
   );
 
-  it('with the names of palm-rlhf-pytorch are refused a scale, which that library does not have', async () => {
+  it('with the names of palm-rlhf-pytorch cannot store a scale, which that library lacks', async () => {
     const path = join(folder, 'python.safetensors');
     using palm = await trained({ rank: 4, alpha: 10 });
     const refused = { code: 'ERR_ARGUMENT', argument: 'alpha of scope s', received: '10' };

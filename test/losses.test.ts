@@ -24,7 +24,7 @@ afterAll(() => {
 });
 
 describe('the metrics of', () => {
-  it('judge', async () => {
+  it('judge are named', async () => {
     using judgement = await judge(rollout, [1, 2, 6], JUDGING);
     const metrics = await judgement.metrics();
     const names = ['kl', 'score', 'reward', 'explainedVariance', 'responseLength', 'samplerGap'];
@@ -35,7 +35,7 @@ describe('the metrics of', () => {
     expect(metrics.samplerGap).toBeLessThan(1e-5);
   });
 
-  it('ppoLoss', async () => {
+  it('ppoLoss are named', async () => {
     using judgement = await judge(rollout, [1, 2, 6], JUDGING);
     const all: Experience = { ...rollout, ...judgement };
     using experience = await experienceRows(all, [0, 1, 2]);
@@ -49,7 +49,7 @@ describe('the metrics of', () => {
     expect(metrics.maxLogRatio).toBeLessThanOrEqual(1e-6);
   });
 
-  it('rankingLoss', async () => {
+  it('rankingLoss are named', async () => {
     using trunk = palm.clone();
     using model = new RewardModel(trunk, { lora: 2 });
     const rows = [

@@ -35,13 +35,13 @@ async function refusal(use: () => unknown): Promise<OutOfMemoryError> {
   throw new Error('nothing was thrown');
 }
 
-describe('what no machine has', () => {
+describe('impossible allocations are refused', () => {
   it.each([
     ['2^50 numbers', [2 ** 50], 2 ** 52],
     ['a tensor of all addresses', [2 ** 45], 2 ** 47],
     ['a product beyond 2^63', [2 ** 40, 2 ** 40], 2 ** 63],
     ['a product of 2^64, which is 0 to a careless multiplication', [2 ** 32, 2 ** 32], 2 ** 63],
-  ])('%s', async (_what, shape, requested) => {
+  ])('of %s', async (_what, shape, requested) => {
     const before = memory();
     const error = await refusal(() => addon().tensorEmpty(shape, 'float32', 'cpu'));
     expect(error.code).toBe('ERR_OUT_OF_MEMORY');
@@ -58,14 +58,14 @@ describe('what no machine has', () => {
     ['heads', { heads: 2 ** 50 }],
     ['dimHead', { dimHead: 2 ** 50 }],
     ['ffMult', { ffMult: 2 ** 50 }],
-  ])('a model with an absurd %s', async (_what, options) => {
+  ])('of a model with an absurd %s', async (_what, options) => {
     const before = memory();
     const error = await refusal(() => new PaLM({ ...SIZE, ...options }));
     expect(error.requested).toBeGreaterThan(error.available as number);
     expect(memory()).toMatchObject({ liveBytes: before.liveBytes, usedBytes: before.usedBytes });
   });
 
-  it('adapters, ratings and samples', async () => {
+  it('of adapters, rating bins and samples', async () => {
     using palm = new PaLM(SIZE);
     await refusal(() => palm.addScope('wide', { rank: 2 ** 50 }));
     expect(palm.scopes).toEqual([]);
@@ -80,8 +80,8 @@ describe('what no machine has', () => {
   });
 });
 
-describe('more than this machine has left', () => {
-  it('is refused before the system has to kill a process', async () => {
+describe('an allocation beyond the free memory', () => {
+  it('is refused before the system kills a process', async () => {
     const before = memory();
     const held: ReturnType<ReturnType<typeof addon>['tensorEmpty']>[] = [];
     const block = 2 ** 28;
@@ -98,13 +98,13 @@ describe('more than this machine has left', () => {
   });
 });
 
-describe('a limit of one’s own', () => {
-  it('is kept, tells what is left, and can be taken away', async () => {
+describe('a user-defined memory limit', () => {
+  it('is enforced, reports the memory left, and can be removed', async () => {
     const { usedBytes } = memory({ limit: memory().usedBytes + 4 * MiB });
     using first = Tensor.from(new Float32Array(MiB / 2));
     const error = await refusal(() => Tensor.from(new Float32Array(MiB)));
     expect(error).toMatchObject({ argument: 'memory.limit', requested: 4 * MiB, available: 2 * MiB });
-    expect(error.message).toContain('got a request for 4.0 MiB, expected at most the 2.0 MiB that are left');
+    expect(error.message).toContain('got an allocation of 4.0 MiB, expected at most the 2.0 MiB available');
     using second = Tensor.from(new Float32Array(MiB / 2));
     expect(memory().usedBytes).toBe(usedBytes + 4 * MiB);
     memory({ limit: 0 });
@@ -112,7 +112,7 @@ describe('a limit of one’s own', () => {
     expect([first, second, third].map(({ shape }) => shape[0])).toEqual([MiB / 2, MiB / 2, MiB]);
   });
 
-  it.each([-1, 1.5, Number.NaN, '1'])('is no %s', (limit) => {
+  it.each([-1, 1.5, Number.NaN, '1'])('cannot be %s', (limit) => {
     expect(() => memory({ limit: limit as number })).toThrow(ArgumentError);
   });
 
@@ -143,8 +143,8 @@ describe('a limit of one’s own', () => {
   });
 });
 
-describe('a rollout that meets the limit', () => {
-  it('leaves nothing behind, and the next one is what it would have been', async () => {
+describe('a rollout that exceeds the limit', () => {
+  it('leaves nothing behind, and the next one is unaffected', async () => {
     using palm = new PaLM({ ...SIZE, depth: 1 });
     using actorCritic = new ActorCritic(palm);
     const prompts = Array.from({ length: 32 }, (_, row) => [row, 1, 2]);
@@ -194,8 +194,8 @@ async function trained(options: PretrainConfigInput, limit?: number) {
   return { steps, weights, peak: memory().peakBytes - usedBytes, left: memory().usedBytes - usedBytes };
 }
 
-describe('training', () => {
-  it('goes on with half the rows at a time: bitwise two batches of half the size, and one whole up to rounding', async () => {
+describe('training out of memory', () => {
+  it('continues with half the rows at a time: bitwise equal to two half batches, and to the whole up to rounding', async () => {
     const whole = await trained({ steps: 4, batchSize: 8 });
     const halves = await trained({ steps: 4, batchSize: 4, accumulate: 2 });
     expect(halves.peak).toBeLessThan(whole.peak);
@@ -213,7 +213,7 @@ describe('training', () => {
     }
   });
 
-  it('halves as often as it must, batches of odd sizes too', async () => {
+  it('halves as often as necessary, including batches of odd sizes', async () => {
     const whole = await trained({ steps: 2, batchSize: 7 });
     const quarter = await trained({ steps: 2, batchSize: 2 });
     const limited = await trained({ steps: 2, batchSize: 7 }, quarter.peak);
@@ -224,7 +224,7 @@ describe('training', () => {
     }
   });
 
-  it('gives up where one row is too much', async () => {
+  it('gives up if one row is too much', async () => {
     const error = await refusal(() => trained({ steps: 2, batchSize: 8 }, MiB / 4 - 1));
     expect(error.argument).toBe('memory.limit');
   });
@@ -253,7 +253,7 @@ async function under<Step extends { timing: unknown }>(
 describe('the other trainers', () => {
   const draw = (row: number, length: number, from: number) => Array.from({ length }, (_, t) => (from + row * t) % 61);
 
-  it('learn from half the pairs at a time, equal up to rounding', async () => {
+  it('train on half the pairs at a time, equal up to rounding', async () => {
     const make = (batchSize: number, accumulate: number) => () => {
       const palm = new PaLM({ ...SIZE, seed: 3 });
       const rewardModel = new RewardModel(palm, { lora: 2, seed: 1 });
@@ -284,7 +284,7 @@ describe('the other trainers', () => {
     }
   });
 
-  it('learn from half the responses at a time, equal up to rounding', async () => {
+  it('train on half the responses at a time, equal up to rounding', async () => {
     const make = () => {
       const palm = new PaLM({ ...SIZE, seed: 3 });
       const actorCritic = new ActorCritic(palm, { lora: 2 });

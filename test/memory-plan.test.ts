@@ -62,7 +62,7 @@ async function measurePretraining(options: Partial<PalmConfigInput>, run: { batc
   });
 }
 
-describe('pretraining', () => {
+describe('the plan of pretraining matches the memory used', () => {
   const run = { batchSize: 4, length: 256 };
 
   it.each(EVERY)('$dtype, recompute $recompute', async (options) => {
@@ -70,7 +70,7 @@ describe('pretraining', () => {
     expectNear(planPretraining(palm.decoder, run), await measurePretraining(options, run));
   });
 
-  it('with a large vocabulary, where the head takes most', async () => {
+  it('with a large vocabulary, where the head dominates', async () => {
     const options = { numTokens: 20000, depth: 1 };
     using palm = new PaLM({ ...SIZE, ...options });
     expectNear(planPretraining(palm.decoder, run), await measurePretraining(options, run));
@@ -85,7 +85,7 @@ describe('pretraining', () => {
   );
 });
 
-describe('a reward model', () => {
+describe('the plan of a reward model matches the memory used', () => {
   const pair = (i: number) => ({ prompt: Array(96).fill(i), chosen: Array(160).fill(1), rejected: Array(130).fill(2) });
   const pairs = Array.from({ length: 3 }, (_, i) => pair(i));
 
@@ -117,7 +117,7 @@ describe('a reward model', () => {
   });
 });
 
-describe('ppo', () => {
+describe('the plan of PPO matches the memory used', () => {
   const prompts = Array.from({ length: 8 }, (_, i) => Array(32).fill(i));
 
   async function measure(options: Partial<PalmConfigInput>, config: PpoConfigInput, judged: boolean): Promise<number> {
@@ -157,14 +157,14 @@ describe('ppo', () => {
     expectNear(plan, await measure(options, run(lora), false));
   });
 
-  it('all weights, a reference policy and a function that rewards', async () => {
+  it('with all weights trained, a reference policy and a reward function', async () => {
     using palm = new PaLM(SIZE);
     const plan = planPpo(palm.decoder, { ...planned, lora: false, reference: true });
     expectNear(plan, await measure({}, run(false), false));
   });
 });
 
-describe('sampling', () => {
+describe('the plan of sampling matches the memory used', () => {
   it.each([
     { name: 'reading prompts', rolloutBatch: 16, samplesPerPrompt: 1, promptLength: 200, maxNewTokens: 2 },
     { name: 'sampling', rolloutBatch: 16, samplesPerPrompt: 16, promptLength: 64, maxNewTokens: 8 },
@@ -188,7 +188,7 @@ describe('sampling', () => {
 });
 
 describe('a plan', () => {
-  it('is all that is always there and the largest moment', () => {
+  it('is the sum of permanent memory and the largest phase', () => {
     using palm = new PaLM(SIZE);
     const { always, moments, totalBytes } = planPretraining(palm.decoder, { batchSize: 2, length: 64 });
     const bytes = (items: { bytes: number }[]) => items.reduce((total, item) => total + item.bytes, 0);
@@ -203,7 +203,7 @@ describe('a plan', () => {
 describe('without kernels', () => {
   afterAll(() => addon().useKernels(true));
 
-  it('a graph that is never differentiated goes with what it was for', async () => {
+  it('frees a graph that is never differentiated', async () => {
     for (const kernels of [true, false]) {
       await addon().useKernels(kernels);
       await peakOf(async () => {

@@ -44,7 +44,7 @@ async function opened(name: keyof typeof methods, changes: object = {}) {
 }
 
 describe.each(names)('%s', (name) => {
-  it('of a program that opens it takes the steps of the command, to the bit', async () => {
+  it('gives the same steps from a program as from the command, bit for bit', async () => {
     await palm(trainingCommand(name), ...argumentsOf(name), '--out', at(name), '--device', device);
     const lines = readFileSync(at(name, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
     const { train, steps } = await opened(name);
@@ -57,7 +57,7 @@ describe.each(names)('%s', (name) => {
     expect(taken).toEqual(lines.map((line) => JSON.parse(line)));
   });
 
-  it.each(['adamw', 'adoptAtan2', 'adamAtan2'])('trains by %s where that is asked for', async (optimizer) => {
+  it.each(['adamw', 'adoptAtan2', 'adamAtan2'])('trains with %s if requested', async (optimizer) => {
     const { parts, train } = await opened(name, moving(name, { optimizer }));
     const { metadata } = (parts.optimizer as Optimizer).contents();
     expect(JSON.parse(metadata.get('palm-rlhf') as string).optimizer.toLowerCase()).toBe(optimizer.toLowerCase());

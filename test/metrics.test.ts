@@ -12,13 +12,13 @@ const metricsPath = join(folder, METRICS_FILE);
 const timingPath = join(folder, TIMING_FILE);
 const read = (path: string) => readFileSync(path, 'utf8');
 
-describe('JSONL', () => {
+describe('JsonlMetrics', () => {
   beforeEach(() => {
     rmSync(metricsPath, { force: true });
     rmSync(timingPath, { force: true });
   });
 
-  it('keeps metrics and times apart, with all digits', async () => {
+  it('writes metrics and timing to separate files, with all digits', async () => {
     const sink = new JsonlMetrics(folder);
     sink.write({ step: 1, loss: 0.1 + 0.2, validationLoss: undefined, timing: { seconds: 1 / 3 } });
     sink.write({
@@ -36,14 +36,14 @@ describe('JSONL', () => {
     expect(read(timingPath)).toBe('{"step":1,"seconds":0.3333333333333333}\n{"step":2,"seconds":2}\n');
   });
 
-  it('has a line in the file as soon as it is written', () => {
+  it('writes each line to the file at once', () => {
     const sink = new JsonlMetrics(folder);
     sink.write({ step: 1, loss: 1 });
     expect(read(metricsPath)).toBe('{"step":1,"loss":1}\n');
     return sink.close();
   });
 
-  it('of a resumed run equals that of an uninterrupted one', async () => {
+  it('gives a resumed run the same file as an uninterrupted one', async () => {
     const run = async (from: number, to: number) => {
       const sink = new JsonlMetrics(folder);
       for (let step = from; step <= to; step++) sink.write({ step, loss: 1 / step });
@@ -65,13 +65,13 @@ describe('JSONL', () => {
     ['nothing', 0, '{"step":1}\n{"step":3}\n', ''],
     ['no line that was cut off', 5, '{"step":1}\n{"step":3', '{"step":1}\n'],
     ['no damage after the step', 1, '{"step":1}\n{"step":3}\nxyz\n', '{"step":1}\n'],
-  ])('is cut to %s', async (_, step, before, after) => {
+  ])('truncates to %s', async (_, step, before, after) => {
     writeFileSync(metricsPath, before);
     await truncateAfter(metricsPath, step);
     expect(read(metricsPath)).toBe(after);
   });
 
-  it('that is damaged before the cut is an error, and that is missing is none', async () => {
+  it('refuses to truncate a file that is damaged before the cut, and ignores a missing one', async () => {
     await truncateAfter(metricsPath, 1);
     writeFileSync(metricsPath, '{"step":1}\n{"loss":1}\n{"step":3}\n');
     const error = await truncateAfter(metricsPath, 5).catch((error: unknown) => error);
@@ -79,9 +79,9 @@ describe('JSONL', () => {
     expect((error as DataError).message).toContain(`${metricsPath}:2`);
   });
 
-  it('names the file that cannot be written', () => {
+  it('names an unwritable file', () => {
     expect(() => new JsonlMetrics(join(folder, 'none'))).toThrow(FileError);
-    expect(() => new JsonlMetrics(join(folder, 'none'))).toThrow(/none.*does not exist/);
+    expect(() => new JsonlMetrics(join(folder, 'none'))).toThrow(/none.*no such file or folder/);
   });
 });
 
@@ -94,7 +94,7 @@ function stage(terminal: { isTTY?: boolean; columns?: number }, total: number) {
 }
 
 describe('a log', () => {
-  it('has the first step, the last, and lines a second apart between them', async () => {
+  it('shows the first step, the last, and lines a second apart in between', async () => {
     const { written, clock, sink } = stage({}, 100);
     for (let step = 1; step <= 100; step++) {
       sink.write({ step, loss: 2 });
@@ -106,7 +106,7 @@ describe('a log', () => {
     );
   });
 
-  it('has the last step also of a run that stops early', async () => {
+  it('shows the last step of a run that stops early', async () => {
     const { written, sink } = stage({}, 100);
     for (let step = 1; step <= 7; step++) sink.write({ step, loss: step });
     await sink.close();
@@ -114,7 +114,7 @@ describe('a log', () => {
     expect(written).toEqual(['step   1/100  loss 1\n', 'step   7/100  loss 7  ETA 0s\n']);
   });
 
-  it('says step, loss, speed, time left, then the other metrics in their order', async () => {
+  it('shows step, loss, speed, remaining time, then the other metrics in their order', async () => {
     const { written, clock, sink } = stage({}, 1000);
     sink.write({ step: 1, gradNorm: 0.123456, loss: 5.54321, timing: { tokensPerSecond: 900 } });
     clock.time = 3000;
@@ -156,7 +156,7 @@ describe('a log', () => {
     expect(written[0]).toBe(`step 1/3  ${expected} tokens/s\n`);
   });
 
-  it('counts the time left from where a resumed run begins', () => {
+  it('estimates the remaining time from the first step of a resumed run', () => {
     const { written, clock, sink } = stage({}, 1000);
     sink.write({ step: 900 });
     clock.time = 10_000;
@@ -169,7 +169,7 @@ describe('a terminal', () => {
   beforeEach(() => void vi.stubEnv('TERM', 'xterm'));
   afterEach(() => void vi.unstubAllEnvs());
 
-  it('has one line that is rewritten, as wide as fits, and left at the end', async () => {
+  it('shows one line that is rewritten, cut to the width, and ended at the close', async () => {
     const { written, clock, sink } = stage({ isTTY: true, columns: 20 }, 50);
     for (let step = 1; step <= 50; step++) {
       sink.write({ step, loss: 1.25, kl: 0.5 });
@@ -182,14 +182,14 @@ describe('a terminal', () => {
     expect(written.slice(-2)).toEqual(['\r\x1b[2Kstep 50/50  loss 1.', '\n']);
   });
 
-  it('that cannot rewrite a line gets a log', () => {
+  it('gets a log if it cannot rewrite a line', () => {
     vi.stubEnv('TERM', 'dumb');
     const { written, sink } = stage({ isTTY: true, columns: 20 }, 50);
     sink.write({ step: 1, loss: 1.25, kl: 0.5 });
     expect(written).toEqual(['step  1/50  loss 1.250  kl 0.5000\n']);
   });
 
-  it('stays empty when there was no step', async () => {
+  it('stays empty if there was no step', async () => {
     const { written, sink } = stage({ isTTY: true }, 50);
     await sink.close();
     expect(written).toEqual([]);

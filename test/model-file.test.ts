@@ -81,10 +81,10 @@ const generate = async (model: string, ...args: string[]) => {
 const refused = (code: string, argument?: string) =>
   expect.objectContaining({ code, ...(argument && { argument: expect.stringContaining(argument) }) });
 
-describe('a tokenizer is known by its content (tokenizer-by-path)', () => {
+describe('a tokenizer is recognised by its content (tokenizer-by-path)', () => {
   let original: string;
 
-  it('and is kept in the run, which needs no other copy and can be moved', async () => {
+  it('when the run, which keeps its own copy, is moved', async () => {
     await pretrain('base', '--tokenizer', writeTokenizer('a'));
     await reward(at('base'), 'judge');
     original = await generate(at('base'), '--prompt', 'bab');
@@ -98,13 +98,13 @@ describe('a tokenizer is known by its content (tokenizer-by-path)', () => {
     expect(await generate(at('moved', 'checkpoints', 'step-000002'), '--prompt', 'bab')).toBe(original);
   });
 
-  it('so that a copy is the same, named by its file or its folder', async () => {
+  it('when a copy is named by its file or its folder', async () => {
     writeTokenizer('copy');
     await reward(at('base'), 'judge-2', '--tokenizer', at('copy', 'tokenizer.json'));
     await ppo(at('base'), at('judge-2'), 'policy-2', '--tokenizer', at('copy'));
   });
 
-  it('and another one under the old path is not', async () => {
+  it('and refused when another one has the old path', async () => {
     const path = writeTokenizer('a', swapped());
     expect(await generate(at('base'), '--prompt', 'bab')).toBe(original);
     await expect(generate(at('base'), '--tokenizer', path)).rejects.toEqual(refused('ERR_ARGUMENT', '--tokenizer'));
@@ -116,7 +116,7 @@ describe('a tokenizer is known by its content (tokenizer-by-path)', () => {
     expect(existsSync(at('no'))).toBe(false);
   });
 
-  it('of two kinds, bytes and a file, too', async () => {
+  it('and refused when bytes and a file are mixed', async () => {
     await expect(reward(at('base'), 'no', '--tokenizer', 'byte')).rejects.toEqual(refused('ERR_ARGUMENT'));
     await pretrain('bytes');
     await expect(generate(at('bytes'), '--tokenizer', at('gone'))).rejects.toEqual(refused('ERR_ARGUMENT'));
@@ -124,7 +124,7 @@ describe('a tokenizer is known by its content (tokenizer-by-path)', () => {
     await expect(ppo(at('base'), at('byte-judge'), 'no')).rejects.toEqual(refused('ERR_ARGUMENT'));
   });
 
-  it('goes along with an export, and is found where its files cannot', async () => {
+  it('in an export, which copies its files or records their path', async () => {
     mkdirSync(at('out'));
     await palm(exportCommand(), at('base'), '--out', at('out', 'model.safetensors'));
     expect(existsSync(at('out', 'tokenizer.json'))).toBe(true);
@@ -137,7 +137,7 @@ describe('a tokenizer is known by its content (tokenizer-by-path)', () => {
   });
 });
 
-describe('a file of 0.1.0 notes a path without a hash', () => {
+describe('a file of 0.1.0, which records a path without a hash,', () => {
   async function old(name: string, path: string): Promise<string> {
     using model = new PaLM({
       ...SIZES,
@@ -149,7 +149,7 @@ describe('a file of 0.1.0 notes a path without a hash', () => {
     return at(name);
   }
 
-  it('which is compared by its content while it is there, and with nothing when it is gone', async () => {
+  it('is compared by content while the path exists, and accepts any tokenizer otherwise', async () => {
     const path = writeTokenizer('old');
     const file = await findModel(await old('old.safetensors', path));
     expect((await tokenizerOf(undefined, file)).encode('bab')).toEqual((await loadTokenizer(path)).encode('bab'));
@@ -162,14 +162,14 @@ describe('a file of 0.1.0 notes a path without a hash', () => {
   });
 });
 
-describe('a model without a note', () => {
+describe('a model that records no tokenizer', () => {
   async function save(name: string, numTokens: number, noted = false): Promise<string> {
     using model = new PaLM({ ...SIZES, numTokens });
     await model.save(at(name), noted ? { tokenizer: await loadTokenizer('byte') } : {});
     return at(name);
   }
 
-  it('is trained by palm ppo with --tokenizer, or with that of the reward model (ppo-policy-without-note)', async () => {
+  it('is trained by palm ppo with --tokenizer or the tokenizer of the reward model (ppo-policy-without-note)', async () => {
     const policy = await save('policy.safetensors', 258);
     await reward(policy, 'unnoted-judge', '--tokenizer', 'byte');
     await ppo(policy, at('unnoted-judge'), 'unnoted-1');
@@ -203,7 +203,7 @@ describe('a model without a note', () => {
     expect(printed.stdout).toMatch(/^tokenizer +byte$/m);
   });
 
-  it('without the special tokens of the tokenizer does without them (byte-model-of-256)', async () => {
+  it('ignores special tokens that it does not have (byte-model-of-256)', async () => {
     const model = await save('enwik8.safetensors', 256);
     expect(await generate(model, '--tokenizer', 'byte', '--prompt', 'hello')).toMatch(/^hello/);
     await reward(model, 'judge-256', '--tokenizer', 'byte');
@@ -214,7 +214,7 @@ describe('a model without a note', () => {
     expect([eosAlone.eosToken, eosAlone.padToken]).toEqual([256, undefined]);
   });
 
-  it('may know fewer tokens than the policy only where it is the policy', async () => {
+  it('may have fewer tokens than its tokenizer only as the policy', async () => {
     const judge = new RewardModel(await PaLM.load(at('enwik8.safetensors'), { device }), { lora: 2 });
     await judge.save(at('judge-256.safetensors'), { tokenizer: await loadTokenizer('byte') });
     await expect(ppo(at('bytes'), at('judge-256.safetensors'), 'no')).rejects.toEqual(

@@ -49,8 +49,8 @@ const WAYS: [string, object, object][] = [
   ['drawn with qkRmsnorm, without a fast path', { qkRmsnorm: true }, {}],
 ];
 
-describe('nan-model-generates', () => {
-  it.each(WAYS)('no token %s', async (_name, options, drawing) => {
+describe('a model with non-finite weights (nan-model-generates)', () => {
+  it.each(WAYS)('generates no token %s', async (_name, options, drawing) => {
     for (const value of BAD) {
       using palm = await poisoned(value, options);
       const refused = { code: 'ERR_NUMERICS', argument: 'norm' };
@@ -62,7 +62,7 @@ describe('nan-model-generates', () => {
     }
   });
 
-  it('names a weight of the scope that is read, and reads on without it', async () => {
+  it('is reported with the weight of the scope, and works without the scope', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('actor');
     const weight = palm.parameters({ scope: 'actor' })[0] as Parameter;
@@ -73,14 +73,14 @@ describe('nan-model-generates', () => {
     expect(generation.sequences.shape[1]).toBeGreaterThan(2);
   });
 
-  it('no rollout', async () => {
+  it('gives no rollout', async () => {
     using palm = await poisoned(Number.NaN);
     using actorCritic = new ActorCritic(palm);
     const rollout = actorCritic.rollout({ prompts: [[1, 2]], maxNewTokens: 2 });
     await expect(rollout).rejects.toMatchObject({ code: 'ERR_NUMERICS', argument: 'norm' });
   });
 
-  it('finite weights whose logits are not', async () => {
+  it('is refused even if only its logits are non-finite', async () => {
     using palm = new PaLM({ ...SIZE, dtype: 'float32' });
     await fill(palm.parameters().find(({ name }) => name === 'norm') as Parameter, 3e38);
     await expect(palm.generate({ prompts: [[1]], maxNewTokens: 1 })).rejects.toMatchObject({ argument: 'logits' });
@@ -101,7 +101,7 @@ async function skipping(
   }
 }
 
-describe('a training that learned nothing', () => {
+describe('a training that skipped all its last steps', () => {
   it.each([1, 11, 12])('pretrain: skipped from step %d of 12 to the end', async (from) => {
     expect(await skipping(pretraining(), from)).toBeInstanceOf(NumericsError);
   });
@@ -117,7 +117,7 @@ describe('a training that learned nothing', () => {
     else expect(error).toBeUndefined(); // it did learn something
   });
 
-  it('but one that was skipped only in between has learned', async () => {
+  it('succeeds if steps were skipped only in between', async () => {
     const run = pretraining();
     run.optimizer.disturb = async (step) => (step === 11 ? { loss: Number.NaN } : {});
     for await (const _ of run.steps);
@@ -144,13 +144,13 @@ describe('the command line', () => {
     '{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "d", "chosen": "e", "rejected": "f"}\n',
   );
 
-  it('nan-model-generates: palm generate prints no text', async () => {
+  it('palm generate prints no text (nan-model-generates)', async () => {
     using palm = await poisoned(Number.NaN);
     const model = await saved('nan.safetensors', palm);
     await expect(run(generateCommand(), model, '--prompt', 'the cat')).rejects.toMatchObject({ argument: 'norm' });
   });
 
-  it('ppo-all-updates-skipped: palm ppo with a policy of NaN', async () => {
+  it('palm ppo fails with a policy of NaN (ppo-all-updates-skipped)', async () => {
     using palm = await poisoned(Number.NaN);
     using judge = new RewardModel(new PaLM(SIZE), { lora: false });
     const model = await saved('policy.safetensors', palm);
@@ -160,14 +160,14 @@ describe('the command line', () => {
     await expect(run(trainingCommand('ppo'), ...args, ...small)).rejects.toBeInstanceOf(NumericsError);
   });
 
-  it('palm reward with a trunk of NaN, one step', async () => {
+  it('palm reward fails with a trunk of NaN, in one step', async () => {
     using palm = await poisoned(Number.NaN);
     const model = await saved('trunk.safetensors', palm);
     const args = ['--model', model, '--data', prompts, '--out', join(folder, 'reward'), '--validationFraction', '0'];
     await expect(run(trainingCommand('reward'), ...args)).rejects.toBeInstanceOf(NumericsError);
   });
 
-  it('palm pretrain with a learning rate that ruins it, three steps', async () => {
+  it('palm pretrain fails with a destructive learning rate, in three steps', async () => {
     const text = join(folder, 'text.txt');
     writeFileSync(text, 'Tiger, tiger, burning bright\n'.repeat(20));
     const model = '--model.dim 16 --model.depth 1 --model.heads 2 --model.dimHead 8 --sequenceLength 8 --batchSize 2';

@@ -70,10 +70,10 @@ async function learn(palm: PaLM, optimizer: Optimizer, disturb = async () => {})
 const named = (parameters: readonly Parameter[], name: string) =>
   parameters.find((parameter) => parameter.name === name) as Parameter;
 
-describe('a gradient that is not finite', () => {
+describe('a non-finite gradient', () => {
   describe.each(Object.entries(OPTIMIZERS))('%s', (_name, Kind) => {
     describe.each(['float32', 'bfloat16'] as const)('in %s', (dtype) => {
-      it.each([true, false])('moves no bit of weights, moments, masters and counts, kernels %s', async (kernels) => {
+      it.each([true, false])('changes no bit of weights, moments, masters and counts, kernels %s', async (kernels) => {
         await addon().useKernels(kernels);
         using palm = new PaLM({ ...SIZE, dtype });
         using calm = palm.clone();
@@ -117,7 +117,7 @@ describe('a gradient that is not finite', () => {
     );
   });
 
-  it('an infinite one leaves every parameter finite, wherever it is', async () => {
+  it('leaves every parameter finite if it is infinite, wherever it is', async () => {
     using palm = new PaLM(SIZE);
     using optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });
     for (const parameter of palm.parameters()) {
@@ -131,7 +131,7 @@ describe('a gradient that is not finite', () => {
     expect(values.every(Number.isFinite)).toBe(true);
   });
 
-  it.each([true, false])('a finite one whose square is not, moves nothing either, kernels %s', async (kernels) => {
+  it.each([true, false])('moves nothing if only its square is infinite, kernels %s', async (kernels) => {
     await addon().useKernels(kernels);
     using large = Tensor.parameter([1, 2], { device });
     using small = Tensor.parameter([1], { device });
@@ -144,8 +144,8 @@ describe('a gradient that is not finite', () => {
   });
 });
 
-describe('what is not finite', () => {
-  it('is a weight before it is a gradient, and has the name of its scope', async () => {
+describe('a non-finite step', () => {
+  it('names a weight before a gradient, with its scope', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('poet');
     palm.freeze({ except: 'poet' });
@@ -164,7 +164,7 @@ describe('what is not finite', () => {
     expect(last.name).toMatch(/^scopes\.poet\./);
   });
 
-  it.each(BAD)('may be the loss alone: %s', async (loss) => {
+  it.each(BAD)('is skipped even if only the loss is %s', async (loss) => {
     using palm = new PaLM(SIZE);
     using optimizer = new AdamW(palm.parameters(), { lr: 1e-2 });
     using finite = await palm.loss(X);
@@ -177,7 +177,7 @@ describe('what is not finite', () => {
     expect(await optimizer.step({ loss: await finite.item() })).toMatchObject({ skipped: false });
   });
 
-  it('ends in a NumericsError after so many steps in a row, and only in a row', async () => {
+  it('throws a NumericsError after maxSkipped consecutive steps', async () => {
     using parameter = Tensor.parameter([1, 2], { device });
     using optimizer = new AdamW([parameter], { lr: 0.1 });
     const step = async (value: number) => {
@@ -188,18 +188,18 @@ describe('what is not finite', () => {
     const error = await failure(() => step(Number.NaN));
     expect(error).toBeInstanceOf(NumericsError);
     expect(error).toMatchObject({ code: 'ERR_NUMERICS', argument: 'gradient of parameter' });
-    expect(error.message).toMatch(/3 steps in a row.*Lower lr.*anomalies/);
+    expect(error.message).toMatch(/3 consecutive steps.*Lower lr.*anomalies/);
     expect(await failure(() => step(Number.NaN))).toBeInstanceOf(NumericsError);
     expect(await step(1)).toMatchObject({ skipped: false });
   });
 
-  it.each([0, -1, 1.5, Number.NaN])('a bound of %s steps is refused', async (maxSkipped) => {
+  it.each([0, -1, 1.5, Number.NaN])('refuses a maxSkipped of %s', async (maxSkipped) => {
     using parameter = Tensor.parameter([1], { device });
     using optimizer = new AdamW([parameter]);
     expect(await failure(() => optimizer.step({ maxSkipped }))).toMatchObject({ argument: 'maxSkipped' });
   });
 
-  it('does not come from a gradient of 0', async () => {
+  it('is not caused by a gradient of 0', async () => {
     expect(await failure(() => new AdamW([], { eps: 0 }))).toMatchObject({ code: 'ERR_CONFIG', argument: 'AdamW.eps' });
     for (const kernels of [true, false]) {
       await addon().useKernels(kernels);
@@ -213,8 +213,8 @@ describe('what is not finite', () => {
   });
 });
 
-describe('a trainer whose numbers are not finite', () => {
-  it('pretrain: skips a step, tells of it, and goes on', async () => {
+describe('a trainer with non-finite numbers', () => {
+  it('pretrain: skips a step, reports it, and continues', async () => {
     const { model, optimizer, steps } = pretraining();
     const seen: Buffer[][] = [];
     optimizer.disturb = async (step) => {
@@ -245,7 +245,7 @@ describe('a trainer whose numbers are not finite', () => {
       for await (const { step, skipped } of run.steps) rows.push([step, skipped]);
     });
     expect(error).toBeInstanceOf(NumericsError);
-    expect(error).toMatchObject({ argument: weight.name, received: expect.stringContaining('5 steps in a row') });
+    expect(error).toMatchObject({ argument: weight.name, received: expect.stringContaining('5 consecutive steps') });
     // The third step does not reach the weight, as its gradient is gone; from then on every loss is NaN.
     expect(rows).toEqual([1, 2, 3, 4, 5, 6, 7].map((step) => [step, step > 3 ? 1 : undefined]));
   });
@@ -277,7 +277,7 @@ describe('a trainer whose numbers are not finite', () => {
     for (const [name, value] of Object.entries(second)) expect(value ?? 0, name).toSatisfy(Number.isFinite);
   });
 
-  it('a reward model that gives scores that are not finite is named with the answer', async () => {
+  it('names the answer to which a reward model gives a non-finite score', async () => {
     const rewardModel = new RewardModel(new PaLM(SIZE), { lora: 4 });
     await poisonWeight(rewardModel.parameters().at(-1) as Parameter);
     const { optimizer, steps } = policy({}, { reward: rewardModel });
@@ -289,7 +289,7 @@ describe('a trainer whose numbers are not finite', () => {
   });
 });
 
-describe('D11: whitening', () => {
+describe('whitening advantages', () => {
   it.each([1e3, 1, 1e-3, 1e-4])('gives advantages of scale %s a variance of 1', async (scale) => {
     using values = Tensor.from(
       [3, -1, 4, -1.5, 5.25, -9, 2, 6].map((value) => value * scale),
@@ -301,13 +301,13 @@ describe('D11: whitening', () => {
     expect(white.reduce((sum, value) => sum + value ** 2, 0) / white.length).toBeCloseTo(1, 4);
   });
 
-  it('does not blow up what is smaller than 1e-4', async () => {
+  it('does not amplify values below 1e-4', async () => {
     using values = Tensor.from([1e-6, -1e-6], { device });
     expect(Math.max(...(await numbers(await whiten(values))).map(Math.abs))).toBeCloseTo(0.01, 6);
   });
 });
 
-describe('the ratio of PPO', () => {
+describe('the PPO ratio', () => {
   const row = (values: number[], dtype?: 'bool' | 'int64') =>
     Tensor.from([values], { device, ...(dtype && { dtype }) });
   const OPTIONS = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0 };
@@ -336,7 +336,7 @@ describe('the ratio of PPO', () => {
     }
   });
 
-  it('of a response of no tokens costs nothing', async () => {
+  it('of an empty response has a loss of 0', async () => {
     const current = { logProb: row([-1, -2]), entropy: row([1, 1]), value: row([3, 4]) };
     for (const denominator of [undefined, 0]) {
       const options = denominator === undefined ? OPTIONS : { ...OPTIONS, denominator };
@@ -346,7 +346,7 @@ describe('the ratio of PPO', () => {
     }
   });
 
-  it('and judging such a response: no reward, no advantage', async () => {
+  it('of an empty response goes with a reward and advantage of 0', async () => {
     const rollout = experience([-1, -2, -1], [0, 0, 0], [0, 0, 0]);
     for (const whiten of [true, false]) {
       using judged = await judge(rollout, [7], { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten });
@@ -372,7 +372,7 @@ describe('whitening', () => {
     expect(out.map((value) => value + 0)).toEqual(out.map(() => 0));
   });
 
-  it('keeps what is not finite, and tells values apart that differ', async () => {
+  it('keeps non-finite values, and distinguishes different values', async () => {
     using broken = Tensor.from([[1, Number.NaN]], { device });
     expect(await numbers(await whiten(broken))).toEqual([Number.NaN, Number.NaN]);
     using two = Tensor.from([[1, 3]], { device });
@@ -402,7 +402,7 @@ describe('nothing to learn from', () => {
     }
   });
 
-  it.each([-1, Number.NaN, Number.POSITIVE_INFINITY])('a denominator of %s is refused', async (denominator) => {
+  it.each([-1, Number.NaN, Number.POSITIVE_INFINITY])('refuses a denominator of %s', async (denominator) => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
     for (const loss of [
@@ -414,7 +414,7 @@ describe('nothing to learn from', () => {
     }
   });
 
-  it('no pair to rank: a loss of 0', async () => {
+  it('gives a loss of 0 for no pairs to rank', async () => {
     using model = new RewardModel(new PaLM(SIZE));
     for (const order of [
       { groups: [0, 1], ranks: [0, 1] },
@@ -428,7 +428,7 @@ describe('nothing to learn from', () => {
     }
   });
 
-  it('rows without a token that counts have a mean of 0', async () => {
+  it('gives a mean of 0 for rows without a counted token', async () => {
     using values = Tensor.from(
       [
         [1, Number.NaN],
@@ -448,14 +448,14 @@ describe('nothing to learn from', () => {
     expect(await numbers(await model.score(X, { promptLengths: [5, 5] }))).toEqual([0, 0]);
   });
 
-  it('pretrain: text of ignored tokens alone', async () => {
+  it('pretrain accepts text of only ignored tokens', async () => {
     const { steps } = pretraining(Array(40).fill(3), { ignoreIndex: 3 });
     for await (const { loss, gradNorm, skipped } of steps) {
       expect([loss, gradNorm, skipped]).toEqual([0, 0, undefined]);
     }
   });
 
-  it('reward: empty responses, one pair, no held-out pair', async () => {
+  it('reward accepts empty responses, one pair, and no held-out pair', async () => {
     const pairs = [{ prompt: [1, 2], chosen: [], rejected: [] }];
     const { steps } = rewarding({ batchSize: 1, epochs: 3 }, pairs, []);
     for (const { loss, margin, gradNorm, validationLoss, validationAccuracy, skipped } of await all(steps)) {
@@ -533,13 +533,13 @@ describe('a token that the model does not have', () => {
       },
     );
 
-    it('floats are no ids', async () => {
+    it('refuses floats', async () => {
       using tensor = Tensor.from([[1, Number.NaN]], { device });
       expect(await failure(() => read(tensor))).toMatchObject({ code: 'ERR_DTYPE', argument });
     });
   });
 
-  it('the model works on', async () => {
+  it('leaves the model usable', async () => {
     using out = await palm.forward(X);
     expect(out.logits.shape).toEqual([2, 5, 16]);
   });
@@ -550,7 +550,7 @@ describe('a token that the model does not have', () => {
     ['an empty prompt', { prompts: [[1], []] }, 'prompts[1]', /at least one/],
     ['an eos', { eosToken: 16 }, 'eosToken', /16 tokens/],
     ['a padding', { padToken: -1 }, 'padToken', /16 tokens/],
-  ])('ppo names %s before its first step', async (_name, parts, argument, expected) => {
+  ])('is named by ppo before its first step: %s', async (_name, parts, argument, expected) => {
     const { batches, steps } = policy({}, parts);
     const before = batches.state();
     expect(await failure(() => all(steps))).toMatchObject({ argument, expected: expect.stringMatching(expected) });
@@ -563,7 +563,7 @@ describe('a token that the model does not have', () => {
     ['rejected', { rejected: [1, 2, 99] }, undefined, 'pairs[6].rejected[2]'],
     ['nothing', { prompt: [], chosen: [] }, undefined, 'pairs[6]'],
     ['held-out chosen', {}, [{ prompt: [1], chosen: [99], rejected: [2] }], 'validation[0].chosen[0]'],
-  ])('reward names the row of %s before its first step', async (_name, part, validation, argument) => {
+  ])('is named by reward before its first step, with the row of %s', async (_name, part, validation, argument) => {
     const { batches, steps } = rewarding({}, [...PAIRS, { ...(PAIRS[0] as Preference), ...part }], validation);
     const before = batches.state();
     expect(await failure(() => all(steps))).toMatchObject({ code: 'ERR_ARGUMENT', argument });
@@ -612,7 +612,7 @@ describe('a reward function', () => {
       /undefined/,
     ],
     ['never answers', () => new Promise(() => {}), 'reward', /nothing within 0.05 s/],
-  ])('that %s: a RewardError, and nothing has moved', async (name, bad, argument, message) => {
+  ])('that %s causes a RewardError and leaves weights unchanged', async (name, bad, argument, message) => {
     const { actorCritic, optimizer, parts, config } = policy(
       { rewardTimeout: name === 'never answers' ? 0.05 : 600, steps: 1 },
       { ...texts, reward: bad as unknown as Reward },
@@ -637,7 +637,7 @@ describe('a reward function', () => {
       (_: Promise<void>, signal: AbortSignal) =>
         new Promise<number[]>((_, reject) => signal.addEventListener('abort', () => reject(new Error('stopped')))),
     ],
-  ])('that %s does not hold up a stop', async (_name, answer) => {
+  ])('that %s does not delay a stop', async (_name, answer) => {
     const controller = new AbortController();
     const { signal } = controller;
     const reason = new Error('enough');
@@ -657,14 +657,14 @@ describe('a reward function', () => {
     expect(await bits(actorCritic.parameters(), optimizer)).toEqual(before);
   });
 
-  it('may sort the answers that it is given', async () => {
+  it('may sort its answers in place', async () => {
     const sorts: Reward = (answers) => answers.sort((a, b) => a.response.length - b.response.length).map(() => 1);
     const { steps } = policy({ steps: 1 }, { reward: sorts });
     const [step] = await all(steps);
     expect(step?.score).toBe(1);
   });
 
-  it('has its time in the search for the best answer too', async () => {
+  it('has its timeout in best-of-n sampling too', async () => {
     using trainer = new RLHFTrainer({
       model: new PaLM(SIZE),
       rewardModel: () => new Promise(() => {}),

@@ -48,7 +48,7 @@ async function learn(palm: PaLM, optimizer: Optimizer, scope?: string) {
 }
 
 describe.each(EVERY_RULE)('%s', (rule) => {
-  it('refuses what is frozen, when it is made and when it steps', async () => {
+  it('refuses frozen parameters, at construction and in steps', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     palm.addScope('b');
@@ -69,7 +69,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(await values(parameters)).not.toEqual(before);
   });
 
-  it('refuses what is gone: a removed scope, a merged one, a head whose model was disposed of', async () => {
+  it('refuses parameters that are gone: a removed or merged scope, a head of a disposed model', async () => {
     using palm = new PaLM(SIZE);
     for (const [name, end] of [
       ['removed', () => palm.removeScope('removed')],
@@ -88,7 +88,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     }
   });
 
-  it('tells which parameters no backward pass has reached, and refuses a step that none has', async () => {
+  it('reports parameters that no backward pass reached, and refuses a step without any', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     palm.addScope('b');
@@ -106,7 +106,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     await expect(other.step()).rejects.toMatchObject({ code: 'ERR_ARGUMENT', received: 'no gradients' });
   });
 
-  it('tells the numbers of its losses and of what is to be read, in one read', async () => {
+  it('reads losses and metrics in one synchronisation', async () => {
     using palm = new PaLM(SIZE);
     using optimizer = make(rule, palm.parameters(), 0.1);
     using first = await palm.loss(X);
@@ -131,7 +131,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(await optimizer.step()).toMatchObject({ losses: [] });
   });
 
-  it('moves nothing where one of several losses is not finite', async () => {
+  it('moves nothing if one of several losses is not finite', async () => {
     using palm = new PaLM(SIZE);
     using optimizer = make(rule, palm.parameters(), 0.1);
     await learn(palm, optimizer);
@@ -146,7 +146,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(await values(palm.parameters())).toEqual(before);
   });
 
-  it.each(['float32', 'bfloat16'] as const)('D4: goes on from a merged scope, %s', async (dtype) => {
+  it.each(['float32', 'bfloat16'] as const)('continues from a merged scope, %s', async (dtype) => {
     using palm = new PaLM({ ...SIZE, dtype });
     using optimizer = make(rule, palm.parameters(), 1e-6);
     await learn(palm, optimizer);
@@ -164,7 +164,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(Math.abs((await lossOf(palm)) - merged)).toBeLessThan(0.01);
   });
 
-  it('goes on from weights that were loaded', async () => {
+  it('continues from loaded weights', async () => {
     const path = join(folder, `${rule}.safetensors`);
     using other = new PaLM({ ...SIZE, dtype: 'bfloat16', seed: 2 });
     await other.save(path);
@@ -176,7 +176,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(distance(await values(palm.parameters()), await values(other.parameters()))).toBeLessThan(1e-6);
   });
 
-  it('goes on from what another optimizer did to the same bfloat16 weight', async () => {
+  it("continues from another optimizer's update of the same bfloat16 weight", async () => {
     using parameter = Tensor.parameter([1, 2, 3], { dtype: 'bfloat16', device });
     using first = make(rule, [parameter], 1e-9);
     using second = make(rule, [parameter], 0.5);
@@ -190,7 +190,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(await values([parameter])).toEqual(now);
   });
 
-  it('keeps the digits of its masters while another trains weights of the same layer', async () => {
+  it('keeps the precision of its masters while another trains weights of the same layer', async () => {
     const end = async (beside: boolean) => {
       using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
       const of = (name: string) => palm.parameters().filter((parameter) => parameter.name === name);
@@ -214,7 +214,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
     expect(await end(true)).toEqual(await end(false));
   });
 
-  it('has the state of 0.1.0, and goes on from it to the bit', async () => {
+  it('has the state of 0.1.0, and continues from it bit for bit', async () => {
     const path = join(folder, `${rule}-state.safetensors`);
     const weights = join(folder, `${rule}-weights.safetensors`);
     using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
@@ -236,7 +236,7 @@ describe.each(EVERY_RULE)('%s', (rule) => {
 });
 
 describe('an optimizer', () => {
-  it('made twice for the same parameters leaves them owned until both are disposed of', () => {
+  it('shares its parameters with another until both are disposed of', () => {
     using palm = new PaLM(SIZE);
     const [parameter] = palm.parameters() as [Parameter];
     const first = new AdamW([parameter]);

@@ -92,14 +92,14 @@ describe('the packed tarball', () => {
     for (const token of tokens) expect(token).toBeLessThan(256);
   });
 
-  it('names the command that gets libtorch where there is none', () => {
+  it('names the command that installs libtorch if there is none', () => {
     const { stderr, status } = user('node', ['generate.js']);
     expect(status).not.toBe(0);
     expect(stderr).toContain('LibtorchError');
     expect(stderr).toContain('`npx palm libtorch install`');
   });
 
-  it('has a palm command that says so too', () => {
+  it('has a palm command that names it too', () => {
     const { stdout, status } = user('node', ['node_modules/.bin/palm', 'doctor']);
     expect(stdout).toContain('`npx palm libtorch install`');
     expect(status).toBe(1);

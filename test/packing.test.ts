@@ -10,7 +10,7 @@ import { relativeDistance } from './parity/numbers.ts';
 import { drawn, ids, palmOf, palmShapes, type Size } from './parity/weights.ts';
 
 describe('packSequences', () => {
-  it('puts each sequence into the first row with room, in the order given', () => {
+  it('puts each sequence into the first row with room, in the given order', () => {
     const packed = packSequences([[1, 2, 3], [4, 5, 6, 7], [8, 9], [10]], 5, { padToken: 99 });
     expect(packed).toEqual({
       tokens: Int32Array.of(1, 2, 3, 8, 9, 4, 5, 6, 7, 10),
@@ -21,7 +21,7 @@ describe('packSequences', () => {
     });
   });
 
-  it('fills rows up with padding, which is a segment of its own and masked', () => {
+  it('fills rows with padding, which is masked and a separate segment', () => {
     const { tokens, segments, mask } = packSequences([[7, 7]], 4, { padToken: 3 });
     expect([tokens, segments, mask].map((array) => [...array])).toEqual([
       [7, 7, 3, 3],
@@ -30,7 +30,7 @@ describe('packSequences', () => {
     ]);
   });
 
-  it('keeps every token, wastes little and is quick on many sequences', () => {
+  it('keeps every token, wastes little and is fast for many sequences', () => {
     const sequences = Array.from({ length: 5000 }, (_, i) => ids(1 + ((i * i * 7) % 97), 50, i));
     const { tokens, segments, mask, shape, row } = packSequences(sequences, 128);
     const rows = Array.from({ length: shape[0] }, (_, r) => tokens.subarray(r * 128, (r + 1) * 128));
@@ -47,7 +47,7 @@ describe('packSequences', () => {
     expect(real / mask.length).toBeGreaterThan(0.95);
   });
 
-  it('refuses what does not fit', () => {
+  it('refuses sequences that do not fit', () => {
     expect(() => packSequences([], 4)).toThrow(ShapeError);
     expect(() => packSequences([[1], []], 4)).toThrow(/sequences\[1\]: got 0 tokens/);
     expect(() => packSequences([[1, 2, 3]], 2)).toThrow(/sequences\[0\]: got 3 tokens, expected 1 to 2/);
@@ -158,21 +158,21 @@ describe.each(CASES)('rows of $name', ({ size, lengths, length }) => {
 describe('segments', () => {
   const tokens = [[1, 2, 3, 4, 5, 6]];
 
-  it('of one number are none', async () => {
+  it('change nothing if all are equal', async () => {
     using palm = await palmOf(drawn(palmShapes(ODD), 3), ODD);
     using plain = await palm.loss(tokens);
     using one = await palm.loss(tokens, { segments: [[4, 4, 4, 4, 4, 4]] });
     expect(await one.item()).toBe(await plain.item());
   });
 
-  it('may come back later in a row, as another sequence', async () => {
+  it('may recur later in a row as another sequence', async () => {
     using palm = await palmOf(drawn(palmShapes(ODD), 3), ODD);
     using twice = await palm.forward(tokens, { segments: [[0, 0, 1, 1, 0, 0]] });
     using thrice = await palm.forward(tokens, { segments: [[0, 0, 1, 1, 2, 2]] });
     expect(await twice.logits.data()).toEqual(await thrice.logits.data());
   });
 
-  it('have to be integers, as many as there are tokens', async () => {
+  it('must be integers, one per token', async () => {
     using palm = await palmOf(drawn(palmShapes(ODD), 3), ODD);
     await expect(palm.loss(tokens, { segments: [[1, 2]] })).rejects.toThrow(ShapeError);
     await expect(palm.forward(tokens, { segments: Tensor.from([[1, 1, 1, 1, 1, 1]], { device }) })).rejects.toThrow(

@@ -26,7 +26,7 @@ describe('the options of PaLM', () => {
     });
   });
 
-  it('describe a decoder with one head of keys and values', () => {
+  it('describe a decoder with one key/value head', () => {
     using palm = new PaLM({ ...SIZE, qkRmsnorm: true, qkScale: 8, rotaryXposScaleBase: 64, recompute: 'full' });
     expect(palm.decoder).toEqual({
       ...{ numTokens: 19, dim: 16, depth: 2, heads: 2, kvHeads: 1, dimHead: 8, ff: 48 },
@@ -35,14 +35,14 @@ describe('the options of PaLM', () => {
     });
   });
 
-  it('leave xPos out where tokens see those behind them', () => {
+  it('disable xPos if tokens attend to later tokens', () => {
     using palm = new PaLM({ ...SIZE, causal: false });
     expect(palm.decoder).toMatchObject({ causal: false, xposScaleBase: undefined });
   });
 });
 
 describe('the names of palm-rlhf-pytorch', () => {
-  it.each([false, true])('are parts of our parameters, each number in one of them, qkRmsnorm %s', (qkRmsnorm) => {
+  it.each([false, true])('cover our parameters exactly once, qkRmsnorm %s', (qkRmsnorm) => {
     using palm = new PaLM({ ...SIZE, qkRmsnorm });
     palm.addScope('actor', { rank: 2 });
     const python = pythonParameters(palm);
@@ -53,7 +53,7 @@ describe('the names of palm-rlhf-pytorch', () => {
     expect(count(python)).toBe(count([...palm.parameters(), ...palm.parameters({ scope: 'actor' })]));
   });
 
-  it('are written as they are read: what was loaded is saved with the same numbers, whatever its names', async () => {
+  it('round-trip: a loaded file is saved with the same values under either naming', async () => {
     const weights = drawn(palmShapes({ ...SIZE, qkRmsnorm: true }, { a: 2, b: 3 }), 5);
     using palm = await palmOf(weights, { dtype: 'float64', heads: 2, dimHead: 8 });
     for (const { name, value } of pythonParameters(palm)) expect(await value(), name).toEqual(weights.get(name)?.data);
@@ -71,7 +71,7 @@ describe('the names of palm-rlhf-pytorch', () => {
     expect(readFileSync(path('ours-again'))).toEqual(readFileSync(path('ours')));
   });
 
-  it('have the shapes of the library in files', async () => {
+  it("have the library's shapes in files", async () => {
     const path = join(folder, 'shapes.safetensors');
     using palm = new PaLM(SIZE);
     await palm.save(path, { names: 'python' });

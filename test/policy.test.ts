@@ -61,7 +61,7 @@ function predicted(logits: number[], sequence: number[][], temperature: number) 
 }
 
 describe.each(KINDS)('%s', (_name, options) => {
-  it('logProb and entropy are those of the logits at the temperature', async () => {
+  it('computes logProb and entropy from the logits at the temperature', async () => {
     using palm = new PaLM(SIZE);
     using policy = await trained(new Policy(palm, options));
     using forward = await palm.forward(ROWS, { scope: policy.scopes[0] });
@@ -74,7 +74,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     }
   });
 
-  it('logProb and reference are those of an ActorCritic, to the bit', async () => {
+  it('equals an ActorCritic in logProb and reference, bit for bit', async () => {
     using first = new PaLM(SIZE);
     using second = new PaLM(SIZE);
     using policy = await trained(new Policy(first, options));
@@ -90,7 +90,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     expect(await numbers(reference)).not.toEqual(await numbers(mine.logProb));
   });
 
-  it('a rollout is that of an ActorCritic from the same seed, to the bit', async () => {
+  it('equals an ActorCritic in rollouts from the same seed, bit for bit', async () => {
     using first = new PaLM(SIZE);
     using second = new PaLM(SIZE);
     using policy = await trained(new Policy(first, options));
@@ -111,7 +111,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     expect(await numbers(mine.referenceLogProb)).not.toEqual(await numbers(mine.rolloutLogProb));
   });
 
-  it('the reference is the model from before, whatever is trained', async () => {
+  it('keeps the original model as reference, whatever is trained', async () => {
     using palm = new PaLM(SIZE);
     using untouched = palm.clone();
     using policy = new Policy(palm, options);
@@ -128,7 +128,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     expect(await reference()).toEqual(before);
   });
 
-  it('only what is its own gets gradients, and none without grad', async () => {
+  it('gives gradients only to its own parameters, and none without grad', async () => {
     using palm = new PaLM(SIZE);
     using policy = await trained(new Policy(palm, options));
     expect(policy.lora).toBe(options.lora);
@@ -149,7 +149,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     expect((await optimizer.step()).unreached).toEqual([]);
   });
 
-  it('comes back from its file, which loads as a language model too', async () => {
+  it('is restored from its file, which loads as a language model too', async () => {
     const path = join(folder, `${options.lora}.safetensors`);
     using palm = new PaLM(SIZE);
     using policy = await trained(new Policy(palm, options));
@@ -175,7 +175,7 @@ describe.each(KINDS)('%s', (_name, options) => {
     expect(await numbers(theirs.logits)).toEqual(await numbers(ours.logits));
   });
 
-  it('disposed of, it leaves the model with its scopes, and nothing else', async () => {
+  it('leaves only the model and its scopes when disposed', async () => {
     using palm = new PaLM(SIZE);
     using optimizer = new AdamW(palm.parameters());
     const learn = async () => {
@@ -202,7 +202,7 @@ describe.each(KINDS)('%s', (_name, options) => {
 describe('a policy refuses', () => {
   const policyOf = (options: PolicyOptions, model: object = {}) => new Policy(new PaLM({ ...SIZE, ...model }), options);
 
-  it('a model that sees what is behind a token', () => {
+  it('a model whose tokens attend to later tokens', () => {
     expect(() => policyOf({}, { causal: false })).toThrow(/a causal model/);
   });
 
@@ -220,7 +220,7 @@ describe('a policy refuses', () => {
     );
   });
 
-  it('a scope that is there, and leaves the model as it was', () => {
+  it('an existing scope, and leaves the model unchanged', () => {
     using palm = new PaLM(SIZE);
     palm.addScope('actor');
     expect(() => new Policy(palm)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'scope' }));
@@ -229,7 +229,7 @@ describe('a policy refuses', () => {
     expect(policy.scopes).toEqual(['another']);
   });
 
-  it.each(KINDS)('to be half made: %s', (_name, options) => {
+  it.each(KINDS)('partial construction: %s', (_name, options) => {
     using palm = new PaLM(SIZE);
     const { liveBytes } = memory();
     const create = vi.spyOn(addon(), 'policyCreate').mockImplementation(() => {
@@ -281,7 +281,7 @@ describe('a policy refuses', () => {
     await expect(policy.rollout({ ...SAMPLING, reference: true })).rejects.toThrow(/reference: true/);
   });
 
-  it('to go on with what is aborted, for the reason that the signal gives', async () => {
+  it("to continue after an abort, with the signal's reason", async () => {
     using policy = policyOf({});
     const reason = new Error('enough');
     await expect(policy.rollout({ ...SAMPLING, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);

@@ -22,7 +22,7 @@ import { parseConfig } from '../src/config/schema.ts';
 import { addon } from '../src/native/addon.ts';
 import { actorCriticOf } from '../src/methods/ppo.ts';
 import { minibatches } from '../src/trainers/rollouts.ts';
-import { trainerContract } from './contracts/trainer.ts';
+import { ROLLOUT_READS, trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
 
 const EOS = 1;
@@ -31,11 +31,6 @@ const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device }
 /** Likes the token 5. */
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
-/**
- * A rollout is read to ask for the reward: which tokens were answered, and where a response is. What `judge` measures of it
- * comes with one more read.
- */
-const ROLLOUT_READS = 3;
 const MANY = { klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, criticWarmup: 1, warmupSteps: 3 };
 
 trainerContract('ppo', {
@@ -101,7 +96,7 @@ describe('a step', () => {
     }
   });
 
-  it('may take the log-probabilities of the sampler: the same run within rounding', async () => {
+  it("may use the sampler's log-probabilities: the same run up to rounding", async () => {
     using recomputed = setUp({ klWeight: 0.1, steps: 1, epochs: 1 });
     using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, rolloutLogProb: 'sampled' });
     const [expected] = await stepsOf(ppo(recomputed.parts, recomputed.config));
@@ -118,7 +113,7 @@ describe('a step', () => {
     expect((await stepsOf(ppo(run.parts, run.config)))[0]?.kl).toBeUndefined();
   });
 
-  it('ends its passes when the policy has moved too far, unless it shall not', async () => {
+  it('stops its epochs early if the policy has moved too far, unless disabled', async () => {
     using free = setUp({ approxKlStop: false, epochs: 5, steps: 2, lr: 0.1 });
     expect((await stepsOf(ppo(free.parts, free.config))).map(({ epochs }) => epochs)).toEqual([5, 5]);
     using run = setUp({ approxKlStop: 1e-9, epochs: 5, steps: 2 });
@@ -126,14 +121,14 @@ describe('a step', () => {
     expect(steps.every(({ epochs }) => epochs < 5)).toBe(true);
   });
 
-  it('takes the penalty from what did not end', async () => {
+  it('subtracts the penalty from responses that did not end', async () => {
     using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
     const [step] = await stepsOf(ppo(run.parts, run.config));
     expect(step?.score).toBe(1);
     expect(step?.reward).toBeCloseTo(-3 * (1 - (step?.eosShare ?? 1)), 5);
   });
 
-  it('takes a stop sequence for an end, as it takes the eos', async () => {
+  it('treats a stop sequence as an end, like the eos', async () => {
     using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
     const stop = Array.from({ length: run.parts.actorCritic.model.decoder.numTokens }, (_, token) => [token]);
     const [step] = await stepsOf(ppo({ ...run.parts, eosToken: undefined, stop }, run.config));
@@ -141,7 +136,7 @@ describe('a step', () => {
     expect(step?.reward).toBeCloseTo(0, 5);
   });
 
-  it('steers the weight of the KL: up above its target, down below', async () => {
+  it('adapts the KL weight: up above the target, down below', async () => {
     using run = setUp({ steps: 6, klWeight: 0.01, lr: 5e-2, adaptiveKl: { target: 0.05, horizon: 40 } });
     const steps = await stepsOf(ppo(run.parts, run.config));
     for (const [i, { klWeight, kl }] of steps.slice(0, -1).entries()) {
@@ -151,7 +146,7 @@ describe('a step', () => {
     expect(steps[1]?.klWeight).toBeLessThan(0.01);
   });
 
-  it('gives reward functions the texts where there is a tokenizer', async () => {
+  it('passes texts to reward functions if there is a tokenizer', async () => {
     const seen: unknown[] = [];
     using run = setUp({ steps: 1 }, (answers) => {
       seen.push(...answers);
@@ -168,7 +163,7 @@ describe('a step', () => {
 });
 
 describe('the first iterations', () => {
-  it.each([4, false] as const)('teach the critic alone, lora %s', async (lora) => {
+  it.each([4, false] as const)('train only the critic, lora %s', async (lora) => {
     using run = setUp({ lora, klWeight: 0.1, criticWarmup: 2, steps: 3, adaptiveKl: { target: 1, horizon: 100 } });
     const { actorCritic } = run;
     const moves = async () => {
@@ -191,7 +186,7 @@ describe('the first iterations', () => {
     expect(moved[2]?.some((name) => !critic(name))).toBe(true);
   });
 
-  it('raise the learning rate, which falls to 0 then, or stays', async () => {
+  it('warm up the learning rate, which then decays to 0 or stays', async () => {
     const rates = async (options: PpoConfigInput) => {
       using run = setUp({ epochs: 1, criticWarmup: 1, warmupSteps: 2, steps: 6, lr: 0.01, ...options });
       return (await stepsOf(ppo(run.parts, run.config))).map(({ learningRate }) => learningRate);
@@ -213,13 +208,13 @@ describe('a reward', () => {
     ['not numbers', (answers: unknown[]) => answers.map(() => 'good')],
     ['not finite', (answers: unknown[]) => answers.map(() => Number.NaN)],
     ['nothing', () => undefined],
-  ])('of %s is refused, and the run can go on', async (_, bad) => {
+  ])('of %s is refused, and the run can continue', async (_, bad) => {
     using run = setUp({ steps: 1 }, bad as unknown as Reward);
     await expect(stepsOf(ppo(run.parts, run.config))).rejects.toThrow(RewardError);
     expect(await stepsOf(ppo({ ...run.parts, reward: fives }, run.config))).toHaveLength(1);
   });
 
-  it('that throws rejects the step with a RewardError, its own beneath', async () => {
+  it('that throws rejects the step with a RewardError that has its cause', async () => {
     const cause = new RangeError('no opinion');
     using run = setUp({ steps: 1 }, () => {
       throw cause;
@@ -228,7 +223,7 @@ describe('a reward', () => {
     await expect(stepsOf(ppo(run.parts, run.config))).rejects.toMatchObject({ code: 'ERR_REWARD', message, cause });
   });
 
-  it('may be a reward model over the same trunk, whose scores stay as they are', async () => {
+  it('may be a reward model on the same trunk, whose scores stay unchanged', async () => {
     using palm = new PaLM(MODEL);
     using rewardModel = new RewardModel(palm, { lora: 2 });
     const score = async () => {
@@ -251,7 +246,7 @@ describe('a reward', () => {
 });
 
 describe('a reward model', () => {
-  it.each([true, false])('gives answers the scores that they have alone, causal %s', async (causal) => {
+  it.each([true, false])('scores answers in a batch as alone, causal %s', async (causal) => {
     using trunk = new PaLM({ ...MODEL, causal });
     using rewardModel = new RewardModel(trunk, { lora: 2 });
     const answers: Answer[] = [];
@@ -271,7 +266,7 @@ describe('a reward model', () => {
     expect(step?.score).toBeCloseTo(sum / answers.length, 5);
   });
 
-  it('scores responses where they lie: no token of them is uploaded', async () => {
+  it('scores responses in place, without uploading a token', async () => {
     using trunk = new PaLM(MODEL);
     using rewardModel = new RewardModel(trunk, { lora: 2 });
     const uploaded = async (reward: Reward) => {
@@ -288,7 +283,7 @@ describe('a reward model', () => {
 });
 
 describe('RLHFTrainer', () => {
-  it('learns what the reward likes, and gives the best of its samples', async () => {
+  it('maximises the reward, and returns the best of its samples', async () => {
     using palm = new PaLM(MODEL);
     using trainer = new RLHFTrainer({
       model: palm,
@@ -310,7 +305,7 @@ describe('RLHFTrainer', () => {
     expect(best.slice(2).filter((token) => token === 5).length).toBeGreaterThanOrEqual(3);
   });
 
-  it('refuses what it cannot do', async () => {
+  it('refuses invalid arguments', async () => {
     using palm = new PaLM(MODEL);
     const options = { model: palm, rewardModel: fives, promptTokenIds: PROMPTS };
     expect(() => new RLHFTrainer({ ...options, promptTokenIds: [] })).toThrow(ArgumentError);
@@ -322,7 +317,7 @@ describe('RLHFTrainer', () => {
 });
 
 describe('minibatches', () => {
-  it('have every row once, and an order that step and epoch determine', () => {
+  it('contain every row once, in an order determined by step and epoch', () => {
     const config = { seed: 5 };
     const rows = (step: number, epoch: number) => minibatches(10, 4, config, step, epoch);
     expect(rows(1, 2).map((piece) => piece.length)).toEqual([4, 4, 2]);

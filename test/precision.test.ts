@@ -13,14 +13,14 @@ import { device } from './device.ts';
 
 afterAll(() => useDeterministic(false));
 
-it('float32 products are IEEE on a GPU, and partial sums of bfloat16 products are float32', async () => {
+it('uses IEEE float32 products on a GPU, and float32 partial sums of bfloat16 products', async () => {
   using palm = new PaLM({ numTokens: 9, dim: 8, depth: 1, heads: 1, dimHead: 8, device });
   using loss = await palm.loss([[1, 2, 3]]);
   await loss.item();
   expect(addon().info()).toMatchObject({ cudaFloat32: 'ieee', cudaBfloat16Sums: 'float32' });
 });
 
-it('algorithms that give the same bits are taken where they are asked for', async () => {
+it('uses deterministic algorithms on request', async () => {
   expect(addon().info().deterministic).toBe(false);
   await useDeterministic(true);
   expect(addon().info().deterministic).toBe(true);
@@ -29,7 +29,7 @@ it('algorithms that give the same bits are taken where they are asked for', asyn
   await expect(useDeterministic(1 as never)).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'on' });
 });
 
-it('a trainer takes them where it is `deterministic`, never turns them off, and learns the same on the CPU', async () => {
+it('uses them in a `deterministic` trainer, never turns them off, and trains the same on the CPU', async () => {
   const losses = [];
   for (const deterministic of [false, true, false]) {
     using palm = new PaLM({ numTokens: 9, dim: 16, depth: 1, heads: 2, dimHead: 8, device, seed: 1 });

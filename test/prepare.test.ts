@@ -10,11 +10,11 @@ function prepare(folder: string) {
   return spawnSync(process.execPath, [join(folder, 'scripts/prepare.mjs')], { env, encoding: 'utf8' });
 }
 
-it('does nothing for npx in a clone that is built (npx-in-clone)', () => {
+it('does nothing for npx in a built clone (npx-in-clone)', () => {
   expect(prepare('.')).toMatchObject({ status: 0, stdout: '', stderr: '' });
 });
 
-it('says what is missing where it is not (npx-in-clone)', () => {
+it('says what is missing in a clone that is not built (npx-in-clone)', () => {
   const clone = mkdtempSync(join(tmpdir(), 'palm-clone-'));
   cpSync('scripts', join(clone, 'scripts'), { recursive: true });
   const { status, stderr } = prepare(clone);

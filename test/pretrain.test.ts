@@ -59,7 +59,7 @@ async function collect(steps: AsyncIterable<PretrainStep>): Promise<Omit<Pretrai
 }
 
 describe('pretraining', () => {
-  it('learns, and tells how far it has come', async () => {
+  it('reduces the loss, and reports its progress', async () => {
     const run = parts();
     const before = await validationLoss(run.model, validation, { batchSize: 4, evaluateBatches: 9 });
     const steps = await collect(pretrain(run, config({ steps: 40 })));
@@ -73,13 +73,13 @@ describe('pretraining', () => {
     expect(steps.at(-1)?.loss).toBeLessThan(1.5);
   });
 
-  it('has a validation loss of 0 where nothing is held out', async () => {
+  it('has a validation loss of 0 if nothing is held out', async () => {
     using model = parts().model;
     const nothing: Sequences = { size: 0, rows: () => ({ tokens: new Int32Array(0), shape: [0, 2] }) };
     expect(await validationLoss(model, nothing, { batchSize: 4, evaluateBatches: 64 })).toBe(0);
   });
 
-  it('uses dropout while it learns, and only then', async () => {
+  it('uses dropout only in training', async () => {
     const run = parts({ dropout: 0.5 });
     for await (const { validationLoss: told } of pretrain(run, config({ steps: 3 }))) {
       expect(run.model.training).toBe(false);
@@ -93,7 +93,7 @@ describe('pretraining', () => {
 });
 
 describe('the validation loss', () => {
-  it('is the mean over all held-out tokens, or over windows that are spread evenly', async () => {
+  it('is the mean over all held-out tokens, or over evenly spaced windows', async () => {
     const { model } = parts();
     const all = validation.rows(Array.from({ length: validation.size }, (_, i) => i));
     const nested = Array.from({ length: all.shape[0] }, (_, row) => [
@@ -116,7 +116,7 @@ describe('windows of a text', () => {
     expect(windows.rows([1, 0])).toEqual({ tokens: Int32Array.from([13, 14, 15, 16, 10, 11, 12, 13]), shape: [2, 4] });
   });
 
-  it('need a text that is long enough', () => {
+  it('require a long enough text', () => {
     expect(() => new Windows(new Int32Array(3), 3, 'poem.txt')).toThrow(
       'poem.txt: got 3 tokens, expected at least 4, one more than sequenceLength.',
     );

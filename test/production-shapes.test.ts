@@ -38,7 +38,7 @@ function further(numbers: Numbers, truth: Numbers, allowed: (name: string) => nu
 describe.each(HEADS)('$heads heads of $dimHead in a width of $dim', (heads) => {
   const size = sizeOf(heads);
 
-  it.each(TIMES)('are right at %i tokens', async (time) => {
+  it.each(TIMES)('are correct at %i tokens', async (time) => {
     const truth = await read(size, time, 'float64');
     expect(further(await read(size, time, 'float32'), truth, () => 5e-5)).toEqual({});
     const plain = await withKernels(false, () => read(size, time, 'bfloat16'));
@@ -46,7 +46,7 @@ describe.each(HEADS)('$heads heads of $dimHead in a width of $dim', (heads) => {
     expect(further(await read(size, time, 'bfloat16'), truth, allowed)).toEqual({});
   });
 
-  it.each([127, 129])('have one gradient at every level of recomputing, %i tokens', async (time) => {
+  it.each([127, 129])('have the same gradient at every level of recomputation, %i tokens', async (time) => {
     for (const dtype of ['bfloat16', 'float32'] as const) {
       const first = await read(size, time, dtype, 'none');
       for (const level of ['selective', 'full', 'none', 'selective'] as const) {

@@ -31,12 +31,12 @@ describe('randomWalks', () => {
     expect(new Set(walks.map((walk) => walk.charAt(0)))).toEqual(new Set(walkPrompts));
   });
 
-  it('depends on the seed alone', () => {
+  it('depends only on the seed', () => {
     expect(randomWalks({ count: 20, seed: 0 })).toEqual(walks.slice(0, 20));
     expect(randomWalks({ count: 20, seed: 1 })).not.toEqual(walks.slice(0, 20));
   });
 
-  it('wanders: its mean optimality is the expected 0.3462, within the error of 1000 walks', () => {
+  it('has the expected mean optimality of 0.3462, within the error of 1000 walks', () => {
     const mean = walks.reduce((sum, walk) => sum + optimality(walk), 0) / walks.length;
     expect(Math.abs(mean - expectedOptimality())).toBeLessThan(0.04);
   });
@@ -62,7 +62,7 @@ function expectedOptimality(): number {
 }
 
 describe('optimality', () => {
-  it('expects 0.3462 of uniform walks, exactly', () => {
+  it('is exactly 0.3462 in expectation over uniform walks', () => {
     expect(expectedOptimality()).toBeCloseTo(0.3462, 4);
   });
 
@@ -85,7 +85,7 @@ describe('optimality', () => {
     expect(optimality(walk)).toBe(0);
   });
 
-  it('does not look behind the goal', () => {
+  it('ignores nodes after the goal', () => {
     expect(optimality('na??')).toBe(1);
     expect(optimality('nabda')).toBe(1);
   });
@@ -106,7 +106,7 @@ describe('letterTokenizer', () => {
     expect(letterTokenizer.decode([0, 1, 20, 21, 22])).toBe('abu');
   });
 
-  it('refuses what is no letter of the graph', () => {
+  it('refuses characters that are not letters of the graph', () => {
     expect(() => letterTokenizer.encode('abz')).toThrow(/letterTokenizer.*"z".*letters from a to u/);
   });
 });

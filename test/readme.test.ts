@@ -20,12 +20,12 @@ describe('README and docs', () => {
     expect(broken).toEqual([]);
   });
 
-  it('the README leads to every page', () => {
+  it('link to every page from the README', () => {
     const readme = textOf('README.md');
     expect(docs.filter((page) => !readme.includes(`(${page})`))).toEqual([]);
   });
 
-  it('the program of the README runs and prints what it says', async () => {
+  it('have a README program that runs and prints what the README says', async () => {
     const [, program] = /```ts\n([\s\S]*?)```/.exec(textOf('README.md')) as unknown as [string, string];
     // Inside the project, whose name the program imports; build/ is not under version control.
     const folder = mkdtempSync(join(root, 'build', 'readme-'));
@@ -38,7 +38,7 @@ describe('README and docs', () => {
     expect(stdout).toBe(' or not to be, that is the question.');
   });
 
-  it('docs/ppo.md speaks of every metric of a step and of every number that steers one', () => {
+  it('describe every PPO metric and setting in docs/ppo.md', () => {
     const page = textOf('docs/ppo.md');
     const source = textOf('src/trainers/ppo.ts') + textOf('src/losses.ts');
     const [, step] = /export interface PpoStep[^{]*\{([\s\S]*?)\n\}/.exec(source) as unknown as [string, string];

@@ -30,7 +30,7 @@ describe.each(['float32', 'bfloat16'] as const)('in %s', (dtype) => {
     { name: 'several sequences in a row', scope: undefined, packed: segments },
   ];
 
-  it.each(cases)('$name: loss and gradients are the same at every level', async ({ scope, packed }) => {
+  it.each(cases)('$name gives the same loss and gradients at every level', async ({ scope, packed }) => {
     const weights = drawn(palmShapes(ODD, { actor: 2 }), 5);
     const at = async (recompute: (typeof LEVELS)[number]) => {
       using palm = await palmOf(weights, { ...ODD, dtype, recompute });
@@ -41,7 +41,7 @@ describe.each(['float32', 'bfloat16'] as const)('in %s', (dtype) => {
     for (const level of ['selective', 'full'] as const) expect(await at(level)).toEqual(kept);
   });
 
-  it.skipIf(emulated)('each level holds less than the one before', async () => {
+  it.skipIf(emulated)('each level uses less memory than the one before', async () => {
     const peaks: number[] = [];
     for (const recompute of LEVELS) {
       using palm = new PaLM({ numTokens: 64, dim: 128, depth: 10, heads: 4, dimHead: 32, dtype, recompute });

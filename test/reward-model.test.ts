@@ -46,7 +46,7 @@ const VARIANTS: [string, RewardModelOptions][] = [
 ];
 
 describe.each(VARIANTS)('%s', (_name, options) => {
-  it('learns which of two is better', async () => {
+  it('learns which of two responses is better', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, options);
     const losses = await learn(model, 12);
@@ -58,7 +58,7 @@ describe.each(VARIANTS)('%s', (_name, options) => {
     expect(margin).toBeCloseTo(second - first, 4);
   });
 
-  it('comes back from its file', async () => {
+  it('is restored from its file', async () => {
     const path = join(folder, `${JSON.stringify(options)}.safetensors`);
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, options);
@@ -70,7 +70,7 @@ describe.each(VARIANTS)('%s', (_name, options) => {
     expect(await scores(again)).toEqual(await scores(model));
   });
 
-  it('has the shapes that it says', async () => {
+  it('reports its shapes correctly', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, options);
     using head = await model.forward(X, POSITIONS);
@@ -79,7 +79,7 @@ describe.each(VARIANTS)('%s', (_name, options) => {
 });
 
 describe('ratings', () => {
-  it('1 ... N are the labels 0 ... N − 1', async () => {
+  it('map 1 ... N to the labels 0 ... N − 1', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, { numBins: 5 });
     using labelled = await model.loss(X, { ...POSITIONS, labels: [0, 4] });
@@ -88,8 +88,8 @@ describe('ratings', () => {
   });
 });
 
-describe('what is trained', () => {
-  it('with LoRA: the scope, the embeddings and the head; the trunk stays as it is', async () => {
+describe('training', () => {
+  it('with LoRA changes the scope, the embeddings and the head, but not the trunk', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
     expect(model.model).toBe(palm);
@@ -107,7 +107,7 @@ describe('what is trained', () => {
     }
   });
 
-  it('has names of the Python library in its file alone', async () => {
+  it("has the Python library's names only in its file", async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
     using contents = await model.pythonContents();
@@ -131,7 +131,7 @@ describe('lengths of rows', () => {
     return await read.data();
   };
 
-  it.each(VARIANTS)('mean the mask that they make, to the bit: %s', async (_name, options) => {
+  it.each(VARIANTS)('are equivalent to their mask, bit for bit: %s', async (_name, options) => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, { ...options, pooling: 'response' });
     expect(await dataOf(model.score(X, { promptLengths, lengths }))).toEqual(await dataOf(model.score(X, POSITIONS)));
@@ -148,7 +148,7 @@ describe('lengths of rows', () => {
     );
   });
 
-  it.each([false, 4] as const)('make padding of any token, where a trunk reads both ways, lora %s', async (lora) => {
+  it.each([false, 4] as const)('turn any token into padding for a bidirectional trunk, lora %s', async (lora) => {
     using palm = new PaLM({ ...SIZE, causal: false });
     using model = new RewardModel(palm, { lora });
     const expected = await dataOf(model.score(padded(-1), POSITIONS));
@@ -160,7 +160,7 @@ describe('lengths of rows', () => {
     expect(await alone.item()).toBeCloseTo(Number(expected[1]), 5);
   });
 
-  it('take any token behind the end of a row, one that the model does not have too', async () => {
+  it('allow any token after the end of a row, even an unknown one', async () => {
     const unknown = 1000;
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
@@ -169,7 +169,7 @@ describe('lengths of rows', () => {
     await expect(model.score(padded(unknown))).rejects.toThrow(/1000/);
   });
 
-  it('are refused beside a mask, and where they are not those of the rows', async () => {
+  it('are refused together with a mask, or if they do not match the rows', async () => {
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm);
     const score = (positions: object) => model.score(X, positions);
@@ -197,16 +197,16 @@ describe('dropout', () => {
 });
 
 describe('files', () => {
-  it('of another number of bins are refused', async () => {
+  it('are refused if they have another number of bins', async () => {
     const path = join(folder, 'bins.safetensors');
     using palm = new PaLM(SIZE);
     using model = new RewardModel(palm, { numBins: 3 });
     await model.save(path);
     const load = RewardModel.load(path, { options: { numBins: 5 }, device });
-    await expect(load).rejects.toMatchObject({ code: 'ERR_FILE', received: 'a head of 3 bins' });
+    await expect(load).rejects.toMatchObject({ code: 'ERR_FILE', received: 'a head with 3 bins' });
   });
 
-  it('hold the reward scope and no other', async () => {
+  it('contain only the reward scope', async () => {
     const path = join(folder, 'scopes.safetensors');
     using palm = new PaLM(SIZE);
     palm.addScope('actor');
@@ -218,7 +218,7 @@ describe('files', () => {
 });
 
 describe('pooling over the response', () => {
-  it('is pooling over all with the prompt masked out', async () => {
+  it('equals pooling over all tokens with the prompt masked out', async () => {
     using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
     using whole = new RewardModel(palm, { lora: false, seed: 2 });
     using response = new RewardModel(palm, { lora: false, seed: 2, pooling: 'response' });
@@ -245,7 +245,7 @@ describe('pooling over the response', () => {
     expect(await data(response.score(rows, { mask: real }))).toEqual(await data(whole.score(rows, { mask: real })));
   });
 
-  it('is remembered by files', async () => {
+  it('is recorded in files', async () => {
     using palm = new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device });
     using model = new RewardModel(palm, { pooling: 'response' });
     const path = join(folder, 'pooling.safetensors');
@@ -259,13 +259,13 @@ describe('pooling over the response', () => {
   });
 });
 
-describe('D9: a reward model in bfloat16', () => {
+describe('a reward model in bfloat16', () => {
   const LONG = Array.from({ length: 40 }, (_, row) => Array.from({ length: 9 }, (_, t) => (row * 5 + t * t) % 19));
   const positions = { promptLengths: LONG.map(() => 3) };
   const groups = LONG.map((_, row) => row >> 1);
   const ranks = LONG.map((_, row) => row % 2);
 
-  it.each([undefined, 5])('scores and judges in float32, bins %s', async (numBins) => {
+  it.each([undefined, 5])('computes scores and losses in float32, bins %s', async (numBins) => {
     using palm = new PaLM({ ...SIZE, dtype: 'bfloat16' });
     using model = new RewardModel(palm, { numBins, lora: 4, seed: 2 });
     using score = await model.score(LONG, positions);

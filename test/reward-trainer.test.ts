@@ -73,7 +73,7 @@ describe('training a reward model', () => {
     expect(await weights(run.rewardModel.model.parameters())).toEqual(before);
   });
 
-  it('uses dropout while it learns, and only then', async () => {
+  it('uses dropout only in training', async () => {
     const run = parts({ dropout: 0.3 });
     for await (const step of reward(run, config({ dropout: 0.3, evaluateEvery: 1 }))) {
       expect(run.rewardModel.training).toBe(false);
@@ -92,7 +92,7 @@ describe('comparing all pairs', () => {
   });
 });
 
-describe('a trunk that reads both ways', () => {
+describe('a bidirectional trunk', () => {
   function judge(causal: boolean, numTokens = 50) {
     const palm = new PaLM({ numTokens, dim: 32, depth: 2, heads: 2, dimHead: 16, causal, seed: 3, device });
     return new RewardModel(palm, { lora: false, pooling: 'response' });
@@ -100,7 +100,7 @@ describe('a trunk that reads both ways', () => {
   const short = { prompt: [5, 9, 11], response: [2, 30, 7] };
   const long = { prompt: [5], response: Array.from({ length: 20 }, (_, i) => i + 1) };
 
-  it.each([true, false])('scores an answer alone as beside a longer one, with causal %s', async (causal) => {
+  it.each([true, false])('scores an answer next to a longer one as alone, with causal %s', async (causal) => {
     using rewardModel = judge(causal);
     const options = { size: 8, timeout: 9 };
     const [alone] = await scoresOf(rewardModel, [short], options);
@@ -108,7 +108,7 @@ describe('a trunk that reads both ways', () => {
     expect(beside).toBeCloseTo(alone as number, 6);
   });
 
-  it.each([true, false])('compares pairs alone as in a batch, with causal %s', async (causal) => {
+  it.each([true, false])('compares pairs in a batch as alone, with causal %s', async (causal) => {
     using rewardModel = judge(causal);
     const rows = [
       { prompt: [5, 9], chosen: [2, 30, 7], rejected: [4] },
@@ -119,7 +119,7 @@ describe('a trunk that reads both ways', () => {
     expect(together.loss).toBeCloseTo(apart.loss, 6);
   });
 
-  it('learns the same in a batch as one pair at a time', async () => {
+  it('trains the same in a batch as one pair at a time', async () => {
     const losses: number[][] = [];
     for (const [batchSize, accumulate] of [
       [4, 1],
@@ -136,7 +136,7 @@ describe('a trunk that reads both ways', () => {
 });
 
 describe('the number of steps', () => {
-  it('fits all pairs in', () => {
+  it('covers all pairs', () => {
     expect(rewardSteps(12, config({ epochs: 2 }))).toBe(6);
     expect(rewardSteps(13, config({ epochs: 1, accumulate: 2 }))).toBe(2);
     expect(rewardSteps(1, config({}))).toBe(1);

@@ -34,35 +34,38 @@ const resume = async (out: string, ...args: string[]) => {
   await palm(trainingCommand('pretrain'), '--resume', '--out', out, ...args);
 };
 
-describe('a run that goes on', () => {
-  it('warns of data that have changed, by their content (resume-other-data)', async () => {
+describe('a resumed run', () => {
+  it('warns if the content of the data has changed (resume-other-data)', async () => {
     const data = write('text.txt', POEM);
     await begin(at('run'), data);
     expect(json('run', 'run.json').inputs.data).toMatchObject({ path: data, bytes: POEM.length });
     write('copy.txt', POEM);
     await resume(at('run'), '--data', at('copy.txt'), '--steps', '3');
-    expect(warnings()).toEqual([expect.stringContaining('steps: 3')]);
+    expect(warnings()).toEqual([expect.stringContaining('steps: changed from 2 to 3')]);
     write('copy.txt', POEM.toUpperCase());
     await resume(at('run'), '--steps', '4');
-    expect(warnings()).toEqual([expect.stringContaining('steps: 4'), expect.stringContaining('data: ')]);
+    expect(warnings()).toEqual([
+      expect.stringContaining('steps: changed from 3 to 4'),
+      expect.stringContaining('data: '),
+    ]);
     await resume(at('run'), '--steps', '5');
-    expect(warnings()).toEqual([expect.stringContaining('steps: 5')]);
+    expect(warnings()).toEqual([expect.stringContaining('steps: changed from 4 to 5')]);
   });
 
-  it('warns of settings that have changed: which, and from what to what', async () => {
+  it('warns of each changed setting with its old and new value', async () => {
     await begin(at('settings'), write('text.txt', POEM));
     const changes = { seed: 7, batchSize: 3, sequenceLength: 12, lr: 0.1, 'model.ffDropout': 0.1 };
     const flags = Object.entries(changes).flatMap(([name, value]) => [`--${name}`, `${value}`]);
     await resume(at('settings'), ...flags, '--steps', '3', '--checkpoint.every', '7');
     for (const [name, value] of Object.entries({ ...changes, steps: 3 })) {
-      expect(warnings()).toContainEqual(expect.stringMatching(`^warning: ${name}: ${value} `));
+      expect(warnings()).toContainEqual(expect.stringMatching(`^warning: ${name}: changed from \\S+ to ${value}$`));
     }
     expect(warnings()).toHaveLength(6);
     await resume(at('settings'), '--steps', '4');
     expect(warnings()).toHaveLength(1);
   });
 
-  it('warns of another model to begin from, whose weights are those of the checkpoint (resume-other-data)', async () => {
+  it('warns of another initial model, and uses the weights of the checkpoint (resume-other-data)', async () => {
     const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes', rejected: ' no' }));
     const data = write('pairs.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
     for (const seed of ['1', '2']) await begin(at(`from-${seed}`), write('text.txt', POEM), '--seed', seed);
@@ -71,23 +74,26 @@ describe('a run that goes on', () => {
     const draw = ['--rolloutBatch', '2', '--sampling.maxNewTokens', '2', '--device', device, '--steps', '2'];
     const inputs = ['--reward', at('reader'), '--data', data];
     await palm(trainingCommand('ppo'), '--model', at('from-1'), ...inputs, '--out', at('writer'), ...draw);
-    expect(warnings()).toEqual([expect.stringMatching('^warning: criticWarmup: 2 ')]);
+    expect(warnings()).toEqual([expect.stringContaining('criticWarmup (2) covers all 2 steps')]);
     printed.stderr = '';
     await palm(trainingCommand('ppo'), '--resume', '--out', at('writer'), '--model', at('from-2'), '--steps', '3');
-    expect(warnings()).toEqual([expect.stringContaining('steps: 3'), expect.stringMatching('^warning: model: ')]);
+    expect(warnings()).toEqual([
+      expect.stringContaining('steps: changed from 2 to 3'),
+      expect.stringMatching('^warning: model: '),
+    ]);
     printed.stderr = '';
     await palm(trainingCommand('reward'), '--resume', '--out', at('reader'), '--model', at('from-2'));
     expect(warnings()).toEqual([expect.stringMatching('^warning: model: ')]);
   });
 
-  it('says that there is nothing to do, and leaves its model', async () => {
+  it('reports that all steps are complete, and writes the model', async () => {
     await begin(at('done'), write('text.txt', POEM));
     const before = readFileSync(at('done', 'model.safetensors'));
     rmSync(at('done', 'model.safetensors'));
     for (const steps of ['2', '1']) {
       await resume(at('done'), '--steps', steps);
       expect(printed.stderr).toContain('nothing to do');
-      expect(printed.stderr).not.toContain('going on');
+      expect(printed.stderr).not.toContain('resuming');
     }
     expect(readFileSync(at('done', 'model.safetensors'))).toEqual(before);
   });
@@ -103,7 +109,7 @@ describe('a run that goes on', () => {
     await expect(other).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: '--tokenizer' });
   });
 
-  it('and was begun by 0.1.0, which noted nothing, goes on by its rules and is told of paths', async () => {
+  it('keeps the rules of 0.1.0 if that version started it, and warns of changed paths', async () => {
     const rows = Array.from({ length: 20 }, (_, i) => ({
       prompt: `${i}? ${'why '.repeat(40)}`,
       chosen: ` yes ${'so '.repeat(100)}`,
@@ -131,14 +137,17 @@ describe('a run that goes on', () => {
     printed.stderr = '';
     const again = ['--resume', '--out', at('judge'), '--data', data, '--epochs', '2'];
     await palm(trainingCommand('reward'), ...again);
-    expect(warnings()).toEqual([expect.stringContaining('data: '), expect.stringContaining('epochs: 2')]);
+    expect(warnings()).toEqual([
+      expect.stringContaining('data: '),
+      expect.stringContaining('epochs: changed from 1 to 2'),
+    ]);
     expect(json('judge', 'config.json').rules).toBe('v1');
     expect(json('judge', 'run.json')).toMatchObject({ version: '0.1.0', inputs: { data: { path: data } } });
   });
 });
 
-describe('a run that begins', () => {
-  it('tells how many rows were cut, and notes it (pref-cut-silently)', async () => {
+describe('a new run', () => {
+  it('reports and records how many rows were truncated (pref-cut-silently)', async () => {
     const rows = Array.from({ length: 20 }, (_, i) => ({
       chosen: `\n\nHuman: Tell me about ${i}. ${'And more. '.repeat(50)}\n\nAssistant: ${'Good. '.repeat(i < 5 ? 90 : 1)}`,
       rejected: `\n\nHuman: Tell me about ${i}. ${'And more. '.repeat(50)}\n\nAssistant: ${'Bad. '.repeat(i < 5 ? 90 : 1)}`,
@@ -148,12 +157,12 @@ describe('a run that begins', () => {
     printed.stderr = '';
     const run = ['--out', at('cut'), '--epochs', '1', '--device', device];
     await palm(trainingCommand('reward'), '--model', at('base-2'), '--data', data, ...run);
-    expect(printed.stderr).toContain('prompts of 20, responses of 5 of 20 rows');
+    expect(printed.stderr).toContain('truncated to fit: 20 prompts, 5 responses (of 20 rows)');
     const counts = { pairs: 19, heldOut: 1, skipped: 0, promptsCut: 20, responsesCut: 5 };
     expect(json('cut', 'run.json').rows).toEqual(counts);
   });
 
-  it('learns rows as rows whatever their file is called, and warns of other JSON (data-by-file-name)', async () => {
+  it('detects rows whatever the file is called, and warns of other JSON (data-by-file-name)', async () => {
     const rows = Array.from({ length: 40 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes', rejected: ' no' }));
     const lines = rows.map((row) => JSON.stringify(row)).join('\n');
     const counts = new Set<number>();
@@ -171,7 +180,7 @@ describe('a run that begins', () => {
     await expect(refused).rejects.toMatchObject({ code: 'ERR_FILE', argument: at('other.ndjson') });
   });
 
-  it('takes ~/ for the home folder in files and flags (tilde-in-config)', async () => {
+  it('expands ~/ to the home folder in files and flags (tilde-in-config)', async () => {
     vi.stubEnv('HOME', folder);
     write('text.txt', POEM);
     const config = write('c.yaml', `data: ~/text.txt\nout: ~/from-yaml\n`);
@@ -194,15 +203,15 @@ describe('a run that begins', () => {
     expect(existsSync('~')).toBe(false);
   });
 
-  it('makes its folder before a model, and at once where that cannot be', async () => {
+  it('creates its folder before the model, so that an unwritable path fails early', async () => {
     const out = begin('/proc/xx', write('text.txt', POEM));
     await expect(out).rejects.toMatchObject({ code: 'ERR_FILE', argument: expect.stringContaining('/proc/xx') });
     expect(printed.stderr).toBe('');
   });
 });
 
-describe('the note of a run', () => {
-  it('is read, or missing, or refused', () => {
+describe('run.json', () => {
+  it('is read, may be missing, and is rejected if damaged', () => {
     expect(readNote(at('none.json'))).toBeUndefined();
     const note = { version: '0.1.0', tokenizer: 'byte', inputs: {} };
     expect(readNote(write('note.json', JSON.stringify(note)))).toEqual(note);
@@ -211,7 +220,7 @@ describe('the note of a run', () => {
     }
   });
 
-  it('settings are compared by their keys, whatever their order and depth', () => {
+  it('compares settings by key, whatever their order and nesting', () => {
     const then = { lr: 1, model: { dim: 8, depth: 2 }, betas: [0.9, 0.99], kept: true };
     expect(settingsChanged(then, { kept: true, betas: [0.9, 0.99], model: { depth: 2, dim: 8 }, lr: 1 }, [])).toEqual(
       [],

@@ -56,13 +56,13 @@ describe('reading', () => {
     expect([...bytes]).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 
-  it('names a tensor that is near the missing one', async () => {
+  it('suggests a tensor with a name similar to the missing one', async () => {
     await using file = await openSafetensors(reference);
     expect(() => file.entry('hal')).toThrow(/Did you mean "half"/);
     expect(() => file.entry('hal')).toThrow(expect.objectContaining({ reason: 'no-such-tensor' }));
   });
 
-  it('keeps names that objects give a meaning', async () => {
+  it('keeps names such as __proto__ that are special in objects', async () => {
     const header = `{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"constructor":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}}`;
     await using file = await openBytes(fileOf(header, 1));
     expect([...file.entries.keys()]).toEqual(['__proto__', 'constructor']);
@@ -86,7 +86,7 @@ describe('reading', () => {
     ],
     ['half bytes that add up', `{${a('[2,3]', '[0,3]', 'F4')}}`, 3],
     ['escaped names', `{"\\u0061\\n\\"":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}`, 1],
-  ])('takes %s', async (_, header, dataBytes) => {
+  ])('accepts %s', async (_, header, dataBytes) => {
     await using file = await openBytes(fileOf(header, dataBytes));
     expect([...file.entries.keys()]).toHaveLength(file.entries.size);
   });
@@ -105,7 +105,7 @@ describe('reading', () => {
     expect(error.fix).toBeDefined();
   });
 
-  it('tells at which byte of the file', async () => {
+  it('reports the byte offset of an error', async () => {
     const position = async (bytes: Buffer) => ((await failure(openBytes(bytes))) as SafetensorsError).position;
     const header = `{${tensor('a', '[1]', '[0,4]')},"b":{"dtype":"F31"}}`;
     expect(await position(fileOf(header, 4))).toBe(8 + header.indexOf('"F31"'));
@@ -121,8 +121,8 @@ describe('reading', () => {
     expect(error.message).not.toContain('\u001b');
   });
 
-  it('refuses what is not there or not a file', async () => {
-    expect((await failure(openSafetensors(join(folder, 'none')))).message).toMatch(/does not exist/);
+  it('refuses missing paths and anything but regular files', async () => {
+    expect((await failure(openSafetensors(join(folder, 'none')))).message).toMatch(/no such file or folder/);
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
     for (const path of [folder, pipe, '/dev/zero']) {
@@ -131,13 +131,13 @@ describe('reading', () => {
     expect((await failure(openSafetensors(join(reference, 'below')))).message).toMatch(/not a folder/);
   });
 
-  it('notices a file that is cut while it is read', async () => {
+  it('notices a file that is truncated while it is read', async () => {
     await using file = await openBytes(fileOf(`{${a('[1]', '[0,4]')}}`, 4));
     const { begin } = file.entry('a');
     await truncate(file.path, begin + 2);
     const error = await failure(file.read(begin, new Uint8Array(4)));
     expect(error).toMatchObject({ reason: 'truncated', position: begin + 2 });
-    expect(error.message).toMatch(/its end at byte/);
+    expect(error.message).toMatch(/end of file at byte/);
   });
 });
 
@@ -155,7 +155,7 @@ describe('writing', () => {
     { name: 'dbl', dtype: 'F64', shape: [1] },
   ];
 
-  it('gives the bytes that the Python library gives', async () => {
+  it('writes the same bytes as the Python library', async () => {
     const plan = planSafetensors(tensors, new Map([['format', 'pt']]));
     const path = join(folder, 'ours.safetensors');
     await using source = await openSafetensors(reference);
@@ -184,12 +184,12 @@ describe('writing', () => {
   });
 
   it.each([
-    ['a name twice', [tensors[0], tensors[0]], /two of that name/],
+    ['a name twice', [tensors[0], tensors[0]], /two tensors of that name/],
     ['the name of the metadata', [{ name: '__metadata__', dtype: 'U8', shape: [] }], /another name/],
     ['a negative size', [{ name: 'x', dtype: 'U8', shape: [-1] }], /shape \[-1\] of U8/],
-    ['half a byte', [{ name: 'x', dtype: 'F4', shape: [1] }], /whole bytes/],
-    ['an impossible size', [{ name: 'x', dtype: 'F32', shape: [2 ** 40, 2 ** 40] }], /whole bytes/],
-    ['65 dimensions', [{ name: 'x', dtype: 'U8', shape: Array(65).fill(1) }], /whole bytes/],
+    ['half a byte', [{ name: 'x', dtype: 'F4', shape: [1] }], /a whole number of bytes/],
+    ['an impossible size', [{ name: 'x', dtype: 'F32', shape: [2 ** 40, 2 ** 40] }], /a whole number of bytes/],
+    ['65 dimensions', [{ name: 'x', dtype: 'U8', shape: Array(65).fill(1) }], /a whole number of bytes/],
     ['a name of 64 KiB', [{ name: 'x'.repeat(65_535), dtype: 'U8', shape: [] }], /more than 64 KiB/],
     ['half of a surrogate pair', [{ name: '\ud800', dtype: 'U8', shape: [] }], /surrogate/],
   ])('refuses to plan %s', (_, list, message) => {
@@ -197,19 +197,17 @@ describe('writing', () => {
     expect(() => planSafetensors(list as SafetensorsTensor[])).toThrow(message);
   });
 
-  it('refuses bytes that were not planned, and to finish before all are there', async () => {
+  it('refuses unplanned bytes, and to finish before all bytes are written', async () => {
     const plan = planSafetensors([{ name: 'x', dtype: 'U8', shape: [4] }]);
     await using writer = await createSafetensors(join(folder, 'unfinished'), plan);
-    await expect(writer.write('y', 0, new Uint8Array(1))).rejects.toThrow(/no such tensor/);
-    await expect(writer.write('x', 2, new Uint8Array(3))).rejects.toThrow(
-      /3 bytes at 2, expected what was planned: 4 bytes/,
-    );
+    await expect(writer.write('y', 0, new Uint8Array(1))).rejects.toThrow(/planned tensors only/);
+    await expect(writer.write('x', 2, new Uint8Array(3))).rejects.toThrow(/3 bytes at 2, expected the planned 4 bytes/);
     await expect(writer.write('x', -1, new Uint8Array(1))).rejects.toThrow(ArgumentError);
     await writer.write('x', 0, new Uint8Array(3));
-    await expect(writer.finish()).rejects.toThrow(/all but 1 bytes/);
+    await expect(writer.finish()).rejects.toThrow(/1 bytes were not written/);
     await writer.write('x', 3, new Uint8Array(1));
     await writer.finish();
-    await expect(writer.write('x', 0, new Uint8Array(1))).rejects.toThrow(/it is closed/);
+    await expect(writer.write('x', 0, new Uint8Array(1))).rejects.toThrow(/the file is closed/);
   });
 
   it('names the path when it cannot be created', async () => {

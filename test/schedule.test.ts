@@ -9,11 +9,11 @@ function rates(given: Schedule, steps: number[]): number[] {
 }
 
 describe('learningRate', () => {
-  it('rises in equal parts and never from 0', () => {
+  it('warms up linearly, never starting from 0', () => {
     expect(rates(schedule, [0, 1, 2, 3])).toEqual([0.25, 0.5, 0.75, 1]);
   });
 
-  it('falls along half a cosine', () => {
+  it('decays along half a cosine', () => {
     // A quarter of the way: 0.2 + 0.8 · (1 + cos 45°) / 2.
     expect(learningRate(4, schedule)).toBe(1);
     expect(learningRate(6, schedule)).toBeCloseTo(0.882842712474619, 14);
@@ -21,13 +21,13 @@ describe('learningRate', () => {
     expect(rates(schedule, [12, 13, 1000])).toEqual([0.2, 0.2, 0.2]);
   });
 
-  it('falls along a line, or not at all', () => {
+  it('decays linearly, or not at all', () => {
     expect(learningRate(6, { ...schedule, decay: 'linear' })).toBeCloseTo(0.8, 14);
     expect(learningRate(12, { ...schedule, decay: 'linear' })).toBeCloseTo(0.2, 14);
     expect(rates({ ...schedule, decay: 'constant' }, [2, 4, 12, 99])).toEqual([0.75, 1, 1, 1]);
   });
 
-  it('ends at a tenth of the highest rate unless told', () => {
+  it('ends at a tenth of the peak rate by default', () => {
     expect(learningRate(12, { ...schedule, minLr: undefined })).toBe(0.1);
   });
 
@@ -37,7 +37,7 @@ describe('learningRate', () => {
     expect(learningRate(12, { ...schedule, warmupSteps: 12 })).toBe(1);
   });
 
-  it('warms up over a tenth of the steps, at most 100, unless told, so that every run reaches the highest rate', () => {
+  it('warms up over a tenth of the steps, at most 100, by default, so that every run reaches the peak rate', () => {
     const { warmupSteps: _, ...usual } = schedule;
     const highest = (steps: number) => {
       const all = Array.from({ length: steps }, (_, step) => learningRate(step, { ...usual, steps }));
@@ -90,13 +90,13 @@ describe('AdaptiveKl', () => {
     );
   });
 
-  it('stays where the target is met', () => {
+  it('keeps the weight at the target', () => {
     const kl = new AdaptiveKl(0.15, { target: 6, horizon: 10000 });
     kl.update(6, 512);
     expect(kl.weight).toBe(0.15);
   });
 
-  it('goes on from a saved state', () => {
+  it('continues from a saved state', () => {
     const one = new AdaptiveKl(0.15, { target: 6, horizon: 1000 });
     one.update(7, 100);
     const other = new AdaptiveKl(0.9, { target: 6, horizon: 1000 });

@@ -20,7 +20,7 @@ const SCORES = [
 ];
 
 describe('running statistics', () => {
-  it('are those of all scores together', () => {
+  it('equal those of all scores together', () => {
     const running = new RunningScores();
     let last = { mean: 0, deviation: 0 };
     for (const scores of SCORES) last = running.update(scores);
@@ -30,7 +30,7 @@ describe('running statistics', () => {
     expect(statisticsOf([1, 3])).toEqual({ mean: 2, deviation: 1 });
   });
 
-  it('go on from a saved state, bit for bit', () => {
+  it('continue from a saved state, bit for bit', () => {
     const straight = new RunningScores();
     const [first, second, third] = SCORES as [number[], number[], number[]];
     for (const scores of [first, second]) straight.update(scores);
@@ -40,10 +40,10 @@ describe('running statistics', () => {
   });
 });
 
-describe('a norm', () => {
+describe('ScoreNorm', () => {
   const running = (scores: number[]) => scoreNorm(nothing, { norm: 'running' }, new RunningScores())(scores);
 
-  it('gives mean 0 and deviation 1, in any unit and from any zero', () => {
+  it('gives mean 0 and deviation 1 for any scale and offset', () => {
     const normal = running([1, 2, 4, 5]);
     expect(statisticsOf(normal).mean).toBeCloseTo(0, 12);
     expect(statisticsOf(normal).deviation).toBeCloseTo(1, 12);
@@ -53,7 +53,7 @@ describe('a norm', () => {
     }
   });
 
-  it('makes 0 of scores that are all equal', () => {
+  it('maps equal scores to 0', () => {
     for (const value of [5, 0.1, -1 / 3]) {
       const scores = new RunningScores();
       const normalise = scoreNorm(nothing, { norm: 'running' }, scores);
@@ -62,11 +62,11 @@ describe('a norm', () => {
     }
   });
 
-  it('of none leaves scores as they are', () => {
+  it('leaves scores unchanged with norm none', () => {
     expect(scoreNorm(nothing, { norm: 'none' }, new RunningScores())([3, -1])).toEqual([3, -1]);
   });
 
-  it('is by the statistics of a reward model that has them, else by those of the run', () => {
+  it("uses the reward model's statistics if it has them, else those of the run", () => {
     using palm = new PaLM(MODEL);
     using rewardModel = new RewardModel(palm);
     expect(scoreNormOf(rewardModel, {})).toBe('running');
@@ -77,7 +77,7 @@ describe('a norm', () => {
     expect(scoreNorm(rewardModel, {}, new RunningScores())([2, 3])).toEqual([0, 2]);
   });
 
-  it('by statistics that are not there is refused', () => {
+  it('refuses missing statistics', () => {
     expect(() => scoreNorm(nothing, { norm: 'reference' }, new RunningScores())).toThrow(
       expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'score.norm' }),
     );
@@ -90,7 +90,7 @@ describe('the statistics of a reward model', () => {
     { prompt: [2], chosen: [5], rejected: [7, 8, 9] },
   ];
 
-  it('are of its scores on held-out answers, and in its file', async () => {
+  it('are computed on held-out answers and stored in its file', async () => {
     const { rewardModel, steps } = rewarding({ epochs: 1 }, undefined, held);
     rewardModel.statistics = { mean: 9, deviation: 9 };
     const known: boolean[] = [];
@@ -114,7 +114,7 @@ describe('the statistics of a reward model', () => {
     rewardModel.dispose();
   });
 
-  it('are not there without held-out pairs', async () => {
+  it('are missing without held-out pairs', async () => {
     const { rewardModel, steps } = rewarding({ epochs: 1 });
     for await (const _ of steps);
     expect(rewardModel.statistics).toBeUndefined();
@@ -157,7 +157,7 @@ describe('PPO', () => {
     return last as { score: number; reward: number };
   };
 
-  it('tells scores as they were given, and learns from normalised ones', async () => {
+  it('reports raw scores, and learns from normalised ones', async () => {
     const { score, reward } = await lastOf(
       policy({ steps: 1 }, { reward: (answers) => answers.map((_, i) => 100 + i) }),
     );
@@ -165,7 +165,7 @@ describe('PPO', () => {
     expect(reward).toBeCloseTo(0, 5);
   });
 
-  it('wants the statistics of the steps before, where it goes on by them', async () => {
+  it('requires the statistics of earlier steps when it resumes', async () => {
     const run = policy();
     const without = { ...run.parts, runningScores: undefined };
     await expect(ppo(without, run.config, 1).next()).rejects.toMatchObject({ argument: 'parts.runningScores' });
@@ -174,7 +174,7 @@ describe('PPO', () => {
     });
   });
 
-  it('leaves nothing out that the configuration asks for', async () => {
+  it('uses every setting of the configuration', async () => {
     const steered = policy({ adaptiveKl: { target: 1, horizon: 10 } });
     await expect(steered.steps.next()).rejects.toMatchObject({ argument: 'parts.adaptiveKl' });
     const run = policy();

@@ -47,7 +47,7 @@ describe('a slice of a tensor', () => {
     },
   );
 
-  it('is read back into the columns that it was, and nothing beside them changes', async () => {
+  it('is read back into its columns, without changing the others', async () => {
     const path = join(folder, 'columns');
     using tensor = Tensor.from(VALUES, { device });
     await saveTensors(path, { tensors: [{ name: 'x', tensor, slice: COLUMNS }], metadata });
@@ -63,7 +63,7 @@ describe('a slice of a tensor', () => {
     { dim: 0, start: 0.5, length: 1 },
     {},
     7,
-  ])('is refused beyond it: %o', async (slice) => {
+  ])('is refused if out of range: %o', async (slice) => {
     using tensor = Tensor.from(VALUES, { device });
     const tensors = [{ name: 'x', tensor, slice: slice as typeof ROWS }];
     const error = { code: 'ERR_ARGUMENT', argument: 'tensors[0].slice' };
@@ -71,7 +71,7 @@ describe('a slice of a tensor', () => {
     await expect(loadTensors(join(folder, 'bad'), tensors)).rejects.toThrow(ArgumentError);
   });
 
-  it('has the shape that the file has', async () => {
+  it('must have the shape in the file', async () => {
     const path = join(folder, 'shape');
     using tensor = Tensor.from(VALUES, { device });
     await saveTensors(path, { tensors: [{ name: 'x', tensor, slice: COLUMNS }], metadata });

@@ -25,7 +25,7 @@ describe('Tensor.from', () => {
     [Int32Array.of(2 ** 31 - 1, -2, 3, 0, 5, 6), 'int32'],
     [BigInt64Array.of(2n ** 60n, -2n, 3n, 0n, 5n, 6n), 'int64'],
     [Uint8Array.of(255, 2, 3, 0, 5, 6), 'uint8'],
-  ] as [TensorData, Dtype][])('%o has its own dtype and comes back', async (values, dtype) => {
+  ] as [TensorData, Dtype][])('keeps the dtype and values of %o', async (values, dtype) => {
     using tensor = Tensor.from(values, { shape: [2, 3], device });
     expect(tensor.dtype).toBe(dtype);
     expect(tensor.shape).toEqual([2, 3]);
@@ -33,12 +33,12 @@ describe('Tensor.from', () => {
     expect(await tensor.data()).toEqual(values);
   });
 
-  it('one dimension where no shape is given', () => {
+  it('gives one dimension if there is no shape', () => {
     using tensor = Tensor.from(Float32Array.of(1, 2, 3), { device });
     expect(tensor.shape).toEqual([3]);
   });
 
-  it('nested arrays have the shape of their nesting and are float32', async () => {
+  it('takes the shape of nested arrays, as float32', async () => {
     using tensor = Tensor.from(
       [
         [
@@ -54,7 +54,7 @@ describe('Tensor.from', () => {
     expect(await tensor.data()).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
   });
 
-  it('booleans are bool, and 0 and 1 become bool', async () => {
+  it('makes bool of booleans, and of 0 and 1 on request', async () => {
     using booleans = Tensor.from([[true, false]], { device });
     using numbers = Tensor.from([[1, 0]], { dtype: 'bool', device });
     expect(booleans.dtype).toBe('bool');
@@ -62,7 +62,7 @@ describe('Tensor.from', () => {
     expect(await numbers.data()).toEqual(Uint8Array.of(1, 0));
   });
 
-  it('a single number has no dimensions', async () => {
+  it('gives a single number no dimensions', async () => {
     using tensor = Tensor.from(7, { device });
     expect(tensor.shape).toEqual([]);
     expect(await tensor.item()).toBe(7);
@@ -79,7 +79,7 @@ describe('Tensor.from', () => {
     expect(await tensor.data()).toEqual(expected);
   });
 
-  it('integers beyond 32 bits keep every digit', async () => {
+  it('keeps every digit of integers beyond 32 bits', async () => {
     using tensor = Tensor.from([2 ** 53 - 1, -(2 ** 40)], { dtype: 'int64', device });
     expect(await tensor.data()).toEqual(BigInt64Array.of(2n ** 53n - 1n, -(2n ** 40n)));
   });
@@ -108,14 +108,14 @@ describe('an array of more than 4 MiB', () => {
   const length = (10 * MiB) / 4 + 3;
   const large = () => Float32Array.from({ length }, (_, i) => i % 1009);
 
-  it('arrives whole, and the call returns before all of it is copied', async () => {
+  it('arrives complete, though the call returns before all of it is copied', async () => {
     const values = large();
     using tensor = Tensor.from(values, { device });
     const data = await tensor.data();
     expect(Buffer.compare(Buffer.from(data.buffer), Buffer.from(values.buffer))).toBe(0);
   });
 
-  it('is there for what is queued before its last piece', async () => {
+  it('is complete for work queued before its last piece', async () => {
     using tensor = Tensor.from(large(), { dtype: 'float64', device });
     const data = tensor.data();
     expect((await data)[length - 1]).toBe((length - 1) % 1009);
@@ -137,7 +137,7 @@ describe('an array of more than 4 MiB', () => {
     expect(error.message).toMatch(/while it was being copied/);
   });
 
-  it('leaves the queue working after that', async () => {
+  it('leaves the queue usable after a failed upload', async () => {
     using tensor = Tensor.from([1, 2], { device });
     expect(await tensor.data()).toEqual(Float32Array.of(1, 2));
   });
@@ -214,7 +214,7 @@ describe('a parameter', () => {
 });
 
 describe('after dispose', () => {
-  it('everything throws or rejects with a DisposedError that names the tensor', async () => {
+  it('a tensor throws or rejects with a DisposedError that names it', async () => {
     const tensor = Tensor.from([1], { device });
     tensor.dispose();
     tensor.dispose();
@@ -233,20 +233,20 @@ describe('after dispose', () => {
     }
   });
 
-  it('a parameter is no use to an optimizer', async () => {
+  it('a parameter is refused by optimizers', async () => {
     const parameter = Tensor.parameter([1], { device });
     parameter.dispose();
     expect(await failure(() => new AdamW([parameter]))).toBeInstanceOf(DisposedError);
   });
 });
 
-describe('what is no tensor of ours', () => {
-  it.each([undefined, null, 7, {}, new Float32Array(2)])('%o is refused as a gradient', async (foreign) => {
+describe('foreign objects', () => {
+  it.each([undefined, null, 7, {}, new Float32Array(2)])('such as %o are refused as gradients', async (foreign) => {
     using parameter = Tensor.parameter([1, 2], { device });
     expect(await failure(() => parameter.setGrad(foreign as unknown as Tensor))).toBeInstanceOf(HandleError);
   });
 
-  it('a parameter in the place of a tensor is refused', async () => {
+  it('include a parameter instead of a tensor', async () => {
     using parameter = Tensor.parameter([1, 2], { device });
     const error = await failure(() => parameter.setGrad(parameter as unknown as Tensor));
     expect(error).toBeInstanceOf(HandleError);
@@ -254,7 +254,7 @@ describe('what is no tensor of ours', () => {
 });
 
 describe('a group of tensors', () => {
-  it('is disposed of together, and spreading copies the tensors alone', () => {
+  it('is disposed of together, and spreading copies only the tensors', () => {
     const [a, b] = [Tensor.from([1], { device }), Tensor.from([2], { device })];
     const group = Object.assign(tensorGroup({}), { a, b });
     expect(Object.keys({ ...group })).toEqual(['a', 'b']);
@@ -264,7 +264,7 @@ describe('a group of tensors', () => {
 });
 
 describe('rows of a batch', () => {
-  it('are copies of those of every tensor, in the order asked for', async () => {
+  it('are copied from every tensor, in the requested order', async () => {
     using ids = Tensor.from(Array.of([1, 2], [3, 4], [5, 6]), { dtype: 'int64', device });
     using values = Tensor.from([0.5, 1.5, 2.5], { device });
     using rows = await rowsOf({ ids, values }, [2, 0, 2]);
@@ -273,7 +273,7 @@ describe('rows of a batch', () => {
     expect(rows.ids.shape).toEqual([3, 2]);
   });
 
-  it('have to be there, in tensors', async () => {
+  it('must exist, in tensors', async () => {
     using values = Tensor.from([0.5, 1.5], { device });
     for (const row of [-1, 2]) expect(await failure(() => rowsOf({ values }, [row]))).toBeInstanceOf(ArgumentError);
     expect(await failure(() => rowsOf({ values }, 1 as never))).toBeInstanceOf(ArgumentError);

@@ -57,7 +57,7 @@ async function failure(promise: Promise<unknown>): Promise<TorchFileError> {
 }
 
 describe('a file of PyTorch 2.13', () => {
-  it('has every tensor with its type, shape and numbers', async () => {
+  it('is read with the type, shape and values of every tensor', async () => {
     await using file = await openTorchFile(reference);
     const model = entry(file.root, 'model') as PickleDict;
     const types = [...model.entries].map(([name, value]) => [name, (value as PickleTensor).storage.dtype]);
@@ -75,14 +75,14 @@ describe('a file of PyTorch 2.13', () => {
     expect([...new BigInt64Array(new Uint8Array(long).buffer)]).toEqual([-1n, 2n ** 40n]);
   });
 
-  it('has views read row by row', async () => {
+  it('is read with views in row order', async () => {
     await using file = await openTorchFile(reference);
     const columns = Array.from({ length: 24 }, (_, i) => (i % 4) * 6 + Math.floor(i / 4));
     expect(await numbers(file, 'transposed')).toEqual(columns);
     expect(await numbers(file, 'slice')).toEqual([8, 9, 10, 14, 15, 16]);
   });
 
-  it('has tied weights once', async () => {
+  it('is read with tied weights stored once', async () => {
     await using file = await openTorchFile(reference);
     const model = entry(file.root, 'model');
     const [tied, again, float] = ['tied', 'again', 'float'].map((name) => entry(model, name) as PickleTensor);
@@ -90,7 +90,7 @@ describe('a file of PyTorch 2.13', () => {
     expect(isSameView(tied as PickleTensor, float as PickleTensor)).toBe(false);
   });
 
-  it('has what stands beside the tensors', async () => {
+  it('is read with the entries next to the tensors', async () => {
     await using file = await openTorchFile(reference);
     const { root } = file;
     expect(['step', 'lr', 'large', 'name', 'done', 'none'].map((name) => entry(root, name))).toEqual([
@@ -100,7 +100,7 @@ describe('a file of PyTorch 2.13', () => {
     expect(entry(root, 'list')).toEqual([1, [2]]);
   });
 
-  it('is refused when a byte is missing or one too many', async () => {
+  it('is refused with a byte missing or one too many', async () => {
     const bytes = await readFile(reference);
     const path = await saved(bytes);
     await truncate(path, bytes.length - 1);
@@ -113,7 +113,7 @@ describe('archives', () => {
   const pickle = finished(tensorOf({ key: '0', elements: 3, shape: [3] }));
   const storages: [string, Uint8Array][] = [['0', new Uint8Array(12).fill(1)]];
 
-  it('may be without the sizes behind the data, and without the 64-bit end', async () => {
+  it('may lack the sizes after the data and the 64-bit end record', async () => {
     const records = torchRecords(pickle, storages).map((record) => ({ ...record, flags: 0 }));
     const plain = archive(records);
     const end = plain.subarray(plain.length - 22);
@@ -124,13 +124,13 @@ describe('archives', () => {
     }
   });
 
-  it('may have their sizes and places in 64 bits', async () => {
+  it('may have 64-bit sizes and positions', async () => {
     const records = torchRecords(pickle, storages).map((record) => ({ ...record, wide: true }));
     await using file = await openTorchFile(await saved(archive(records)));
     expect([...(await bytesOf(file, file.root as PickleTensor))]).toEqual(Array(12).fill(1));
   });
 
-  it('give a tensor larger than a piece in several', async () => {
+  it('yield a large tensor in several pieces', async () => {
     const data = Uint8Array.from({ length: 4 * 1_500_000 }, (_, i) => i % 251);
     const large = finished(tensorOf({ key: '0', elements: 1_500_000, shape: [1_500_000] }));
     await using file = await openTorchFile(await saved(torchArchive(large, [['0', data]])));
@@ -140,7 +140,7 @@ describe('archives', () => {
     expect(Buffer.compare(await bytesOf(file, file.root as PickleTensor), data)).toBe(0);
   });
 
-  it('give a transposed tensor larger than a piece in several', async () => {
+  it('yield a large transposed tensor in several pieces', async () => {
     const [rows, columns] = [1000, 1500];
     const data = Float32Array.from({ length: rows * columns }, (_, i) => i);
     const shape = [columns, rows];
@@ -150,7 +150,7 @@ describe('archives', () => {
     expect(found.every((value, i) => value === (i % rows) * columns + Math.floor(i / rows))).toBe(true);
   });
 
-  it('that are missing are no TorchFileError', async () => {
+  it('cause a FileError if missing', async () => {
     const error = await openTorchFile(join(folder, 'nothing.pt')).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(FileError);
     expect(error).not.toBeInstanceOf(TorchFileError);
@@ -158,7 +158,7 @@ describe('archives', () => {
 });
 
 describe('pickles', () => {
-  it('share what they remember', () => {
+  it('share memoised objects', () => {
     const value = unpickle(
       finished(op.emptyList, op.put(0), op.int(-5), op.append, op.get(0), Buffer.from([0x86])),
       'x',
@@ -167,18 +167,18 @@ describe('pickles', () => {
     expect((value as PickleTuple).items[0]).toBe((value as PickleTuple).items[1]);
   });
 
-  it('keep keys that objects give a meaning', () => {
+  it('keep keys such as __proto__ that are special in objects', () => {
     const dict = unpickle(finished(op.emptyDict, op.text('__proto__'), op.int(1), op.setItem), 'x') as PickleDict;
     expect([...dict.entries]).toEqual([['__proto__', 1]]);
   });
 
-  it('have integers of up to 8 bytes', () => {
+  it('may have integers of up to 8 bytes', () => {
     expect(unpickle(finished(op.long(-(2n ** 63n))), 'x')).toBe(-(2n ** 63n));
     expect(unpickle(finished(Buffer.from([0x8a, 0])), 'x')).toBe(0);
     expect(unpickle(finished(Buffer.from([0x8a, 1, 0xff])), 'x')).toBe(-1);
   });
 
-  it('name the place of what they refuse', () => {
+  it('name the position of a refused opcode', () => {
     expect(() => unpickle(finished(op.none, op.global('os', 'system')), 'x.pt')).toThrow(
       /^x\.pt, data\.pkl byte 3: got global "os\.system", expected only what a state_dict/,
     );
@@ -192,7 +192,7 @@ describe('floats', () => {
     expect([...read]).toEqual([1, 1, 1 + 2 ** -6, 1 + 2 ** -7, -2.5, Number.NaN]);
   });
 
-  it('of 16 bits are all read right', () => {
+  it('of 16 bits are all decoded correctly', () => {
     const bits = Uint16Array.from({ length: 65536 }, (_, i) => i);
     const values = decodeFloats('F16', new Uint8Array(bits.buffer));
     expect([values[0x0001], values[0x03ff], values[0x0400], values[0x3555], values[0x7bff], values[0xfc00]]).toEqual([

@@ -11,6 +11,6 @@ const called = files.flatMap((file) => {
   return [...calls].map(([, name]) => name as string);
 });
 
-it('each method is held to the contract of contracts/trainer.ts, once', () => {
+it('holds each method to the contract of contracts/trainer.ts once', () => {
   expect(called.sort()).toEqual(Object.keys(methods).sort());
 });

@@ -152,28 +152,31 @@ describe.each(DTYPES)('in %s', (dtype) => {
     first.dispose();
   });
 
-  it.each(PAIRS)('%s, then %s, optimizers in the other order and steps by turns', async (firstKind, secondKind) => {
-    using palm = new PaLM({ ...SIZE, dtype });
-    const first = MAKE[firstKind](palm, 'first');
-    const second = MAKE[secondKind](palm, 'second');
-    using late = optimizerOf(second);
-    using early = optimizerOf(first);
-    const before = await bits([...first.parameters, ...second.parameters]);
-    const trunk = await bits(palm.parameters());
-    for (let step = 0; step < 4; step++) {
-      await trainOnce(second.learn, late);
-      await trainOnce(first.learn, early);
-      await expectNoGradient(palm.parameters());
-    }
-    const all = [...first.parameters, ...second.parameters];
-    expect(await moved(all, before)).toEqual(names(all));
-    expect(await moved(palm.parameters(), trunk)).toEqual([]);
-    for (const trainee of [second, first]) trainee.dispose();
-  });
+  it.each(PAIRS)(
+    '%s, then %s, with optimizers in the other order and alternating steps',
+    async (firstKind, secondKind) => {
+      using palm = new PaLM({ ...SIZE, dtype });
+      const first = MAKE[firstKind](palm, 'first');
+      const second = MAKE[secondKind](palm, 'second');
+      using late = optimizerOf(second);
+      using early = optimizerOf(first);
+      const before = await bits([...first.parameters, ...second.parameters]);
+      const trunk = await bits(palm.parameters());
+      for (let step = 0; step < 4; step++) {
+        await trainOnce(second.learn, late);
+        await trainOnce(first.learn, early);
+        await expectNoGradient(palm.parameters());
+      }
+      const all = [...first.parameters, ...second.parameters];
+      expect(await moved(all, before)).toEqual(names(all));
+      expect(await moved(palm.parameters(), trunk)).toEqual([]);
+      for (const trainee of [second, first]) trainee.dispose();
+    },
+  );
 });
 
 describe('a shared trunk', () => {
-  it('D1: a reader that comes later leaves the gradients of those before it alone', async () => {
+  it('keeps the gradients of earlier readers when another is added', async () => {
     using palm = new PaLM(SIZE);
     const critic = MAKE.critic(palm, 'first');
     const reward = MAKE.reward(palm, 'second');
@@ -185,7 +188,7 @@ describe('a shared trunk', () => {
     for (const trainee of [critic, reward]) trainee.dispose();
   });
 
-  it('is not trained as a whole beside a reader, whichever comes first', async () => {
+  it('cannot be fully trained with another reader, whichever comes first', async () => {
     for (const kind of ['critic', 'reward'] as const) {
       using palm = new PaLM(SIZE);
       using early = new AdamW(palm.parameters());
@@ -199,7 +202,7 @@ describe('a shared trunk', () => {
     }
   });
 
-  it('has no gradients below adapters while an optimizer owns these and none of its weights', async () => {
+  it('has no gradients below adapters while an optimizer owns only these', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     const [trunk, adapters] = [palm.parameters(), palm.parameters({ scope: 'a' })];
@@ -217,7 +220,7 @@ describe('a shared trunk', () => {
     expect(await trunk[0]?.grad()).not.toBeNull();
   });
 
-  it('keeps a graph that was recorded before an optimizer was made or disposed of', async () => {
+  it('keeps a graph recorded before an optimizer was created or disposed of', async () => {
     using palm = new PaLM(SIZE);
     palm.addScope('a');
     using all = await palm.loss(X, { scope: 'a' });
@@ -229,7 +232,7 @@ describe('a shared trunk', () => {
     expect((await optimizer.step()).unreached).toEqual([]);
   });
 
-  it.each(['policyCreate', 'actorCriticCreate'] as const)('is as it was when %s cannot be done', (name) => {
+  it.each(['policyCreate', 'actorCriticCreate'] as const)('is unchanged if %s fails', (name) => {
     using palm = new PaLM(SIZE);
     palm.addScope('kept');
     const create = vi.spyOn(addon(), name).mockImplementation(() => {
@@ -247,7 +250,7 @@ describe('a shared trunk', () => {
     expect(actorCritic.parameters().length).toBeGreaterThan(0);
   });
 
-  it('is as it was when one of the names of an actor-critic is taken', () => {
+  it('is unchanged if one of the names of an actor-critic is taken', () => {
     using palm = new PaLM(SIZE);
     palm.addScope('taken');
     const taken = expect.objectContaining({ code: 'ERR_ARGUMENT', argument: 'scope' });

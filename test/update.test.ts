@@ -106,7 +106,7 @@ function failing(training: Training, n: number, error: Error): Training['lossOf'
 const noMemory = () => new OutOfMemoryError({ argument: 'memory', requested: 2, available: 1 });
 
 describe('a step', () => {
-  it('learns from all batches at once, in pieces of whatever size', async () => {
+  it('accumulates all batches, in pieces of any size', async () => {
     using whole = new Training();
     using loss = await whole.lossOf(ROWS, targets(ROWS));
     await loss.backward();
@@ -121,7 +121,7 @@ describe('a step', () => {
     }
   });
 
-  it('cuts each batch into pieces of at most as many rows as are read at once, in their order', async () => {
+  it('splits each batch into micro-batches, in order', async () => {
     using training = new Training();
     const { pieces, losses, microBatch } = await training.update({ rows: 2 });
     expect(training.pieces.map(({ length }) => length)).toEqual([2, 2, 1, 2, 1]);
@@ -131,7 +131,7 @@ describe('a step', () => {
     expect(microBatch).toBeUndefined();
   });
 
-  it('divides by the denominator of all processes: one of two has half the gradient', async () => {
+  it('divides by the denominator of all processes: each of two has half the gradient', async () => {
     using one = new Training();
     using two = new Training();
     const asked: number[] = [];
@@ -154,7 +154,7 @@ describe('a step', () => {
     ).toBeLessThan(1e-6);
   });
 
-  it('scales the gradient down to maxGradNorm, and tells its norm from before', async () => {
+  it('clips the gradient to maxGradNorm, and reports the norm before clipping', async () => {
     using free = new Training();
     using clipped = new Training();
     const { gradNorm } = await free.update();
@@ -164,7 +164,7 @@ describe('a step', () => {
     expect(relativeDistance(quarter, expected)).toBeLessThan(1e-5);
   });
 
-  it('waits for numbers once, and forgets gradients and losses', async () => {
+  it('synchronises once, and releases gradients and losses', async () => {
     using training = new Training();
     training.optimizer.disturb = async () => {};
     const { liveTensors } = memory();
@@ -175,7 +175,7 @@ describe('a step', () => {
     expect(await gradientOf(training.parameters)).toHaveLength(0);
   });
 
-  it('tells the measurements of every piece, and the losses with their sum in that order', async () => {
+  it('reports the metrics of every piece, and sums the losses in order', async () => {
     using rewardModel = new RewardModel(new PaLM(SIZE), { lora: false });
     using optimizer = new Disturbed(rewardModel.parameters(), { lr: 1e-2 });
     const pairs = Array.from({ length: 5 }, (_, i) => [
@@ -204,7 +204,7 @@ describe('a step', () => {
   });
 });
 
-describe('where memory fails', () => {
+describe('a step that runs out of memory', () => {
   it.each([1, 2])(
     'in call %d of lossOf, a step starts anew with half the rows, to the bit as if it had begun so',
     async (call) => {
@@ -224,7 +224,7 @@ describe('where memory fails', () => {
     },
   );
 
-  it('halves as often as it must, and later steps begin with as few rows', async () => {
+  it('halves as often as necessary, and later steps start with as few rows', async () => {
     using training = new Training();
     const microBatch = new MicroBatch(8);
     const lossOf: Training['lossOf'] = async (rows, denominator) => {
@@ -239,7 +239,7 @@ describe('where memory fails', () => {
     }
   });
 
-  it('for a single row too, it gives up and leaves nothing behind', async () => {
+  it('gives up at a single row, and leaves nothing behind', async () => {
     using training = new Training();
     const { liveTensors } = memory();
     const error = noMemory();
@@ -254,8 +254,8 @@ describe('where memory fails', () => {
   });
 });
 
-describe('a number that is not finite', () => {
-  it('in a loss or a gradient skips the step, which tells where it is and moves nothing', async () => {
+describe('a non-finite number', () => {
+  it('in a loss or gradient skips the step, which names it and moves nothing', async () => {
     using training = new Training();
     const norm = training.parameters.find(({ name }) => name === 'norm') as Parameter;
     const before = await weightsOf(training);
@@ -273,7 +273,7 @@ describe('a number that is not finite', () => {
     expect(await weightsOf(training)).not.toEqual(before);
   });
 
-  it('ends in an error after maxSkipped steps in a row, which leaves nothing behind', async () => {
+  it('causes an error after maxSkipped steps in a row, which leaves nothing behind', async () => {
     using training = new Training();
     training.optimizer.disturb = async () => ({ loss: Number.NaN });
     const { liveTensors } = memory();
@@ -284,8 +284,8 @@ describe('a number that is not finite', () => {
   });
 });
 
-describe('what fails otherwise', () => {
-  it.each([1, 3])('in call %d of lossOf is thrown as it is, and leaves nothing behind', async (call) => {
+describe('any other error', () => {
+  it.each([1, 3])('in call %d of lossOf is rethrown unchanged, and leaves nothing behind', async (call) => {
     using training = new Training();
     const { liveTensors } = memory();
     const error = new RangeError('no loss');
@@ -295,7 +295,7 @@ describe('what fails otherwise', () => {
     expect(training.optimizer.results).toEqual([]);
   });
 
-  it('when a loss is differentiated disposes of that too', async () => {
+  it('in differentiation disposes of the loss too', async () => {
     using training = new Training();
     const { liveTensors } = memory();
     const lossOf: Training['lossOf'] = async (rows, denominator) => {
@@ -307,7 +307,7 @@ describe('what fails otherwise', () => {
     expect(memory().liveTensors).toBe(liveTensors);
   });
 
-  it('while other processes are asked comes before anything is computed', async () => {
+  it('while agreeing with other processes is thrown before anything is computed', async () => {
     using training = new Training();
     const error = new Error('a rank is gone');
     await expect(training.update({ world: { sum: () => Promise.reject(error) } })).rejects.toBe(error);

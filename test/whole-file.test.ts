@@ -10,7 +10,7 @@ describe('the first byte that is not UTF-8', () => {
     ...['f09f98', 'f4908080', 'f5808080', 'fe', 'ff', 'e228a1', 'c3c3'],
   ];
 
-  it('is found behind any characters', () => {
+  it('is found after any characters', () => {
     const random = new Random(1);
     for (const invalid of INVALID) {
       for (let i = 0; i < 50; i++) {
@@ -24,7 +24,7 @@ describe('the first byte that is not UTF-8', () => {
     }
   });
 
-  it('is there exactly where Node.js finds none', () => {
+  it('exists exactly if Node.js reports invalid UTF-8', () => {
     const random = new Random(2);
     for (let i = 0; i < 20_000; i++) {
       const bytes = Uint8Array.from(

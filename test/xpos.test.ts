@@ -33,7 +33,7 @@ describe.each([true, false])('xpos, kernels %s', (kernels) => {
     },
   );
 
-  it('float32: is as exact at its furthest position as float64', async () => {
+  it('is as accurate in float32 as in float64 at its furthest position', async () => {
     await addon().useKernels(kernels);
     const length = 48 * 8;
     const rows = [ids(length, SIZE.numTokens, 6)];
@@ -62,7 +62,7 @@ describe('beyond 48 times rotaryXposScaleBase', () => {
   const model = (options: object) => new PaLM({ ...SIZE, device, rotaryXposScaleBase: 1.5, ...options });
   const row = (length: number) => [ids(length, SIZE.numTokens, 7)];
 
-  it('a sequence is refused with the longest length', async () => {
+  it('a sequence is refused, with the maximum length', async () => {
     using palm = model({});
     using longest = await palm.loss(row(73));
     expect(await longest.item()).toSatisfy(Number.isFinite);
@@ -71,7 +71,7 @@ describe('beyond 48 times rotaryXposScaleBase', () => {
     await expect(palm.loss(row(74))).rejects.toMatchObject(error);
   });
 
-  it('an answer is refused before it begins', async () => {
+  it('generation is refused before it starts', async () => {
     using palm = model({});
     const prompts = row(60);
     using longest = await palm.generate({ prompts, maxNewTokens: 12 });
@@ -82,7 +82,7 @@ describe('beyond 48 times rotaryXposScaleBase', () => {
     await expect(stream.next()).rejects.toMatchObject(error);
   });
 
-  it('a model that sees both ways has no xpos, and no end', async () => {
+  it('a bidirectional model has no xpos and no limit', async () => {
     using palm = model({ causal: false });
     using loss = await palm.loss(row(200));
     expect(await loss.item()).toSatisfy(Number.isFinite);

@@ -2,7 +2,8 @@
 //
 //   δ[t] = reward[t] + γ value[t+1] − value[t],   advantage[t] = δ[t] + γ λ advantage[t+1]
 //
-// value[t] is the guess before token t was chosen; behind the last response token the value is 0. 0 outside the mask.
+// value[t] is the critic's estimate before token t was chosen; after the last response token the value is 0. The
+// advantage is 0 outside the mask.
 #pragma once
 #include "base/tensor.h"
 

@@ -13,7 +13,7 @@ namespace palm {
 static Tensor by_group(const Tensor& values, int64_t samples_per_prompt) {
   if (samples_per_prompt < 1 || values.size(0) % samples_per_prompt != 0)
     throw Error(ErrorKind::argument, "samplesPerPrompt", std::to_string(samples_per_prompt),
-                "a number that divides the " + std::to_string(values.size(0)) + " rows");
+                "a divisor of the number of rows, " + std::to_string(values.size(0)));
   return values.view({-1, samples_per_prompt});
 }
 

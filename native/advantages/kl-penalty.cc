@@ -6,7 +6,7 @@
 namespace palm {
 
 Tensor kl_shaped_reward(const Tensor& log_ratio, const Tensor& score, const Tensor& response_mask, double weight) {
-  // A response is one stretch: its last token is the true entry that a false one (or the end) follows.
+  // The tokens of a response are contiguous: the last one is the true entry followed by a false one or by the end.
   const Tensor next = at::cat(
       {response_mask.narrow(1, 1, response_mask.size(1) - 1), at::zeros_like(response_mask.narrow(1, 0, 1))}, 1);
   const Tensor last = (response_mask & next.logical_not()).to(log_ratio.scalar_type());

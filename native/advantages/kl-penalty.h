@@ -1,4 +1,4 @@
-// The penalty for leaving the reference policy, token by token (Ziegler et al. 2019, eq. 2).
+// The per-token penalty for diverging from the reference policy (Ziegler et al. 2019, eq. 2).
 //
 //   log_ratio[t] = log_prob[t] − reference_log_prob[t]      its expectation under the policy is KL(policy ‖ reference)
 //   reward[t]    = −weight · log_ratio[t] + score at the last response token

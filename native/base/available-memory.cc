@@ -13,7 +13,7 @@ namespace palm {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-// The number that a file consists of; nothing for "max" and for files that are not there.
+// The number in a file; nothing for "max" and for missing files.
 static std::optional<int64_t> number_in(const std::string& path) {
   std::ifstream file(path);
   int64_t number = 0;
@@ -21,7 +21,7 @@ static std::optional<int64_t> number_in(const std::string& path) {
   return {};
 }
 
-// The number after `name` in lines of a name and a number.
+// The value of `name` in a file of "name value" lines.
 static std::optional<int64_t> number_after(const std::string& path, const std::string& name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -34,7 +34,7 @@ static std::optional<int64_t> number_after(const std::string& path, const std::s
 }
 
 struct GroupFiles {
-  const char *limit, *usage, *cache;  // `cache`: the line of memory.stat with what the kernel gives up when it must
+  const char *limit, *usage, *cache;  // `cache`: the line of memory.stat that counts reclaimable memory
 };
 constexpr GroupFiles kFirstVersion{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file"};
 constexpr GroupFiles kSecondVersion{"/memory.max", "/memory.current", "inactive_file"};
@@ -47,8 +47,8 @@ static int64_t left_in(const std::string& folder, const GroupFiles& files) {
   return std::max<int64_t>(*limit - *usage + cache, 0);
 }
 
-// The tightest of a group and those that it is part of. Inside a container the path is often that of the host: what is
-// mounted there is then the group itself.
+// The minimum over a group and its ancestors. Inside a container the path is often the host's; the group mounted there
+// is then the container's own.
 static int64_t left_in_groups(const std::string& mount, std::string path, const GroupFiles& files) {
   int64_t left = left_in(mount, files);
   for (; path.size() > 1; path.erase(path.rfind('/'))) left = std::min(left, left_in(mount + path, files));
@@ -57,7 +57,7 @@ static int64_t left_in_groups(const std::string& mount, std::string path, const 
 
 static int64_t left_in_own_groups() {
   int64_t left = kUnlimited;
-  std::ifstream groups("/proc/self/cgroup");  // lines of number:controllers:path
+  std::ifstream groups("/proc/self/cgroup");  // lines of the form number:controllers:path
   for (std::string line; std::getline(groups, line);) {
     const size_t controllers = line.find(':') + 1, path = line.find(':', controllers) + 1;
     if (controllers == 0 || path == 0) continue;
@@ -77,7 +77,7 @@ int64_t available_memory() {
 }
 
 int64_t resident_memory() {
-  std::ifstream file("/proc/self/statm");  // pages: all, resident, of files
+  std::ifstream file("/proc/self/statm");  // pages: total, resident, shared (file-backed)
   int64_t all = 0, resident = 0, shared = 0;
   if (!(file >> all >> resident >> shared)) return 0;
   return (resident - shared) * sysconf(_SC_PAGESIZE);

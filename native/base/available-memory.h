@@ -1,13 +1,13 @@
-// How much memory this process may still take: what the machine has left, within the limits of its control groups.
+// How much more memory this process may use: what the machine has left, within the limits of its control groups.
 #pragma once
 #include <cstdint>
 
 namespace palm {
 
-// Bytes. Reads a few files of /proc and /sys. INT64_MAX where none of them is there.
+// In bytes. Reads a few files of /proc and /sys; returns INT64_MAX if none of them exists.
 int64_t available_memory();
 
-// Bytes of this process that lie in memory and belong to no file.
+// Resident bytes of this process that are not backed by a file.
 int64_t resident_memory();
 
 }  // namespace palm

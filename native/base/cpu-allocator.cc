@@ -14,13 +14,13 @@
 
 namespace palm {
 
-constexpr size_t kLarge = 256 * 1024;        // smaller blocks go to the system's allocator, which handles them well
-constexpr size_t kAbsurd = size_t{1} << 47;  // no address space is larger
+constexpr size_t kLarge = 256 * 1024;  // smaller blocks are left to the system's allocator, which handles them well
+constexpr size_t kAbsurd = size_t{1} << 47;  // larger than any address space
 constexpr int64_t kSlack = 64 * 1024 * 1024;
-constexpr int64_t kAsk = 16 * 1024 * 1024;      // so many new bytes are mapped before the system is asked what is left
-constexpr int64_t kReserve = 64 * 1024 * 1024;  // left to everything else in the process
+constexpr int64_t kAsk = 16 * 1024 * 1024;      // newly mapped bytes between two queries of the memory that is left
+constexpr int64_t kReserve = 64 * 1024 * 1024;  // left for everything else in the process
 
-// Sizes are rounded up to steps of an eighth of their power of two, so that blocks fit again though shapes vary a
+// Sizes are rounded up in steps of an eighth of their power of two, so that blocks can be reused though shapes vary a
 // little.
 static size_t rounded(size_t bytes) {
   size_t step = kLarge / 8;
@@ -57,7 +57,7 @@ class Cache {
     return block;
   }
 
-  // False for a block that is not one of these.
+  // Returns false if this cache did not allocate the block.
   bool give(void* block) {
     const std::lock_guard lock(mutex_);
     const auto found = sizes_.find(block);
@@ -93,7 +93,7 @@ class Cache {
  private:
   static constexpr int64_t kWindow = 4096;
 
-  // New memory, or nullptr where there is none. The system maps more than it has and kills who then writes to it.
+  // New memory, or nullptr if there is none. Linux maps more than it has, then kills the process that writes to it.
   void* map(size_t bytes) {
     const int64_t unasked = unasked_ + static_cast<int64_t>(bytes);
     if (unasked >= kAsk && static_cast<int64_t>(bytes) > left()) return nullptr;
@@ -103,19 +103,19 @@ class Cache {
     return block;
   }
 
-  // What the system has left for large blocks, less what is mapped already but was not written to yet.
+  // What the system has left for large blocks, minus what is mapped but not written to yet.
   int64_t left() const {
     const int64_t untouched = std::max<int64_t>(memory_.live + memory_.cached - resident_memory(), 0);
     return std::max<int64_t>(available_memory() - untouched - kReserve, 0);
   }
 
-  // Blocks in use and kept together stay within what was lately in use at once, and a little slack.
+  // Keeps the total of used and cached blocks within the recent peak of use plus a little slack.
   void make_room(int64_t wanted) {
     const int64_t bound = std::max({recent_peak_, earlier_peak_, memory_.live + wanted}) + kSlack;
     release(std::max<int64_t>(bound - memory_.live - wanted, 0));
   }
 
-  // Unmaps kept blocks, largest first, until no more than `allowed` bytes of them are left.
+  // Unmaps cached blocks, largest first, until at most `allowed` bytes of them are left.
   void release(int64_t allowed) {
     while (memory_.cached > allowed) {
       const auto last = std::prev(free_.end());
@@ -133,13 +133,13 @@ class Cache {
   int64_t limit_ = 0, unasked_ = 0;
 };
 
-// Never destroyed: tensors may outlive every static.
+// Never destroyed: tensors may outlive all statics.
 static Cache& cache() {
   static Cache* const only = new Cache;
   return *only;
 }
 
-// oneDNN frees through one function whatever the size was. Blocks of the cache start a page, few others do.
+// oneDNN frees blocks of any size through this one function. Blocks of the cache are page-aligned, few others are.
 static void give_back(void* block) {
   const bool page = reinterpret_cast<uintptr_t>(block) % 4096 == 0;
   if (!page || !cache().give(block)) c10::free_cpu(block);

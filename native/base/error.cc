@@ -16,8 +16,8 @@ static std::string in_units(double bytes) {
 }
 
 Error out_of_memory(std::string where, double requested, std::optional<double> available) {
-  Error error(ErrorKind::memory, std::move(where), "a request for " + in_units(requested),
-              available ? "at most the " + in_units(*available) + " that are left" : "a size that fits in memory",
+  Error error(ErrorKind::memory, std::move(where), "an allocation of " + in_units(requested),
+              available ? "at most the " + in_units(*available) + " available" : "a size that fits in memory",
               "Use a smaller batch, a shorter sequence or a smaller model.");
   error.requested = requested;
   error.available = available;

@@ -1,4 +1,4 @@
-// An error that a user can act on. It crosses the border as one of the classes in src/errors.ts; `kind` picks which.
+// An error a user can act on. At the border it becomes one of the classes in src/errors.ts, selected by `kind`.
 #pragma once
 #include <exception>
 #include <optional>
@@ -11,11 +11,11 @@ enum class ErrorKind { argument, shape, dtype, device, disposed, handle, memory,
 
 struct Error : std::exception {
   ErrorKind kind;
-  std::string argument;                        // the thing at fault
-  std::string received;                        // what came
-  std::string expected;                        // what should have
-  std::string fix;                             // what to do now; may be empty
-  std::optional<double> requested, available;  // bytes, where `kind` is memory and they are known
+  std::string argument;                        // the offending argument
+  std::string received;                        // the actual value
+  std::string expected;                        // what would be valid
+  std::string fix;                             // how to fix it; may be empty
+  std::optional<double> requested, available;  // bytes, if `kind` is memory and they are known
 
   Error(ErrorKind kind, std::string argument, std::string received, std::string expected, std::string fix = "")
       : kind(kind),
@@ -26,8 +26,7 @@ struct Error : std::exception {
   const char* what() const noexcept override { return expected.c_str(); }
 };
 
-// An allocation of `requested` bytes for which `where` has no room, with `available` bytes left there, if that is
-// known.
+// An allocation of `requested` bytes that does not fit in `where`, with `available` bytes left there if known.
 Error out_of_memory(std::string where, double requested, std::optional<double> available);
 
 }  // namespace palm

@@ -10,7 +10,7 @@
 
 namespace palm {
 
-// NaN·0 is NaN: what stands behind a false mask must be removed, not multiplied away.
+// NaN·0 is NaN: values outside the mask must be replaced, not multiplied by 0.
 Tensor within(const Tensor& values, const Tensor& mask) { return values.masked_fill(mask.logical_not(), 0); }
 
 double divisor(double denominator) {
@@ -40,9 +40,9 @@ Tensor whiten(const Tensor& values, const Tensor& mask) {
   if (values.numel() == 0) return whitened;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Tensor outside = all.logical_not();
-  const Tensor most = centred.masked_fill(outside, -kInfinity).max(),
-               least = centred.masked_fill(outside, kInfinity).min();
-  return whitened.masked_fill(most.eq(least), 0);
+  const Tensor largest = centred.masked_fill(outside, -kInfinity).max(),
+               smallest = centred.masked_fill(outside, kInfinity).min();
+  return whitened.masked_fill(largest.eq(smallest), 0);
 }
 
 }  // namespace palm

@@ -1,4 +1,4 @@
-// Numbers by name that cross to the host in one copy.
+// Named scalars that are copied to the host in one transfer.
 #pragma once
 #include "base/tensor.h"
 
@@ -8,7 +8,7 @@
 
 namespace palm {
 
-// Names are those of the two languages: policy_loss is policyLoss.
+// Names follow the usual rule between the two languages: policy_loss becomes policyLoss.
 struct Metrics {
   Metrics() = default;
   Metrics(std::initializer_list<std::pair<const char*, Tensor>> named);  // scalars, of any dtype, attached or not

@@ -24,7 +24,7 @@ void check_fits_in_memory(const std::vector<NamedShape>& group, int64_t groups, 
   if (bytes > kMaxBytes || count * kGroupBytes > available) throw out_of_memory(argument, bytes, available);
 }
 
-// Steps are summed over micro-batches, which bfloat16 would round each time.
+// Gradients are summed over micro-batches; bfloat16 would round at every addition.
 static at::ScalarType gradient_dtype(at::ScalarType dtype) { return dtype == at::kBFloat16 ? at::kFloat : dtype; }
 
 std::optional<Tensor> Parameter::grad() const {
@@ -77,7 +77,7 @@ int64_t version_of(const ParameterList& parameters) {
   return sum;
 }
 
-// Views start at 64 bytes (256 on CUDA) so that vectorised kernels meet aligned rows.
+// Views are aligned to 64 bytes (256 on CUDA) so that vectorised kernels get aligned rows.
 static int64_t aligned(int64_t elements, at::ScalarType dtype, at::Device device) {
   const int64_t step = (device.is_cuda() ? 256 : 64) / static_cast<int64_t>(at::elementSize(dtype));
   return (elements + step - 1) / step * step;
@@ -93,7 +93,7 @@ ParameterBuffer::ParameterBuffer(const std::vector<NamedShape>& shapes, at::Scal
   for (size_t i = 0; i < shapes.size(); ++i) {
     auto parameter = std::make_shared<Parameter>();
     parameter->name = shapes[i].name;
-    // detach() makes a leaf that shares memory and its version counter's safety; `.data` would lose the latter.
+    // detach() makes a leaf that shares memory and version counter; `.data` would lose the version counter.
     parameter->tensor =
         values_.narrow(0, offsets_[i], c10::multiply_integers(shapes[i].shape)).view(shapes[i].shape).detach();
     watch(*parameter);

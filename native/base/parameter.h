@@ -1,6 +1,6 @@
-// Trained tensors. Those of one layer or one scope share a flat buffer, and their gradients another of the same layout:
-// one kernel can then reach all of them, and a checkpoint or an all-reduce finds them side by side. Gradients of
-// bfloat16 are float32.
+// Trainable tensors. The parameters of one layer or scope share a flat buffer, and their gradients another with the
+// same layout: one kernel can process all of them, and a checkpoint or all-reduce finds them contiguous. Gradients of
+// bfloat16 parameters are float32.
 #pragma once
 #include "base/tensor.h"
 
@@ -11,34 +11,34 @@
 
 namespace palm {
 
-// A tensor before it is made.
+// Name and shape of a tensor that is not allocated yet.
 struct NamedShape {
   std::string name;
   std::vector<int64_t> shape;
 };
 
-// Refuses `groups` such groups of parameters where no machine could hold them: sizes that multiply to more than an
-// int64 would overflow before any allocator saw them. A group costs a little even without numbers.
+// Throws if `groups` such groups of parameters cannot fit on any machine: sizes whose product exceeds an int64 would
+// overflow before any allocator saw them. Every group has a small cost even if it has no elements.
 void check_fits_in_memory(const std::vector<NamedShape>& group, int64_t groups, const char* argument);
 
 struct Parameter {
   std::string name;
-  Tensor tensor;                   // the leaf that autograd sees
-  Tensor gradient;                 // its preset place in the flat gradient buffer; undefined until needed
-  std::shared_ptr<bool> has_grad;  // has a backward pass reached it since its gradient was last zeroed?
+  Tensor tensor;                   // the autograd leaf
+  Tensor gradient;                 // its slice of the flat gradient buffer; undefined until needed
+  std::shared_ptr<bool> has_grad;  // whether a backward pass has reached it since its gradient was last zeroed
 
   Tensor value() const { return tensor.detach(); }
-  std::optional<Tensor> grad() const;  // nothing where no backward pass has been
+  std::optional<Tensor> grad() const;  // nothing if no backward pass has reached it
   void set_grad(const Tensor& grad);
   void zero_grad();
   void require_grad(bool on);
 };
 using ParameterList = std::vector<std::shared_ptr<Parameter>>;
 
-// Grows with every write to one of them that libtorch, or a kernel that says so, makes.
+// Increases with every write to one of them by libtorch, or by a kernel that bumps the version.
 int64_t version_of(const ParameterList& parameters);
 
-// A parameter on its own, which takes over the memory of `values`: they may still be on their way there.
+// A standalone parameter that takes over the memory of `values`, whose contents may still be in transfer.
 std::shared_ptr<Parameter> make_parameter(const Tensor& values);
 
 class ParameterBuffer {
@@ -46,7 +46,7 @@ class ParameterBuffer {
   ParameterBuffer(const std::vector<NamedShape>& shapes, at::ScalarType dtype, at::Device device);
 
   const ParameterList& parameters() const { return parameters_; }
-  // Gives every parameter that wants a gradient its place in the gradient buffer. Called before a graph is recorded.
+  // Assigns each trainable parameter its slice of the gradient buffer. Called before a graph is recorded.
   void prepare_gradients();
   const Tensor& storage() const { return values_; }
 

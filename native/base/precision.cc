@@ -25,7 +25,7 @@ bool sums_bfloat16_in_float32() {
 
 void use_deterministic(bool on) {
   if (on) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-  at::globalContext().setDeterministicFillUninitializedMemory(false);  // it would write every new tensor twice
+  at::globalContext().setDeterministicFillUninitializedMemory(false);  // else every new tensor is written twice
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
 }
 

@@ -39,7 +39,7 @@ static bool is_integer(const Tensor& tensor) {
 static void expect_integer(const Tensor& ids, const char* argument) {
   if (!is_integer(ids))
     throw Error(ErrorKind::dtype, argument, std::string("dtype ") + at::toString(ids.scalar_type()), "int64 or int32",
-                "Pass whole numbers, or a tensor made with { dtype: 'int64' }.");
+                "Pass integers, or a tensor created with { dtype: 'int64' }.");
 }
 
 void expect_token_shape(const Tensor& tokens, const char* argument) {

@@ -19,7 +19,7 @@ static uint32_t step_in(uint64_t next) { return static_cast<uint32_t>(next >> 32
 static int64_t task_in(uint64_t next) { return static_cast<uint32_t>(next); }
 
 bool Worker::claim(uint32_t step, int64_t count, int64_t piece, int64_t* begin) {
-  constexpr int kSpins = 1000;  // some microseconds: longer than a step usually takes, shorter than a thread's turn
+  constexpr int kSpins = 1000;  // a few microseconds: longer than most steps, shorter than a scheduler time slice
   uint64_t next = board_.next.load(std::memory_order_acquire);
   for (int spin = 0; step_in(next) == step; ++spin) {
     *begin = task_in(next);

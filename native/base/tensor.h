@@ -1,4 +1,4 @@
-// The tensor of this project is libtorch's, with its operators; per-operator headers add the functions a file uses.
+// This project uses libtorch's tensor and operators; each file includes the per-operator headers it needs.
 #pragma once
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>

@@ -1,15 +1,15 @@
-// The table of contents of the border: every function that JavaScript can call is a row of one of these tables.
+// The table of contents of the border: every function JavaScript can call is a row of one of these tables.
 #include "binding/bindings.h"
 #include "binding/executor.h"
 
 namespace palm::binding {
 
-// Finalizers of handles may run after the instance data's own, and still ask for it: it is never deleted.
+// Never deleted: finalizers of handles may run after the instance data's own finalizer and still use it.
 void keep(Napi::Env, Environment*) {}
 
 static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
   env.SetInstanceData<Environment, keep>(new Environment(env, create_error));
-  Executor::get();  // starts with the first environment, and chooses who multiplies matrices
+  Executor::get();  // starts with the first environment and selects the matrix library
   auto exports = Napi::Object::New(env);
   Table table(exports);
   process_rows(table);
@@ -26,7 +26,7 @@ static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
 
 }  // namespace palm::binding
 
-// Called by loader.cc once for every environment.
+// loader.cc calls this once per environment.
 extern "C" __attribute__((visibility("default"))) napi_value palm_register(napi_env env, napi_value create_error) {
   return palm::binding::register_all(Napi::Env(env), Napi::Function(env, create_error));
 }

@@ -1,4 +1,4 @@
-// Rows from scores to advantages.
+// Table rows that compute advantages from scores.
 #include "advantages/group.h"
 #include "advantages/ppo.h"
 #include "binding/bindings.h"

@@ -1,4 +1,4 @@
-// The functions that JavaScript can call, by subject, one file each. Together they are the interface `Native` of
+// The functions JavaScript can call, one file per subject. Together they implement the interface `Native` of
 // src/native/exports.ts.
 #pragma once
 #include "base/shape.h"
@@ -18,7 +18,7 @@ void advantage_rows(Table& table);
 void loss_rows(Table& table);
 void optim_rows(Table& table);
 
-// How a list of parameters crosses.
+// How a parameter list crosses the border.
 struct NamedParameter {
   std::string name;
   std::vector<int64_t> shape;
@@ -36,7 +36,7 @@ std::vector<NamedParameter> parameters_of(T& object) {
 PALM_FIELDS(GenerateOptions, PALM_FIELD(max_new_tokens), PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p),
             PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(stop), PALM_FIELD(suppress), PALM_FIELD(pad_token),
             PALM_FIELD(samples_per_prompt), PALM_FIELD(int8), PALM_FIELD(seed));
-// The names are those of the fields of an object, and are renamed as these are.
+// Metrics become an object; their names are converted like the names of fields.
 template <>
 struct Js<Metrics> {
   static Napi::Value to(Napi::Env env, const Metrics& metrics) {
@@ -56,12 +56,12 @@ PALM_FIELDS(Rollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD
 PALM_FIELDS(ValuedRollout, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FIELD(sampler_log_prob),
             PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value));
 
-// Called where JavaScript waits for numbers; `reads` is how often it was.
+// Called whenever JavaScript waits for numbers; `reads` returns the count.
 void count_read();
 
 void expect_floating(const Tensor& tensor, const char* argument);
 
-// What JavaScript puts together by hand: every member is [B, T], response_mask a mask, the rest numbers.
+// A batch that JavaScript assembled: every member is [B, T]; response_mask is a mask, the others are numbers.
 template <class Batch>
 void expect_batch(const Batch& batch) {
   expect_token_shape(batch.sequence, "sequence");

@@ -17,7 +17,7 @@ std::string camel_case(const char* snake) {
   return camel;
 }
 
-// Only of primitives: an object's own toString could do anything, and a symbol has none.
+// Primitives only: an object's own toString could run any code, and a symbol has none.
 static std::string shown(const Napi::Value& value) {
   if (value.IsObject()) return "an object";
   return value.IsSymbol() ? "a symbol" : value.ToString().Utf8Value();
@@ -62,7 +62,7 @@ at::ScalarType Js<at::ScalarType>::from(const Napi::Value& value) {
 Napi::Value Js<at::ScalarType>::to(Napi::Env env, at::ScalarType value) {
   for (const auto& [name, dtype] : kDtypes)
     if (value == dtype) return Napi::String::New(env, name);
-  throw Error(ErrorKind::dtype, "dtype", at::toString(value), "a dtype that JavaScript has an array for");
+  throw Error(ErrorKind::dtype, "dtype", at::toString(value), "a dtype with a matching JavaScript array type");
 }
 
 Gradients Js<Gradients>::from(const Napi::Value& value) {
@@ -83,8 +83,8 @@ at::Device Js<at::Device>::from(const Napi::Value& value) {
   const int index = wanted == "cuda" ? 0 : std::stoi(wanted.substr(5));
   if (index >= count)
     throw Error(ErrorKind::device, "device", wanted,
-                count == 0 ? "cpu: no CUDA device is usable here" : "an index below " + std::to_string(count),
-                "Run `npx palm doctor` to see which devices there are.");
+                count == 0 ? "cpu, as there is no usable CUDA device" : "an index below " + std::to_string(count),
+                "Run `npx palm doctor` to list the devices.");
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 

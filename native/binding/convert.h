@@ -1,5 +1,5 @@
-// Moves values across the border by their C++ types, so that the tables of rows beside this file hold no logic. A row
-// names a function; its parameters say what JavaScript must pass, its result what it gets back.
+// Converts values at the border by their C++ types, so that the tables of rows need no logic of their own. A row names
+// a function; its parameters determine what JavaScript must pass, its result what JavaScript gets back.
 #pragma once
 #include <napi.h>
 
@@ -54,7 +54,7 @@ struct Js<at::ScalarType> {
 };
 template <>
 struct Js<at::Device> {
-  static at::Device from(const Napi::Value& value);  // throws where this machine lacks the device
+  static at::Device from(const Napi::Value& value);  // throws if this machine lacks the device
   static Napi::Value to(Napi::Env env, at::Device value) { return Napi::String::New(env, value.str()); }
 };
 
@@ -90,7 +90,7 @@ struct Js<Gradients> {
   static Gradients from(const Napi::Value& value);
 };
 
-// Handles. A null pointer is undefined.
+// Handles. A null pointer becomes undefined.
 template <class T>
 struct Js<std::shared_ptr<T>> {
   static std::shared_ptr<T> from(const Napi::Value& value) {
@@ -101,7 +101,7 @@ struct Js<std::shared_ptr<T>> {
     return value ? Handle<T>::create(env, value) : env.Undefined();
   }
 };
-// Jobs that take no flag of their own still stop when their environment ends.
+// Jobs without a cancel flag of their own still stop when their environment ends.
 template <>
 struct Js<std::shared_ptr<Cancel>> {
   static std::shared_ptr<Cancel> from(const Napi::Value& value) {
@@ -117,7 +117,7 @@ struct Js<at::Tensor> {
   }
 };
 
-// The bytes of a Uint8Array, which the caller of a job keeps still until it resolves.
+// The bytes of a Uint8Array. The caller of a job must not modify them until the promise settles.
 struct Bytes {
   uint8_t* data;
   size_t length;
@@ -127,7 +127,7 @@ struct Js<Bytes> {
   static Bytes from(const Napi::Value& value);
 };
 
-// A struct crosses as an object: Fields<S>::visit lists its members once, for both directions.
+// A struct crosses as an object: Fields<S>::visit lists its members once for both directions.
 template <class S>
 struct Fields;
 #define PALM_FIELD(member) visitor(#member, value.member)
@@ -162,7 +162,7 @@ struct Js<S> {
   }
 };
 
-// A parameter of a bound function: what is held while the job waits, and what the function is given.
+// A parameter of a bound function: what is stored while the job waits, and what the function receives.
 template <class P>
 struct Param {
   using Held = std::decay_t<P>;
@@ -198,7 +198,7 @@ struct Signature<R (C::*)(A...)> : Signature<R (*)(C&, A...)> {};
 template <class R, class C, class... A>
 struct Signature<R (C::*)(A...) const> : Signature<R (*)(C&, A...)> {};
 
-// A call with its arguments already on this side.
+// A call whose arguments are already converted to C++.
 template <auto fn>
 class Call {
   using S = Signature<decltype(fn)>;
@@ -231,7 +231,7 @@ class Table {
  public:
   explicit Table(Napi::Object exports) : exports_(exports) {}
 
-  // Runs on this thread: allocates, names or releases, and never computes.
+  // Runs on the calling thread: allocates, names or releases, but never computes.
   template <auto fn>
   void now(const char* name) {
     add(name, [](const Napi::CallbackInfo& info) -> Napi::Value {
@@ -249,7 +249,7 @@ class Table {
     });
   }
 
-  // Runs on the executor; JavaScript gets a promise.
+  // Runs on the executor and returns a promise to JavaScript.
   template <auto fn>
   void job(const char* name) {
     add(name, [](const Napi::CallbackInfo& info) -> Napi::Value {
@@ -279,7 +279,8 @@ class Table {
 
   template <class C>
   static Napi::Value queue(Environment& environment, const Napi::CallbackInfo& info, std::shared_ptr<C> call) {
-    // Memory lent by JavaScript must not be collected: the last argument owns it, until the promise has settled.
+    // Memory borrowed from JavaScript must not be collected: the last argument keeps it alive until the promise
+    // settles.
     std::shared_ptr<Napi::ObjectReference> lent;
     if constexpr (C::borrows)
       lent = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[info.Length() - 1].As<Napi::Object>()));
@@ -297,7 +298,7 @@ class Table {
   Napi::Object exports_;
 };
 
-// Objects whose making only allocates.
+// Creates objects whose constructor only allocates.
 template <class T, class Base, class... Args>
 std::shared_ptr<Base> make(Args... args) {
   return std::make_shared<T>(args...);

@@ -14,7 +14,7 @@
 namespace palm::binding {
 
 struct Environment::Completion {
-  Environment* environment;  // read on its own thread only
+  Environment* environment;  // accessed on its own thread only
   Napi::Promise::Deferred deferred;
   std::function<Napi::Value(Napi::Env)> finish;
   std::exception_ptr exception;
@@ -72,10 +72,11 @@ void Environment::close() {
 }
 
 Napi::Promise Environment::run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish) {
-  if (*closing_) throw Error(ErrorKind::disposed, "palm-rlhf", "a call while the process exits", "calls before that");
+  if (*closing_)
+    throw Error(ErrorKind::disposed, "palm-rlhf", "a call during process exit", "no calls after exit has begun");
   auto* completion = new Completion{this, Napi::Promise::Deferred::New(env_), std::move(finish), nullptr};
   const Napi::Promise promise = completion->deferred.Promise();
-  if (in_flight_++ == 0) napi_ref_threadsafe_function(env_, channel_->function);  // else Node exits under an await
+  if (in_flight_++ == 0) napi_ref_threadsafe_function(env_, channel_->function);  // keeps Node alive until it settles
   Executor::get().post(this, [work = std::move(work), completion, channel = channel_]() mutable {
     try {
       work();
@@ -121,7 +122,7 @@ void Environment::complete(napi_env raw, napi_value, void*, void* data) {
   try {
     completion->settle(env);
   } catch (const Napi::Error&) {
-    // JavaScript is being stopped: nobody is left who could be told.
+    // JavaScript is being stopped, and nobody is left to notify.
   }
 }
 
@@ -131,7 +132,7 @@ static const char* name_of(ErrorKind kind) {
   return names[static_cast<int>(kind)];
 }
 
-// The bytes that libtorch tells of after `words`, as "20.00 MiB" or "4096 bytes".
+// The number of bytes that libtorch reports after `words`, as "20.00 MiB" or "4096 bytes".
 static std::optional<double> bytes_after(const std::string& text, const char* words) {
   static const std::pair<const char*, double> units[] = {
       {"bytes", 1}, {"KiB", 1024}, {"MiB", 1024 * 1024}, {"GiB", 1024 * 1024 * 1024}};
@@ -146,10 +147,10 @@ static std::optional<double> bytes_after(const std::string& text, const char* wo
   return {};
 }
 
-// libtorch refuses sizes whose product is no int64 before any allocator sees them.
+// libtorch rejects sizes whose product overflows int64 before any allocator sees them.
 constexpr double kMoreThanCounts = 9223372036854775808.0;
 
-// The error of an allocation, or nothing where `text` tells of something else.
+// The error of a failed allocation, or nothing if `text` describes something else.
 static std::optional<Error> describe_memory(const c10::Error& error, const std::string& text) {
   if (text.find("Storage size calculation overflowed") != std::string::npos ||
       text.find("numel: integer multiplication overflow") != std::string::npos)
@@ -159,28 +160,28 @@ static std::optional<Error> describe_memory(const c10::Error& error, const std::
   const auto requested = bytes_after(text, "ried to allocate ");
   const auto available = cpu ? static_cast<double>(available_memory()) : bytes_after(text, "of which ");
   if (requested) return out_of_memory(cpu ? "memory" : "CUDA memory", *requested, available);
-  return Error(ErrorKind::memory, "memory", text, "room for the result", "Use a smaller batch or model.");
+  return Error(ErrorKind::memory, "memory", text, "enough free memory", "Use a smaller batch or model.");
 }
 
-// Our own errors as they are; libtorch's by class, and without the twenty lines of C++ stack in their what().
+// Our own errors unchanged; libtorch's by class, without the twenty lines of C++ stack in their what().
 static Error describe(std::exception_ptr exception) {
   try {
     std::rethrow_exception(exception);
   } catch (const Error& error) {
     return error;
   } catch (const std::bad_alloc&) {
-    return {ErrorKind::memory, "memory", "no more of it", "room for the result", "Use a smaller batch or model."};
+    return {ErrorKind::memory, "memory", "a failed allocation", "enough free memory", "Use a smaller batch or model."};
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     if (const auto memory = describe_memory(error, text)) return *memory;
-    return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
+    return {ErrorKind::native, "libtorch", text, "an operation that libtorch supports"};
   } catch (const std::exception& error) {
     const std::string text = error.what();
     if (text.find("cannot be converted to type") != std::string::npos)
-      return {ErrorKind::argument, "a number", text, "one within the range of the tensors that it meets"};
-    return {ErrorKind::native, "libtorch", text, "a computation that libtorch can do"};
+      return {ErrorKind::argument, "a number", text, "a value that the tensor's dtype can represent"};
+    return {ErrorKind::native, "libtorch", text, "an operation that libtorch supports"};
   } catch (...) {
-    return {ErrorKind::native, "libtorch", "an unknown exception", "a computation that libtorch can do"};
+    return {ErrorKind::native, "libtorch", "an unknown exception", "an operation that libtorch supports"};
   }
 }
 

@@ -1,5 +1,5 @@
-// What one JavaScript environment (the main thread, or a worker) needs: a way back from the executor, and the
-// constructor of its errors. Lives as long as the environment; outstanding jobs are dropped when that ends.
+// The state of one JavaScript environment (the main thread or a worker): a way back from the executor, and the
+// constructor of its errors. Lives as long as the environment; pending jobs are dropped when that ends.
 #pragma once
 #include <napi.h>
 
@@ -14,7 +14,7 @@
 
 namespace palm::binding {
 
-// Holds the executor until the environment has written everything into a tensor, or ends.
+// Blocks the executor until the environment has finished writing a tensor, or ends.
 class Gate {
  public:
   void open();
@@ -31,22 +31,22 @@ class Environment {
   Environment(Napi::Env env, Napi::Function create_error);
   static Environment& of(Napi::Env env);
 
-  // Runs `work` on the executor, then `finish` here, whose value settles the promise; an exception of either rejects
-  // it.
+  // Runs `work` on the executor, then `finish` here; its value resolves the promise. An exception in either rejects it.
   Napi::Promise run(std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish);
-  // Work that nobody waits for.
+  // Runs work that nobody waits for.
   void post(std::function<void()> work);
 
   Napi::Error error(std::exception_ptr exception) const;
   // Stops this environment's jobs and waits for the running one. Called when the process exits or the environment is
-  // torn down, whichever comes first: a job that still ran would meet libtorch's statics half destroyed.
+  // torn down, whichever comes first: a job still running later would use libtorch's statics while they are being
+  // destroyed.
   void close();
-  // Jobs called from now on wait until `release`, because what `key` names is still being written.
+  // Jobs called from now on wait until `release`, because the object `key` is still being written.
   void hold(const void* key);
   void release(const void* key);
-  // A flag for a long job to look at; every one is set when the environment ends.
+  // A flag for a long job to poll; all flags are set when the environment ends.
   std::shared_ptr<std::atomic<bool>> make_cancel();
-  // Set from the moment the environment ends.
+  // Set as soon as the environment starts to end.
   const std::shared_ptr<std::atomic<bool>>& closing() const { return closing_; }
 
  private:

@@ -46,7 +46,7 @@ void Executor::run() {
     running_ = job.owner;
     lock.unlock();
     job.work();
-    job.work = nullptr;  // tensors it held go before anyone learns that it is over
+    job.work = nullptr;  // release its tensors before anyone is told that it finished
     lock.lock();
     running_ = nullptr;
     changed_.notify_all();

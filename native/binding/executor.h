@@ -1,5 +1,5 @@
-// The one thread on which everything computes, for all environments of the process. Jobs run in the order of their
-// calls: libtorch's grad mode, generators and streams belong to a thread, and order is what readers of a script assume.
+// The one thread on which everything computes, for all environments of the process. Jobs run in call order: libtorch's
+// grad mode, generators and streams belong to a thread, and that is the order a reader of the script expects.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -10,12 +10,12 @@ namespace palm::binding {
 
 class Executor {
  public:
-  // Never destroyed: a static's destructor would race with libtorch's own at exit.
+  // Never destroyed: the destructor of a static would race with libtorch's own at exit.
   static Executor& get();
 
-  // `owner` tells whose job it is, so that an environment can take its own back.
+  // `owner` identifies the environment, so that it can drop its own jobs.
   void post(const void* owner, std::function<void()> job);
-  // Drops the waiting jobs of `owner` and waits for the running one: afterwards none of its code runs.
+  // Drops the waiting jobs of `owner` and waits for the running one: none of its code runs after this returns.
   void drain(const void* owner);
 
  private:

@@ -1,4 +1,4 @@
-// Rows about generation.
+// Table rows for generation.
 #include "binding/bindings.h"
 
 namespace palm::binding {

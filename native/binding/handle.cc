@@ -8,7 +8,7 @@
 
 namespace palm::binding {
 
-// Storages by how many handles keep them: views and parameters of one buffer are counted once.
+// Counts the handles of each storage, so that views and parameters of one buffer are counted once.
 struct Ledger {
   std::mutex mutex;
   std::unordered_map<const void*, int64_t> users;
@@ -41,7 +41,8 @@ void HandleBase::count(Napi::Env env, const std::vector<at::Tensor>& storages, b
     }
     ledger().total.live_bytes += change;
   }
-  // May collect garbage, so never under the lock. Its status says no more than that JavaScript is being stopped.
+  // Must not run under the lock, as it may collect garbage. Its status is ignored: it only fails while JavaScript is
+  // being stopped.
   int64_t told = 0;
   if (change != 0) napi_adjust_external_memory(env, change, &told);
 }
@@ -52,7 +53,7 @@ void HandleBase::wrap(Napi::Object object, HandleBase* handle, const napi_type_t
     handle->dispose(env);
     delete handle;
   };
-  // Fails where JavaScript is being stopped, as by worker.terminate(): nobody will use the object then.
+  // Fails while JavaScript is being stopped, as by worker.terminate(): nobody will use the object then.
   if (napi_wrap(object.Env(), object, handle, finalize, nullptr, nullptr) != napi_ok)
     return finalize(object.Env(), handle, nullptr);
   napi_type_tag_object(object.Env(), object, &tag);
@@ -65,13 +66,13 @@ HandleBase* HandleBase::unwrap(const Napi::Value& value) {
 }
 
 void throw_wrong_handle(const char* wanted) {
-  throw Error(ErrorKind::handle, wanted, "something else", std::string("a native ") + wanted,
-              "Pass an object that this copy of palm-rlhf made.");
+  throw Error(ErrorKind::handle, wanted, "an object of another kind", std::string("a native ") + wanted,
+              "Pass an object created by this copy of palm-rlhf.");
 }
 
 void throw_disposed(const char* kind) {
-  throw Error(ErrorKind::disposed, kind, "one that was disposed", std::string("a live ") + kind,
-              "Use it before its dispose(), or outside the block of its `using`.");
+  throw Error(ErrorKind::disposed, kind, "a disposed object", "an object that is not disposed",
+              "Use it before calling dispose(), or before the block of its `using` ends.");
 }
 
 void release_later(Napi::Env env, std::shared_ptr<void> value) {

@@ -1,6 +1,6 @@
-// Native objects as JavaScript sees them: an opaque, tagged object holding a shared pointer. `dispose` drops the
-// pointer at once; jobs in flight hold their own. Live tensors and the bytes behind all handles are counted per
-// storage, and V8 is told of them, so that its garbage collector is some help to those who forget.
+// Native objects as JavaScript sees them: opaque, tagged objects that hold a shared pointer. `dispose` drops the
+// pointer at once; pending jobs hold their own. Live tensors and the bytes behind all handles are counted per storage
+// and reported to V8, so that its garbage collector also frees objects that were never disposed.
 #pragma once
 #include <napi.h>
 #include "base/tensor.h"
@@ -44,12 +44,12 @@ struct Memory {
 };
 Memory memory();
 
-// The part of a handle that does not depend on what it holds.
+// The part of a handle that does not depend on its type.
 class HandleBase {
  public:
   virtual ~HandleBase() = default;
   virtual void dispose(Napi::Env env) = 0;
-  static HandleBase* unwrap(const Napi::Value& value);  // nullptr for anything that is not one of ours
+  static HandleBase* unwrap(const Napi::Value& value);  // nullptr if the value is not one of our handles
 
  protected:
   static void count(Napi::Env env, const std::vector<at::Tensor>& storages, bool is_tensor, int direction);
@@ -58,7 +58,7 @@ class HandleBase {
 
 [[noreturn]] void throw_wrong_handle(const char* wanted);
 [[noreturn]] void throw_disposed(const char* kind);
-// Destroys on the executor, where whatever the object is part of (a graph, an allocation) was made.
+// Destroys the value on the executor thread, where its graph or allocation was made.
 void release_later(Napi::Env env, std::shared_ptr<void> value);
 
 template <class T>
@@ -74,7 +74,7 @@ class Handle : public HandleBase {
   static std::shared_ptr<T> value_of(const Napi::Value& value) {
     bool tagged = false;
     if (value.IsObject()) napi_check_object_type_tag(value.Env(), value, &HandleKind<T>::tag, &tagged);
-    // While JavaScript is being stopped what has a tag may have no handle.
+    // During worker.terminate() an object can be tagged but not wrapped.
     auto* const handle = tagged ? static_cast<Handle*>(unwrap(value)) : nullptr;
     if (!handle) throw_wrong_handle(HandleKind<T>::name);
     if (!handle->value_) throw_disposed(HandleKind<T>::name);

@@ -1,8 +1,8 @@
-// palm.node: opens libtorch by absolute path, then libpalm.so beside itself, and returns what that exports. Where the
-// libtorch is a CUDA build and own CUDA kernels were compiled, libpalm-cuda.so follows.
+// palm.node: opens libtorch by absolute path, then libpalm.so from its own folder, and returns libpalm.so's exports. If
+// libtorch is a CUDA build and our CUDA kernels were compiled, it opens libpalm-cuda.so as well.
 //
-// It links none of them, so that Node can load it where no libtorch is found, to say so in a sentence. What they need
-// of each other they name without a path; it is satisfied because it is already in the process.
+// It links none of these libraries, so that Node can load it without libtorch and report a readable error. The
+// libraries name one another without a path; the loader resolves these names to what the process has already loaded.
 #include <dlfcn.h>
 #include <link.h>
 #include <napi.h>
@@ -26,7 +26,7 @@ using Register = napi_value (*)(napi_env env, napi_value create_error);
   throw Napi::Error(env, create_error.Call({Napi::String::New(env, "libtorch"), detail}));
 }
 
-// What dlopen has against `path`, which it puts in front of the reason unless a dependency is to blame.
+// The reason dlopen failed, without the leading `path` that it adds unless a dependency is to blame.
 std::string last_dl_error(const std::string& path) {
   const char* reason = dlerror();
   const std::string message = reason == nullptr ? "no reason given" : reason;
@@ -40,11 +40,12 @@ void* open_or_fail(const Napi::Function& create_error, const std::string& path, 
   return library;
 }
 
-// A part that only a CUDA build has: whether it is there now. Much works without it, so a failure is a warning.
+// Opens a library that only CUDA builds have; returns whether it is loaded now. Most features work without it, so
+// failure is only a warning.
 bool open_if_present(Napi::Env env, const std::string& path, const char* without) {
   if (access(path.c_str(), R_OK) != 0) return false;
   if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
-  const std::string warning = std::string("palm-rlhf goes on without ") + without + ": " + last_dl_error("");
+  const std::string warning = std::string("palm-rlhf continues without ") + without + ": " + last_dl_error("");
   Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   process.Get("emitWarning").As<Napi::Function>().Call(process, {Napi::String::New(env, warning)});
   return false;
@@ -56,7 +57,7 @@ bool same_file(const char* a, const char* b) {
          first.st_ino == second.st_ino;
 }
 
-// Another file in this process of the name (with any version behind it) that `path` has; empty where there is none.
+// Another loaded file with the same name as `path` (and any version suffix); empty if there is none.
 std::string loaded_elsewhere(const std::string& path) {
   struct Search {
     const std::string& path;
@@ -76,12 +77,12 @@ std::string loaded_elsewhere(const std::string& path) {
   return search.found;
 }
 
-// Two copies of libtorch would register everything twice, and end the process.
+// Two copies of libtorch would register everything twice and crash the process.
 void refuse_second(const Napi::Function& create_error, const std::string& path) {
   const std::string other = loaded_elsewhere(path);
   if (other.empty()) return;
-  fail(create_error, path, "a libtorch that this process has loaded already, from " + other,
-       "Set PALM_LIBTORCH to the folder of that one, or use another process.");
+  fail(create_error, path, "a second libtorch: this process has already loaded " + other,
+       "Set PALM_LIBTORCH to its folder, or use a separate process.");
 }
 
 std::string own_folder() {
@@ -91,14 +92,14 @@ std::string own_folder() {
   return path.substr(0, path.rfind('/'));
 }
 
-// load(libtorch, createError): the exports of libpalm.so, for this thread's environment.
+// load(libtorch, createError): the exports of libpalm.so for this thread's environment.
 Napi::Value load(const Napi::CallbackInfo& call) {
   const std::string lib = call[0].As<Napi::String>().Utf8Value() + "/lib/";
   const Napi::Function create_error = call[1].As<Napi::Function>();
 
-  // Threads that wait for the next parallel region spin in libgomp by default: on a busy machine they take the cores
-  // from those that work, on an idle one sleeping at once costs nothing measurable. It
-  // reads this when it is loaded; what the user has set stays.
+  // By default, libgomp threads spin while they wait for the next parallel region: on a busy machine that takes cores
+  // from working threads; on an idle one, sleeping at once costs nothing measurable. libgomp reads this when it is
+  // loaded; a value set by the user is kept.
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);
 
   const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";

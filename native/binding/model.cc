@@ -1,4 +1,4 @@
-// Rows about language models and their scopes.
+// Table rows for language models and their scopes.
 #include "binding/bindings.h"
 #include "model/decoder.h"
 

@@ -1,4 +1,4 @@
-// Rows about optimizers.
+// Table rows for optimizers.
 #include "binding/bindings.h"
 #include "optim/adam-atan2.h"
 #include "optim/adam-w.h"
@@ -16,7 +16,7 @@ static Optimizer::StepResult optimizer_step(Optimizer& optimizer, double lr, std
                                             std::optional<double> loss, const std::vector<Tensor>& losses,
                                             const std::vector<Tensor>& read) {
   for (const Tensor& each : losses)
-    if (each.numel() != 1) throw Error(ErrorKind::shape, "loss", "a tensor of several numbers", "a scalar");
+    if (each.numel() != 1) throw Error(ErrorKind::shape, "loss", "a tensor with several elements", "a scalar");
   count_read();
   return optimizer.step(lr, max_grad_norm, {.loss = loss, .losses = losses, .read = read});
 }

@@ -1,4 +1,4 @@
-// Rows about trained tensors.
+// Table rows for parameters.
 #include <ATen/core/grad_mode.h>
 
 #include "binding/bindings.h"
@@ -22,7 +22,7 @@ static void parameters_require_grad(const ParameterList& parameters, bool on) {
   for (const auto& parameter : parameters) parameter->require_grad(on);
 }
 
-// The place of the first parameter with a number that is not finite.
+// The index of the first parameter that has a non-finite value.
 static std::optional<int64_t> parameters_first_non_finite(const ParameterList& parameters) {
   count_read();
   for (size_t i = 0; i < parameters.size(); ++i)

@@ -1,4 +1,4 @@
-// Rows about the process: memory, threads, devices, disposal, cancelling.
+// Table rows for the process: memory, threads, devices, disposal, cancellation.
 #include <atomic>
 
 #include <ATen/Context.h>
@@ -67,8 +67,8 @@ static CudaInfo cuda_info() {
   return {cuda_kernels_loaded(), attention(at::kFloat), attention(at::kBFloat16)};
 }
 
-// Microseconds of processor time that the calling thread has had: what a machine that sleeps or is busy does not add
-// to.
+// CPU time of the calling thread in microseconds; unlike wall time, it does not include time when the machine sleeps or
+// is busy.
 static int64_t thread_cpu_time() {
   timespec time;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);

@@ -1,4 +1,4 @@
-// Rows about reward models, policies and rollouts.
+// Table rows for reward models, policies and rollouts.
 #include "rlhf/rollout.h"
 
 #include <ATen/core/grad_mode.h>
@@ -31,8 +31,8 @@ template <class Who>
 static auto rollout_of(Who& who, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                        const std::vector<std::vector<int64_t>>& pieces, bool with_reference, bool recompute,
                        const std::shared_ptr<Cancel>& cancel) {
-  const RolloutReading reading{.pieces = pieces, .with_reference = with_reference, .recompute = recompute};
-  return rollout(who, prompts, lengths, options, reading, cancel.get());
+  const RolloutEvaluation evaluation{.pieces = pieces, .with_reference = with_reference, .recompute = recompute};
+  return rollout(who, prompts, lengths, options, evaluation, cancel.get());
 }
 
 void rlhf_rows(Table& table) {

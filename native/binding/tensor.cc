@@ -1,4 +1,4 @@
-// Rows about tensors: making, filling, reading, differentiating.
+// Table rows for tensors: creating, filling, reading, differentiating.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -37,7 +37,7 @@ static Napi::Value tensor_seal(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// An array's bytes, to be copied at once.
+// The bytes of a typed array, to be copied at once.
 struct Elements {
   const uint8_t* data;
   size_t bytes, element_size;
@@ -47,7 +47,7 @@ struct Js<Elements> {
   static Elements from(const Napi::Value& value) {
     if (!value.IsTypedArray()) throw_mismatch("a typed array", value);
     const auto array = value.As<Napi::TypedArray>();
-    void* data = nullptr;  // of shared buffers too, which have no Napi::ArrayBuffer
+    void* data = nullptr;  // works for shared buffers too, which have no Napi::ArrayBuffer
     napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr);
     return {static_cast<const uint8_t*>(data), array.ByteLength(), array.ElementSize()};
   }
@@ -58,7 +58,7 @@ static void tensor_write(const Tensor& tensor, const Elements& source, int64_t o
   if (!tensor.device().is_cpu() || offset < 0 || source.element_size != static_cast<size_t>(tensor.element_size()) ||
       begin + source.bytes > tensor.nbytes())
     throw Error(ErrorKind::shape, "source", std::to_string(source.bytes) + " bytes at " + std::to_string(begin),
-                "a piece of the " + std::to_string(tensor.nbytes()) + " bytes of a tensor on the CPU");
+                "a range within the " + std::to_string(tensor.nbytes()) + " bytes of a CPU tensor");
   if (source.bytes > 0) std::memcpy(static_cast<uint8_t*>(tensor.data_ptr()) + begin, source.data, source.bytes);
 }
 
@@ -71,7 +71,7 @@ static Tensor tensor_narrow(const Tensor& tensor, int64_t dim, int64_t start, in
     throw Error(ErrorKind::shape, "tensor",
                 std::to_string(length) + " entries of dimension " + std::to_string(dim) + " from " +
                     std::to_string(start) + " on",
-                "a part of the tensor");
+                "a range within the tensor");
   return tensor.detach().narrow(dim, start, length);
 }
 
@@ -79,20 +79,20 @@ static std::vector<Tensor> tensors_rows(const std::vector<Tensor>& tensors, cons
   const Tensor here = at::tensor(rows, at::kLong);
   std::vector<Tensor> some;
   for (const Tensor& tensor : tensors) {
-    if (tensor.dim() == 0) throw Error(ErrorKind::shape, "tensor", "a scalar", "rows");
-    expect_range(here, "rows", 0, tensor.size(0), "Rows count from 0.");
+    if (tensor.dim() == 0) throw Error(ErrorKind::shape, "tensor", "a scalar", "a tensor with rows");
+    expect_range(here, "rows", 0, tensor.size(0), "Row indices start at 0.");
     some.push_back(tensor.index_select(0, here.to(tensor.device())));
   }
   return some;
 }
 
-// A fresh copy on the host, on its way into a typed array.
+// A fresh host copy that becomes the memory of a typed array.
 struct HostCopy {
   Tensor tensor;
 };
 template <>
 struct Js<HostCopy> {
-  // The array takes over the copy's memory: a second copy on this thread would hold up the event loop.
+  // The array takes ownership of this memory: a second copy on this thread would block the event loop.
   static Napi::ArrayBuffer buffer(Napi::Env env, const Tensor& tensor) {
     if (tensor.nbytes() == 0) return Napi::ArrayBuffer::New(env, 0);
     auto* const owner = new Tensor(tensor);
@@ -131,11 +131,11 @@ static void tensor_copy(const Tensor& target, const Tensor& source) {
   target.copy_(source);
 }
 
-// A stretch of a contiguous tensor, as bytes on its device.
+// A range of a contiguous tensor, as bytes on its device.
 static Tensor stretch(const Tensor& tensor, int64_t begin, const Bytes& bytes) {
   if (!tensor.is_contiguous() || begin < 0 || begin + bytes.length > tensor.nbytes())
     throw Error(ErrorKind::shape, "bytes", std::to_string(bytes.length) + " from " + std::to_string(begin),
-                "a stretch of a contiguous tensor of " + std::to_string(tensor.nbytes()) + " bytes");
+                "a range within a contiguous tensor of " + std::to_string(tensor.nbytes()) + " bytes");
   return tensor.detach().reshape({-1}).view(at::kByte).narrow(0, begin, static_cast<int64_t>(bytes.length));
 }
 
@@ -155,10 +155,10 @@ static void tensor_write_bytes(const Tensor& tensor, int64_t begin, Bytes source
 static void tensor_backward(const Tensor& tensor) {
   if (tensor.numel() != 1)
     throw Error(ErrorKind::shape, "backward", std::to_string(tensor.numel()) + " elements", "one element",
-                "Only a loss, a single number, can be differentiated.");
+                "Call backward() on a scalar loss.");
   if (!tensor.requires_grad())
-    throw Error(ErrorKind::argument, "backward", "a tensor without a graph", "one computed with gradients",
-                "Use model.loss, or model.forward with { grad: true }, and do not freeze every parameter.");
+    throw Error(ErrorKind::argument, "backward", "a tensor without a graph", "a tensor computed with gradients",
+                "Use model.loss, or model.forward with { grad: true }, and leave at least one parameter unfrozen.");
   tensor.backward();
 }
 

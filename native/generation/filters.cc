@@ -20,7 +20,7 @@ Tensor top_k(const Tensor& logits, int64_t k) {
 Tensor top_p(const Tensor& logits, double p) {
   const auto [sorted, index] = logits.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
   const Tensor probability = at::softmax(sorted, -1);
-  const Tensor before = probability.cumsum(-1) - probability;  // 0 for the likeliest: it always stays
+  const Tensor before = probability.cumsum(-1) - probability;  // 0 for the most likely token, which is always kept
   return at::empty_like(logits).scatter_(-1, index, sorted.masked_fill(before.ge(p), kRemoved));
 }
 

@@ -1,4 +1,5 @@
-// Filters of next-token logits. Each sets what it removes to −inf and keeps at least the likeliest token.
+// Filters of next-token logits. Each sets the logits of removed tokens to −inf and keeps at least the most likely
+// token.
 #pragma once
 #include "base/tensor.h"
 
@@ -7,9 +8,10 @@ namespace palm {
 // Keeps the k largest logits (Fan et al. 2018).
 Tensor top_k(const Tensor& logits,  // [B, V]
              int64_t k);
-// Keeps the smallest set of likeliest tokens whose probabilities reach p (nucleus sampling, Holtzman et al. 2020).
+// Keeps the smallest set of most likely tokens whose total probability reaches p (nucleus sampling, Holtzman et al.
+// 2020).
 Tensor top_p(const Tensor& logits, double p);
-// Keeps tokens at least p times as likely as the likeliest one (Nguyen et al. 2024).
+// Keeps tokens at least p times as likely as the most likely one (Nguyen et al. 2024).
 Tensor min_p(const Tensor& logits, double p);
 
 }  // namespace palm

@@ -22,7 +22,7 @@
 
 namespace palm {
 
-// A logit of no weight at any temperature, and finite: what is not tells of a fault.
+// So low that the token has probability 0 at any temperature, but finite: non-finite logits indicate a fault.
 constexpr double kNeverDrawn = -3e38;
 
 GenerationLoop::GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
@@ -41,22 +41,23 @@ void GenerationLoop::check_tokens() const {
   const auto check = [&](const char* argument, int64_t token) {
     if (token < 0 || token >= vocabulary)
       throw Error(ErrorKind::argument, argument, std::to_string(token),
-                  "a token of the model, 0 to " + std::to_string(vocabulary - 1));
+                  "a token id of the model, 0 to " + std::to_string(vocabulary - 1));
   };
   check("padToken", options_.pad_token);
   for (const int64_t token : options_.suppress) check("suppress", token);
   for (const auto& sequence : options_.stop)
     for (const int64_t token : sequence) check("stop", token);
   if (static_cast<int64_t>(std::set(options_.suppress.begin(), options_.suppress.end()).size()) == vocabulary)
-    throw Error(ErrorKind::argument, "suppress", "every token of the model", "fewer");
+    throw Error(ErrorKind::argument, "suppress", "every token of the vocabulary", "at least one token left to sample");
 }
 
 void GenerationLoop::prefill() {
-  check_tokens();  // before the prompts, which may be padded with one
+  check_tokens();  // before the prompts: they may be padded with pad_token
   prompts_ = model_->accept(prompts_, "prompts");
   const int64_t batch = prompts_.size(0), longest = prompts_.size(1);
   expect_shape(lengths_, "lengths", {batch});
-  expect_range(lengths_, "lengths", 1, longest + 1, "A prompt needs a token, and cannot be longer than its row.");
+  expect_range(lengths_, "lengths", 1, longest + 1,
+               "Each length must be at least 1 and at most the length of the row.");
   lengths_ = to_ids(lengths_, "lengths", prompts_.device());
 
   cache_ = model_->make_cache(batch, longest + options_.max_new_tokens);
@@ -68,8 +69,8 @@ void GenerationLoop::prefill() {
   const int64_t samples = options_.samples_per_prompt;
   decode_step_ = model_->decode_step(scope_.get(), *cache_, samples, options_.int8);
   if (options_.int8 && !decode_step_)
-    throw Error(ErrorKind::argument, "weights", "int8 for a model that its kernels cannot read", "a model on the CPU",
-                "int8 takes a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
+    throw Error(ErrorKind::argument, "weights", "int8 for an unsupported model", "a model on the CPU",
+                "int8 requires a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
   if (decode_step_)
     cache_.reset();
   else
@@ -109,7 +110,7 @@ void GenerationLoop::keep(const Draw& draw) {
   if (ends_early()) alive_ = alive_ & ends().logical_not();
 }
 
-// [n] bool: which rows end with the token just drawn. All that a living row has drawn is its response.
+// [n] bool: which rows end with the token just sampled. Everything a live row has sampled so far is its response.
 Tensor GenerationLoop::ends() const {
   Tensor ended = options_.eos_token ? next_.eq(*options_.eos_token) : at::zeros_like(alive_);
   const int64_t steps = static_cast<int64_t>(steps_);
@@ -146,7 +147,8 @@ void GenerationLoop::advance(int64_t count, const Cancel* cancel) {
   at::NoGradGuard no_grad;
   if (!logits_.defined()) prefill();
   if (decode_step_) decode_step_->refresh();
-  // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough, the rest is padding.
+  // Asking a GPU whether any row is alive costs a synchronisation: every 16th token is enough; what is sampled after
+  // the end is padding.
   const size_t poll = model_->shape().options.device().is_cpu() ? 1 : 16;
   const PreferMkl routing;
   for (int64_t i = 0; i < count && !done_; ++i) {
@@ -183,7 +185,7 @@ Generation GenerationLoop::result() const {
           log_probs.narrow(1, 0, used).contiguous()};
 }
 
-// A GPU is asked only now and then whether a row has ended, and draws padding meanwhile.
+// A GPU is polled only now and then for ended rows; meanwhile it samples padding.
 bool GenerationLoop::was_alive(size_t step) const { return was_alive_[static_cast<int64_t>(step)][0].item<bool>(); }
 
 std::vector<int64_t> GenerationLoop::tokens_since(size_t first) const {
@@ -204,14 +206,14 @@ std::vector<double> GenerationLoop::log_probs_since(size_t first) const {
 
 void GenerationLoop::refuse_numbers() const {
   throw Error(ErrorKind::numerics, "logits", "numbers that are not finite", "finite ones",
-              "The weights are finite, but so large that their products are not: train again with a lower lr.");
+              "The weights are so large that their products overflow: train again with a lower lr.");
 }
 
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                     const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                     const Cancel* cancel) {
   GenerationLoop loop(model, scope, prompts, lengths, options);
-  // At least once: prompts are read even where nobody wants an answer any more, so that there is something to give.
+  // At least one call, even if already cancelled: prefill the prompts so that result() is defined.
   do loop.advance(16, cancel);
   while (!loop.done() && !(cancel && *cancel));
   at::NoGradGuard no_grad;

@@ -1,6 +1,6 @@
-// Generation: one prefill of the prompts, then a token per row and step through the cache until every row has ended.
-// Once at most half of the rows are left, the others are no longer computed. That changes no row: a step draws one
-// number for every row of the call, ended or not.
+// Generation: one prefill of the prompts, then one token per row and step, using the cache, until every row has ended.
+// Once at most half of the rows are still alive, the ended ones are dropped from the computation. That changes no row:
+// every step draws one random number for every original row, ended or not.
 #pragma once
 #include <ATen/core/Generator.h>
 
@@ -23,41 +23,42 @@ struct GenerateOptions {
   std::optional<double> top_p, min_p;
   std::optional<int64_t> eos_token;        // ends a row
   std::vector<std::vector<int64_t>> stop;  // a row ends with the last token of any of these
-  std::vector<int64_t> suppress;           // tokens that are never drawn
+  std::vector<int64_t> suppress;           // tokens that are never sampled
   int64_t pad_token;
   int64_t samples_per_prompt;
-  bool int8;  // decode through weights rounded to 8 bits; prompts are read with the model's own
+  bool int8;  // decode with weights rounded to 8 bits; prompts use the model's own weights
   int64_t seed;
 };
 
 struct Generation {
-  Tensor sequences;      // [B, T] int64: prompt, response, then pad_token, without a gap
-  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos, or its last of a stop sequence
+  Tensor sequences;      // [B, T] int64: prompt, response, then pad_token, without gaps
+  Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos or the end of a stop sequence
   Tensor log_probs;      // [B, T], of the distribution sampled from; 0 outside the response
 };
 
-// Set from another thread; looked at before every token.
+// Set by another thread; checked before every token.
 using Cancel = std::atomic<bool>;
 
 class GenerationLoop {
  public:
-  // prompts [B, P] right-padded, lengths [B] of at least 1; rows become prompt-major: prompt 0's samples come first.
+  // prompts [B, P] right-padded, lengths [B] of at least 1. Output rows are prompt-major: prompt 0's samples come
+  // first.
   GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
                  const Tensor& lengths, const GenerateOptions& options);
   ~GenerationLoop();
 
   bool done() const { return done_; }
-  // Up to `count` more tokens a row. Those drawn from logits that are not finite are for nobody to see: what gives them
-  // throws.
+  // Generates up to `count` more tokens per row. If tokens were sampled from non-finite logits, the functions below
+  // throw.
   void advance(int64_t count, const Cancel* cancel);
   Generation result() const;
-  // The steps from `first` on of a loop with a single row.
+  // The steps from `first` on, for a loop with a single row.
   std::vector<int64_t> tokens_since(size_t first) const;
   std::vector<double> log_probs_since(size_t first) const;
   size_t steps() const { return steps_; }
 
  private:
-  bool was_alive(size_t step) const;  // the first row, when this token was drawn
+  bool was_alive(size_t step) const;  // whether the first row was alive when this token was sampled
   void check_tokens() const;
   void prefill();
   void decode_next();
@@ -72,24 +73,24 @@ class GenerationLoop {
 
   std::shared_ptr<LanguageModel> model_;
   std::shared_ptr<Scope> scope_;
-  Tensor prompts_, lengths_;  // [B, P], [B]; a row per sample after prefill
+  Tensor prompts_, lengths_;  // [B, P], [B]; one row per sample after prefill
   GenerateOptions options_;
   at::Generator generator_;
   std::unique_ptr<DecodeStep> decode_step_;
-  std::optional<KvCache> cache_;           // where there is no decode step
-  Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which `steps_` are drawn
+  std::optional<KvCache> cache_;           // only if there is no decode step
+  Tensor tokens_, log_probs_, was_alive_;  // [max_new_tokens, B], of which the first `steps_` are filled
   size_t steps_ = 0;
-  Tensor suppress_;           // [m] int64, of the options
-  std::vector<Tensor> stop_;  // a column [m, 1] for each of the options
-  // Of the rows that are still computed, n of B:
-  Tensor left_;    // [n] int64, where they stand among all; undefined while all are
+  Tensor suppress_;           // [m] int64, from the options
+  std::vector<Tensor> stop_;  // a column [m, 1] for each stop sequence of the options
+  // Of the n rows (of B) that are still computed:
+  Tensor left_;    // [n] int64, their indices among all rows; undefined while all are computed
   Tensor logits_;  // [n, V], of the next token
-  Tensor next_;    // [n], the last token drawn
+  Tensor next_;    // [n], the last token sampled
   Tensor alive_;   // [n] bool
   bool done_ = false;
 };
 
-// A loop run to its end. Throws nothing when cancelled: the caller knows that it asked.
+// Runs a loop to its end. Does not throw when cancelled: the caller knows that it cancelled.
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                     const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel);
 

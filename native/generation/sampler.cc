@@ -31,7 +31,7 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& u
     return fused(*kernels, logits, greedy ? 0 : 1 / options.temperature, uniform);
 
   Tensor filtered = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
-  const Tensor doubt = (filtered - filtered).sum(-1);  // 0, or NaN where a logit is not finite
+  const Tensor doubt = (filtered - filtered).sum(-1);  // 0, or NaN if any logit is not finite
   if (greedy) return {filtered.argmax(-1), doubt};
   filtered = filtered / options.temperature;
   if (options.top_k) filtered = top_k(filtered, *options.top_k);
@@ -40,7 +40,7 @@ Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& u
   const Tensor log_prob = at::log_softmax(filtered, -1);
   const Tensor cumulative = log_prob.to(at::kDouble).exp().cumsum(-1);
   const Tensor wanted = uniform.unsqueeze(-1) * cumulative.narrow(-1, -1, 1);
-  // NaN is found behind the last token.
+  // With NaN, searchsorted returns the index past the last token.
   const Tensor token =
       at::searchsorted(cumulative, wanted, /*out_int32=*/false, /*right=*/true).clamp_max_(cumulative.size(-1) - 1);
   return {token.squeeze(-1), log_prob.gather(-1, token).squeeze(-1) + doubt};

@@ -1,4 +1,4 @@
-// The update of optim/adam-w.h.
+// The AdamW update of optim/adam-w.h.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/table.h"
@@ -37,8 +37,8 @@ void adam_w(const AdamWArgs& args, int64_t begin, int64_t end) {
   for (const float* state : {args.weight, args.exp_avg, args.exp_avg_sq})
     fits = fits && fits_packs<float>(state, begin, end);
   by_pack<T>(fits, [&](auto pack) {
-    constexpr int64_t kThreads = 256, kMostBlocks = 4096, kPiece = kThreads * pack;
-    const int64_t blocks = std::min((end - begin + kPiece - 1) / kPiece, kMostBlocks);
+    constexpr int64_t kThreads = 256, kMaxBlocks = 4096, kPiece = kThreads * pack;
+    const int64_t blocks = std::min((end - begin + kPiece - 1) / kPiece, kMaxBlocks);
     start(args.parameter, {blocks, kThreads}, adam_w_pieces<T, pack>, args, begin, end);
   });
 }

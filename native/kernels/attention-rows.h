@@ -1,4 +1,4 @@
-// What fused attention reads and keeps, whoever computes it: our kernel or libtorch's.
+// Inputs and saved state of fused attention, for our kernel as well as libtorch's.
 #pragma once
 #include <ATen/SDPBackend.h>
 
@@ -6,22 +6,24 @@
 
 namespace palm {
 
-// Where queries, keys and values lie: rows of one matrix, as the input projection left them (turned and scaled).
+// Queries, keys and values: column ranges of one matrix, as written by the input projection (already rotated and
+// scaled).
 struct AttentionRows {
   Tensor query;  // [B·T, HK]
   Tensor key;    // [B·T, K]
   Tensor value;  // [B·T, K]
   int64_t batch, heads;
-  Tensor first_key = {};  // [B, T] int64: where the keys begin that a token sees, growing along T; undefined: at 0
+  Tensor first_key = {};  // [B, T] int64: the first key each token attends to, non-decreasing along T; undefined: 0
 };
 
-// What the backward pass needs besides the rows and the output.
+// What the backward pass needs in addition to the rows and the output.
 struct AttentionState {
-  Tensor lse;  // float32 logsumexp of every query's scores: [B·T, H] of our kernel, [B, H, T] or longer of libtorch's
-  // Of libtorch's kernels only: which one it was, its random state, and whether it read one head of keys or H copies.
+  // float32 logsumexp of each query's scores: [B·T, H] from our kernel, [B, H, T] or longer from libtorch's
+  Tensor lse;
+  // For libtorch's kernels only: the backend, its random state, and whether it used one key head or H copies.
   at::SDPBackend backend = at::SDPBackend::error;
   Tensor seed, offset;
-  Tensor out;  // [B·T, HK] contiguous, as the kernel gave it, where it did
+  Tensor out;  // [B·T, HK] contiguous, the kernel's own output if it has this layout
   bool shared_keys = true;
 };
 

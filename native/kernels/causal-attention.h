@@ -1,5 +1,5 @@
-// Fused causal multi-query attention with its gradient; model/attention.h is the reference, which also serves masks,
-// caches and dropout.
+// Fused causal multi-query attention with its gradient. Its reference, model/attention.h, also supports masks, caches
+// and dropout.
 #pragma once
 #include "kernels/attention-rows.h"
 #include "kernels/kernels.h"
@@ -9,7 +9,7 @@ namespace palm {
 // Writes out [B·T, HK].
 AttentionState attention_forward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out);
 
-// Writes the gradients of query, key and value into `grad`, which is laid out like `rows`.
+// Writes the gradients of query, key and value into `grad`, which has the layout of `rows`.
 void attention_backward(const Kernels& kernels, const AttentionRows& rows, const Tensor& out,
                         const AttentionState& state, const Tensor& dout, const AttentionRows& grad);
 

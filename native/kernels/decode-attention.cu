@@ -7,8 +7,8 @@
 namespace palm::cuda {
 
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
-constexpr int kSlice = 32;  // of the head width, held in registers
-constexpr int kAhead = 4;   // packs of keys, and as many of values, that a thread waits for at once
+constexpr int kSlice = 32;  // slice of the head width that is held in registers
+constexpr int kAhead = 4;   // packs of keys (and as many of values) that a thread loads at once
 
 template <class T>
 __device__ float rounded(float x) {
@@ -18,7 +18,7 @@ __device__ float rounded(float x) {
   return x;
 }
 
-// One job: a chunk of the keys of a row. Indices within a row fit 32 bits.
+// One job: a chunk of a row's keys. Indices within a row fit in 32 bits.
 template <class T, int kPack>
 struct DecodeJob {
   const DecodeAttentionArgs& args;
@@ -53,7 +53,7 @@ struct DecodeJob {
     return static_cast<T*>(cache) + (row * args.capacity + key) * head;
   }
 
-  // The keys and values that are in the cache already.
+  // Loads the cached keys and values into shared memory.
   __device__ void stage() const {
     const int packs = head / kPack, all = min(keys_of_chunk, position - first()) * packs;
     const T *const keys = cached(args.keys, first()), *const values = cached(args.values, first());
@@ -76,7 +76,7 @@ struct DecodeJob {
     }
   }
 
-  // The pair (x[i], x[i + head / 2]), turned to the token's position.
+  // The pair (x[i], x[i + head / 2]), rotated to the token's position.
   __device__ void turn(const T* x, const float* cos, const float* sin, int i, float& front, float& back) const {
     const int half = head / 2;
     const int64_t at = static_cast<int64_t>(position) * half + i;
@@ -100,7 +100,7 @@ struct DecodeJob {
       query[i / empty * padded() + head + i % empty] = 0.0f;
   }
 
-  // The token's own key and value, into the cache and the tiles.
+  // Writes the token's own key and value to the cache and to the tiles.
   __device__ void append() const {
     const T* const key = projected() + heads * head;
     const int half = head / 2, own = (position - first()) * stride;
@@ -116,7 +116,7 @@ struct DecodeJob {
       cached(args.values, position)[i] = value_tile[own + i] = key[head + i];
   }
 
-  // A thread a key, for every head or, where there are fewer keys than threads, for some.
+  // One thread per key: for all heads or, with fewer keys than threads, for some of them.
   __device__ void score_keys() const {
     const int key = threadIdx.x % keys_of_chunk, group = threadIdx.x / keys_of_chunk;
     const int groups = kDecodeThreads / keys_of_chunk;
@@ -130,7 +130,7 @@ struct DecodeJob {
         for (int k = 0; k < kPack; ++k) own[i + k] = pack[k];
       }
       for (int h = group; h < heads; h += groups) {
-        float sum[4] = {slice == 0 ? 0.0f : score[h * keys_of_chunk + key]};  // four, so that none waits for the other
+        float sum[4] = {slice == 0 ? 0.0f : score[h * keys_of_chunk + key]};  // four independent sums hide the latency
 #pragma unroll
         for (int i = 0; i < kSlice; i += 4) {
           const auto q = load<4>(query + h * padded() + slice + i);
@@ -142,21 +142,21 @@ struct DecodeJob {
     }
   }
 
-  // A warp a head: scores become exp(score − top), `total` their sum.
+  // One warp per head: scores become exp(score − top), and `total` their sum.
   __device__ void exponentials() const {
     const int lane = threadIdx.x % 32;
     for (int h = threadIdx.x / 32; h < heads; h += kDecodeThreads / 32) {
       float* const own = score + h * keys_of_chunk;
-      float most[1] = {kHidden}, sum[1] = {};
-      for (int i = lane; i < keys_of_chunk; i += 32) most[0] = fmaxf(most[0], own[i]);
-      warp_reduce(most, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
+      float largest[1] = {kHidden}, sum[1] = {};
+      for (int i = lane; i < keys_of_chunk; i += 32) largest[0] = fmaxf(largest[0], own[i]);
+      warp_reduce(largest, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
       for (int i = lane; i < keys_of_chunk; i += 32) {
-        own[i] = expf(own[i] - most[0]);
+        own[i] = expf(own[i] - largest[0]);
         sum[0] += own[i];
       }
       warp_reduce(sum, [](float(&a)[1], const float(&b)[1]) { a[0] += b[0]; });
       if (lane > 0) continue;
-      top[h] = most[0];
+      top[h] = largest[0];
       total[h] = sum[0];
     }
   }
@@ -166,7 +166,7 @@ struct DecodeJob {
   }
   __device__ T* out(int h) const { return static_cast<T*>(args.out) + row * args.out_stride + h * head; }
 
-  // A thread a pack of columns of a head.
+  // One thread per pack of columns of a head.
   __device__ void sum_values() const {
     const int packs = head / kPack, all = heads * packs, keys = count();
     for (int item = threadIdx.x; item < all; item += kDecodeThreads) {
@@ -194,20 +194,20 @@ struct DecodeJob {
     }
   }
 
-  // Of every head over all chunks: the largest score, and Σ exp(score − it).
+  // For every head over all chunks: the max score, and Σ exp(score − max).
   __device__ void join_totals() const {
     for (int h = threadIdx.x; h < heads; h += kDecodeThreads) {
-      float most = kHidden, sum = 0.0f;
+      float largest = kHidden, sum = 0.0f;
 #pragma unroll 4
-      for (int c = 0; c < used(); ++c) most = fmaxf(most, partial(c, h)[head]);
+      for (int c = 0; c < used(); ++c) largest = fmaxf(largest, partial(c, h)[head]);
 #pragma unroll 4
-      for (int c = 0; c < used(); ++c) sum += expf(partial(c, h)[head] - most) * partial(c, h)[head + 1];
-      top[h] = most;
+      for (int c = 0; c < used(); ++c) sum += expf(partial(c, h)[head] - largest) * partial(c, h)[head + 1];
+      top[h] = largest;
       total[h] = sum;
     }
   }
 
-  // A thread takes kOutputs columns at once: it waits once for all of them.
+  // Each thread handles kOutputs columns at once, to wait for all of them only once.
   __device__ void join() const {
     constexpr int kOutputs = 8;
     const int all = heads * head;
@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kDecodeThreads)
         if (threadIdx.x == 0) args.arrived[job.row] = 0;
       }
     }
-    __syncthreads();  // shared memory is the next job's
+    __syncthreads();  // the next job reuses shared memory
   }
 }
 

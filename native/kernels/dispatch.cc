@@ -35,7 +35,7 @@ void register_kernels(at::DeviceType device, const Kernels& float32, const Kerne
 }
 bool cuda_kernels_loaded() { return tables_of(at::kCUDA).float32 != nullptr; }
 
-// Jobs run one after the other, but the switch is also read where a worker asks what is in use.
+// Atomic: jobs run one at a time, but workers also read the switch to report what is in use.
 static std::atomic<bool> in_use = true;
 
 void use_kernels(bool on) { in_use = on; }

@@ -8,10 +8,10 @@
 
 namespace palm::cuda {
 
-// The stream on which the graphs of a device are recorded: one, as every stream keeps a workspace of its own for
+// The stream on which a device's graphs are recorded. Only one per device, as each stream keeps its own workspace for
 // products.
 static c10::cuda::CUDAStream capture_stream(c10::DeviceIndex device) {
-  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> all;  // asked by the executor's thread alone
+  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> all;  // accessed by the executor thread only
   const auto found = all.find(device);
   if (found != all.end()) return found->second;
   return all.emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
@@ -20,7 +20,7 @@ static c10::cuda::CUDAStream capture_stream(c10::DeviceIndex device) {
 class CudaGraph : public Graph {
  public:
   CudaGraph(at::Device device, const std::function<void()>& work) {
-    // Recording takes a stream of its own. Other threads may go on as they like meanwhile.
+    // Recording needs a stream of its own. Other threads may keep using the device meanwhile.
     const c10::cuda::CUDAStreamGuard guard(capture_stream(device.index()));
     graph_.capture_begin(/*pool=*/{0, 0}, cudaStreamCaptureModeThreadLocal);
     try {
@@ -35,7 +35,7 @@ class CudaGraph : public Graph {
   void replay() override { graph_.replay(); }
 
  private:
-  // The stream must not stay in the state of being recorded; that its recording failed is known.
+  // Takes the stream out of capture mode; the error of the failed recording is already known.
   void end_after_failure() {
     try {
       graph_.capture_end();

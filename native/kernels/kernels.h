@@ -1,8 +1,8 @@
-// The fused kernels of one device and dtype, as a table of functions on raw pointers. Where there is no table (float64,
-// a device without kernels, `use_kernels(false)`), the ATen reference beside each kernel computes instead.
+// The fused kernels for one device and dtype, as a table of functions on raw pointers. If there is no table (float64, a
+// device without kernels, `use_kernels(false)`), the ATen reference next to each kernel is used instead.
 //
-// A kernel works on the rows, or tasks, begin … end − 1 of its arguments; on the CPU pieces of the range run on several
-// threads, on CUDA one launch takes it all.
+// A kernel processes rows, or tasks, begin … end − 1 of its arguments: on the CPU in pieces on several threads, on CUDA
+// in a single launch.
 #pragma once
 #include <cstdint>
 
@@ -21,7 +21,7 @@ struct LayerNormArgs {
   int64_t width;
 };
 
-// dx = residual + what dy means for x.
+// dx = residual + the gradient with respect to x.
 struct LayerNormGradArgs {
   const void* x;         // [rows, width]
   const void* gamma;     // [width]
@@ -30,18 +30,18 @@ struct LayerNormGradArgs {
   const void* dy;        // [rows, width]
   const void* residual;  // [rows, width], or null
   void* dx;              // [rows, width]; may be dy or residual
-  float* dgamma;         // [width], or [partial_sums, width] (below); added to
+  float* dgamma;         // [width], or [partial_sums, width] (see below); accumulated
   int64_t width;
 };
 
-// Turns queries and keys in place: pairs (a, b) = (x[i], x[i + head / 2]) become (a cos − b sin, b cos + a sin).
+// Rotates queries and keys in place: pairs (a, b) = (x[i], x[i + head / 2]) become (a cos − b sin, b cos + a sin).
 struct RotateArgs {
   void* x;                             // rows [heads · head query | head key | …]
   int64_t stride;                      // elements from row to row
-  const float *query_cos, *query_sin;  // [time, head / 2], with their scales
+  const float *query_cos, *query_sin;  // [time, head / 2], including their scales
   const float *key_cos, *key_sin;      // [time, head / 2]
   int64_t time, heads, head;           // row r is at position r % time
-  bool inverse;                        // the transpose: what a gradient needs
+  bool inverse;                        // apply the transpose, for gradients
 };
 
 // y = value · silu(gate).
@@ -60,23 +60,24 @@ struct SwigluGradArgs {
   int64_t dy_stride;
   void* dx;  // rows like x
   int64_t dx_stride;
-  void* y;  // the forward pass's output once more, or null; may be dy
+  void* y;  // if not null, receives the forward output again; may be dy
   int64_t y_stride;
   int64_t width;
 };
 
-// Causal multi-query attention; queries come scaled. A task is every `groups`-th tile of queries of one row of the
-// batch, so that all tasks cost about the same: task t belongs to row t / groups.
+// Causal multi-query attention; queries are already scaled. A task is every `groups`-th tile of queries of one batch
+// row, so that all tasks cost about the same: task t belongs to row t / groups.
 struct AttentionArgs {
-  const void *query, *key, *value;  // [batch, time, heads, head], [batch, time, head] twice, in rows of one matrix
-  int64_t stride;                   // elements from token to token of all three
-  void* out;                        // [batch, time, heads, head]
+  // [batch, time, heads, head] and twice [batch, time, head]: column ranges of one matrix.
+  const void *query, *key, *value;
+  int64_t stride;  // elements from token to token, for all three
+  void* out;       // [batch, time, heads, head]
   int64_t out_stride;
   float* lse;  // [batch, time, heads]: logsumexp of a query's scores
-  // [batch, time]: the first key that a token sees, growing along time; null: all see their row's
+  // [batch, time]: the first key each token attends to, non-decreasing along time; null: key 0
   const int64_t* first_key;
   int64_t batch, time, heads, head, groups;
-  float* scratch;  // attention_scratch(args) floats for each thread
+  float* scratch;  // attention_scratch(args) floats per thread
 };
 
 struct AttentionGradArgs {
@@ -88,7 +89,7 @@ struct AttentionGradArgs {
   float *dkey, *dvalue;  // [batch, groups, time, head], to be summed over groups
 };
 
-// Softmax of rows of logits, read for one target each.
+// Log-softmax of rows of logits at one target each.
 struct LogProbArgs {
   const void* logits;     // [rows, width]
   const int64_t* target;  // [rows]; negative: no target, log_prob 0
@@ -99,7 +100,7 @@ struct LogProbArgs {
   float inverse_temperature;
 };
 
-// Overwrites logits with their gradient: ∂/∂z of Σ dlog_prob · log_prob + Σ dentropy · entropy.
+// Replaces the logits by their gradient: ∂/∂z of Σ dlog_prob · log_prob + Σ dentropy · entropy.
 struct LogProbGradArgs {
   void* logits;            // [rows, width], in place
   const int64_t* target;   // [rows]
@@ -111,22 +112,22 @@ struct LogProbGradArgs {
   float inverse_temperature;
 };
 
-// One AdamW step over a flat piece (optim/adam-w.h). Nothing moves where *broken is not 0.
+// One AdamW step over a flat range (optim/adam-w.h). Changes nothing if *broken is not 0.
 struct AdamWArgs {
   void* parameter;              // [n]
   const float* gradient;        // [n]
-  float* weight;                // [n] float32 master; null where the parameter is float32 itself
+  float* weight;                // [n] float32 master; null if the parameter itself is float32
   float *exp_avg, *exp_avg_sq;  // [n]
-  const float* step;            // [1], this step included
-  const float* divisor;         // [1], of the gradient
+  const float* step;            // [1], including this step
+  const float* divisor;         // [1], divides the gradient
   const float* broken;          // [1]
   float lr, beta1, beta2, eps, weight_decay;
 };
 
-// Adds Σ x² of a piece to *total.
+// Adds Σ x² of a range to *total.
 struct SquaresArgs {
   const void* x;  // [n]
-  double* total;  // [1], of the thread that runs the piece
+  double* total;  // [1], one per thread
 };
 
 struct Kernels {
@@ -142,11 +143,11 @@ struct Kernels {
   void (*log_prob_grad)(const LogProbGradArgs&, int64_t begin, int64_t end);
   void (*adam_w)(const AdamWArgs&, int64_t begin, int64_t end);
   void (*squares)(const SquaresArgs&, int64_t begin, int64_t end);
-  // 0: ranges are computed piece by piece on the CPU's threads. Else one launch takes a whole range, and where it adds
-  // over rows it leaves this many partial sums.
+  // 0: ranges are computed in pieces on the CPU's threads. Otherwise a single launch computes a whole range, and
+  // reductions over rows leave this many partial sums.
   int64_t partial_sums = 0;
-  TokenKernels token = {};  // null where decoding has no kernels of its own
-  void (*decode_attention)(const DecodeAttentionArgs&, int64_t begin, int64_t end) = nullptr;  // CUDA's only
+  TokenKernels token = {};  // null if there are no decoding kernels
+  void (*decode_attention)(const DecodeAttentionArgs&, int64_t begin, int64_t end) = nullptr;  // CUDA only
 };
 
 }  // namespace palm

@@ -4,7 +4,7 @@
 
 namespace palm::cuda {
 
-// A block a row.
+// One block per row.
 template <class T, int kPack>
 __global__ void layer_norm_rows(LayerNormArgs args, int64_t begin, int64_t end) {
   const int64_t width = args.width;
@@ -19,7 +19,7 @@ __global__ void layer_norm_rows(LayerNormArgs args, int64_t begin, int64_t end) 
     });
     block_sum(total);
     const float mean = total[0] / width;
-    // Squared deviations from the mean, not E[x²] − mean²: that would cancel.
+    // Squared deviations from the mean, not E[x²] − mean², which suffers from cancellation.
     float squares[1] = {};
     each_pack<kPack>(width, [&](int64_t i) {
       const auto value = load<kPack>(x + i);
@@ -42,10 +42,11 @@ __global__ void layer_norm_rows(LayerNormArgs args, int64_t begin, int64_t end) 
 
 // With x̂ = (x − mean) rstd and g = dy (1 + gamma):  dx = rstd (g − mean(g) − x̂ mean(g x̂)),  dgamma = Σ dy x̂.
 
-constexpr int kWarps = 8;  // of a block whose warps take a row each
+constexpr int kWarps = 8;  // per block, each with its own row
 
-// A warp a row, which it reads once: a lane keeps its numbers, and its columns' share of dgamma, in registers, `kPacks`
-// packs of each. The warps of a block add their shares one after the other, so that sums have one order.
+// One warp per row, which is read once: each lane keeps its elements, and the dgamma of its columns, in registers,
+// `kPacks` packs of each. The warps of a block add their sums one after the other, so that the order of summation is
+// fixed.
 template <class T, int kPack, int kPacks>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_grad_warps(LayerNormGradArgs args, int64_t begin, int64_t end) {
@@ -99,8 +100,8 @@ __global__ void __launch_bounds__(kWarps * 32)
   }
 }
 
-// A block a row, for rows that a warp's registers cannot hold. It takes every gridDim-th one and keeps its own sum of
-// dgamma, of which a thread has its own columns.
+// One block per row, for rows too wide for a warp's registers. A block processes every gridDim-th row and keeps its own
+// sum of dgamma, in which each thread owns some columns.
 template <class T, int kPack, bool kShared>
 __global__ void layer_norm_grad_rows(LayerNormGradArgs args, int64_t begin, int64_t end) {
   const int64_t width = args.width;
@@ -160,7 +161,7 @@ static void start_warps(const LayerNormGradArgs& args, int64_t begin, int64_t en
 template <class T, int kPack>
 static void start_blocks(const LayerNormGradArgs& args, int64_t begin, int64_t end) {
   const int64_t shared = args.width * static_cast<int64_t>(sizeof(float));
-  const bool in_shared = shared <= 32 * 1024;  // wider sums stay in global memory
+  const bool in_shared = shared <= 32 * 1024;  // larger sums stay in global memory
   start(args.x, {std::min(end - begin, kPartialSums), threads_for(args.width, kPack), in_shared ? shared : 0},
         in_shared ? layer_norm_grad_rows<T, kPack, true> : layer_norm_grad_rows<T, kPack, false>, args, begin, end);
 }

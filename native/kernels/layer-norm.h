@@ -9,7 +9,7 @@ namespace palm {
 Tensor layer_norm(const Tensor& x,       // [..., D]
                   const Tensor& gamma);  // [D]
 
-// The two directions of the fused kernel, for blocks that write their own backward.
+// Forward and backward of the fused kernel, for blocks with a hand-written backward pass.
 struct LayerNormed {
   Tensor y;           // [M, D]
   Tensor mean, rstd;  // [M] float32
@@ -19,12 +19,12 @@ LayerNormed layer_norm_forward(const Kernels& kernels,
                                const Tensor& gamma);  // [D]
 
 struct LayerNormGrad {
-  Tensor dx;      // [M, D], residual included
+  Tensor dx;      // [M, D], including the residual
   Tensor dgamma;  // [D] float32
 };
 LayerNormGrad layer_norm_backward(const Kernels& kernels, const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                   const Tensor& rstd,
                                   const Tensor& dy,         // [M, D] contiguous
-                                  const Tensor& residual);  // [M, D], the gradient that bypasses the norm; or undefined
+                                  const Tensor& residual);  // [M, D], the gradient past the norm; may be undefined
 
 }  // namespace palm

@@ -19,8 +19,8 @@ namespace palm {
 
 using at::SDPBackend;
 
-// As libtorch wants them: [B, H, T, K] views of the rows. Keys and values have one head, or where a backend knows no
-// multi-query attention, the same one H times.
+// The layout libtorch expects: [B, H, T, K] views of the rows. Keys and values have one head or, if a backend does not
+// support multi-query attention, the same head H times.
 struct Heads {
   Tensor query, key, value;
 };
@@ -39,7 +39,7 @@ static Heads repeated(const Heads& heads) {
   return {heads.query, each(heads.key), each(heads.value)};
 }
 
-// Queries come scaled, so the scale here is 1; dropout is never asked for.
+// Queries are already scaled, so the scale here is 1; dropout is never used.
 static SDPBackend choice(const Heads& heads) {
   const bool shared = heads.query.size(1) != heads.key.size(1);
   return static_cast<SDPBackend>(at::_fused_sdp_choice(heads.query, heads.key, heads.value, /*attn_mask=*/{},
@@ -55,7 +55,7 @@ static bool aligned(const AttentionRows& rows) {
          rows.key.size(1) % 8 == 0;
 }
 
-// One head of keys and values where that is accepted, else copies of it without memory of their own.
+// One head of keys and values if a fused backend accepts it, otherwise expanded views of it, which use no extra memory.
 static SDPBackend choose(const AttentionRows& rows, Heads& heads) {
   if (!rows.query.is_cuda() || !aligned(rows)) return SDPBackend::math;
   const SDPBackend first = choice(heads);
@@ -66,7 +66,7 @@ static SDPBackend choose(const AttentionRows& rows, Heads& heads) {
   return second;
 }
 
-// --- plain products, in float32 --------------------------------------------------------------------------------------
+// --- plain products in float32 ---------------------------------------------------------------------------------------
 
 static Tensor scores(const Heads& heads) {
   const Tensor all = at::matmul(heads.query.to(at::kFloat), heads.key.to(at::kFloat).transpose(-2, -1));
@@ -136,8 +136,8 @@ void library_attention_backward(const AttentionRows& rows, const Tensor& out, co
                                 const Tensor& dout, const AttentionRows& grad) {
   if (rows.query.size(0) == 0) return;
   const Heads one = heads_of(rows), heads = state.shared_keys ? one : repeated(one);
-  // Always of one layout: cuDNN keeps its plans by the strides of queries, keys and values alone, and a plan that was
-  // made for other strides of the output reads wrongly.
+  // Always the same layout: cuDNN caches plans by the strides of queries, keys and values only, so a plan made for
+  // other strides of the output would access wrong addresses.
   const Tensor o = heads_of(out.contiguous(), rows.batch, rows.heads),
                d = heads_of(dout.contiguous(), rows.batch, rows.heads);
   const int64_t time = heads.query.size(2);

@@ -1,5 +1,5 @@
 // Causal multi-query attention through libtorch's own fused kernels, for devices without one of ours (CUDA): cuDNN,
-// FlashAttention or memory-efficient attention, whichever libtorch prefers here; else plain products.
+// FlashAttention or memory-efficient attention, whichever libtorch prefers; otherwise plain products.
 #pragma once
 #include <string>
 
@@ -11,7 +11,8 @@ AttentionState library_attention_forward(const AttentionRows& rows, const Tensor
 void library_attention_backward(const AttentionRows& rows, const Tensor& out, const AttentionState& state,
                                 const Tensor& dout, const AttentionRows& grad);
 
-// What would compute attention for such tensors: cudnn, flash, efficient or math. A training shape is made up for it.
+// The backend that would compute attention for such tensors: cudnn, flash, efficient or math. Tries a typical training
+// shape.
 std::string attention_backend_name(const at::TensorOptions& options);
 
 }  // namespace palm

@@ -9,8 +9,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-// Of MKL, which libtorch for x86 brings along: a product of bfloat16 matrices that ends in float32, where at::mm
-// rounds. Null where there is no MKL.
+// From MKL, which x86 builds of libtorch contain: a product of bfloat16 matrices with a float32 result, where at::mm
+// rounds. Null without MKL.
 extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int transpose_a, int transpose_b, int m, int n,
                                                              int k, float alpha, const void* a, int a_stride,
                                                              const void* b, int b_stride, float beta, float* c,
@@ -23,7 +23,7 @@ using torch::autograd::variable_list;
 
 static bool is_rounded(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
 
-// Whether libtorch's own backward would round what `weight` learns.
+// Whether libtorch's own backward would round the gradient of `weight`.
 static bool learns_rounded(const Tensor& weight) {
   return is_rounded(weight) && weight.requires_grad() && at::GradMode::is_enabled();
 }
@@ -32,7 +32,7 @@ static Tensor with_contiguous_rows(const Tensor& matrix) {
   return matrix.stride(1) == 1 && matrix.stride(0) >= matrix.size(1) ? matrix : matrix.contiguous();
 }
 
-// sum = beta · sum + leftᵀ · right, of bfloat16.
+// sum = beta · sum + leftᵀ · right, for bfloat16 operands.
 static void mkl_product(const Tensor& sum, const Tensor& left, const Tensor& right, float beta) {
   constexpr int kRowMajor = 101, kAsItIs = 111, kTransposed = 112;
   const Tensor a = with_contiguous_rows(left), b = with_contiguous_rows(right);
@@ -104,7 +104,7 @@ Tensor widened(const Tensor& parameter) {
   return is_rounded(parameter) ? parameter.to(at::kFloat) : parameter;
 }
 
-// libtorch's own backward sums the rows of a token in the dtype of their gradients.
+// libtorch's own backward sums the gradients of a token's rows in their dtype.
 struct EmbeddingNode : torch::autograd::Function<EmbeddingNode> {
   static Tensor forward(AutogradContext* ctx, const Tensor& table, const Tensor& ids) {
     ctx->save_for_backward({ids});

@@ -1,21 +1,20 @@
-// Products with trained matrices, and the precision of what those learn: in bfloat16 the gradient of a weight is summed
-// over tokens in float32 and never rounded, so that it depends neither on the number of threads nor on how a step is
-// cut into micro-batches.
+// Products with trained matrices and precise weight gradients: in bfloat16 the gradient of a weight is summed over
+// tokens in float32 and never rounded, so it depends neither on the number of threads nor on the size of micro-batches.
 #pragma once
 #include "base/tensor.h"
 
 namespace palm {
 
-// x · weightᵀ of x [..., D] and weight [N, D].
+// x [..., D] · weightᵀ, weight [N, D].
 Tensor trained_linear(const Tensor& x, const Tensor& weight);
-// x · weight of x [..., D] and weight [D, N].
+// x [..., D] · weight, weight [D, N].
 Tensor trained_product(const Tensor& x, const Tensor& weight);
 
-// A parameter as it stands in float32 formulas; its gradient stays in float32. float32 and float64 are left as they
-// are.
+// A parameter converted to float32 for a formula; its gradient stays in float32. float32 and float64 are left
+// unchanged.
 Tensor widened(const Tensor& parameter);
 
-// leftᵀ · right of left [M, N] and right [M, D], rows contiguous: [N, D] in float32 (float64 of such).
+// leftᵀ · right of left [M, N] and right [M, D], rows contiguous: [N, D] in float32 (float64 for float64 operands).
 Tensor weight_gradient(const Tensor& left, const Tensor& right);
 // sum += leftᵀ · right
 void add_weight_gradient(const Tensor& sum, const Tensor& left, const Tensor& right);

@@ -27,7 +27,7 @@ template <class T>
 static void copy_panel(T* to, const Tensor& rows, bool pairs) {
   const T* const from = static_cast<const T*>(rows.const_data_ptr());
   const int64_t count = rows.size(0), depth = rows.size(1), row = rows.stride(0), column = rows.stride(1);
-  constexpr int64_t kRun = 32;  // of the depth: what is written meanwhile stays in the cache
+  constexpr int64_t kRun = 32;  // depth per pass: the written part of the panel stays in the cache
   for (int64_t first = 0; first < depth; first += kRun)
     for (int64_t c = 0; c < count; ++c)
       for (int64_t k = first; k < std::min(depth, first + kRun); ++k)

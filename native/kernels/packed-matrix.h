@@ -1,4 +1,4 @@
-// A matrix repacked for products with few rows (token-kernels.h): panels of 32 columns, depth first.
+// A matrix repacked for products with few rows (token-kernels.h): panels of 32 columns, depth-major.
 #pragma once
 #include <vector>
 
@@ -7,13 +7,14 @@
 
 namespace palm {
 
-// The panels' type for weights of a dtype; int8 keeps a scale for each column, the largest weight of it being 127.
+// The panel type for weights of a dtype. int8 stores one scale per column, so that the column's largest weight maps to
+// 127.
 PanelType panel_type(at::ScalarType dtype, bool int8);
 
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Pieces [n, depth], each of which begins a new panel: row i of a piece is column i of its panels.
+  // Each piece [n, depth] starts a new panel: row i of a piece becomes column i of its panels.
   PackedMatrix(const std::vector<Tensor>& pieces, PanelType type);
 
   Panels panels() const;

@@ -30,17 +30,17 @@ Rotary Rotary::to(at::ScalarType dtype) const {
   return {cos.to(dtype), sin.to(dtype), scale.defined() ? scale.to(dtype) : scale};
 }
 
-int64_t longest_sequence(double scale_base) {
-  constexpr double kReach = 48, kMost = 1e15;
-  return static_cast<int64_t>(std::min(kReach * scale_base, kMost));
+int64_t max_sequence_length(double scale_base) {
+  constexpr double kReach = 48, kMaxLength = 1e15;
+  return static_cast<int64_t>(std::min(kReach * scale_base, kMaxLength));
 }
 
 void expect_within_reach(int64_t length, const char* argument, double scale_base) {
-  const int64_t longest = longest_sequence(scale_base);
-  if (length <= longest) return;
+  const int64_t max_length = max_sequence_length(scale_base);
+  if (length <= max_length) return;
   throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
-              "at most " + std::to_string(longest) + ", 48 times rotaryXposScaleBase",
-              "Shorten prompt and response, or train a model with a larger rotaryXposScaleBase.");
+              "at most " + std::to_string(max_length) + " (48 times rotaryXposScaleBase)",
+              "Shorten the prompt or the response, or train a model with a larger rotaryXposScaleBase.");
 }
 
 static Tensor rotated(const Tensor& x, const Rotary& rotary) {

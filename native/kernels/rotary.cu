@@ -4,7 +4,7 @@
 
 namespace palm::cuda {
 
-// A block a row, a thread a pack of pairs.
+// One block per row, one thread per pack of pairs.
 template <class T, int kPack>
 __global__ void rotate_rows(RotateArgs args, int64_t begin, int64_t end) {
   const int half = static_cast<int>(args.head) / 2, heads = static_cast<int>(args.heads);

@@ -4,9 +4,10 @@
 //   s[t, i] = ζ_i ^ (t / base),  ζ_i = (2i + 0.4 K) / (1.4 K)
 //   q ← (q cos θ + rotate_half(q) sin θ) · s,   k ← (k cos θ + rotate_half(k) sin θ) / s
 //
-// A score depends on s only through ζ^((i − j)/base). Powers count from position 0, whatever the length: a cached key
-// is the same however long an answer may become. They are computed in float64 and stay above 2^−87 on the first
-// 48 · base positions, which leaves room in float32 for the gradients that they multiply; beyond is an error.
+// A score depends on s only through ζ^((i − j)/base). Exponents count from position 0 regardless of the length, so a
+// cached key does not depend on how long a response becomes. Powers are computed in float64. They stay above 2^−87 for
+// the first 48 · base positions, which leaves room in float32 for the gradients they multiply; longer sequences are an
+// error.
 #pragma once
 #include "base/tensor.h"
 #include "kernels/kernels.h"
@@ -26,25 +27,25 @@ Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any in
                     int64_t dim_head,                   // K, even
                     std::optional<double> scale_base);  // nothing: plain rotary
 
-// The most positions that a sequence may have under xPos of this base, and an error for `length` if it has more.
-int64_t longest_sequence(double scale_base);
+// The max length of a sequence under xPos with this base; and a check that throws if `length` exceeds it.
+int64_t max_sequence_length(double scale_base);
 void expect_within_reach(int64_t length, const char* argument, double scale_base);
 
-// Tables are float32 or float64, never bfloat16, whose positions collapse beyond 256.
+// Tables are float32 or float64. bfloat16 would not distinguish positions beyond 256.
 Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
                     const Rotary& rotary);
 Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
                   const Rotary& rotary);
 
-// The same turn as four float32 tables [T, K/2] for the fused kernel: xPos and the scale of the scores are multiplied
-// in.
+// The same rotation as four float32 tables [T, K/2] for the fused kernel, multiplied by xPos and by the scale of the
+// scores.
 struct RotaryTables {
   Tensor query_cos, query_sin, key_cos, key_sin;
 };
 RotaryTables fold_scales(const Rotary& rotary, double query_scale);
 
-// Turns the queries and the key at the front of every row in place; `inverse` applies the transpose, which turns their
-// gradients back.
+// Rotates the queries and the key at the start of every row in place; `inverse` applies the transpose, for their
+// gradients.
 void rotate_rows(const Kernels& kernels, const Tensor& rows,  // [B·T, HK + K + …]
                  const RotaryTables& tables, int64_t heads, bool inverse);
 

@@ -5,17 +5,17 @@
 namespace palm::cuda {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr int kMost = 512;   // threads of a block
-constexpr int kGroups = 32;  // into which the threads of a block are gathered to look for one of them
+constexpr int kMaxThreads = 512;  // threads per block
+constexpr int kGroups = 32;       // groups of neighbouring threads, for a two-level search
 
-// A row of logits, of which a thread owns a run: thread 0 the first, and so on.
+// A row of logits: thread 0 owns the first run of logits, thread 1 the next, and so on.
 template <class T, int kPack>
 struct SampleJob {
   const T* logits;
   const int64_t width;
-  const float inverse;  // temperature; 0 weighs the likeliest tokens alone
-  double* mass;         // shared: weights of the threads' runs, then of groups of neighbouring threads
-  float top = 0;        // of the logits; NaN where one is not finite
+  const float inverse;  // of the temperature; 0 for greedy sampling
+  double* mass;         // shared: the weights of the threads' runs, then of groups of threads
+  float top = 0;        // the max logit; NaN if any logit is not finite
 
   __device__ int threads() const { return static_cast<int>(blockDim.x); }
   __device__ int64_t first(int thread) const {
@@ -34,16 +34,16 @@ struct SampleJob {
 
   __device__ void find_top() {
     const float nothing[2] = {kNothing, 0.0f};
-    float most[2] = {kNothing, 0.0f};  // and a doubt: x − x is 0, or NaN
+    float largest[2] = {kNothing, 0.0f};  // the second entry becomes NaN if any x is not finite: x − x is 0 or NaN
     each_logit(threadIdx.x, [&](int64_t, float x) {
-      most[0] = fmaxf(most[0], x);
-      most[1] += x - x;
+      largest[0] = fmaxf(largest[0], x);
+      largest[1] += x - x;
     });
-    block_reduce(most, nothing, [](float(&a)[2], const float(&b)[2]) {
+    block_reduce(largest, nothing, [](float(&a)[2], const float(&b)[2]) {
       a[0] = fmaxf(a[0], b[0]);
       a[1] += b[1];
     });
-    top = most[0] + most[1];
+    top = largest[0] + largest[1];
   }
 
   __device__ void weigh() const {
@@ -66,8 +66,8 @@ struct SampleJob {
     return sum;
   }
 
-  // The first of `count` masses behind which more than `wanted` has gathered, else the last that has any; `before`
-  // becomes what lies before it.
+  // The index at which the cumulative sum of `count` masses first exceeds `wanted`, otherwise the last with any mass;
+  // `before` becomes the sum of the masses before it.
   __device__ static int reach(const double* masses, int count, double wanted, double& before) {
     int last = 0;
     double sum = before;
@@ -82,7 +82,7 @@ struct SampleJob {
     return last;
   }
 
-  // The first token behind which the cumulative weight exceeds `wanted`.
+  // The first token at which the cumulative weight exceeds `wanted`.
   __device__ int64_t token_at(double wanted) const {
     const int size = threads() / kGroups;
     double before = 0;
@@ -101,9 +101,9 @@ struct SampleJob {
   }
 };
 
-// A block a row.
+// One block per row.
 template <class T, int kPack>
-__global__ void __launch_bounds__(kMost) sample_rows(SampleArgs args, int64_t begin, int64_t end) {
+__global__ void __launch_bounds__(kMaxThreads) sample_rows(SampleArgs args, int64_t begin, int64_t end) {
   for (int64_t row = begin + blockIdx.x; row < end; row += gridDim.x) {
     SampleJob<T, kPack> job{static_cast<const T*>(args.logits) + row * args.width, args.width, args.inverse_temperature,
                             reinterpret_cast<double*>(dynamic_shared())};
@@ -119,14 +119,14 @@ __global__ void __launch_bounds__(kMost) sample_rows(SampleArgs args, int64_t be
       args.log_prob[row] =
           greedy ? job.top - job.top : (logit - job.top) * job.inverse - static_cast<float>(log(total));
     }
-    __syncthreads();  // shared memory is the next row's
+    __syncthreads();  // the next row reuses shared memory
   }
 }
 
 template <class T>
 void sample(const SampleArgs& args, int64_t begin, int64_t end) {
   by_pack<T>(fits_packs<T>(args.logits, args.width, args.width), [&](auto pack) {
-    const int64_t threads = threads_for(args.width, pack, kMost);
+    const int64_t threads = threads_for(args.width, pack, kMaxThreads);
     const int64_t shared = (threads + kGroups) * static_cast<int64_t>(sizeof(double));
     start(args.logits, {end - begin, threads, shared}, sample_rows<T, pack>, args, begin, end);
   });

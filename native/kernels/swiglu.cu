@@ -4,7 +4,7 @@
 
 namespace palm::cuda {
 
-// body(row, i) for a pack of every row: a job is a piece of a row that a block covers with a pack a thread.
+// body(row, i) for every pack: a job is a part of a row that one block covers, one pack per thread.
 template <int kPack, class Body>
 __device__ void each_job(int64_t begin, int64_t end, int64_t width, const Body& body) {
   const int64_t piece = blockDim.x * kPack, pieces = (width + piece - 1) / piece;

@@ -22,7 +22,7 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Logits at a time: 64 MiB of bfloat16, and on a GPU, whose products want more rows, 512.
+// Logits per piece: 64 MiB in bfloat16; 512 MiB on a GPU, whose products need more rows.
 static int64_t piece_on(const Tensor& hidden) { return int64_t{1} << (hidden.is_cuda() ? 28 : 25); }
 
 // each(first row, rows) over all rows of `hidden`, in pieces.
@@ -32,7 +32,7 @@ static void for_pieces(const Tensor& hidden, int64_t width, const Each& each) {
   for (int64_t first = 0; first < rows; first += step) each(first, std::min(step, rows - first));
 }
 
-// Rows of the head's answers, and what the kernels say of them.
+// The results of the kernels for the head's rows.
 struct LogitRows {
   Tensor target;             // [M]
   Tensor log_prob, entropy;  // [M] float32
@@ -57,7 +57,7 @@ struct LogitRows {
     launch(kernels, kernels.log_prob, args, logits.size(0), grain_of(logits.size(1)));
   }
 
-  // logits ← their gradient.
+  // Replaces the logits by their gradient.
   void differentiate(const Kernels& kernels, const Tensor& logits, int64_t first, const float* dlog_prob,
                      const float* dentropy) const {
     const LogProbGradArgs args{.logits = logits.mutable_data_ptr(),
@@ -72,7 +72,7 @@ struct LogitRows {
   }
 };
 
-// Gradients of hidden and embedding, gathered piece by piece from those of the logits.
+// Accumulates the gradients of hidden and embedding piece by piece from those of the logits.
 class HeadGrad {
  public:
   HeadGrad(const Tensor& hidden, const Tensor& embedding, bool wants_hidden, bool wants_embedding)
@@ -90,7 +90,7 @@ class HeadGrad {
     if (dembedding.defined()) add_weight_gradient(dembedding, dlogits, hidden_.narrow(0, first, rows));
   }
 
-  Tensor dhidden, dembedding;  // undefined where not wanted; that of embedding is float32
+  Tensor dhidden, dembedding;  // undefined if not wanted; dembedding is float32
 
  private:
   const Tensor hidden_, embedding_;
@@ -131,7 +131,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
 
 static Tensor entropy_of(const Tensor& log_softmax) { return -(log_softmax.exp() * log_softmax).sum(-1); }
 
-// log p is −inf where a logit is: p log p is 0 there, not NaN.
+// log p is −inf if a logit is: the clamp makes p log p 0 instead of NaN.
 Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30)); }
 
 static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {

@@ -6,7 +6,7 @@ namespace palm::cuda {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-// {top, Σ exp(z − top), Σ exp(z − top) (z − top)} of what two threads have read; a top of −∞ stands for nothing yet.
+// Combines {top, Σ exp(z − top), Σ exp(z − top) (z − top)} of two threads; a top of −∞ means that nothing was read yet.
 __device__ inline void join_softmax(float (&own)[3], const float (&other)[3]) {
   const float top = fmaxf(own[0], other[0]);
   const float own_shift = own[0] - top, other_shift = other[0] - top;
@@ -20,7 +20,7 @@ __device__ inline void join_softmax(float (&own)[3], const float (&other)[3]) {
   own[0] = top;
 }
 
-// A block a row, read once: entropy = −Σ p log p = lse − Σ p z,  z = logits / temperature.
+// One block per row, which is read once: entropy = −Σ p log p = lse − Σ p z,  z = logits / temperature.
 template <class T, int kPack>
 __global__ void log_prob_rows(LogProbArgs args, int64_t begin, int64_t end) {
   const float inverse = args.inverse_temperature;

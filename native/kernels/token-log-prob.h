@@ -1,5 +1,5 @@
-// What a language model's head says of given tokens, without ever holding the logits of all of them: rows are worked
-// through in pieces, forward and backward, each a matrix product and one fused pass.
+// The language model head applied to given tokens without materialising all logits: rows are processed in pieces,
+// forward and backward, each with one matrix product and one fused pass.
 #pragma once
 #include "base/tensor.h"
 
@@ -9,7 +9,7 @@ namespace palm {
 //
 //   log_prob = z[target] − logsumexp(z),   entropy = −Σ p log p,   z = hidden · embeddingᵀ / temperature
 struct TokenLogProb {
-  Tensor log_prob;  // [M] float32 (float64 of such models)
+  Tensor log_prob;  // [M] float32 (float64 for float64 models)
   Tensor entropy;   // [M]
 };
 
@@ -18,8 +18,8 @@ TokenLogProb token_log_prob(const Tensor& hidden,     // [M, D]
                             const Tensor& target,     // [M] int64
                             double temperature);
 
-// −Σ log_prob over targets that are not negative. The gradient is known with the loss, so each piece of logits is
-// computed once; backward only scales what forward has left.
+// −Σ log_prob over non-negative targets. The forward pass also computes the gradient, so that each piece of logits is
+// computed only once; the backward pass just scales it.
 Tensor linear_cross_entropy(const Tensor& hidden,     // [M, D]
                             const Tensor& embedding,  // [V, D]
                             const Tensor& target);    // [M] int64; → scalar

@@ -1,4 +1,4 @@
-// What a loss gives back.
+// The result of a loss function.
 #pragma once
 #include "base/metrics.h"
 #include "base/tensor.h"
@@ -6,7 +6,7 @@
 namespace palm {
 
 struct Loss {
-  Tensor loss;  // scalar, attached
+  Tensor loss;  // scalar, attached to the graph
   Metrics metrics;
 };
 

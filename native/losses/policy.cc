@@ -6,7 +6,7 @@ namespace palm {
 
 ClippedObjective clipped_objective(const Tensor& log_prob, const Tensor& rollout_log_prob, const Tensor& advantage,
                                    double clip_low, double clip_high) {
-  // Beyond e^±20 a ratio is clipped anyway; without this bound one wild token makes the loss infinite.
+  // Ratios beyond e^±20 are clipped anyway; without this bound a single outlier token makes the loss infinite.
   const Tensor log_ratio = (log_prob - rollout_log_prob).clamp(-20, 20);
   const Tensor ratio = log_ratio.exp();
   const Tensor clipped = ratio.clamp(1 - clip_low, 1 + clip_high);

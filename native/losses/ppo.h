@@ -4,7 +4,7 @@
 //   value_loss  = mean clipped error of the value                                                 (losses/value.h)
 //   loss        = policy_loss + value_weight · value_loss − entropy_weight · mean entropy
 //
-// Means are over response tokens: sums divided by `denominator`, which defaults to the number of response tokens in this batch.
+// Means are over response tokens: sums divided by `denominator`, by default the number of response tokens in the batch.
 #pragma once
 #include <optional>
 
@@ -14,7 +14,7 @@ namespace palm {
 
 struct PpoOptions {
   double clip;        // the ratio is clipped to 1 ± clip
-  double value_clip;  // the value to rollout_value ± value_clip
+  double value_clip;  // the value is clipped to rollout_value ± value_clip
   double value_weight;
   double entropy_weight;
 };
@@ -28,7 +28,8 @@ Loss ppo_loss(const Tensor& log_prob,          // [B, T]
               const Tensor& returns,           // [B, T]
               const Tensor& response_mask,     // [B, T] bool
               const PpoOptions& options, std::optional<double> denominator);
-// metrics: policy_loss, value_loss, entropy, approx_kl (k3 estimate of KL(rollout ‖ now), Schulman 2020), clip_fraction
-// (share of tokens whose ratio left 1 ± clip), value_clip_fraction, max_log_ratio (largest |log_prob − rollout_log_prob|)
+// metrics: policy_loss, value_loss, entropy, approx_kl (k3 estimate of KL(rollout ‖ current policy), Schulman 2020),
+// clip_fraction (share of tokens whose ratio left 1 ± clip), value_clip_fraction, max_log_ratio
+// (max |log_prob − rollout_log_prob|)
 
 }  // namespace palm

@@ -1,4 +1,4 @@
-// Losses of a reward model against ratings of single answers, as in PaLM-rlhf-pytorch.
+// Losses of a reward model on ratings of single answers, as in PaLM-rlhf-pytorch.
 //
 //   regression:      Σ (prediction − label)² / denominator
 //   classification:  −Σ log softmax(logits)[label] / denominator

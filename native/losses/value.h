@@ -1,5 +1,5 @@
-// Clipped value error (Schulman et al. 2017, as in OpenAI's baselines): the worse of the value and of the value held
-// within `clip` of the rollout's, so that a minibatch cannot move the critic far.
+// Clipped value error (Schulman et al. 2017, as in OpenAI's baselines): the max of the errors of the value and of the
+// value clipped to within `clip` of the rollout's, so that one minibatch cannot move the critic far.
 //
 //   error = ½ max((value − returns)², (rollout_value + clamp(value − rollout_value, ±clip) − returns)²)
 #pragma once

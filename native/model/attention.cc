@@ -7,7 +7,7 @@
 
 namespace palm {
 
-// The Python library hides with the lowest finite number, not −inf: a row that sees nothing becomes uniform, not NaN.
+// The Python library masks with the lowest finite number, not −inf: a fully masked row becomes uniform, not NaN.
 static double lowest(at::ScalarType dtype) {
   return dtype == at::kDouble
              ? std::numeric_limits<double>::lowest()

@@ -1,6 +1,6 @@
-// Attention of H query heads over Kv heads of keys and values, of which each serves H / Kv query heads in a row: with
-// one it is multi-query (Shazeer 2019), with fewer than H grouped-query attention (Ainslie et al. 2023). The heads of a
-// group are folded into rows, so that both products are one batched GEMM and no key is copied.
+// Attention of H query heads over Kv heads of keys and values, each shared by H / Kv consecutive query heads: Kv = 1 is
+// multi-query attention (Shazeer 2019), Kv < H grouped-query attention (Ainslie et al. 2023). The query heads of a
+// group are folded into rows, so that each of the two products is one batched GEMM and no key is copied.
 //
 //   out = softmax(scale · q kᵀ + mask) v
 #pragma once

@@ -1,5 +1,5 @@
-// A faster way to read one token a row: weights, cache and temporaries laid out once for many steps. Reading on through
-// LanguageModel::hidden with a KvCache is the reference.
+// A faster way to decode one token per row: weights, cache and temporaries are laid out once for many steps. Its
+// reference is LanguageModel::hidden with a KvCache.
 #pragma once
 #include "base/tensor.h"
 
@@ -9,11 +9,11 @@ class DecodeStep {
  public:
   virtual ~DecodeStep() = default;
 
-  // Looks again at weights that may have been changed since.
+  // Checks whether the weights have changed, and updates any copies of them.
   virtual void refresh() = 0;
-  // Reads a token of every row; ids outside the vocabulary, in rows that have ended, are read as one inside it.
-  virtual Tensor next_logits(const Tensor& tokens) = 0;  // [B] int64 → [B, V] of the token after it
-  // Only these rows from now on, in this order.
+  // Processes one token per row. Rows that have ended may hold ids outside the vocabulary: these are clamped into it.
+  virtual Tensor next_logits(const Tensor& tokens) = 0;  // [B] int64 → [B, V] logits of the next token
+  // Keeps only these rows, in this order.
   virtual void keep_rows(const Tensor& rows) = 0;  // [n] int64
 };
 

@@ -1,4 +1,4 @@
-// A decoder computed from its description: embed → blocks → norm, read by whoever sees LanguageModel.
+// A decoder computed from its description: embed → blocks → norm. Other code uses it through LanguageModel.
 #pragma once
 #include "model/description.h"
 #include "model/fast/packed-weights.h"
@@ -9,9 +9,9 @@ namespace palm {
 
 class Decoder : public LanguageModel {
  public:
-  explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // `initialise` draws weights
+  explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // weights are set by `initialise`
 
-  Tensor hidden(const Tensor& tokens, const ReadOptions& options) override;
+  Tensor hidden(const Tensor& tokens, const ForwardOptions& options) override;
   Head head(Gradients gradients) const override;
   ModelShape shape() const override;
 
@@ -33,7 +33,7 @@ class Decoder : public LanguageModel {
 
  private:
   const DecoderDescription& description() const { return weights_.description(); }
-  const struct Kernels* kernels_to_read(const struct Reading& reading, const Tensor& x) const;
+  const struct Kernels* select_kernels(const struct ForwardState& state, const Tensor& x) const;
 
   DecoderWeights weights_;
   PackedWeightsCache packed_;

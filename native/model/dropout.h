@@ -1,4 +1,4 @@
-// Inverted dropout (Srivastava et al. 2014) with a generator of its own, so that two models never share a stream.
+// Inverted dropout (Srivastava et al. 2014) with its own generator, so that two models never share a random stream.
 #pragma once
 #include <ATen/core/Generator.h>
 #include "base/tensor.h"
@@ -9,7 +9,7 @@ namespace palm {
 
 struct Dropout {
   double attention = 0, feed_forward = 0;
-  std::optional<at::Generator> generator;  // nothing: evaluation, no dropout at all
+  std::optional<at::Generator> generator;  // nothing: evaluation mode, no dropout
 
   Tensor apply(const Tensor& x, double probability) const;
 };

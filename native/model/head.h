@@ -1,4 +1,4 @@
-// From hidden states to what is said of the vocabulary: the one place where logits are made.
+// From hidden states to the vocabulary: the only place where logits are computed.
 //
 //   logits = hidden · weightᵀ
 #pragma once
@@ -10,15 +10,15 @@ namespace palm {
 
 class Head {
  public:
-  explicit Head(Tensor weight) : weight_(std::move(weight)) {}  // [V, D]; the token embedding where both are tied
+  explicit Head(Tensor weight) : weight_(std::move(weight)) {}  // [V, D]; if tied, the token embedding
 
   Tensor logits(const Tensor& hidden) const;  // [..., D] → [..., V]
 
-  // The same in pieces, never all logits at once (kernels/token-log-prob.h), of hidden [M, D] and target [M] int64.
+  // The same in pieces, never materialising all logits (kernels/token-log-prob.h): hidden [M, D], target [M] int64.
   TokenLogProb log_prob(const Tensor& hidden, const Tensor& target, double temperature) const;
-  Tensor cross_entropy(const Tensor& hidden, const Tensor& target) const;  // sum over targets that are not negative
+  Tensor cross_entropy(const Tensor& hidden, const Tensor& target) const;  // sum over non-negative targets
 
-  // Its weight as decoding's own kernels read it.
+  // The weight packed for the decode kernels.
   PackedMatrix packed(PanelType type) const;
 
  private:

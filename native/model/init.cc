@@ -14,7 +14,7 @@ static uint32_t mixed(uint32_t h) {
 
 at::Generator make_generator(at::Device device, uint64_t seed) {
   at::Generator generator = at::globalContext().defaultGenerator(device).clone();
-  // The Mersenne twister of the CPU would take the lower half alone.
+  // The CPU's Mersenne twister would use only the lower half of the seed.
   const uint64_t word = static_cast<uint32_t>(seed) ^ mixed(static_cast<uint32_t>(seed >> 32));
   generator.set_current_seed(device.is_cpu() ? word : seed);
   return generator;

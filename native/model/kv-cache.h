@@ -1,5 +1,5 @@
-// Keys and values of the positions a model has read, ready for the next token. Rows have their own lengths: prompts are
-// right-padded, and what a row's padding left behind is overwritten as the row grows.
+// Keys and values of the positions a model has processed, ready for the next token. Each row has its own length:
+// prompts are right-padded, and a growing row overwrites the entries of its padding.
 #pragma once
 #include "base/tensor.h"
 
@@ -15,17 +15,17 @@ class KvCache {
   struct Read {
     Tensor key, value;  // [B, Kv, S, K], S = positions in use
   };
-  // Writes key and value [B, Kv, T, K] of one layer behind each row's length and gives all that is stored.
+  // Writes key and value [B, Kv, T, K] of one layer after the end of each row; returns everything stored for the layer.
   Read append(int64_t layer, const Tensor& key, const Tensor& value);
-  // Positions [B, T] of the next `count` tokens, and which cached ones each may see [B, T, 1, S].
+  // Positions [B, T] of the next `count` tokens, and which cached positions each may attend to [B, T, 1, S].
   Tensor positions(int64_t count) const;
   Tensor visible(int64_t count) const;
-  // The next tokens have been read by every layer: `lengths` [B] is how many of them were real in each row.
+  // Called after every layer has processed the new tokens: `lengths` [B] is the number of real tokens in each row.
   void advance(const Tensor& lengths, int64_t longest);
   // Row i becomes rows i·n … i·n + n − 1.
   void repeat_rows(int64_t n);
   bool empty() const { return longest_ == 0; }
-  // Only these rows, in this order.
+  // Keeps only these rows, in this order.
   void keep_rows(const Tensor& rows);          // [n] int64
   const Tensor& keys() const { return key_; }  // [L, B, Kv, capacity, K]
   const Tensor& values() const { return value_; }
@@ -33,7 +33,7 @@ class KvCache {
   int64_t capacity() const { return key_.size(3); }
 
  private:
-  int64_t longest_ = 0;  // of any row, known without asking the device
+  int64_t longest_ = 0;  // max length over rows, known without asking the device
   Tensor key_, value_;
   Tensor lengths_;
 };

@@ -1,6 +1,5 @@
-// A language model as generation, feedback and the border see it: how to read tokens, how to turn what was read into
-// logits, where adapters can sit. decoder.cc computes it; what is the same for every model is said once, in
-// language-model.cc.
+// The language model interface that generation, rlhf and binding use: the forward pass, logits from hidden states, and
+// the sites where adapters can be placed. decoder.cc computes it; language-model.cc holds what all models share.
 #pragma once
 #include "base/parameter.h"
 
@@ -16,73 +15,73 @@ class DecodeStep;
 class KvCache;
 class Scope;
 
-// Which parameters a graph is recorded for.
+// Which parameters the autograd graph includes.
 enum class Gradients {
   none,      // no graph
-  adapters,  // those of the scope that is read through, not the weights below it
+  adapters,  // those of the scope in use, not the weights it adapts
   all,
 };
 
-// A weight as a graph for `gradients` sees it.
-Tensor seen_by(Gradients gradients, const Tensor& weight);
+// The weight itself if a graph for `gradients` trains it, otherwise detached.
+Tensor detached_unless_trained(Gradients gradients, const Tensor& weight);
 
-struct ReadOptions {
-  const Scope* scope = nullptr;          // adapters to read through; none is the reference policy
+struct ForwardOptions {
+  const Scope* scope = nullptr;          // adapters to apply; none is the reference policy
   Tensor extra_embedding = {};           // [B, T, D], added to the token embeddings; may be undefined
-  Tensor segments = {};                  // [B, T] int64, sequences that share a row (segments.h); undefined: one a row
-  KvCache* cache = nullptr;              // read on from here; the caller advances it
-  std::optional<Dropout> dropout = {};   // instead of the model's own
-  Gradients gradients = Gradients::all;  // where a graph is recorded
+  Tensor segments = {};                  // [B, T] int64, if sequences share a row (segments.h); undefined: one per row
+  KvCache* cache = nullptr;              // continues after its contents; the caller advances it
+  std::optional<Dropout> dropout = {};   // overrides the model's own
+  Gradients gradients = Gradients::all;  // used if a graph is recorded
 };
 
-// What others size their own tensors by.
+// Sizes and options of the model for code that allocates its own tensors.
 struct ModelShape {
   int64_t num_tokens, dim, depth;
-  bool causal;           // else negative ids are padding
-  int64_t ignore_index;  // target id that the loss leaves out
+  bool causal;           // otherwise negative ids are padding
+  int64_t ignore_index;  // target id that the loss ignores
   at::TensorOptions options;
 };
 
-// Part of a layer's matrix that an adapter can sit on: some rows of `input`, or some columns of `output`.
+// Part of a layer's matrix that an adapter can be placed on: some rows of `input`, or some columns of `output`.
 struct AdapterSite {
   enum class Matrix { input, output };
 
-  std::string name;  // query
+  std::string name;  // such as "query"
   Matrix matrix;
   int64_t first, count;  // the rows or columns
-  int64_t in, out;       // widths of what the part reads and gives
+  int64_t in, out;       // input and output width of the part
 };
 
 class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
 
-  // Hidden states [B, T, D] after the final norm; token ids [B, T] as `accept` gives them.
-  virtual Tensor hidden(const Tensor& tokens, const ReadOptions& options) = 0;
+  // Hidden states [B, T, D] after the final norm; token ids [B, T] as returned by `accept`.
+  virtual Tensor hidden(const Tensor& tokens, const ForwardOptions& options) = 0;
   virtual Head head(Gradients gradients) const = 0;
   virtual ModelShape shape() const = 0;
 
   virtual KvCache make_cache(int64_t batch, int64_t capacity) const = 0;
-  // A faster way to read on from `cache` a token at a time, row i of it `samples` times; nothing where there is none.
-  // int8: through weights rounded to 8 bits.
+  // A faster way to continue from `cache` one token at a time, with row i repeated `samples` times; nullptr if not
+  // supported. int8: use weights rounded to 8 bits.
   virtual std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
                                                   bool int8) = 0;
 
-  virtual void initialise(int64_t seed) = 0;  // draws the weights
+  virtual void initialise(int64_t seed) = 0;  // samples the weights
   virtual ParameterList parameters() const = 0;
   virtual std::vector<Tensor> storages() const = 0;
-  // Called before a graph for all parameters is recorded: gives each that is trained a place for its gradient.
+  // Called before a graph for all parameters is recorded: allocates the gradients of trained parameters.
   virtual void prepare_gradients() = 0;
   virtual std::vector<AdapterSite> sites() const = 0;                            // of every layer
   virtual Tensor site_weight(int64_t layer, const AdapterSite& site) const = 0;  // [out, in], a view
 
-  // Turns dropout on (drawing from `seed`) or off.
+  // Turns dropout on (with random numbers from `seed`) or off.
   virtual void train(bool on, int64_t seed) = 0;
   virtual bool training() const = 0;
   virtual Tensor generator_state() const = 0;
   virtual void set_generator_state(const Tensor& state) = 0;
 
-  // Checks ids and brings them to the device.
+  // Checks ids and moves them to the device.
   Tensor accept(const Tensor& tokens, const char* argument) const;
 
   struct Output {

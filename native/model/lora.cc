@@ -14,7 +14,7 @@
 
 namespace palm {
 
-// Most scopes have the scale 1, which costs nothing.
+// Most scopes have scale 1: skip the product.
 static Tensor scaled(const Tensor& x, double scale) { return scale == 1 ? x : x * scale; }
 
 Tensor Adapter::operator()(const Tensor& x) const { return trained_product(down(x), b); }
@@ -46,7 +46,7 @@ static std::vector<AdapterSite> chosen(const std::vector<AdapterSite>& all, cons
     if (std::ranges::any_of(all, [&](const AdapterSite& site) { return site.name == target; })) continue;
     std::string known;
     for (const AdapterSite& site : all) known += (known.empty() ? "" : ", ") + site.name;
-    throw Error(ErrorKind::argument, "targets", target, "any of " + known);
+    throw Error(ErrorKind::argument, "targets", target, "one of " + known);
   }
   std::vector<AdapterSite> found;
   for (const AdapterSite& site : all)

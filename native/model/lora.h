@@ -1,10 +1,10 @@
-// Low-rank adapters (Hu et al. 2021) on parts of every layer's matrices: a scope. A model is read through at most one
-// scope at a time; through none it is the reference policy.
+// A scope: low-rank adapters (Hu et al. 2021) on parts of every layer's matrices. A forward pass uses at most one
+// scope; without a scope, the model is the reference policy.
 //
 //   y = x Wᵀ + alpha / r · x A B,   A ~ U(±1/√in), B = 0 at first
 //
-// As in peft: a fresh scope changes nothing, and as x A is as large as x in every width, one learning rate fits all.
-// Scopes of palm-rlhf-pytorch have the scale 1.
+// As in peft: a new scope leaves the model unchanged, and since x A is as large as x at every width, one learning rate
+// suits all. Scopes of palm-rlhf-pytorch have scale 1.
 #pragma once
 #include "base/parameter.h"
 #include "model/language-model.h"
@@ -12,7 +12,7 @@
 namespace palm {
 
 struct Adapter {
-  int64_t first, count;  // of AdapterSite
+  int64_t first, count;  // as in AdapterSite
   Tensor a;              // [in, r]
   Tensor b;              // [r, out]
   double scale = 1;      // alpha / r
@@ -23,25 +23,25 @@ struct Adapter {
   Tensor weight() const;               // [in, out]
 };
 
-// The adapters of one layer, by the matrix they sit on, in the order of their rows or columns.
+// The adapters of one layer by matrix, ordered by their rows or columns.
 struct LayerAdapters {
   std::vector<Adapter> input, output;
 
-  // What those on rows begin … end − 1 of `input` add to that part of its product with h [..., D], 0 where none sits:
-  // [..., end − begin], or undefined where none sits at all.
+  // What the adapters on rows begin … end − 1 of `input` add to that part of its product with h [..., D], as
+  // [..., end − begin]: 0 in rows without an adapter, undefined if there are no adapters at all.
   Tensor added(const Tensor& h, int64_t begin, int64_t end) const;
 };
 
 class Scope {
  public:
-  // Adapters on the sites of `model` that `targets` names, in every layer; the model need not outlive them.
+  // Places adapters on the sites of `model` that `targets` names, in every layer. The model need not outlive the scope.
   Scope(const LanguageModel& model, const std::vector<std::string>& targets, int64_t rank, double alpha);
 
-  // Draws the As, zeroes the Bs.
+  // Sets every A to random numbers and every B to 0.
   void initialise(int64_t seed);
   const ParameterList& parameters() const { return buffer_.parameters(); }
   LayerAdapters layer(int64_t index) const;
-  Adapter adapter(int64_t layer, size_t site) const;  // `site` counts in sites()
+  Adapter adapter(int64_t layer, size_t site) const;  // `site` is an index into sites()
   void prepare_gradients() { buffer_.prepare_gradients(); }
   const Tensor& storage() const { return buffer_.storage(); }
   const std::vector<AdapterSite>& sites() const { return sites_; }
@@ -52,7 +52,7 @@ class Scope {
   ParameterBuffer buffer_;
 };
 
-// Folds the adapters into the weights of their model.
+// Merges the adapters into the weights of the model.
 void merge(const LanguageModel& model, const Scope& scope);
 
 }  // namespace palm

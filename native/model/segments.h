@@ -1,6 +1,6 @@
-// Several sequences in one row ("packing"): `segments` [B, T] holds an id for every token, constant within a sequence
-// and different between neighbours. Scores depend on distances alone, so positions go on from one sequence to the next;
-// a token only sees keys of its own.
+// Several sequences in one row ("packing"): `segments` [B, T] holds an id per token, constant within a sequence and
+// different for adjacent sequences. Scores depend only on distances, so positions continue across sequences; a token
+// attends only to keys of its own sequence.
 #pragma once
 #include "base/tensor.h"
 
@@ -8,9 +8,9 @@ namespace palm {
 
 // [B, T] bool: whether a token is the first of its sequence.
 Tensor starts_sequence(const Tensor& segments);
-// [B, T] int64: where in its row a token's sequence begins.
+// [B, T] int64: the index in the row at which a token's sequence begins.
 Tensor sequence_start(const Tensor& segments);
-// Hides other sequences: `visible` broadcasts to [B, T, 1, T], as the result is.
+// Masks other sequences: `visible` broadcasts to [B, T, 1, T], which is the shape of the result.
 Tensor within_sequence(const Tensor& visible, const Tensor& segments);
 
 }  // namespace palm

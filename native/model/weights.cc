@@ -18,8 +18,8 @@ static std::vector<NamedShape> shapes_outside(const DecoderDescription& decoder)
 static std::vector<NamedShape> shapes_of_layer(const DecoderDescription& decoder, int64_t layer) {
   const std::string prefix = "layers." + std::to_string(layer) + ".";
   std::vector<NamedShape> shapes = {{prefix + "norm", {decoder.dim}},
-                                    {prefix + "input", {decoder.projected(), decoder.dim}},
-                                    {prefix + "output", {decoder.dim, decoder.block_hidden()}}};
+                                    {prefix + "input", {decoder.input_width(), decoder.dim}},
+                                    {prefix + "output", {decoder.dim, decoder.hidden_width()}}};
   if (decoder.qk_norm) {
     shapes.push_back({prefix + "query_scale", {decoder.dim_head}});
     shapes.push_back({prefix + "key_scale", {decoder.dim_head}});
@@ -28,7 +28,7 @@ static std::vector<NamedShape> shapes_of_layer(const DecoderDescription& decoder
 }
 
 void check(const DecoderDescription& decoder) {
-  constexpr int64_t kMaxSize = int64_t{1} << 30;  // the product of two such sizes fits into an int64
+  constexpr int64_t kMaxSize = int64_t{1} << 30;  // the product of two such sizes fits in an int64
   const std::pair<const char*, int64_t> sizes[] = {{"numTokens", decoder.num_tokens},
                                                    {"dim", decoder.dim},
                                                    {"depth", decoder.depth},
@@ -37,12 +37,12 @@ void check(const DecoderDescription& decoder) {
                                                    {"dimHead", decoder.dim_head},
                                                    {"ff", decoder.ff}};
   for (const auto& [name, size] : sizes) {
-    if (size < 1) throw Error(ErrorKind::argument, name, std::to_string(size), "a whole number of at least 1");
+    if (size < 1) throw Error(ErrorKind::argument, name, std::to_string(size), "an integer of at least 1");
     if (size > kMaxSize) check_fits_in_memory({{name, {size, kMaxSize}}}, 1, "model");
   }
   if (decoder.heads % decoder.kv_heads != 0)
     throw Error(ErrorKind::argument, "kvHeads", std::to_string(decoder.kv_heads),
-                "a number that divides the " + std::to_string(decoder.heads) + " heads");
+                "a divisor of heads, " + std::to_string(decoder.heads));
   if (decoder.dim_head % 2 != 0)
     throw Error(ErrorKind::argument, "dimHead", std::to_string(decoder.dim_head), "an even number");
   check_fits_in_memory(shapes_of_layer(decoder, 0), decoder.depth, "model");
@@ -60,7 +60,7 @@ std::vector<NamedShape> parameter_shapes(const DecoderDescription& decoder) {
 
 std::vector<AdapterSite> adapter_sites(const DecoderDescription& decoder) {
   using enum AdapterSite::Matrix;
-  const int64_t queries = decoder.queries(), keys = decoder.keys();
+  const int64_t queries = decoder.query_width(), keys = decoder.key_width();
   const auto rows = [&](const char* name, int64_t first, int64_t count) {
     return AdapterSite{.name = name, .matrix = input, .first = first, .count = count, .in = decoder.dim, .out = count};
   };
@@ -96,11 +96,11 @@ DecoderWeights::DecoderWeights(const DecoderDescription& description)
   }
 }
 
-// Embeddings N(0, 0.02); every matrix U(±1/√fan_in), where the two halves of `output` have fan-ins of their own.
+// Embeddings N(0, 0.02); every matrix U(±1/√fan_in), with separate fan-ins for the two halves of `output`.
 void DecoderWeights::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
   auto generator = make_generator(at::kCPU, seed);
-  const int64_t queries = description_.queries(), ff = description_.ff;
+  const int64_t queries = description_.query_width(), ff = description_.ff;
   fill_normal(token_embedding_, 0.02, generator);
   norm_.zero_();
   for (const auto& block : blocks_) {

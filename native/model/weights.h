@@ -1,5 +1,5 @@
-// The weights of a decoder: what they are called, their shapes, where they start, and the parts of them that the
-// blocks read. Names and shapes follow from the description alone; nothing else knows them.
+// The weights of a decoder: names, shapes, initial values, and the parts that blocks use. Names and shapes follow from
+// the description alone and are defined only here.
 #pragma once
 #include "base/parameter.h"
 #include "model/description.h"
@@ -8,26 +8,26 @@
 
 namespace palm {
 
-// Refuses sizes that make no decoder, and those that no machine could hold.
+// Throws for invalid sizes and for sizes that no machine could hold.
 void check(const DecoderDescription& description);
 
-// Names and shapes of all parameters, in the order of DecoderWeights::parameters; the description has been checked.
+// Names and shapes of all parameters, in the order of DecoderWeights::parameters, for a checked description.
 std::vector<NamedShape> parameter_shapes(const DecoderDescription& description);
 
-// Where adapters can sit in every layer.
+// The sites in every layer on which adapters can be placed.
 std::vector<AdapterSite> adapter_sites(const DecoderDescription& description);
 
 // The weights of one block.
 struct Block {
   Tensor norm;                    // [D] gamma
   Tensor input;                   // [HK + 2 KvK + 2F, D]: query, key, value, feed-forward (value, gate)
-  Tensor output;                  // [D, HK + F]: attention and feed-forward leave through one product
+  Tensor output;                  // [D, HK + F]: attention and feed-forward share one output product
   Tensor query_scale, key_scale;  // [K]; qk_norm only
 };
 
 class DecoderWeights {
  public:
-  explicit DecoderWeights(const DecoderDescription& description);  // allocates; `initialise` draws them
+  explicit DecoderWeights(const DecoderDescription& description);  // allocates only; `initialise` sets the values
 
   void initialise(int64_t seed);
   ParameterList parameters() const;
@@ -43,7 +43,7 @@ class DecoderWeights {
  private:
   DecoderDescription description_;
   ParameterBuffer outside_;                               // token_embedding, norm
-  std::vector<std::unique_ptr<ParameterBuffer>> layers_;  // one each
+  std::vector<std::unique_ptr<ParameterBuffer>> layers_;  // one per layer
   Tensor token_embedding_, norm_;
   std::vector<Block> blocks_;
 };

@@ -1,4 +1,4 @@
-// Adam with atan2 in place of the division (Everett et al. 2024): no eps, invariant to the scale of the gradients.
+// Adam with atan2 instead of the division (Everett et al. 2024): no eps, invariant to the scale of the gradients.
 //
 //   m ← β1 m + (1 − β1) g,   v ← β2 v + (1 − β2) g²
 //   p ← p · (1 − weight_decay · lr) − lr · 1.27 · atan2(m̂, √v̂)

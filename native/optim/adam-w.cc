@@ -10,18 +10,18 @@ namespace palm {
 AdamW::AdamW(ParameterList parameters, const AdamWOptions& options)
     : Optimizer(std::move(parameters)), options_(options) {}
 
-// One pass over a parameter: clip, moments, weight and the rounded copy that the model reads.
+// One pass over a parameter: clip, moments, weight, and the rounded copy used by the model.
 static void fused_step(const Kernels& kernels, const Tensor& parameter, const Tensor& gradient, AdamWArgs args) {
   args.parameter = parameter.mutable_data_ptr();
   args.gradient = gradient.const_data_ptr<float>();
   launch(kernels, kernels.adam_w, args, parameter.numel(), grain_of(1));
-  parameter.unsafeGetTensorImpl()->bump_version();  // autograd sees no write through a pointer
+  parameter.unsafeGetTensorImpl()->bump_version();  // autograd does not notice writes through a pointer
 }
 
 void AdamW::update(const std::vector<Slot*>& slots, const GradNorm& norm, double lr) {
   std::vector<Tensor> steps;
   for (Slot* slot : slots) steps.push_back(slot->step);
-  at::_foreach_add_(steps, 1 - norm.broken);  // a step that moves nothing must not count
+  at::_foreach_add_(steps, 1 - norm.broken);  // a skipped step must not count
   std::vector<Slot*> rest;
   for (Slot* slot : slots) {
     const Tensor& parameter = slot->parameter->tensor;
@@ -59,7 +59,7 @@ void AdamW::reference_update(const std::vector<Slot*>& slots, const GradNorm& no
     steps.push_back(slot->step);
   }
   std::vector<Tensor> gradient = gradients(slots);
-  if (gradient[0].is_cuda())  // there the step writes the divided gradient back
+  if (gradient[0].is_cuda())  // on CUDA the step writes the divided gradient back
     for (Tensor& each : gradient) each = each.clone();
   at::_fused_adamw_(weights, gradient, averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,

@@ -1,17 +1,17 @@
-// ADOPT (Taniguchi et al. 2024) with atan2 in place of the division (Everett et al. 2024), as PaLM-rlhf-pytorch trains
-// with.
+// ADOPT (Taniguchi et al. 2024) with atan2 instead of the division (Everett et al. 2024), the optimizer of
+// PaLM-rlhf-pytorch.
 //
-//   first step: v = g², nothing moves
+//   first step: v = g², parameters unchanged
 //   later:      m ← β1 m + (1 − β1) atan2(g, √v),   p ← p − lr · 1.27 · m,   v ← β2 v + (1 − β2) g²
 //
-// Weight decay comes before both: p ← p · (1 − weight_decay · lr / initial lr).
+// Weight decay is applied first: p ← p · (1 − weight_decay · lr / initial lr).
 #pragma once
 #include "optim/optimizer.h"
 
 namespace palm {
 
 struct Atan2Options {
-  double lr;  // the initial one, which weight_decay is measured at
+  double lr;  // the initial learning rate, to which weight_decay refers
   double beta1, beta2, weight_decay;
 };
 constexpr double kAtan2Scale = 1.27;

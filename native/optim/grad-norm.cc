@@ -9,8 +9,8 @@
 
 namespace palm {
 
-// √Σ x² of one gradient, in float64. libtorch's CUDA kernel adds in float32 what it reads in bfloat16; asked for
-// float64 it would copy the gradient first, at eight bytes an element.
+// √Σ x² of one gradient, in float64. For bfloat16 input, libtorch's CUDA kernel sums in float32; with a float64 result
+// it would first copy the gradient, at eight bytes per element.
 static Tensor norm_of(const Tensor& gradient) {
   const Kernels* const kernels = gradient.is_contiguous() ? kernels_for(gradient) : nullptr;
   if (!kernels || !kernels->squares) {
@@ -30,7 +30,7 @@ GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> m
   for (const Tensor& gradient : gradients) norms.push_back(norm_of(gradient));
   const Tensor each = at::stack(norms), norm = at::linalg_vector_norm(each).to(at::kFloat);
   const Tensor divisor = max_norm ? ((norm + 1e-6) / *max_norm).clamp_min(1) : at::ones_like(norm);
-  // Moments of squares have to be finite too: once infinite they would stay so.
+  // The squares must be finite too: an infinite second moment would stay infinite.
   return {each, norm, divisor, (norm / divisor).square().isfinite().logical_not().to(at::kFloat)};
 }
 

@@ -1,4 +1,4 @@
-// The norm of all gradients together, and what follows from it for one optimizer step. Stays on the device.
+// The norm over all gradients, and what one optimizer step derives from it. Stays on the device.
 #pragma once
 #include "base/tensor.h"
 
@@ -8,10 +8,10 @@
 namespace palm {
 
 struct GradNorm {
-  Tensor each;     // [N], the 2-norm of every gradient
-  Tensor norm;     // scalar float32, that of all gradients together, before clipping
+  Tensor each;     // [N], the 2-norm of each gradient
+  Tensor norm;     // scalar float32, the norm over all gradients before clipping
   Tensor divisor;  // scalar float32: gradients are divided by max(1, (norm + 1e-6) / max_norm) (Pascanu et al. 2013)
-  Tensor broken;   // scalar float32: 1 where nothing may move, as the divided norm or its square is not finite, else 0
+  Tensor broken;   // scalar float32: 1 if the divided norm or its square is not finite, which skips the step; else 0
 };
 
 GradNorm grad_norm(const std::vector<Tensor>& gradients, std::optional<double> max_norm);

@@ -32,10 +32,10 @@ void Optimizer::initialise() {
   }
 }
 
-// Parameters of one buffer share a version, so a new one says only that something there may have been written. A master
-// that still rounds to its weight stays, with the digits that the weight does not have; where it does not, the weight
-// is what counts.
-void Optimizer::read_what_others_wrote() {
+// Parameters of one buffer share a version counter, so a new version only means that something in the buffer may have
+// changed. A master copy that still rounds to its weight is kept, since it has more digits than the weight; otherwise
+// the weight replaces it.
+void Optimizer::refresh_masters() {
   for (auto& slot : slots_) {
     if (slot.version == version_of({slot.parameter}) || !needs_master(slot.parameter->tensor)) continue;
     const Tensor now = slot.parameter->tensor.detach();
@@ -44,7 +44,7 @@ void Optimizer::read_what_others_wrote() {
   }
 }
 
-// Several tensors in one copy to the host, as float64, which holds every float32 as it is.
+// Copies several tensors to the host at once, as float64, which represents every float32 exactly.
 static std::vector<std::vector<double>> numbers_of(const std::vector<Tensor>& tensors) {
   std::vector<Tensor> flat;
   for (const Tensor& tensor : tensors) flat.push_back(tensor.detach().reshape({-1}).to(at::kDouble));
@@ -58,14 +58,14 @@ static std::vector<std::vector<double>> numbers_of(const std::vector<Tensor>& te
   return numbers;
 }
 
-// Whether a loss is not finite: nothing may move then.
-static void note_broken_losses(const std::optional<double>& loss, const std::vector<Tensor>& losses,
+// Marks the step as broken if any loss is not finite.
+static void mark_broken_losses(const std::optional<double>& loss, const std::vector<Tensor>& losses,
                                const Tensor& broken) {
   if (loss && !std::isfinite(*loss)) broken.fill_(1);
   for (const Tensor& each : losses) broken.masked_fill_(each.detach().isfinite().all().logical_not(), 1);
 }
 
-Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, const Told& told) {
+Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_norm, const StepInputs& inputs) {
   at::NoGradGuard no_grad;
   std::vector<Slot*> reached;
   std::vector<Tensor> gradients;
@@ -81,24 +81,24 @@ Optimizer::StepResult Optimizer::step(double lr, std::optional<double> max_grad_
   }
   if (reached.empty())
     throw Error(ErrorKind::argument, "optimizer.step", "no gradients", "at least one parameter with a gradient",
-                "Call backward() on a loss first, and check that it was read through these parameters.");
-  read_what_others_wrote();
+                "Call backward() first, on a loss that was computed from these parameters.");
+  refresh_masters();
   const GradNorm norm = grad_norm(gradients, max_grad_norm);
-  note_broken_losses(told.loss, told.losses, norm.broken);
+  mark_broken_losses(inputs.loss, inputs.losses, norm.broken);
   update(reached, norm, lr);
   for (auto& slot : slots_) slot.version = version_of({slot.parameter});
 
   std::vector<Tensor> wanted = {norm.norm, norm.broken};
-  wanted.insert(wanted.end(), told.losses.begin(), told.losses.end());
-  wanted.insert(wanted.end(), told.read.begin(), told.read.end());
+  wanted.insert(wanted.end(), inputs.losses.begin(), inputs.losses.end());
+  wanted.insert(wanted.end(), inputs.read.begin(), inputs.read.end());
   const auto numbers = numbers_of(wanted);
   result.grad_norm = numbers[0][0];
   result.skipped = numbers[1][0] != 0;
-  for (size_t i = 0; i < told.losses.size(); ++i) result.losses.push_back(numbers[2 + i][0]);
-  result.read.assign(numbers.begin() + 2 + static_cast<std::ptrdiff_t>(told.losses.size()), numbers.end());
+  for (size_t i = 0; i < inputs.losses.size(); ++i) result.losses.push_back(numbers[2 + i][0]);
+  result.read.assign(numbers.begin() + 2 + static_cast<std::ptrdiff_t>(inputs.losses.size()), numbers.end());
   if (result.skipped) {
     const auto finite = [](double value) { return std::isfinite(value); };
-    const bool of_loss = (told.loss && !finite(*told.loss)) || !std::ranges::all_of(result.losses, finite);
+    const bool of_loss = (inputs.loss && !finite(*inputs.loss)) || !std::ranges::all_of(result.losses, finite);
     result.non_finite = first_non_finite(reached, norm.each, of_loss);
   }
   return result;
@@ -113,7 +113,7 @@ std::optional<Optimizer::NonFinite> Optimizer::first_non_finite(const std::vecto
   for (size_t i = 0; i < reached.size(); ++i)
     if (!finite[static_cast<int64_t>(i)].item<bool>()) return gradient_of(i);
   if (of_loss) return {};
-  return gradient_of(static_cast<size_t>(norms.argmax().item<int64_t>()));  // finite, but too large to be squared
+  return gradient_of(static_cast<size_t>(norms.argmax().item<int64_t>()));  // finite, but its square overflows
 }
 
 std::vector<Tensor> Optimizer::gradients(const std::vector<Slot*>& slots) {

@@ -1,5 +1,5 @@
-// A policy, the actor, with a critic over the same model. With LoRA the critic reads it through a scope of its own;
-// without, both share all weights.
+// A policy (the actor) and a critic on the same model. With LoRA the critic uses a scope of its own; without LoRA both
+// share all weights.
 #pragma once
 #include "rlhf/policy.h"
 #include "rlhf/value-head.h"
@@ -7,9 +7,9 @@
 namespace palm {
 
 struct Evaluation {
-  Tensor log_prob;  // [B, T] of the token that is there; entry 0 is 0
-  Tensor entropy;   // [B, T] of the distribution it was chosen from; entry 0 is 0
-  Tensor value;     // [B, T] expected return before the token was chosen; entry 0 is 0
+  Tensor log_prob;  // [B, T], of the given tokens; entry 0 is 0
+  Tensor entropy;   // [B, T], of the distribution each token was sampled from; entry 0 is 0
+  Tensor value;     // [B, T], expected return before the token was chosen; entry 0 is 0
 };
 
 class ActorCritic {
@@ -19,10 +19,10 @@ class ActorCritic {
   void initialise() { value_head_.initialise(); }
   ParameterList parameters() const { return value_head_.parameters(); }
 
-  // Reads tokens [B, T], as the actor accepts them, with actor and critic. With `critic_only` the graph leads to the
-  // critic alone: to its scope and its head, and without LoRA to the head.
+  // Runs actor and critic on tokens [B, T], as returned by the actor's `accept`. With `critic_only`, only the critic
+  // gets gradients: its scope and its head or, without LoRA, only its head.
   Evaluation evaluate(const Tensor& tokens, double temperature, Gradients gradients, bool critic_only = false);
-  Tensor value(const Tensor& tokens);  // [B, T], the critic alone, without a graph
+  Tensor value(const Tensor& tokens);  // [B, T], the critic only, without a graph
 
   Policy& actor() const { return *actor_; }
   const Tensor& storage() const { return value_head_.storage(); }

@@ -8,7 +8,7 @@
 
 namespace palm {
 
-Tensor moved_to_predicted(const Tensor& flat, int64_t batch) {
+Tensor shifted_right(const Tensor& flat, int64_t batch) {
   return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
 }
 
@@ -18,8 +18,8 @@ Policy::Policy(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scop
 
 void Policy::expect_evaluation_mode() const {
   if (model_->training())
-    throw Error(ErrorKind::argument, "model", "a model in training mode", "one in evaluation mode",
-                "Call model.eval(): with dropout the log-probabilities of a rollout cannot be computed again.");
+    throw Error(ErrorKind::argument, "model", "a model in training mode", "a model in evaluation mode",
+                "Call model.eval(): dropout makes the log-probabilities of a rollout non-reproducible.");
 }
 
 Tensor Policy::accept(const Tensor& sequence) const {
@@ -37,24 +37,24 @@ Tensor Policy::hidden(const Tensor& tokens, Gradients gradients) {
   return model_->hidden(tokens, {.scope = scope_.get(), .gradients = gradients});
 }
 
-static LogProb read(const Head& head, const Tensor& hidden, const Tensor& tokens, double temperature) {
+static LogProb log_prob_of(const Head& head, const Tensor& hidden, const Tensor& tokens, double temperature) {
   const int64_t batch = tokens.size(0), predicted = tokens.size(1) - 1;
   const TokenLogProb token = head.log_prob(hidden.narrow(1, 0, predicted).flatten(0, 1),
                                            tokens.narrow(1, 1, predicted).flatten(), temperature);
-  return {moved_to_predicted(token.log_prob, batch), moved_to_predicted(token.entropy, batch)};
+  return {shifted_right(token.log_prob, batch), shifted_right(token.entropy, batch)};
 }
 
 LogProb Policy::log_prob(const Tensor& hidden, const Tensor& tokens, double temperature, Gradients gradients) const {
-  return read(model_->head(gradients), hidden, tokens, temperature);
+  return log_prob_of(model_->head(gradients), hidden, tokens, temperature);
 }
 
 Tensor Policy::reference_log_prob(const Tensor& tokens, double temperature) {
   at::NoGradGuard no_grad;
   if (!reference_ && !scope_)
-    throw Error(ErrorKind::argument, "policy", "no reference policy", "one made with { reference: true }",
-                "Without LoRA the model itself is trained, so the reference must be a copy made beforehand.");
+    throw Error(ErrorKind::argument, "policy", "no reference policy", "a policy created with { reference: true }",
+                "Without LoRA the model itself is trained, so the reference must be copied before training.");
   LanguageModel& model = reference_ ? *reference_ : *model_;
-  return read(model.head(Gradients::none), model.hidden(tokens, {}), tokens, temperature).log_prob;
+  return log_prob_of(model.head(Gradients::none), model.hidden(tokens, {}), tokens, temperature).log_prob;
 }
 
 }  // namespace palm

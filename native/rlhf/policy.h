@@ -1,33 +1,32 @@
-// A policy: a language model read through a scope, and its reference. With LoRA the reference is the model read through
-// none; without, it is a frozen copy.
+// A policy: a language model with a scope, and its reference. With LoRA the reference is the same model without the
+// scope; without LoRA it is a frozen copy.
 #pragma once
 #include "model/language-model.h"
 
 namespace palm {
 
 struct LogProb {
-  Tensor log_prob;  // [B, T] of the token that is there; entry 0 is 0
-  Tensor entropy;   // [B, T] of the distribution it was chosen from; entry 0 is 0
+  Tensor log_prob;  // [B, T], of the given tokens; entry 0 is 0
+  Tensor entropy;   // [B, T], of the distribution each token was sampled from; entry 0 is 0
 };
 
-// What was computed for the predictions of tokens 1 … T − 1, moved to these tokens: flat [B · (T − 1)] → [B, T], entry 0
-// of every row is 0.
-Tensor moved_to_predicted(const Tensor& flat, int64_t batch);
+// Aligns values computed at the positions that predict tokens 1 … T − 1 with these tokens: flat [B · (T − 1)] → [B, T],
+// shifted right by one, with 0 as entry 0 of each row.
+Tensor shifted_right(const Tensor& flat, int64_t batch);
 
 class Policy {
  public:
-  // Without `scope` all weights of the model are the policy's; without `reference` too there is none.
+  // Without `scope`, the policy trains all weights of the model; then only `reference` can provide a reference policy.
   Policy(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, std::shared_ptr<LanguageModel> reference);
 
-  // Checks a sequence [B, T] of any origin for the functions below, which take tokens that the model has. Throws in
-  // training mode.
+  // Checks a sequence [B, T] from any source and returns tokens for the functions below. Throws in training mode.
   Tensor accept(const Tensor& sequence) const;
   void expect_evaluation_mode() const;
 
   // Called before a graph is recorded.
   void prepare_gradients(Gradients gradients);
-  // Hidden states [B, T, D] of tokens [B, T], and what they say of these tokens; logits are divided by the temperature
-  // that samples are drawn at.
+  // Hidden states [B, T, D] of tokens [B, T], and the log-probabilities of the tokens; logits are divided by the
+  // sampling temperature.
   Tensor hidden(const Tensor& tokens, Gradients gradients);
   LogProb log_prob(const Tensor& hidden, const Tensor& tokens, double temperature, Gradients gradients) const;
   Tensor reference_log_prob(const Tensor& tokens, double temperature);  // [B, T], without a graph

@@ -42,7 +42,7 @@ RewardModel::RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<S
   if (bins > 0) bias_ = buffer_.parameters()[3]->tensor;
 }
 
-// Embeddings start at 0, the head with torch's default for linear layers, U(±1/√D).
+// Embeddings start at 0; the head starts with torch's default for linear layers, U(±1/√D).
 void RewardModel::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
   auto generator = make_generator(at::kCPU, seed);
@@ -72,7 +72,7 @@ void RewardModel::prepare(Gradients gradients) {
 static Tensor up_to(const Tensor& lengths, const char* argument, int64_t low, const at::Device device, int64_t batch,
                     int64_t time) {
   expect_shape(lengths, argument, {batch});
-  expect_range(lengths, argument, low, time + 1, "It cannot be longer than its row.");
+  expect_range(lengths, argument, low, time + 1, "A length cannot exceed that of its row.");
   const Tensor here = to_ids(lengths, argument, device);
   return at::arange(time, here.options()).unsqueeze(0).lt(here.unsqueeze(1));
 }
@@ -96,14 +96,15 @@ Tensor RewardModel::real_mask(const RewardInput& input, int64_t batch, int64_t t
   return input.lengths ? up_to(*input.lengths, "lengths", 1, device, batch, time) : Tensor();
 }
 
-// Where to pool: what is real, or of that the response; undefined: everywhere.
+// The positions to pool: the real tokens or only the response; undefined: all positions.
 static Tensor pooled(const Tensor& real, const Tensor& prompt, bool response_alone) {
   if (!response_alone || !prompt.defined()) return real;
   const Tensor response = prompt.logical_not();
   return real.defined() ? real & response : response;
 }
 
-// Whatever stands behind the end of a row becomes padding as the trunk knows it: any token where none before it sees it.
+// Replaces ids after the end of a row by padding the trunk accepts; for a causal trunk any token will do, as no earlier
+// token attends to it.
 Tensor RewardModel::padded(const Tensor& sequence, const Tensor& real) const {
   return sequence.masked_fill(real.to(sequence.device()).logical_not(), trunk_->shape().causal ? 0 : -1);
 }
@@ -113,12 +114,12 @@ Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
   const int64_t batch = input.sequence.size(0), time = input.sequence.size(1);
   const Tensor prompt = prompt_mask(input, batch, time), real = real_mask(input, batch, time);
   const Tensor tokens = trunk_->accept(input.lengths ? padded(input.sequence, real) : input.sequence, "sequence");
-  ReadOptions reading{.scope = scope_.get(), .dropout = training_dropout_, .gradients = gradients};
+  ForwardOptions options{.scope = scope_.get(), .dropout = training_dropout_, .gradients = gradients};
   if (prompt.defined())
-    reading.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
+    options.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
                                   .to(head_.scalar_type());
   const Tensor weight = widened(head_), bias = bins_ > 0 ? widened(bias_) : bias_;
-  const Tensor hidden = trunk_->hidden(tokens, reading).to(weight.scalar_type());
+  const Tensor hidden = trunk_->hidden(tokens, options).to(weight.scalar_type());
   const Tensor mask = pooled(real, prompt, pool_response_);
   const Tensor mean = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
   const Tensor out = at::linear(mean, weight, bias);
@@ -148,7 +149,7 @@ Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::op
   expect_token_shape(input.sequence, "sequence");
   expect_shape(labels, "labels", {input.sequence.size(0)});
   if (bins_ > 0) {
-    expect_range(labels, "labels", 0, bins_, "Labels count from 0; pass ratings 1 … N as { ratings }.");
+    expect_range(labels, "labels", 0, bins_, "Labels start at 0; pass ratings 1 … N as { ratings }.");
     return classification_loss(head_of(input, gradients), to_ids(labels, "labels", trunk_->shape().options.device()),
                                denominator);
   }

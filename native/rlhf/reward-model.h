@@ -1,5 +1,6 @@
-// A reward model: a trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a
-// head (the RewardModel of palm-rlhf-pytorch). With LoRA the trunk is shared and read through a scope of its own.
+// A reward model: a trunk, two learned embeddings that mark prompt and response, the mean of the hidden states, and a
+// head (the RewardModel of palm-rlhf-pytorch). With LoRA the trunk is shared and has a separate scope for the reward
+// model.
 #pragma once
 #include "base/parameter.h"
 #include "losses/loss.h"
@@ -9,26 +10,27 @@ namespace palm {
 
 struct RewardInput {
   Tensor sequence;                       // [B, T]
-  std::optional<Tensor> prompt_lengths;  // [B]; at most one of these two
-  std::optional<Tensor> prompt_mask;     // [B, T] bool, true where a token is prompt
-  std::optional<Tensor> lengths;         // [B], what is behind is padding; at most one of these two
-  std::optional<Tensor> mask;            // [B, T] bool, false where padding; nothing: all positions are pooled
+  std::optional<Tensor> prompt_lengths;  // [B]; at most one of this and prompt_mask
+  std::optional<Tensor> prompt_mask;     // [B, T] bool, true if a token belongs to the prompt
+  std::optional<Tensor> lengths;         // [B], tokens after it are padding; at most one of this and mask
+  std::optional<Tensor> mask;            // [B, T] bool, false for padding; nothing: all positions are pooled
 };
 
 class RewardModel {
  public:
-  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias. pool_response: the mean is over
-  // the response alone wherever the input says what that is, so that a long prompt does not drown it; else over both.
+  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias. pool_response: average over the
+  // response only, if the input tells which tokens these are, so that a long prompt does not dominate; otherwise over
+  // both.
   RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins, double dropout,
               bool pool_response);
 
   void initialise(int64_t seed);
-  ParameterList parameters() const { return buffer_.parameters(); }  // without the trunk's and the scope's
+  ParameterList parameters() const { return buffer_.parameters(); }  // without those of the trunk and the scope
   void train(bool on, int64_t seed);
 
-  // All of these are float32 (float64 of such models), from the pooled hidden states on.
+  // All results are float32 (float64 for float64 models), and so is everything after pooling.
   Tensor forward(const RewardInput& input, Gradients gradients);  // [B], or logits [B, N]
-  Tensor score(const RewardInput& input);                         // [B]; with bins the expected one
+  Tensor score(const RewardInput& input);                         // [B]; with bins, the expected bin
   Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, Gradients gradients);
   Loss ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
                     std::optional<double> denominator, Gradients gradients);
@@ -37,7 +39,7 @@ class RewardModel {
  private:
   Tensor head_of(const RewardInput& input, Gradients gradients);
   Tensor score_of(const Tensor& head) const;
-  // Real tokens [B, T], or undefined where the input does not tell.
+  // Mask of real tokens [B, T]; undefined if the input does not specify it.
   Tensor real_mask(const RewardInput& input, int64_t batch, int64_t time) const;
   Tensor padded(const Tensor& sequence, const Tensor& real) const;
   Tensor prompt_mask(const RewardInput& input, int64_t batch, int64_t time) const;

@@ -17,12 +17,12 @@ static Rollout sampled(Policy& policy, const Tensor& prompts, const Tensor& leng
           .reference_log_prob = drawn.log_probs.clone()};
 }
 
-// Reads `all` piece by piece: each(tokens [b, T], put), where put(target [B, T], values [b, T]) writes the rows of the
-// piece. `each` gives the policy's log-probs, undefined where they are not recomputed.
+// Processes `all` in pieces: each(tokens [b, T], put), where put(target [B, T], values [b, T]) writes the rows of the
+// piece. `each` returns the policy's log-probs, or undefined if they are not recomputed.
 template <class Each>
-static void read_pieces(Policy& policy, Rollout& all, const RolloutReading& reading, double temperature,
-                        const Cancel* cancel, const Each& each) {
-  for (const auto& piece : reading.pieces) {
+static void evaluate_pieces(Policy& policy, Rollout& all, const RolloutEvaluation& evaluation, double temperature,
+                            const Cancel* cancel, const Each& each) {
+  for (const auto& piece : evaluation.pieces) {
     if (cancel && *cancel) break;
     const Tensor rows = at::tensor(piece, all.sequence.options());
     const Tensor tokens = all.sequence.index_select(0, rows);
@@ -31,7 +31,7 @@ static void read_pieces(Policy& policy, Rollout& all, const RolloutReading& read
       put(all.rollout_log_prob, log_prob);
       put(all.reference_log_prob, log_prob);
     }
-    if (reading.with_reference) put(all.reference_log_prob, policy.reference_log_prob(tokens, temperature));
+    if (evaluation.with_reference) put(all.reference_log_prob, policy.reference_log_prob(tokens, temperature));
   }
 }
 
@@ -40,11 +40,11 @@ static void clear_outside(const Tensor& response_mask, std::initializer_list<Ten
 }
 
 Rollout rollout(Policy& policy, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                const RolloutReading& reading, const Cancel* cancel) {
+                const RolloutEvaluation& evaluation, const Cancel* cancel) {
   at::NoGradGuard no_grad;
   Rollout all = sampled(policy, prompts, lengths, options, cancel);
-  read_pieces(policy, all, reading, options.temperature, cancel, [&](const Tensor& tokens, const auto&) {
-    if (!reading.recompute) return Tensor();
+  evaluate_pieces(policy, all, evaluation, options.temperature, cancel, [&](const Tensor& tokens, const auto&) {
+    if (!evaluation.recompute) return Tensor();
     const Tensor hidden = policy.hidden(tokens, Gradients::none);
     return policy.log_prob(hidden, tokens, options.temperature, Gradients::none).log_prob;
   });
@@ -53,13 +53,13 @@ Rollout rollout(Policy& policy, const Tensor& prompts, const Tensor& lengths, co
 }
 
 ValuedRollout rollout(ActorCritic& actor_critic, const Tensor& prompts, const Tensor& lengths,
-                      const GenerateOptions& options, const RolloutReading& reading, const Cancel* cancel) {
+                      const GenerateOptions& options, const RolloutEvaluation& evaluation, const Cancel* cancel) {
   at::NoGradGuard no_grad;
   Policy& actor = actor_critic.actor();
   ValuedRollout all{sampled(actor, prompts, lengths, options, cancel), {}};
   all.rollout_value = at::zeros_like(all.sampler_log_prob);
-  read_pieces(actor, all, reading, options.temperature, cancel, [&](const Tensor& tokens, const auto& put) {
-    if (!reading.recompute) {
+  evaluate_pieces(actor, all, evaluation, options.temperature, cancel, [&](const Tensor& tokens, const auto& put) {
+    if (!evaluation.recompute) {
       put(all.rollout_value, actor_critic.value(tokens));
       return Tensor();
     }

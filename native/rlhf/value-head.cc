@@ -23,7 +23,7 @@ void ValueHead::initialise() {
 Tensor ValueHead::operator()(const Tensor& hidden) const {
   const Tensor weight = widened(weight_), predicting = hidden.narrow(1, 0, hidden.size(1) - 1);
   const Tensor value = at::linear(predicting.to(weight.scalar_type()), weight, widened(bias_));
-  return moved_to_predicted(value.reshape({-1}), hidden.size(0));
+  return shifted_right(value.reshape({-1}), hidden.size(0));
 }
 
 }  // namespace palm

@@ -1,4 +1,4 @@
-// From the hidden states of a critic to the return that it expects.
+// From the hidden states of a critic to the expected return.
 #pragma once
 #include "base/parameter.h"
 #include "model/language-model.h"
@@ -9,8 +9,9 @@ class ValueHead {
  public:
   explicit ValueHead(const ModelShape& shape);
 
-  void initialise();  // to 0: no opinion (Huang et al. 2024, detail 11)
-  // hidden [B, T, D] → [B, T], expected before each token was chosen; entry 0 is 0. float32, or float64 of such models.
+  void initialise();  // to 0: neutral predictions (Huang et al. 2024, detail 11)
+  // hidden [B, T, D] → [B, T], expected return before each token was chosen; entry 0 is 0. float32, or float64 for
+  // float64 models.
   Tensor operator()(const Tensor& hidden) const;
 
   const ParameterList& parameters() const { return buffer_.parameters(); }

@@ -1,6 +1,6 @@
 /**
- * A checkpoint: the folder step-000123 with a file of tensors for each part of a run, state.json and a manifest. It is there
- * whole and on the disk, or it is not there.
+ * A checkpoint: the folder step-000123 with a file of tensors for each part of a run, state.json and a manifest. It is
+ * written atomically: either complete and on disk, or absent.
  */
 import { mkdir, readdir, rename, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -21,7 +21,7 @@ import {
 import type { StagedFile } from './staging.ts';
 
 const STATE_FILE = 'state.json';
-/** Names the newest checkpoint, for people and scripts; nothing here reads it. */
+/** Names the newest checkpoint, for people and scripts; we never read it. */
 const LATEST_FILE = 'latest';
 const STEP_FOLDER = /^step-(\d{6,})$/;
 
@@ -31,10 +31,13 @@ const runState = z.strictObject({
   spikes: z.strictObject({ losses: z.array(z.number()) }).optional(),
 });
 
-/** Where a run is, besides its tensors: the steps done, the states of its parts, the losses that spikes are told by. */
+/**
+ * The progress of a run apart from its tensors: the steps completed, the states of its parts, and the losses used to
+ * detect spikes.
+ */
 export type RunState = Readonly<z.output<typeof runState>>;
 
-/** A run after a step, in memory. */
+/** A snapshot of a run in memory. */
 export interface StagedCheckpoint {
   run: string;
   environment: Manifest['environment'];
@@ -43,8 +46,9 @@ export interface StagedCheckpoint {
 }
 
 /**
- * Writes `directory/step-000123`: aside, synced, renamed. One process writes to a directory at a time.
- * @throws FileError when the disk refuses or has not the room; earlier checkpoints are as they were.
+ * Writes `directory/step-000123` atomically: temporary folder, fsync, rename. Only one process may write to a directory
+ * at a time.
+ * @throws FileError if the disk refuses or lacks the space; earlier checkpoints are unchanged.
  */
 export async function writeCheckpoint(directory: string, checkpoint: StagedCheckpoint): Promise<void> {
   const path = join(directory, `step-${String(checkpoint.state.step).padStart(6, '0')}`);
@@ -59,11 +63,11 @@ export async function writeCheckpoint(directory: string, checkpoint: StagedCheck
     await pointTo(path);
   } catch (error) {
     await discard(aside);
-    throw asFileError(error, path, 'a checkpoint to write');
+    throw asFileError(error, path, 'a place to write a checkpoint to');
   }
 }
 
-/** @throws FileError when the disk of `directory` cannot take `bytes` and a tenth more. */
+/** @throws FileError if the disk of `directory` has less than `bytes` plus ten percent free. */
 export async function checkSpace(directory: string, bytes: number): Promise<void> {
   const wanted = Math.ceil(1.1 * bytes);
   const { bavail, bsize } = await statfs(directory).catch((error: unknown) => {
@@ -101,7 +105,7 @@ async function pointTo(path: string): Promise<void> {
   await rename(aside, pointer);
 }
 
-/** Deletes what is older than the `keep` newest checkpoints whose files are there in full length. */
+/** Deletes all checkpoints older than the `keep` newest complete ones; completeness is judged by file sizes. */
 export async function removeOld(directory: string, keep: number): Promise<void> {
   let whole = 0;
   for (const path of await checkpointsIn(directory)) {
@@ -117,7 +121,7 @@ async function isWhole(path: string): Promise<boolean> {
   );
 }
 
-/** The paths of the checkpoints in `directory`, the newest first; whether they are whole has not been looked at. */
+/** The paths of the checkpoints in `directory`, newest first; they may be incomplete. */
 export async function checkpointsIn(directory: string): Promise<string[]> {
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
@@ -128,7 +132,7 @@ export async function checkpointsIn(directory: string): Promise<string[]> {
   return found.map((name) => join(directory, name));
 }
 
-/** The path of the newest checkpoint in `directory` whose files are there in full length; undefined without one. */
+/** The path of the newest checkpoint in `directory` whose files have their full size; undefined if there is none. */
 export async function latestCheckpoint(directory: string): Promise<string | undefined> {
   checkKind('directory', directory, PATH);
   for (const path of await checkpointsIn(directory)) {
@@ -137,14 +141,14 @@ export async function latestCheckpoint(directory: string): Promise<string | unde
   return undefined;
 }
 
-/** A checkpoint whose every byte is as it was written. */
+/** The content of a checkpoint whose checksums have been verified. */
 export interface Verified {
   manifest: Manifest;
   state: RunState;
 }
 
 /**
- * Checks every byte of the checkpoint at `path` against what was written, and gives its manifest and state.
+ * Verifies the checksums of the checkpoint at `path` and returns its manifest and state.
  * @throws CheckpointError naming the file that is missing or damaged.
  */
 export async function verifyCheckpoint(path: string): Promise<Verified> {
@@ -152,6 +156,6 @@ export async function verifyCheckpoint(path: string): Promise<Verified> {
   const manifest = await readManifest(path, { hashes: true });
   const file = join(path, STATE_FILE);
   const { data } = runState.safeParse(readJson(file));
-  if (data === undefined || data.step !== manifest.step) throw damaged(file, 'something else', 'the state of a run');
+  if (data === undefined || data.step !== manifest.step) throw damaged(file, 'other content', 'the state of a run');
   return { manifest, state: data };
 }

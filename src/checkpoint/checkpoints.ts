@@ -1,6 +1,6 @@
 /**
- * Saving and resuming any run. A trainer is an async generator of steps, and all that it changes are parts that can tell
- * their tensors (`contents`) or their state as JSON (`state`, `restore`): nothing else needs to be known of it.
+ * Saving and resuming any run. A trainer is an async generator of steps. Everything it changes is a part that exposes
+ * its tensors (`contents`) or its state as JSON (`state`, `restore`); nothing else about it needs to be known.
  */
 import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
@@ -27,54 +27,62 @@ import { differences, type Part, Parts } from './parts.ts';
 import { Staging } from './staging.ts';
 
 export interface CheckpointOptions {
-  /** The folder of the checkpoints, made where it is not there. */
+  /** The folder of the checkpoints, created if missing. */
   directory: string;
-  /** All that training changes, by name: each has `contents`, or `state` and `restore`. Undefined ones are left out. */
+  /**
+   * Everything that training changes, by name. Each part has `contents`, or `state` and `restore`. Undefined parts are
+   * ignored.
+   */
   parts: Readonly<Record<string, Part>>;
-  /** Steps between checkpoints, 100 unless given; the last step always has one. */
+  /** Steps between checkpoints; the last step always has one. Defaults to 100. */
   every?: number;
-  /** How many checkpoints are kept, 2 unless given and at least 2: the newest may be the one that a fault hits. */
+  /** Number of checkpoints to keep, at least 2 because a fault may damage the newest. Defaults to 2. */
   keep?: number;
-  /** Once it is aborted, the run is saved after the step that is being done, and ends. */
+  /** When aborted, the run is saved after the current step and ends. */
   signal?: AbortSignal | undefined;
-  /** Sends the run back to its last checkpoint, and past data behind it, when it sees what must not stay: see `Spikes`. */
+  /** Rolls the run back to its last checkpoint, and past the data after it, when a step looks wrong: see `Spikes`. */
   watch?: Watch | undefined;
-  /** Is told to take back what was told of the steps after `step`, as these are done again. */
+  /** Called after a rollback: drops everything logged for later steps. */
   rewind?: (step: number) => Promise<void>;
-  /** Makes durable what was told of the steps so far, before a checkpoint says that they were done. */
+  /** Called before a save: flushes the logs, so that they never lag behind the checkpoint. */
   flush?: () => Promise<void>;
-  /** Is told what goes wrong but does not end the run; a process warning unless given. */
+  /** Called with problems that do not end the run. Defaults to emitting a process warning. */
   warn?: (message: string) => void;
 }
 
-/** What may send a run back. Its state is saved with the run. */
+/** Decides when to roll a run back. Its state is saved with the run. */
 export interface Watch {
-  /** What is wrong with the numbers of a step, in words; undefined while all is well. */
+  /** Describes what is wrong with a step; undefined if nothing is. */
   sees(step: object): string | undefined;
-  /** Batches to leave out, for the `returns`-th return from `step` to one `checkpoint`. @throws to end the run instead */
+  /**
+   * The number of batches to skip on the `returns`-th rollback from `step` to the same `checkpoint`.
+   * @throws to end the run instead
+   */
   skip(step: number, checkpoint: number, returns: number): number;
-  /** As `state.json` has it. */
+  /** The state that is saved in `state.json`. */
   state(): { losses: number[] };
   restore(state: { losses: number[] }): void;
 }
 
-const words = 'a function that gives a generator of steps';
+const words = 'a function that returns an async generator of steps';
 const TRAIN: Kind = { is: FUNCTION.is, words };
 const CALLED = {
   signal: optional(SIGNAL),
-  watch: optional(having('something that watches steps, such as new Spikes(...)', 'sees', 'skip', 'state', 'restore')),
+  watch: optional(having('a watch, such as new Spikes(...)', 'sees', 'skip', 'state', 'restore')),
   rewind: optional(FUNCTION),
   flush: optional(FUNCTION),
   warn: optional(FUNCTION),
 };
 const STEPS: Kind = { is: (value) => typeof Object(value)[Symbol.asyncIterator] === 'function', words };
 
-/** What training can be without a checkpoint on a disk that refuses. */
+/** Consecutive failed saves before the run is aborted. */
 const MAX_FAILURES = 3;
 
 /**
- * Takes `directory` for this process, which becomes the only one that can write to it, until what is returned is closed.
- * @throws LockedError naming the process that has it, FileError when it cannot be written, ArgumentError for half a part.
+ * Locks `directory` for this process, which is its only writer until the result is closed.
+ * @throws LockedError naming the process that holds the lock.
+ * @throws FileError if the folder cannot be written.
+ * @throws ArgumentError for an incomplete part.
  */
 export async function openCheckpoints(options: CheckpointOptions): Promise<Checkpoints> {
   const known = ['directory', 'parts', 'every', 'keep', 'signal', 'watch', 'rewind', 'flush', 'warn'];
@@ -97,7 +105,7 @@ export async function openCheckpoints(options: CheckpointOptions): Promise<Check
   }
 }
 
-/** Writes a file as those of checkpoints are written: what keeps them from the disk shall be known before the first step. */
+/** Writes a trial file the way checkpoints are written, so that an unwritable disk is found before the first step. */
 async function tryWriting(directory: string): Promise<void> {
   const aside = temporaryPath(join(directory, 'trial'));
   await writeSealed(aside, [Buffer.from('a trial')]);
@@ -105,21 +113,21 @@ async function tryWriting(directory: string): Promise<void> {
   await rm(aside);
 }
 
-/** The checkpoints of one run, whose only writer this is. */
+/** The checkpoints of one run; this object is their only writer. */
 export class Checkpoints implements AsyncDisposable {
   readonly #options: CheckpointOptions & { every: number; keep: number };
   readonly #parts: Parts;
   readonly #staging: Staging;
   readonly #unlock: () => Promise<void>;
   #run = randomBytes(8).toString('hex');
-  /** The last step that was done, with the states after it. */
+  /** The last completed step, with the states after it. */
   #reached: RunState;
-  /** The step of the last checkpoint, on the disk or on its way there. */
+  /** The step of the last checkpoint, written or being written. */
   #checkpoint: number | undefined;
   #writing: Promise<void> = Promise.resolve();
   #failures: unknown[] = [];
   #requested = false;
-  /** How often the run went back to `#checkpoint`. */
+  /** The number of rollbacks to `#checkpoint` so far. */
   #returns = 0;
 
   /** For this package only; use `openCheckpoints`. */
@@ -133,13 +141,15 @@ export class Checkpoints implements AsyncDisposable {
     this.#parts = new Parts(options.parts);
     this.#staging = new Staging(this.#parts.saved);
     this.#reached = this.#stateAfter(0);
-    for (const name of leftovers) this.#warn(`removed ${join(options.directory, name)}, which was not finished`);
+    for (const name of leftovers) this.#warn(`removed ${join(options.directory, name)}, which was incomplete`);
   }
 
   /**
-   * Reads the checkpoint `path` into the parts, or without one the newest that is whole, telling of those that are not; gives
-   * the number of steps that it had done, 0 where there is no checkpoint yet. Checkpoints of later steps are set aside.
-   * @throws CheckpointError when `path` or every checkpoint is damaged, FileError for one of other models or optimizers.
+   * Loads the checkpoint `path` into the parts; without a path, the newest intact one, warning of those that are
+   * damaged. Returns the number of steps it had completed, or 0 if there is no checkpoint yet. Checkpoints of later
+   * steps are renamed.
+   * @throws CheckpointError if `path` or every checkpoint is damaged.
+   * @throws FileError if the checkpoint belongs to other models or optimizers.
    */
   async restore(path?: string): Promise<number> {
     const found = await this.#find(path);
@@ -157,10 +167,12 @@ export class Checkpoints implements AsyncDisposable {
   }
 
   /**
-   * The steps of `train`, which is given the number of those already done. Every `every` steps, when asked by `saveSoon` and
-   * after the last one, the run is copied to memory and written from there while training goes on.
-   * @throws ArgumentError where the folder holds a run that was not restored, FileError when the disk has no room for a
-   * checkpoint, before the first step, or has refused three times.
+   * Yields the steps of `train`, which is called with the number of steps already completed. The run is saved every
+   * `every` steps, when `saveSoon` was called, and after the last step: copied to memory, and written from there while
+   * training continues.
+   * @throws ArgumentError if the folder holds a run that was not restored.
+   * @throws FileError before the first step if the disk has no room for a checkpoint.
+   * @throws FileError if saving failed three times in a row.
    */
   async *during<Step extends { readonly step: number }>(
     train: (start: number) => AsyncGenerator<Step>,
@@ -170,10 +182,10 @@ export class Checkpoints implements AsyncDisposable {
     await checkSpace(this.#options.directory, this.#staging.byteLength);
     const { signal } = this.#options;
     try {
-      for (let seen = yield* this.#untilSeen(train); seen !== undefined; seen = yield* this.#untilSeen(train))
-        await this.#goBack(seen);
+      for (let seen = yield* this.#untilRollback(train); seen !== undefined; seen = yield* this.#untilRollback(train))
+        await this.#rollBack(seen);
     } catch (error) {
-      // Ended within a step that had changed nothing but its place in the data: the states are those before it.
+      // The step was aborted after changing only the position in the data, so the states are those before it.
       const stopped = signal?.aborted === true && error === signal.reason;
       if (!stopped && !(error instanceof RewardError)) throw error;
       await this.#saveLast();
@@ -182,8 +194,8 @@ export class Checkpoints implements AsyncDisposable {
     await this.#saveLast();
   }
 
-  /** Returns what the watch saw in the last step, to go back from; undefined at the end. */
-  async *#untilSeen<Step extends { readonly step: number }>(
+  /** Yields steps until the watch objects to one, and returns its reason for a rollback; undefined at the end. */
+  async *#untilRollback<Step extends { readonly step: number }>(
     train: (start: number) => AsyncGenerator<Step>,
   ): AsyncGenerator<Step, string | undefined> {
     const { signal, every, watch } = this.#options;
@@ -192,20 +204,20 @@ export class Checkpoints implements AsyncDisposable {
     for await (const step of steps) {
       const seen = watch?.sees(step);
       this.#reached = this.#stateAfter(step.step);
-      yield step; // it is told before it is saved, so that a resumed run need not tell it again
-      if (seen !== undefined && (await this.#canGoBack(seen))) return seen;
+      yield step; // logged before it is saved, so that a resumed run need not log it again
+      if (seen !== undefined && (await this.#canRollBack(seen))) return seen;
       if (signal?.aborted) return undefined;
       if (this.#requested || this.#failures.length > 0 || step.step % every === 0) await this.#save();
     }
     return undefined;
   }
 
-  /** Saves after the step that is being done. */
+  /** Saves the run after the current step. */
   saveSoon(): void {
     this.#requested = true;
   }
 
-  /** Waits for the checkpoint that is being written, and lets other processes have the folder. */
+  /** Waits for the checkpoint being written, and unlocks the folder. */
   async close(): Promise<void> {
     await this.#writing;
     await this.#unlock().catch((error: Error) => this.#warn(`still locked: ${error.message}`));
@@ -215,7 +227,7 @@ export class Checkpoints implements AsyncDisposable {
     await this.close();
   }
 
-  /** Copies the run and begins to write it, once the one before is written. */
+  /** Copies the run and starts writing the copy, once the previous one is written. */
   async #save(): Promise<void> {
     this.#requested = false;
     await this.#writing;
@@ -235,7 +247,7 @@ export class Checkpoints implements AsyncDisposable {
     } catch (error) {
       this.#failures.push(error);
       this.#checkpoint = undefined;
-      this.#warn(`not saved: ${(error as Error).message}`);
+      this.#warn(`checkpoint not saved: ${(error as Error).message}`);
       return;
     }
     await removeOld(directory, keep).catch((error: Error) => {
@@ -251,15 +263,15 @@ export class Checkpoints implements AsyncDisposable {
     }
   }
 
-  async #canGoBack(seen: string): Promise<boolean> {
+  async #canRollBack(seen: string): Promise<boolean> {
     await this.#writing;
     if (this.#checkpoint === undefined)
-      this.#warn(`step ${this.#reached.step}: ${seen}, and no checkpoint to go back to`);
+      this.#warn(`step ${this.#reached.step}: ${seen}, but there is no checkpoint to return to`);
     return this.#checkpoint !== undefined;
   }
 
-  /** To the last checkpoint, and past data that came after it. */
-  async #goBack(seen: string): Promise<void> {
+  /** Restores the last checkpoint and skips data after it. */
+  async #rollBack(seen: string): Promise<void> {
     const { watch, rewind } = this.#options;
     const from = this.#reached.step;
     const returns = this.#returns + 1;
@@ -268,7 +280,7 @@ export class Checkpoints implements AsyncDisposable {
     const batches = (watch as Watch).skip(from, step, returns);
     this.#parts.skip(batches);
     await rewind?.(step);
-    this.#warn(`step ${from}: ${seen}; back to step ${step}, and ${batches} batches further`);
+    this.#warn(`step ${from}: ${seen}; returned to step ${step} and skipped ${batches} batches`);
   }
 
   async #find(wanted: string | undefined): Promise<(Verified & { path: string }) | undefined> {
@@ -279,7 +291,7 @@ export class Checkpoints implements AsyncDisposable {
         return { path, ...(await verifyCheckpoint(path)) };
       } catch (error) {
         if (!(error instanceof CheckpointError) || path === all.at(-1)) throw error;
-        this.#warn(`${error.message} The checkpoint before it is taken.`);
+        this.#warn(`${error.message} Using the previous checkpoint instead.`);
       }
     }
     return undefined;
@@ -291,7 +303,7 @@ export class Checkpoints implements AsyncDisposable {
       if (Number(basename(path).slice('step-'.length)) <= step) continue;
       const aside = `${path}.replaced-${randomBytes(4).toString('hex')}`;
       await rename(path, aside);
-      this.#warn(`${path} is of a later step: it was renamed ${basename(aside)}`);
+      this.#warn(`${path} is from a later step: renamed to ${basename(aside)}`);
     }
   }
 
@@ -300,9 +312,8 @@ export class Checkpoints implements AsyncDisposable {
     if (this.#checkpoint !== undefined || (await checkpointsIn(directory)).length === 0) return;
     throw new ArgumentError({
       argument: directory,
-      received: 'the checkpoints of an earlier run',
-      expected: 'none',
-      fix: 'Call restore() to go on with that run, or choose another folder.',
+      problem: 'already holds checkpoints of a run',
+      fix: 'Call restore() to resume that run, or choose another folder.',
     });
   }
 

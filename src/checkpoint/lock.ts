@@ -1,4 +1,4 @@
-/** One writer to a folder at a time: a file that names the process that holds it. */
+/** A lock that allows one writer to a folder: a file that names the process holding it. */
 import { readFileSync } from 'node:fs';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -7,7 +7,7 @@ import { LockedError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { temporaryPath } from '../files/atomic-write.ts';
 
-/** Who holds a lock. `started` tells processes apart that had the same id one after the other. */
+/** The holder of a lock. `started` distinguishes processes that had the same id at different times. */
 interface Holder {
   pid: number;
   started: string | undefined;
@@ -15,15 +15,16 @@ interface Holder {
 }
 
 /**
- * Takes the lock of `directory`, that of a process which has ended as well, and gives how to let go of it.
- * @throws LockedError naming the process that holds it, FileError when the folder cannot be written.
+ * Locks `directory`, replacing the lock of a process that has ended, and returns a function that unlocks it.
+ * @throws LockedError naming the process that holds the lock.
+ * @throws FileError if the folder cannot be written.
  */
 export async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, 'lock');
   const own = JSON.stringify({ pid: process.pid, started: startOf(process.pid), host: hostname() } satisfies Holder);
   const aside = temporaryPath(path);
   try {
-    // A link is there with its text or not at all, and never replaces another.
+    // link(2) is atomic and fails if the lock exists.
     for (await writeFile(aside, own); !(await linked(aside, path)); await writeFile(aside, own)) {
       await takeFromEnded(path);
     }
@@ -37,7 +38,7 @@ export async function lock(directory: string): Promise<() => Promise<void>> {
   };
 }
 
-// Of two that do this at once, the holder may take the other's file for a leftover and remove it.
+// ENOENT: when two processes race, the winner may remove the other's temporary file as a leftover.
 async function linked(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
@@ -55,7 +56,7 @@ async function takeFromEnded(path: string): Promise<void> {
   const holder = parseHolder(text);
   if (holder !== undefined && isAlive(holder)) throw held(path, holder);
   const aside = temporaryPath(path);
-  // Moved before it is removed: another process may have done all this in between, and then this is its own lock.
+  // Rename before removing: another process may have replaced the lock in the meantime, and then it must be put back.
   await rename(path, aside).catch(ignoreMissing);
   const moved = await textOf(aside);
   if (moved !== undefined && moved !== text) await linked(aside, path);
@@ -66,19 +67,19 @@ function held(path: string, { pid, host }: Holder): LockedError {
   const elsewhere = host === hostname() ? '' : ` on ${printable(host)}`;
   return new LockedError({
     argument: path,
-    received: `a lock that process ${pid}${elsewhere} holds`,
-    expected: 'one that is free',
-    fix: elsewhere ? 'Remove the file if that process has ended.' : 'Wait for that process, or end it.',
+    received: `a lock held by process ${pid}${elsewhere}`,
+    expected: 'a free lock',
+    fix: elsewhere ? 'Remove the file if that process has ended.' : 'Wait for that process, or stop it.',
   });
 }
 
-// Of a process on another machine nothing is known: it may be alive.
+// Processes on other machines cannot be checked, so they count as alive.
 function isAlive({ pid, started, host }: Holder): boolean {
   if (host !== hostname()) return true;
   return !hasEnded(pid) && (started === undefined || started === startOf(pid));
 }
 
-/** Whether there is no process `pid` on this machine. */
+/** Whether no process `pid` exists on this machine. */
 function hasEnded(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -88,11 +89,11 @@ function hasEnded(pid: number): boolean {
   }
 }
 
-/** When a process was started, in ticks since the machine was; undefined where the system does not tell. */
+/** The start time of a process, in clock ticks since boot; undefined if the system does not report it. */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // Field 22; the second one, the name, may hold spaces and parentheses.
+    // Field 22. Field 2, the name, may contain spaces and parentheses.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   } catch {
     return undefined;
@@ -107,7 +108,7 @@ function parseHolder(text: string): Holder | undefined {
       return { pid: pid as number, started: started as string | undefined, host };
     }
   } catch {
-    // What is no lock of ours holds nothing.
+    // Not one of our locks, so nothing is held.
   }
   return undefined;
 }

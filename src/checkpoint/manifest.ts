@@ -1,4 +1,4 @@
-/** The list of the files of a checkpoint with their hashes. A folder is a checkpoint if this is there and true. */
+/** The list of a checkpoint's files with their hashes. A folder whose manifest does not verify is not a checkpoint. */
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,25 +20,28 @@ const manifest = z.strictObject({
   files: z.record(z.string().regex(/^[\w-]+\.\w+$/), sealed),
 });
 
-/** What a checkpoint tells about itself; `run` is the same in all of a run. */
+/** The description of a checkpoint; `run` is the same for all checkpoints of a run. */
 export type Manifest = z.output<typeof manifest>;
-/** What decides the numbers besides the configuration: a run that is resumed elsewhere may differ in the last digits. */
+/**
+ * What affects the results besides the configuration: a run resumed in another environment may differ in the last
+ * digits.
+ */
 export type Environment = Manifest['environment'];
 /** A file with its size and SHA-256. */
 export type Sealed = z.output<typeof sealed>;
 
-/** The most bytes that a manifest or a state may have. */
+/** Maximum size of a manifest or a state in bytes. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 const MAX_JSON_VALUES = 1e6;
-/** Files are written and read this many bytes at a time: hashing them holds up the event loop for a millisecond. */
+/** Files are written and read in slices of this size, so that hashing blocks the event loop for only a millisecond. */
 const SLICE_BYTES = 1024 * 1024;
 
-/** The text of a manifest, with a hash of itself. */
+/** The text of a manifest, including a hash of itself. */
 export function manifestText(checkpoint: Manifest): string {
   return `${JSON.stringify({ ...checkpoint, sha256: hashOf(checkpoint) }, null, 2)}\n`;
 }
 
-/** Creates the file `path` with `pieces`, on the disk when the promise resolves. */
+/** Creates the file `path` with `pieces`; it is on disk once the promise resolves. */
 export async function writeSealed(path: string, pieces: readonly Uint8Array[]): Promise<Sealed> {
   const hash = createHash('sha256');
   let bytes = 0;
@@ -61,8 +64,8 @@ export async function writeSealed(path: string, pieces: readonly Uint8Array[]): 
 }
 
 /**
- * The manifest of the checkpoint at `path`, all of whose files are there in full length; with `hashes`, all their bytes are
- * those that were written.
+ * Reads the manifest of the checkpoint at `path` and checks that all its files have their full size; with `hashes`,
+ * also their checksums.
  * @throws CheckpointError naming the file that is damaged or missing.
  */
 export async function readManifest(path: string, { hashes }: { hashes: boolean }): Promise<Manifest> {
@@ -75,7 +78,7 @@ export async function readManifest(path: string, { hashes }: { hashes: boolean }
   return found;
 }
 
-/** What a JSON file of a checkpoint holds. @throws CheckpointError when that is not JSON, or no file. */
+/** Reads a JSON file of a checkpoint. @throws CheckpointError if it is missing or not JSON. */
 export function readJson(path: string): unknown {
   try {
     return parseJson(readWholeText(path, { expected: 'part of a checkpoint', most: MAX_JSON_BYTES }), MAX_JSON_VALUES);
@@ -85,17 +88,17 @@ export function readJson(path: string): unknown {
   }
 }
 
-/** An error about a file of a checkpoint that is not what was written. */
-export function damaged(path: string, received: string, expected: string): CheckpointError {
+/** The error for a file of a checkpoint that is missing or was changed. */
+export function damaged(path: string, received: string, expected: string, problem?: string): CheckpointError {
   const fix = 'Resume from another checkpoint, or copy this one again.';
-  return new CheckpointError({ argument: path, received, expected, fix });
+  return new CheckpointError({ argument: path, received, expected, problem, fix });
 }
 
 function parseManifest(value: unknown, path: string): Manifest {
   const { sha256, ...rest } = Object(value) as Record<string, unknown>;
   const { data } = manifest.safeParse(rest);
   if (data !== undefined && sha256 === hashOf(data)) return data;
-  throw damaged(path, 'a manifest that was changed or cut off', 'the one that was written');
+  throw damaged(path, 'a manifest that was changed or truncated', 'the one that was written');
 }
 
 function hashOf(checkpoint: Manifest): string {
@@ -117,7 +120,7 @@ async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
   const found = await hashOfFile(path).catch((error: unknown) => {
     throw asDamage(error, path);
   });
-  if (found !== sha256) throw damaged(path, 'bytes that were changed', 'those that were written');
+  if (found !== sha256) throw damaged(path, 'changed content', 'the content that was written');
 }
 
 async function hashOfFile(path: string): Promise<string> {
@@ -135,12 +138,14 @@ async function hashOfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Of what is in the place of a file: that it cannot be read is no damage, that it is something else is. */
+/** Permission and I/O errors pass through; anything else at the path counts as damage. */
 function asDamage(error: unknown, path: string): PalmError {
   const problem = asFileError(error, path, 'part of a checkpoint');
   if (problem instanceof CheckpointError || REFUSALS.has((problem.cause as NodeJS.ErrnoException)?.code ?? ''))
     return problem;
-  return damaged(path, problem.received ?? 'nothing', 'the file that was written');
+  const reason =
+    (problem.cause as NodeJS.ErrnoException | undefined)?.code === undefined ? undefined : problem.received;
+  return damaged(path, problem.received ?? 'nothing', 'the file that was written', reason);
 }
 
 const REFUSALS = new Set(['EACCES', 'EPERM', 'EIO', 'EMFILE', 'ENFILE']);

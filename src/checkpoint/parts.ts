@@ -1,4 +1,4 @@
-/** What a run changes from step to step, by name: things with tensors, and things with a small state. */
+/** The parts of a run that change from step to step, by name: some with tensors, some with a small state. */
 import { join } from 'node:path';
 import { ArgumentError, printable } from '../errors.ts';
 import { checkKind, checkKinds, type Kind } from '../checks/kinds.ts';
@@ -8,29 +8,29 @@ import { packageVersion } from '../version.ts';
 import type { Environment } from './manifest.ts';
 import { loadTensors, type Saveable } from '../tensor/tensor-files.ts';
 
-/** Anything with a small state that is saved as JSON: a position in the data, a weight that adapts. */
+/** Anything with a small state that is saved as JSON: a position in the data, an adaptive weight. */
 export interface Stateful<State = never> {
   state(): unknown;
   restore(state: State): void;
-  /** Leaves out data that come next. */
+  /** Skips the next batches of data. */
   skip?(batches: number): void;
 }
 
-/** What a run may change: a model, an optimizer, a place in the data; undefined where a run does without. */
+/** Something a run may change: a model, an optimizer, a position in the data; undefined if the run has none. */
 export type Part = Saveable | Stateful<never> | undefined;
 
 const PART: Kind = {
   is: (part) => isSaveable(part) || isStateful(part),
-  words: 'something with contents(), or with state() and restore(): leave out what training does not change',
+  words: 'an object with contents(), or with state() and restore() (omit parts that training does not change)',
 };
 
-/** The parts of a run; what is undefined is none. */
+/** The parts of a run; undefined ones are ignored. */
 export class Parts {
-  /** Those with tensors. */
+  /** The parts with tensors. */
   readonly saved: ReadonlyMap<string, Saveable>;
   readonly #stateful: ReadonlyMap<string, Stateful>;
 
-  /** @throws ArgumentError for a part that has neither tensors nor a state: it would be lost, and a resume be another run. */
+  /** @throws ArgumentError for a part with neither tensors nor a state: it would be lost when the run is resumed. */
   constructor(parts: Readonly<Record<string, Part>>) {
     checkKinds('openCheckpoints.parts', parts, {});
     const all = Object.entries(parts).filter(([, part]) => part !== undefined);
@@ -39,14 +39,15 @@ export class Parts {
     this.#stateful = new Map(all.filter((entry): entry is [string, Stateful] => isStateful(entry[1])));
   }
 
-  /** The states of those that have one, by name; JSON. */
+  /** The states of all stateful parts by name, as JSON. */
   states(): Record<string, unknown> {
     return Object.fromEntries([...this.#stateful].map(([name, part]) => [name, part.state()]));
   }
 
   /**
-   * Reads the files of the checkpoint at `path`, and its `states`, into the parts.
-   * @throws ArgumentError when the checkpoint has other parts, FileError for other models or optimizers.
+   * Loads the files of the checkpoint at `path`, and its `states`, into the parts.
+   * @throws ArgumentError if the checkpoint has other parts.
+   * @throws FileError if it belongs to other models or optimizers.
    */
   async load(path: string, files: readonly string[], states: Readonly<Record<string, unknown>>): Promise<void> {
     this.#checkNames(path, new Set([...files.filter((name) => name.endsWith('.safetensors')), ...Object.keys(states)]));
@@ -56,12 +57,12 @@ export class Parts {
     for (const [name, part] of this.#stateful) part.restore(states[name] as never);
   }
 
-  /** Leaves out the next batches, wherever there are any. */
+  /** Skips the next batches in every part that has data. */
   skip(batches: number): void {
     for (const part of this.#stateful.values()) part.skip?.(batches);
   }
 
-  /** What the numbers depend on besides the configuration. */
+  /** What the results depend on besides the configuration. */
   environment(): Environment {
     const { libtorch, threads, cpuCapability } = addon().info();
     const all = [...this.saved.values()].flatMap((part) => part.contents().tensors.map(({ tensor }) => tensor));
@@ -77,16 +78,16 @@ export class Parts {
       argument: path,
       received: `a run with the parts ${[...found].join(', ')}`,
       expected: [...own].join(', '),
-      fix: 'Resume with the trainer and the options that the run was started with.',
+      fix: 'Resume with the trainer and options that the run was started with.',
     });
   }
 }
 
-/** In words what `now` has other than `then`. */
+/** Describes how `now` differs from `then`. */
 export function differences(then: Environment, now: Environment): string[] {
   const names = Object.keys(now).filter((name) => now[name] !== then[name]);
   return names.map((name) => {
-    return `saved with ${name} ${printable(then[name])}, resumed with ${printable(now[name])}: the last digits may differ`;
+    return `saved with ${name} ${printable(then[name])}, resumed with ${printable(now[name])}: results may differ in the last digits`;
   });
 }
 

@@ -1,20 +1,20 @@
-/** Copies of tensors in memory: a run goes on while they are written to the disk. */
+/** Copies of tensors in memory, so that a run can continue while they are written to disk. */
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import type { SafetensorsEntry } from '../files/safetensors/safetensors.ts';
 import { type NamedTensor, planContents, type Saveable } from '../tensor/tensor-files.ts';
 
-/** A file in memory, piece after piece. */
+/** A file in memory, as consecutive pieces. */
 export interface StagedFile {
   name: string;
   pieces: readonly Uint8Array[];
 }
 
-/** An array of bytes is at most this long: Node.js 20 has none above 4 GiB. */
+/** Maximum length of a byte array: Node.js 20 has none above 4 GiB. */
 const BLOCK_BYTES = 2 ** 30;
 
-/** The memory for the copies of `parts`, taken once and used again at every `copy`. */
+/** Memory for the copies of `parts`, allocated once and reused by every `copy`. */
 export class Staging {
   readonly #parts: ReadonlyMap<string, Saveable>;
   readonly #blocks = new Map<string, Uint8Array[]>();
@@ -23,24 +23,24 @@ export class Staging {
     this.#parts = parts;
   }
 
-  /** How long the files are together. */
+  /** The total size of the files. */
   get byteLength(): number {
     const parts = [...this.#parts.values()];
     return parts.reduce((sum, part) => sum + planContents(part.contents()).byteLength, 0);
   }
 
-  /** The parts as they are now, each as a safetensors file under its name. What was copied before is gone. */
+  /** Copies the parts, each as a safetensors file under its name. Overwrites the previous copy. */
   async copy(): Promise<StagedFile[]> {
     const files: StagedFile[] = [];
     for (const [name, part] of this.#parts) {
       const { tensors, metadata } = part.contents();
       const { header, entries, byteLength } = planContents({ tensors, metadata });
       const blocks = this.#memory(name, byteLength - header.length);
-      // All are asked for at once: they wait for one another in native code, not here.
+      // Queue all copies at once: they run one after another in native code, without a round trip each.
       await Promise.all(
         tensors.map((tensor) => {
           const { begin, end } = entries.get(tensor.name) as SafetensorsEntry;
-          return copy(tensor, stretches(blocks, begin - header.length, end - header.length));
+          return copy(tensor, sliceBlocks(blocks, begin - header.length, end - header.length));
         }),
       );
       files.push({ name: `${name}.safetensors`, pieces: [header, ...blocks] });
@@ -60,8 +60,8 @@ export class Staging {
   }
 }
 
-/** The bytes [begin, end) of blocks that lie one after the other. */
-function stretches(blocks: readonly Uint8Array[], begin: number, end: number): Uint8Array[] {
+/** The bytes [begin, end) of consecutive blocks. */
+function sliceBlocks(blocks: readonly Uint8Array[], begin: number, end: number): Uint8Array[] {
   return blocks
     .map((block, i) => block.subarray(Math.max(0, begin - i * BLOCK_BYTES), Math.max(0, end - i * BLOCK_BYTES)))
     .filter(({ length }) => length > 0);

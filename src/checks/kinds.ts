@@ -1,4 +1,4 @@
-/** What arguments have to be, where a schema would be too much: each a test, and in words what passes it. */
+/** Checks of arguments that do not need a schema: each kind is a predicate and a phrase that describes it. */
 import { ArgumentError, printable } from '../errors.ts';
 
 export interface Kind {
@@ -27,11 +27,11 @@ export const TEXT: Kind = { is: (value) => typeof value === 'string', words: 'te
 export const PATH: Kind = { is: (value) => typeof value === 'string' && value !== '', words: 'a path' };
 export const TOKENIZER = having('a tokenizer, from loadTokenizer', 'encode', 'decode');
 
-/** What `AbortController` has: any object would do that stops as one. */
+/** Structural, so that any AbortSignal implementation is accepted. */
 export const SIGNAL = having('an AbortSignal', 'throwIfAborted', 'addEventListener', 'removeEventListener');
 export const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function' };
 
-/** An object of a class. */
+/** An instance of a class. */
 export function instanceOf(type: { name: string; [Symbol.hasInstance](value: unknown): boolean }): Kind {
   const article = /^[AEIO]/.test(type.name) ? 'an' : 'a';
   return { is: (value) => type[Symbol.hasInstance](value), words: `${article} ${type.name}` };
@@ -39,10 +39,10 @@ export function instanceOf(type: { name: string; [Symbol.hasInstance](value: unk
 
 export const ITERABLE: Kind = {
   is: (value) => typeof Object(value)[Symbol.iterator] === 'function',
-  words: 'an array, or another iterable',
+  words: 'an array or another iterable',
 };
 
-/** Any object, of whatever class, that has these methods. */
+/** Any object with these methods, whatever its class. */
 export function having(words: string, ...methods: string[]): Kind {
   return { is: (value) => methods.every((name) => typeof Object(value)[name] === 'function'), words };
 }
@@ -52,16 +52,16 @@ export function either(...kinds: Kind[]): Kind {
 }
 
 export function optional({ is, words }: Kind): Kind {
-  return { is: (value) => value === undefined || is(value), words: `${words}, or nothing` };
+  return { is: (value) => value === undefined || is(value), words: `${words} or undefined` };
 }
 
-/** @throws ArgumentError unless `value` is of that kind. */
+/** @throws ArgumentError unless `value` is of this kind. */
 export function checkKind(argument: string, value: unknown, { is, words }: Kind): void {
   if (is(value)) return;
   throw new ArgumentError({ argument, received: value === undefined ? 'nothing' : printable(value), expected: words });
 }
 
-/** @throws ArgumentError, naming the field, unless `value` is an object whose fields are of these kinds. */
+/** @throws ArgumentError naming the field unless `value` is an object whose fields are of these kinds. */
 export function checkKinds(argument: string, value: unknown, kinds: Readonly<Record<string, Kind>>): void {
   const words = `an object with ${Object.keys(kinds).join(', ')}`;
   checkKind(argument, value, { is: (given) => typeof given === 'object' && given !== null, words });

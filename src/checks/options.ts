@@ -1,9 +1,9 @@
-/** Checks of options that are too few for a schema. */
+/** Checks of option objects that are too small for a schema. */
 import { ArgumentError, nearest, printable } from '../errors.ts';
 
 /**
- * Refuses keys that a function does not know, so that a typing error is no silent default.
- * @throws ArgumentError that names the key and the nearest known one.
+ * Rejects unknown keys, so that a typo does not silently become a default.
+ * @throws ArgumentError naming the key and the closest known one.
  */
 export function checkOptions(options: object, known: readonly string[], argument: string): void {
   checkObject(options, `${argument} options`, `an object with ${known.join(', ')}`);
@@ -19,7 +19,7 @@ export function checkOptions(options: object, known: readonly string[], argument
   }
 }
 
-/** @throws ArgumentError unless `value` is an object, and no array. */
+/** @throws ArgumentError unless `value` is an object and not an array. */
 export function checkObject(value: object, argument: string, expected = 'an object'): void {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
   throw new ArgumentError({ argument, received: printable(value), expected });
@@ -37,11 +37,11 @@ export function checkPositive(value: number, argument: string): void {
   throw new ArgumentError({ argument, received: printable(value), expected: 'a finite number > 0' });
 }
 
-/** Refuses options about adapters where none are made. @throws ArgumentError */
+/** Rejects adapter options on a model without adapters. @throws ArgumentError */
 export function checkAdapterOptions(lora: number | false, options: object, model: string): void {
   for (const [name, value] of Object.entries(options)) {
     if (lora !== false || value === undefined) continue;
-    const received = `${printable(value)} beside lora: false`;
-    throw new ArgumentError({ argument: `${model}.${name}`, received, expected: 'none without adapters' });
+    const received = `${printable(value)} together with lora: false`;
+    throw new ArgumentError({ argument: `${model}.${name}`, received, expected: 'no adapter options' });
   }
 }

@@ -1,4 +1,4 @@
-/** What was going on at steps whose gradient was not finite, for whoever looks for the reason: a file each. */
+/** Dumps the context of each step with a non-finite gradient to a file, for debugging. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../files/folder.ts';
@@ -15,7 +15,7 @@ export class Anomalies {
   readonly #folder: string;
   readonly #parts: [string, Part | undefined][];
   #rows: StepMetrics[] = [];
-  /** The states before the step that comes next, from which its data follow. */
+  /** The states before the next step, which determine its data. */
   #before: unknown;
 
   constructor(out: string, parts: object) {
@@ -24,7 +24,7 @@ export class Anomalies {
     this.#before = this.#states();
   }
 
-  /** Looks at a step that was just done. */
+  /** Records a finished step, and writes a dump if it was skipped. */
   watch(row: StepMetrics): void {
     this.#rows = [...this.#rows.slice(1 - ROWS), row];
     if (Number(row.skipped ?? 0) > 0) {

@@ -1,6 +1,6 @@
 /**
- * `palm demo`: the whole path on the random-walks task in a minute or two. A model learns to wander from walks that wander,
- * a reward model learns from compared pairs what a good walk is, and PPO makes the model take the short way.
+ * `palm demo`: the whole pipeline on the random-walks task in a minute or two. A model is pretrained on random walks, a
+ * reward model learns from compared pairs what makes a walk good, and PPO teaches the model to take the shortest way.
  */
 import { styleText } from 'node:util';
 import { Command } from 'commander';
@@ -27,38 +27,40 @@ import { evaluatePairs } from '../trainers/reward.ts';
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('learn to walk by feedback, in a minute or two: pretraining, a reward model, PPO')
-    .option('--seed <number>', 'of everything that is drawn at random', Number, 0)
+    .description('run pretraining, a reward model and PPO on a toy maze (1-2 min)')
+    .option('--seed <number>', 'seed of all random draws', Number, 0)
     .action(({ seed }: { seed: number }) => demo(seed));
 }
 
-/** Rounds of feedback: a judge knows only walks like those it was shown, so it has to see what the policy does now. */
+/**
+ * Rounds of feedback: a reward model is only reliable on walks like those it was trained on, so it is retrained on what
+ * the policy does now.
+ */
 const ROUNDS = 4;
 
-// A margin of one nat between two walks is a score difference of 1, and the judge's reach 4: the KL penalty has to keep up.
+// A margin of one nat between two walks is a score difference of 1, and scores spread over about 4: the KL penalty has
+// to match that.
 const PLEASING = { steps: 10, lr: 3e-4, decay: 'constant', klWeight: 0.4, lora: false } as const;
 
 async function demo(seed: number): Promise<void> {
   const began = performance.now();
-  say('A map of 21 nodes, a to u; the goal is a. A walk is as good as it is short.\n');
+  say('A map of 21 nodes, a to u. The goal is a: the shorter a walk to it, the better.\n');
 
-  heading('Pretraining: learn to wander from 1000 random walks');
+  heading('Pretraining on 1000 random walks');
   using model = await stage(400, (show) => learnToWander(seed, show));
   using wanderer = model.clone();
   const before = { mean: await sampledOptimality(model, { seed }), walks: await walksOf(model, 1, { seed }) };
-  say(`Its own walks reach ${percent(before.mean)} of the best possible.\n`);
+  say(`Its walks reach ${percent(before.mean)} of the best possible.\n`);
 
   using actorCritic = new ActorCritic(model, { lora: false, reference: true });
   const pairs: Preference[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
     pairs.push(...(await comparedPairs(model, 400, deriveSeed(seed, round))));
-    heading(`Round ${round}: a reward model learns from ${pairs.length} compared pairs of the model's walks`);
+    heading(`Round ${round}: train a reward model on ${pairs.length} compared pairs of the model's walks`);
     using judge = await stage(judgeSteps(pairs.length), (show) => learnToJudge(wanderer, pairs, seed, show));
-    say(
-      `It puts ${percent(await agreement(judge, model, deriveSeed(seed, 10 + round)))} of new pairs in the right order.`,
-    );
+    say(`It ranks ${percent(await agreement(judge, model, deriveSeed(seed, 10 + round)))} of new pairs correctly.`);
 
-    heading(`Round ${round}: PPO, to please the reward model without leaving what was learned first`);
+    heading(`Round ${round}: PPO on the reward model's scores, with a KL penalty`);
     const config = { ...PLEASING, seed: deriveSeed(seed, 20 + round) };
     await stage(PLEASING.steps, async (show) => {
       for await (const step of learnToArrive(actorCritic, judge, config)) show(shown(step));
@@ -68,13 +70,13 @@ async function demo(seed: number): Promise<void> {
 
   table(before.walks, await walksOf(model, 1, { seed }));
   const after = await sampledOptimality(model, { seed });
-  say(`\nOptimality  ${percent(before.mean)} before, ${styleText('bold', percent(after))} after feedback.`);
+  say(`\nOptimality: ${percent(before.mean)} before, ${styleText('bold', percent(after))} after feedback.`);
   say(
     `It took ${Math.round((performance.now() - began) / 1000)} s. The program is src/demo/learning.ts; docs/ppo.md explains it.`,
   );
 }
 
-/** Share of fresh pairs of the policy's walks that the judge puts in the right order. */
+/** The share of new pairs of the policy's walks that the reward model ranks correctly. */
 async function agreement(judge: RewardModel, model: LanguageModel, seed: number): Promise<number> {
   return (await evaluatePairs(judge, await comparedPairs(model, 200, seed), 100)).accuracy;
 }
@@ -83,7 +85,7 @@ function shown({ step, score, kl, entropy, timing }: PpoStep): StepMetrics {
   return { step, score, kl, entropy, timing };
 }
 
-/** Runs a stage under a progress line of `steps` steps. */
+/** Runs a stage of `steps` steps with a progress line. */
 async function stage<T>(steps: number, run: (show: Show) => Promise<T>): Promise<T> {
   const progress = new ConsoleMetrics(steps);
   try {

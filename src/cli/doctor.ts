@@ -1,4 +1,4 @@
-/** `palm doctor`: what this machine has, what the package found on it, and what to do about what is missing. */
+/** `palm doctor`: reports what this machine has, what the package found on it, and how to fix what is missing. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
@@ -8,21 +8,21 @@ import { addon } from '../native/addon.ts';
 import { libtorchInUse } from './libtorch.ts';
 import { type Row, table } from './table.ts';
 
-/** `cudaDevices` is what libtorch can use, `devices` what the driver reports. */
+/** `cudaDevices` counts the devices that libtorch can use; `devices` lists those that the driver reports. */
 interface Gpu {
   cudaDevices?: number;
   devices: string[];
   driver: string | undefined;
-  /** Whether the addon was compiled with CUDA kernels of its own. */
+  /** Whether the addon was compiled with its own CUDA kernels. */
   ownKernels?: boolean;
-  /** What libtorch computes attention with: `cudnn`, `flash`, `efficient`, or `math`, which is slow. */
+  /** libtorch's attention backend: `cudnn`, `flash`, `efficient`, or `math`, which is slow. */
   attention?: { float32: string; bfloat16: string };
 }
 
-/** Everything that `palm doctor --json` prints. Sizes are in bytes. */
+/** The output of `palm doctor --json`. Sizes are in bytes. */
 export interface DoctorReport {
   ok: boolean;
-  /** Why the addon cannot be loaded, with the remedy. */
+  /** Why the addon cannot be loaded, and how to fix it. */
   problem?: string;
   versions: { palm: string; node: string; platform: string; glibc: string | undefined };
   libtorch?: Libtorch;
@@ -38,10 +38,10 @@ export interface DoctorReport {
   gpu: Gpu;
 }
 
-/** The `doctor` command. It sets exit code 1 when the addon or libtorch cannot be loaded. */
+/** The `doctor` command. Sets exit code 1 if the addon or libtorch cannot be loaded. */
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('print versions, hardware and where libtorch was looked for')
+    .description('print versions, hardware and the search for libtorch')
     .option('--json', 'print JSON')
     .action(async ({ json = false }: { json?: boolean }) => {
       const report = await examine();
@@ -50,7 +50,7 @@ export function doctorCommand(): Command {
     });
 }
 
-/** Looks at everything; never throws for something that is missing. */
+/** Examines the machine; never throws because something is missing. */
 export async function examine(): Promise<DoctorReport> {
   const report: DoctorReport = {
     ok: false,
@@ -92,7 +92,7 @@ function glibc(): string | undefined {
 
 const FEATURES = ['avx', 'avx2', 'fma', 'f16c', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'sve', 'bf16'];
 
-/** The instruction sets of /proc/cpuinfo that matter to libtorch. */
+/** The instruction sets in /proc/cpuinfo that matter to libtorch. */
 function cpuFeatures(): string[] {
   const flags = new Set(
     read('/proc/cpuinfo')
@@ -102,13 +102,13 @@ function cpuFeatures(): string[] {
   return FEATURES.filter((feature) => flags.has(feature));
 }
 
-/** The cgroup's limit, where it is below what the machine has. */
+/** The cgroup's memory limit, if it is below the machine's memory. */
 function memoryLimit(): number | undefined {
   const limit = process.constrainedMemory();
   return limit > 0 && limit < totalmem() ? limit : undefined;
 }
 
-/** What the NVIDIA driver says, through nvidia-smi or else /proc. */
+/** What the NVIDIA driver reports, from nvidia-smi and /proc. */
 function gpus(): Gpu {
   const driver = read('/proc/driver/nvidia/version').match(/Kernel Module.*?(\d+\.[\d.]+)/)?.[1];
   const query = ['--query-gpu=name,memory.total', '--format=csv,noheader'];
@@ -124,7 +124,7 @@ function read(path: string): string {
   }
 }
 
-/** The report as aligned lines in sections, then what to do. */
+/** Formats the report as aligned lines, followed by advice. */
 export function format({ problem, versions, libtorch, cpu, memory, gpu }: DoctorReport): string {
   const gigabytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const rows: Row[] = [
@@ -153,7 +153,7 @@ export function format({ problem, versions, libtorch, cpu, memory, gpu }: Doctor
   return [table(rows), ...(problem === undefined ? advice(gpu) : [problem])].join('\n\n');
 }
 
-/** What makes the GPU slower than it could be. */
+/** Advice on what makes the GPU slower than it could be. */
 function advice({ ownKernels, attention }: Gpu): string[] {
   const found: string[] = [];
   if (ownKernels === false) {
@@ -163,8 +163,8 @@ function advice({ ownKernels, attention }: Gpu): string[] {
   }
   if (attention?.bfloat16 === 'math') {
     found.push(
-      'libtorch has no fused attention for this GPU in bfloat16, so that training and scoring are slow. It needs compute\n' +
-        'capability 8.0 or later, and its own cuDNN: check that no other one comes first on LD_LIBRARY_PATH.',
+      'libtorch has no fused attention for this GPU in bfloat16, so training and scoring are slow. It needs compute\n' +
+        'capability 8.0 or later, and its own cuDNN: check that no other cuDNN precedes it on LD_LIBRARY_PATH.',
     );
   }
   return found;

@@ -1,24 +1,25 @@
-/** What a run would hold in memory, told instead of training. */
+/** `--dry-run`: prints the memory a run would need, instead of training. */
 import { OutOfMemoryError } from '../errors.ts';
 import { type MemoryItem, type MemoryPlan, sum } from '../models/memory-plan.ts';
 
-/** Prints `plan` as a table: what, how much, and how it is computed. */
+/** Prints `plan` as a table of item, size and formula. */
 export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {
-  const most = Math.max(...moments.map(({ items }) => sum(items)));
+  const max = Math.max(...moments.map(({ items }) => sum(items)));
   const parts = moments.map(({ name, items }) => {
-    return section(`while ${name}${sum(items) === most ? ', when it holds the most' : ''}`, items);
+    return section(`while ${name}${sum(items) === max ? ' (peak)' : ''}`, items);
   });
   const total = {
-    what: 'in all',
+    what: 'total',
     bytes: totalBytes,
-    how: 'tensors; what Node.js, libtorch and the data take is extra',
+    how: 'tensors; Node.js, libtorch and the data are extra',
   };
-  console.log([section('all the time', always), ...parts, line(total)].join('\n'));
+  console.log([section('throughout', always), ...parts, line(total)].join('\n'));
 }
 
 /**
- * @throws OutOfMemoryError where what a run holds from its beginning to its end does not fit on the CPU: before any of it is made.
- * What it holds for a while it can make do without, with smaller batches.
+ * Checks, before anything is allocated, that what a run holds throughout fits in the CPU's memory. Temporary memory is
+ * not counted, as smaller batches need less of it.
+ * @throws OutOfMemoryError if it does not fit.
  */
 export function checkFits({ always, totalBytes }: MemoryPlan, device: string): void {
   if (device !== 'cpu') return;
@@ -26,9 +27,9 @@ export function checkFits({ always, totalBytes }: MemoryPlan, device: string): v
   if (requested <= available) return;
   throw new OutOfMemoryError({
     argument: 'memory',
-    received: `a run that holds ${readable(requested)} from beginning to end, and ${readable(totalBytes)} at most`,
-    expected: `at most the ${readable(available)} that are left`,
-    fix: 'Use a smaller model; --dry-run tells what takes how much.',
+    received: `a run that needs ${readable(requested)} throughout and ${readable(totalBytes)} at its peak`,
+    expected: `at most the ${readable(available)} available`,
+    fix: 'Use a smaller model; --dry-run shows where the memory goes.',
     requested,
     available,
   });

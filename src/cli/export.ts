@@ -1,4 +1,4 @@
-/** `palm export`: one safetensors file of a model, under our names or those of palm-rlhf-pytorch. */
+/** `palm export`: writes a model as one safetensors file, with our tensor names or those of palm-rlhf-pytorch. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
@@ -11,19 +11,19 @@ import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } fro
 import { configuredCommand } from './options.ts';
 
 const schema = z.strictObject({
-  model: filePath.describe('the folder of a run, or a model file'),
-  out: filePath.describe('the safetensors file to write'),
+  model: filePath.describe('run folder or model file'),
+  out: filePath.describe('safetensors file to write'),
   tokenizer,
   names: z
     .enum(['palm', 'python'])
     .default('palm')
-    .describe('whose names the tensors get: ours, or those of a state_dict of palm-rlhf-pytorch'),
+    .describe('tensor names: ours, or those of a palm-rlhf-pytorch state_dict'),
 });
 
 /** The `export` command. */
 export function exportCommand(): Command {
   return configuredCommand('export', schema, exportModel, 'model').description(
-    'write a model as one safetensors file, for here or for palm-rlhf-pytorch',
+    'write a model as a safetensors file, for this package or palm-rlhf-pytorch',
   );
 }
 
@@ -43,7 +43,7 @@ async function exportModel({ model: path, out, names, tokenizer: asked }: z.outp
   console.log(`wrote ${out}`);
 }
 
-/** What the model in a file is, and what stands beside it: how text became its tokens. */
+/** The kind of model in a file, and the metadata that describes its tokenizer. */
 async function look({ path }: ModelFile): Promise<{ isReward: boolean; notes: ReadonlyMap<string, string> }> {
   await using file = await openSafetensors(path);
   return { isReward: kindIn(file) === 'RewardModel', notes: file.metadata };

@@ -1,4 +1,4 @@
-/** `palm generate`: text from a model, printed as it is drawn. */
+/** `palm generate`: generates text and prints it as it is sampled. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { device, path } from '../config/fields.ts';
@@ -19,21 +19,23 @@ const sampling = samplingConfig
   });
 
 const schema = z.strictObject({
-  model: path.describe('the folder of a run, or a model file'),
-  prompt: z.string().min(1).default('\n').meta({ description: 'text to go on with; a line break unless given' }),
+  model: path.describe('run folder or model file'),
+  prompt: z.string().min(1).default('\n').meta({ description: 'text to continue' }),
   ...sampling.shape,
   stop,
-  scope: z.string().min(1).optional().describe('adapters to read through; of a policy, actor unless given'),
+  scope: z.string().min(1).optional().describe('adapters to use (default: actor, if the model has them)'),
   tokenizer,
   device,
 });
 
 /** The `generate` command. */
 export function generateCommand(): Command {
-  return configuredCommand('generate', schema, generate, 'model').description('go on with a text, up to its end');
+  return configuredCommand('generate', schema, generate, 'model').description(
+    'continue a prompt until the end of the text',
+  );
 }
 
-/** What stands for no text, though a model knows it. */
+/** Tokens of the model that stand for no text. */
 function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): number[] {
   return padToken === undefined || padToken === eosToken || padToken >= numTokens ? [] : [padToken];
 }
@@ -43,7 +45,8 @@ async function generate(config: z.output<typeof schema>): Promise<void> {
   const file = await findModelOf(place, [...MODEL_KINDS, ...POLICY_KINDS]);
   const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
-  if (tokens.length === 0) throw new ArgumentError({ argument: '--prompt', received: 'a text without tokens' });
+  if (tokens.length === 0)
+    throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
   using model = await loadModel(file.path, { device });
   const stream = model.stream({
     ...sampling,

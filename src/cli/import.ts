@@ -1,4 +1,4 @@
-/** `palm import`: a checkpoint of palm-rlhf-pytorch (.pt) as a model file. */
+/** `palm import`: converts a palm-rlhf-pytorch checkpoint (.pt) to a model file. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { describeImported, untoldConfig } from '../import/palm-rlhf-pytorch/config.ts';
@@ -15,18 +15,16 @@ import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 
 const schema = z.strictObject({
-  file: filePath.describe('a .pt file of torch.save with a state_dict'),
-  out: filePath.describe('the safetensors file to write'),
-  tokenizer: filePath
-    .optional()
-    .describe('byte, or the path of a tokenizer.json or its folder, to be noted in the file'),
+  file: filePath.describe('a .pt file with a state_dict, written by torch.save'),
+  out: filePath.describe('safetensors file to write'),
+  tokenizer: filePath.optional().describe('byte, or a tokenizer.json or its folder, to record in the file'),
   layout: z
     .string()
     .regex(/^\d{1,4}\.\d{1,4}\.\d{1,4}$/)
     .optional()
     .meta({
-      description: 'version of palm-rlhf-pytorch that wrote the file; needed where its names cannot tell',
-      expected: 'a version of three numbers, such as 0.2.4',
+      description: 'palm-rlhf-pytorch version that wrote the file; needed if the tensor names do not tell',
+      expected: 'a three-part version, such as 0.2.4',
     }),
   model: untoldConfig.prefault({}),
 });
@@ -34,7 +32,7 @@ const schema = z.strictObject({
 /** The `import` command. */
 export function importCommand(): Command {
   return configuredCommand('import', schema, importFile, 'file').description(
-    'turn a checkpoint of palm-rlhf-pytorch (.pt) into a model file',
+    'convert a palm-rlhf-pytorch checkpoint (.pt) to a model file',
   );
 }
 
@@ -57,9 +55,9 @@ function checkLogits({ kind, path }: StateDict, { normedLogits }: PythonLayout):
   if (kind === 'RewardModel' || normedLogits) return;
   throw new FileError({
     argument: path,
-    received: `a ${kind} from before 0.2.1, whose logits were read without the final norm`,
-    expected: 'a reward model, or a file of 0.2.1 or later',
-    fix: 'If a later version wrote it, name that with --layout.',
+    received: `a ${kind} written before 0.2.1, whose logits skip the final norm`,
+    expected: 'a reward model, or a file written by 0.2.1 or later',
+    fix: 'If a later version wrote it, pass that version to --layout.',
   });
 }
 
@@ -69,11 +67,11 @@ function summary(
 ): Row[] {
   const parameters = [...state.parameters().values()];
   const size = parameters.reduce((sum, shape) => sum + shape.reduce((product, length) => product * length, 1), 0);
-  const how = asked === undefined ? 'by its names and' : 'as asked, with';
+  const how = asked === undefined ? 'from its tensor names and' : 'as requested, with';
   const left = [...new Set(state.leftOut.map((name) => name.split('.')[0] as string))].map(printable);
   return [
     ['model', state.kind],
-    ['layout', `${layout.version}, ${how} norm weights of ${gamma.toFixed(2)} on average`],
+    ['layout', `${layout.version}, ${how} a mean norm weight of ${gamma.toFixed(2)}`],
     ['parameters', size.toLocaleString('en-US')],
     ['scopes', [...state.model.scopes].map(([name, rank]) => `${name} (rank ${rank})`).join(', ') || 'none'],
     ['left out', left.length === 0 ? undefined : left.join(', ')],

@@ -1,4 +1,4 @@
-/** `palm inspect`: what a model file or a run holds. */
+/** `palm inspect`: prints what a model file or a run contains. */
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -17,9 +17,9 @@ import { type Row, table } from './table.ts';
 /** The `inspect` command. */
 export function inspectCommand(): Command {
   return new Command('inspect')
-    .description('print what a model file or the folder of a run holds')
-    .argument('<MODEL>', 'the folder of a run, or a model file')
-    .option('--verify', 'read every byte of the checkpoints of a run, and end with 4 if one is damaged')
+    .description('print what a model file or a run contains')
+    .argument('<MODEL>', 'run folder or model file')
+    .option('--verify', "verify the checksums of a run's checkpoints; exit with 4 if one is damaged")
     .action(async (given: string, { verify = false }: { verify?: boolean }) => {
       const path = fromHome(given);
       const model = await findModel(path);
@@ -46,7 +46,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['model', names === 'python' ? `${kind} of palm-rlhf-pytorch` : kind],
     ['file', model.path],
     ['parameters', size.toLocaleString('en-US')],
-    ['tokenizer', model.tokenizer === undefined ? 'not noted' : nameOf(model.tokenizer)],
+    ['tokenizer', model.tokenizer === undefined ? 'unknown' : nameOf(model.tokenizer)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
     ...hyperparameters.map(([name, value]): Row => [name, String(value)]),
@@ -57,14 +57,14 @@ function scopeCell([name, { rank, alpha }]: FoundModel['scopes'][number]): strin
   return alpha === rank ? `${name} (rank ${rank})` : `${name} (rank ${rank}, alpha ${alpha})`;
 }
 
-/** The checkpoints of a run, the newest first; with `hashes` every byte of them is looked at. */
+/** The checkpoints of a run, newest first; with `hashes`, their checksums are verified. */
 async function checkpointRows(path: string, hashes: boolean): Promise<Row[]> {
   const rows: Row[] = [];
   if (!statSync(path).isDirectory()) return rows;
   for (const checkpoint of await checkpointsIn(runDirectory(path).checkpoints)) {
     const problem = await damageOf(checkpoint, hashes);
     if (problem !== undefined && hashes) process.exitCode = 4;
-    rows.push([basename(checkpoint), problem?.message ?? (hashes ? 'every byte as written' : 'whole')]);
+    rows.push([basename(checkpoint), problem?.message ?? (hashes ? 'checksums OK' : 'complete')]);
   }
   return rows;
 }

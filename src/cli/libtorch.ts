@@ -11,28 +11,28 @@ import {
 import { installLibtorch } from '../native/install-libtorch.ts';
 import { addon } from '../native/addon.ts';
 
-/** The `libtorch` command with its three sub-commands. Failures are thrown for the program to print. */
+/** The `libtorch` command with its three subcommands. Failures are thrown for the program to print. */
 export function libtorchCommand(): Command {
-  const command = new Command('libtorch').description('fetch, choose or find libtorch, which does the computing');
+  const command = new Command('libtorch').description('install, choose or locate libtorch, the tensor library');
   command
     .command('install')
-    .description('fetch libtorch with pip into your cache, where it is found from then on')
-    .option('--cuda', 'the build for NVIDIA GPUs instead of the one for CPUs')
+    .description('download libtorch with pip into your cache, where it is found')
+    .option('--cuda', 'the build for NVIDIA GPUs instead of the CPU build')
     .action(async ({ cuda = false }: { cuda?: boolean }) => {
       const { path, version, variant } = await installLibtorch({ cuda, note: console.error });
       console.log(`libtorch ${version}+${variant} is in ${path}`);
     });
   command
     .command('use')
-    .description('load the libtorch at PATH from now on')
-    .argument('<PATH>', 'a libtorch folder, or the torch folder of a Python')
+    .description('use the libtorch at PATH from now on')
+    .argument('<PATH>', 'a libtorch folder, or the torch folder of a Python installation')
     .action((path: string) => {
       const { version, variant, path: absolute } = saveLibtorchChoice(path);
-      console.log(`libtorch ${version}+${variant} at ${absolute} is used from now on.`);
+      console.log(`libtorch ${version}+${variant} at ${absolute} will be used from now on.`);
     });
   command
     .command('where')
-    .description('print the folder of the libtorch in use, and where it was looked for')
+    .description('print the folder of the libtorch in use, and the places searched')
     .action(() => {
       const { path, trace } = libtorchInUse();
       console.error(formatTrace(trace));
@@ -42,8 +42,8 @@ export function libtorchCommand(): Command {
 }
 
 /**
- * The libtorch that the addon loads or, where none is built yet, that it would be compiled against.
- * @throws LibtorchError when there is none
+ * The libtorch that the addon loads or, if it is not built yet, would be compiled against.
+ * @throws LibtorchError if there is none.
  */
 export function libtorchInUse(): Libtorch {
   try {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `palm` command. It ends with 0 when all went well and with a code of EXIT_CODES otherwise.
- * libtorch is loaded when a command first computes, so that help is instant and works without it.
+ * The `palm` command. Exits with 0 on success and with a code of EXIT_CODES otherwise. libtorch is loaded when a
+ * command first computes, so that help is instant and works without it.
  */
 import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
@@ -37,14 +37,14 @@ function program(): Command {
   return throwing(root);
 }
 
-/** Makes a command and all below it throw where commander would end the process. */
+/** Makes a command and its subcommands throw instead of ending the process. */
 function throwing(command: Command): Command {
   command.exitOverride();
   command.commands.forEach(throwing);
   return command;
 }
 
-/** Other errors end with 1, signals with 128 and their number; docs/cli.md has the list. */
+/** Other errors exit with 1, signals with 128 plus their number; docs/cli.md has the list. */
 const EXIT_CODES: readonly [new (...values: never[]) => Error, number][] = [
   [ConfigError, 2],
   [NumericsError, 3],
@@ -53,11 +53,11 @@ const EXIT_CODES: readonly [new (...values: never[]) => Error, number][] = [
   [LibtorchError, 6],
 ];
 
-/** Prints what went wrong and returns the exit code. Commander has already printed its own errors. */
+/** Prints the error and returns the exit code. Commander has already printed its own errors. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof Stopped) {
-    console.error(`${error.message}; to go on: ${resumeCommand()}`);
+    console.error(`${error.message}. Resume with: ${resumeCommand()}`);
     return error.exitCode;
   }
   console.error(`error: ${readable(error)}`);
@@ -65,13 +65,13 @@ function report(error: unknown): number {
   return EXIT_CODES.find(([kind]) => error instanceof kind)?.[1] ?? 1;
 }
 
-/** This command once more, to go on with its run. */
+/** This command with --resume added. */
 function resumeCommand(): string {
   const words = ['palm', ...process.argv.slice(2)].map((word) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word}'`));
   return words.includes('--resume') ? words.join(' ') : [...words, '--resume'].join(' ');
 }
 
-/** The message, with what to do about it on a line of its own. */
+/** The error message, with the fix on a line of its own. */
 function readable(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { message } = error;
@@ -79,7 +79,7 @@ function readable(error: unknown): string {
   return fix && message.endsWith(` ${fix}`) ? `${message.slice(0, -fix.length - 1)}\n${fix}` : message;
 }
 
-// A reader that has seen enough, such as `head`, is no failure.
+// A reader that closes the pipe early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
 try {

@@ -1,4 +1,4 @@
-/** Commands that are configured: by flags, over a file, over the defaults. */
+/** Configurable commands: flags override the config file, which overrides the defaults. */
 import { existsSync } from 'node:fs';
 import { Command, type Help, Option } from 'commander';
 import type { z } from 'zod';
@@ -13,8 +13,8 @@ import { readNote, settingsChanged } from './run-note.ts';
 import { warn } from './warn.ts';
 
 /**
- * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values are thrown as ConfigError. The
- * field `positional`, if given, has no flag: it is the argument of the command.
+ * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values throw a ConfigError. The
+ * field `positional`, if given, becomes the argument of the command instead of a flag.
  */
 export function configuredCommand<S extends ConfigSchema>(
   name: string,
@@ -38,9 +38,9 @@ export function configuredCommand<S extends ConfigSchema>(
 }
 
 /**
- * The same for a command that fills the run directory `out`, a field of `schema`: it also takes `--resume`, which starts
- * from the configuration that was saved there, below file and flags, and tells what those change; and `--dry-run`, which
- * shall change nothing. `before` is what 0.1.0 did: it goes for a run of that version where its configuration lacks the key.
+ * Like `configuredCommand`, for a command that fills the run folder `out`, a field of `schema`. Adds `--resume`, which
+ * loads the saved configuration below file and flags and warns of what these change, and `--dry-run`, which must change
+ * nothing. `before` holds the settings of 0.1.0, for runs of that version whose configuration lacks the key.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
@@ -52,56 +52,56 @@ export function runCommand<S extends ConfigSchema>(
   return command(name, flags)
     .option(
       '--resume [CHECKPOINT]',
-      'go on with the run in --out and its configuration, from that folder or from its newest whole checkpoint',
+      'resume the run in --out with its configuration, from CHECKPOINT or its newest complete one',
     )
-    .option('--dry-run', 'check configuration and data, tell how much memory the run would take, and end')
+    .option('--dry-run', 'validate configuration and data, estimate memory, and exit')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
       const saved = resume === false ? {} : savedConfig(given.out, before);
       const config = layered(schema, name, { file, flags: given, saved });
-      if (resume !== false) tellChanges(parseConfig(schema, saved, name), config);
+      if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), config);
       await run(config, typeof resume === 'string' ? fromHome(resume) : (resume as boolean), dryRun === true);
     });
 }
 
-/** Settings that leave the numbers alone, or of which a checkpoint tells. */
-const UNTOLD = ['out', 'device', 'checkpoint.every', 'checkpoint.keep'];
-/** Files: where their content is noted, that tells more than their paths do. */
+/** Settings whose changes are not reported: they do not affect the results, or the checkpoint covers them. */
+const UNREPORTED = ['out', 'device', 'checkpoint.every', 'checkpoint.keep'];
+/** Files whose content is recorded in run.json, which says more than their paths. */
 const FILES = ['data', 'validation', 'model', 'reward', 'tokenizer'];
 
-function tellChanges(then: Record<string, unknown>, now: Record<string, unknown>): void {
+function warnOfChanges(then: Record<string, unknown>, now: Record<string, unknown>): void {
   const noted = existsSync(runDirectory(now.out as string).note);
-  for (const change of settingsChanged(then, now, noted ? [...UNTOLD, ...FILES] : UNTOLD)) warn(change);
+  for (const change of settingsChanged(then, now, noted ? [...UNREPORTED, ...FILES] : UNREPORTED)) warn(change);
 }
 
 function command(name: string, flags: Flag[]): Command {
   const result = new Command(name)
     .configureHelp({ padWidth: () => TERM_WIDTH, formatItem })
-    .option('--config <file>', 'YAML or JSON with the options below; flags go before it');
+    .option('--config <file>', 'YAML or JSON with the options below; flags override it');
   for (const option of flags.flatMap(optionsOf)) result.addOption(option);
   return result;
 }
 
-/** The columns that help has for options. */
+/** Width of the option column in help. */
 const TERM_WIDTH = 28;
 
-/** An option in help, with its explanation beside it, or from the next line on where the option is longer than that. */
+/** Formats an option in help. If the option is wider than its column, the explanation starts on the next line. */
 function formatItem(term: string, width: number, explanation: string, help: Help): string {
   const lines = help.boxWrap(explanation, (help.helpWidth ?? 80) - width - 4).split('\n');
   if (term.length > width) lines.unshift('');
   return lines.map((line, i) => `  ${(i === 0 ? term : '').padEnd(width)}  ${line}`.trimEnd()).join('\n');
 }
 
-// Defaults are told here but filled in by the schema, or they would go before the file. Of two switches help shows the
-// one that changes something.
+// Defaults are only shown here; the schema applies them, or they would override the config file. Of two switches, help
+// shows the one that changes the default.
 function optionsOf(flag: Flag): Option[] {
-  const preset = flag.default === undefined ? '' : ` (default: ${flag.default})`;
+  const preset = flag.default === undefined ? '' : ` (default: ${String(flag.default).replaceAll('\n', '\\n')})`;
   const on = new Option(
     flag.takesValue ? `--${flag.name} <${flag.placeholder}>` : `--${flag.name}`,
     `${flag.description}${flag.required ? ' (required)' : preset}`,
   );
   if (flag.takesValue) on.argParser((text) => flag.parse(text));
   if (!flag.takesNo) return [on];
-  const off = new Option(`--no-${flag.name}`, `not: ${flag.description}`);
+  const off = new Option(`--no-${flag.name}`, `do not ${flag.description}`);
   return [on.hideHelp(!flag.takesValue && flag.default === true), off.hideHelp(flag.default !== true)];
 }
 
@@ -111,7 +111,7 @@ interface Layers {
   saved?: Record<string, unknown>;
 }
 
-/** @throws ConfigError, which names the file too where the value at fault is from there. */
+/** @throws ConfigError, which also names the file if the wrong value comes from there. */
 function layered<S extends ConfigSchema>(schema: S, name: string, { file, flags, saved = {} }: Layers): z.output<S> {
   const given = typeof file === 'string' ? readConfigFile(fromHome(file)) : {};
   try {
@@ -125,19 +125,19 @@ function layered<S extends ConfigSchema>(schema: S, name: string, { file, flags,
   }
 }
 
-/** The configuration of the run in `out`; the tokenizer is the run's own copy, where it has one. */
+/** The configuration of the run in `out`, with the run's own copy of the tokenizer if it has one. */
 function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): Record<string, unknown> {
   if (typeof out !== 'string') {
     throw new ArgumentError({
       argument: '--resume',
-      received: 'no --out',
-      fix: 'Add --out with the run to go on with.',
+      problem: 'needs --out',
+      fix: 'Add --out with the folder of the run.',
     });
   }
   const run = runDirectory(fromHome(out));
   if (!existsSync(run.config)) {
-    const received = 'a folder without a run';
-    throw new ArgumentError({ argument: `--out ${out}`, received, fix: 'Leave out --resume to start a run there.' });
+    const problem = 'holds no run';
+    throw new ArgumentError({ argument: `--out ${out}`, problem, fix: 'Leave out --resume to start one there.' });
   }
   const saved = readConfigFile(run.config);
   if (existsSync(run.tokenizer)) saved.tokenizer = run.tokenizer;

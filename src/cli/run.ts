@@ -1,4 +1,6 @@
-/** What all training commands do around a trainer: write metrics, save checkpoints, resume, and leave a model at the end. */
+/**
+ * What all training commands do around a trainer: write metrics, save checkpoints, resume, and save the final model.
+ */
 import { openCheckpoints } from '../checkpoint/checkpoints.ts';
 import type { Training } from '../methods/method.ts';
 import { Spikes } from '../trainers/spikes.ts';
@@ -13,17 +15,17 @@ import { changesSince, noteOf, readNote } from './run-note.ts';
 import { StopSignals } from './signals.ts';
 import { warn } from './warn.ts';
 
-/** Whether to go on with a run: from its newest checkpoint that is whole, or from the one of a path. */
+/** Whether to resume a run: true for its newest complete checkpoint, or the path of a checkpoint. */
 export type Resume = boolean | string;
 
 /**
- * Runs `training` in the run directory of its configuration, to its end or to a signal (signals.ts). Resuming goes on from a
- * checkpoint as if nothing had been in between, or from the beginning where there is none.
+ * Runs `training` in the run folder of its configuration, until it ends or a signal stops it (signals.ts). Resuming
+ * continues from a checkpoint as if the run had not been interrupted, or from the beginning if there is none.
  */
 export async function runTraining(training: Training, resume: Resume): Promise<void> {
   const { config, steps, train, tokenizer } = training;
   const run = runDirectory(config.out);
-  tellSizes(training.sizes);
+  printSizes(training.sizes);
   const parts = { ...training.parts, weights: withTokenizer(training.parts.weights, tokenizer) };
   const cut = async (step: number) => {
     for (const path of [run.metrics, run.timing]) await truncateAfter(path, step);
@@ -44,17 +46,17 @@ export async function runTraining(training: Training, resume: Resume): Promise<v
   const then = resume === false ? undefined : readNote(run.note);
   const now = await noteOf(training, resume === false ? packageVersion() : (then?.version ?? FIRST_VERSION));
   if (then !== undefined) changesSince(then, now).forEach(warn);
-  // The configuration is saved only after the checkpoint was found to fit it.
+  // The configuration is saved only once the checkpoint is known to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
   keepTokenizer(tokenizer, config.out);
   replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
   await cut(start);
   if (start >= steps) {
-    for await (const _ of train(start, signals.stop)); // no step: what belongs to the end of a training
-    return await leaveModel(`nothing to do: all ${steps} steps of this run are done`);
+    for await (const _ of train(start, signals.stop)); // no steps left: only the work at the end of training
+    return await saveModel(`nothing to do: all ${steps} steps of this run are complete`);
   }
-  if (start > 0) console.error(`going on after step ${start}`);
+  if (start > 0) console.error(`resuming from step ${start}`);
 
   metrics = new JsonlMetrics(config.out);
   const sinks = [metrics, new ConsoleMetrics(steps)];
@@ -70,9 +72,9 @@ export async function runTraining(training: Training, resume: Resume): Promise<v
     for (const sink of sinks) await sink.close();
   }
   if (signals.stop.aborted && done < steps) throw signals.stop.reason;
-  await leaveModel(`saved ${run.model}`);
+  await saveModel(`saved ${run.model}`);
 
-  async function leaveModel(message: string): Promise<void> {
+  async function saveModel(message: string): Promise<void> {
     await saveTensors(run.model, parts.weights.contents());
     console.error(message);
   }
@@ -81,8 +83,8 @@ export async function runTraining(training: Training, resume: Resume): Promise<v
 /** The version whose runs have no run.json. */
 const FIRST_VERSION = '0.1.0';
 
-/** Tells on stderr how large things are, as in `983,936 parameters, 1,003,855 tokens`. */
-function tellSizes(sizes: Readonly<Record<string, number>>): void {
+/** Prints sizes to stderr, as in `983,936 parameters, 1,003,855 tokens`. */
+function printSizes(sizes: Readonly<Record<string, number>>): void {
   console.error(
     Object.entries(sizes)
       .map(([name, size]) => `${size.toLocaleString('en-US')} ${name}`)

@@ -1,14 +1,14 @@
 /**
- * What a training command does when it is told to end. SIGINT and SIGTERM end it after the step that is being done, or in the
- * middle of a rollout, which changes nothing; SIGUSR2 does the same and counts as success; SIGUSR1 saves and goes on. A
- * second SIGINT, or a step that takes longer than the grace of 25 s, ends the process at once, with the last checkpoint.
+ * Signal handling of training commands. SIGINT and SIGTERM stop the run after the current step, or in the middle of a
+ * rollout, which changes no state; SIGUSR2 does the same and counts as success; SIGUSR1 saves and continues. A second
+ * SIGINT, or a step longer than the grace period of 25 s, ends the process at once and keeps the last checkpoint.
  */
 import { constants } from 'node:os';
 
-/** Orchestrators kill what is still there after 30 s. */
+/** Orchestrators kill a process that is still running after 30 s. */
 const GRACE_MS = 25_000;
 
-/** Listens from its making to its disposal. */
+/** Listens from construction to disposal. */
 export class StopSignals implements Disposable {
   readonly #stop = new AbortController();
   readonly #listeners: readonly [NodeJS.Signals, () => void][];
@@ -24,7 +24,7 @@ export class StopSignals implements Disposable {
     for (const [signal, listener] of this.#listeners) process.on(signal, listener);
   }
 
-  /** Aborted by the first signal to end; its reason is a Stopped. */
+  /** Aborted by the first stop signal; the reason is a Stopped. */
   get stop(): AbortSignal {
     return this.#stop.signal;
   }
@@ -39,16 +39,16 @@ export class StopSignals implements Disposable {
       if (signal === 'SIGINT') process.exit(exitCode(signal));
       return;
     }
-    console.error(`${signal}: ending after this step${signal === 'SIGINT' ? '; again to end at once' : ''}`);
+    console.error(`${signal}: stopping after this step${signal === 'SIGINT' ? ' (Ctrl-C again to quit now)' : ''}`);
     this.#grace = setTimeout(() => {
-      console.error('the step takes too long: what was done since the last checkpoint is lost');
+      console.error('the step takes too long: quitting without the work since the last checkpoint');
       process.exit(exitCode(signal));
     }, GRACE_MS).unref();
     this.#stop.abort(new Stopped(signal));
   }
 }
 
-/** Why a run ended before its last step. */
+/** Why a run stopped before its last step. */
 export class Stopped extends Error {
   readonly exitCode: number;
 
@@ -58,7 +58,7 @@ export class Stopped extends Error {
   }
 }
 
-/** That of a shell for a process that the signal killed; 0 for SIGUSR2, by which the run was asked to pause. */
+/** A shell's exit code for a process killed by the signal; 0 for SIGUSR2, which asks the run to pause. */
 function exitCode(signal: NodeJS.Signals): number {
   return signal === 'SIGUSR2' ? 0 : 128 + constants.signals[signal];
 }

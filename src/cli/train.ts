@@ -1,4 +1,4 @@
-/** A command for each method of training: `palm pretrain`, and so on. */
+/** One command per training method: `palm pretrain`, and so on. */
 import type { Command } from 'commander';
 import { methods } from '../methods.ts';
 import type { Method } from '../methods/method.ts';
@@ -7,7 +7,7 @@ import { checkFits, printPlan } from './dry-run.ts';
 import { runCommand } from './options.ts';
 import { runTraining } from './run.ts';
 
-/** The commands of all methods, in the order of their table. */
+/** The commands of all methods, in the order of the method table. */
 export function trainingCommands(): Command[] {
   return (Object.keys(methods) as (keyof typeof methods)[]).map((name) => trainingCommand(name));
 }

@@ -1,4 +1,4 @@
-/** Tells on stderr of something that went wrong without ending the run, or that a reader should know. */
+/** Prints a warning to stderr about something that does not end the run. */
 export function warn(message: string): void {
   console.error(`warning: ${message}`);
 }

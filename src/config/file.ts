@@ -1,15 +1,15 @@
-/** Configuration files: YAML, of which JSON is a part. */
+/** Configuration files in YAML, which includes JSON. */
 import { parse, YAMLParseError } from 'yaml';
 import { ConfigError, printable } from '../errors.ts';
 import { readWholeText } from '../files/regular-file.ts';
 
-/** Ten times what a configuration has. The library takes the square of the number of keys to find one that is there twice. */
+/** Ten times the size of a full configuration. A limit is needed because the library's check for duplicate keys is quadratic. */
 const MAX_BYTES = 16 * 1024;
 
 /**
- * The object that a configuration file holds; an empty file is an empty object. Nothing is checked beyond the syntax.
- * @throws FileError when the file cannot be read, is not UTF-8 or has more than 16 KiB; ConfigError, which names `file:line`,
- * when it is not one YAML mapping, has a key twice, or refers to its own parts again and again.
+ * Reads the object in a configuration file; an empty file gives an empty object. Checks only the syntax.
+ * @throws FileError if the file cannot be read, is not UTF-8 or is larger than 16 KiB.
+ * @throws ConfigError, naming `file:line`, if it is not a single YAML mapping, repeats a key, or uses too many aliases.
  */
 export function readConfigFile(path: string): Record<string, unknown> {
   const text = readWholeText(path, { expected: 'a readable configuration file', most: MAX_BYTES });
@@ -29,10 +29,15 @@ function parseYaml(text: string, path: string): unknown {
   try {
     return parse(text, { logLevel: 'error' });
   } catch (cause) {
-    // The library adds a drawing of the place below its first line.
+    // The library draws the offending place below the first line.
     const [received = ''] = (cause as Error).message.split('\n');
     const line = cause instanceof YAMLParseError ? cause.linePos?.[0].line : undefined;
     const argument = line === undefined ? path : `${path}:${line}`;
-    throw new ConfigError({ argument, received: `this: ${printable(received)}`, expected: 'YAML or JSON', cause });
+    throw new ConfigError({
+      argument,
+      received: `an error: ${printable(received)}`,
+      expected: 'valid YAML or JSON',
+      cause,
+    });
   }
 }

@@ -1,30 +1,30 @@
-/** Command-line flags, made from a schema: what nests in a file is dotted on the command line (`--model.dim 256`). */
+/** Command-line flags generated from a schema: nested fields become dotted flags (`--model.dim 256`). */
 import { type ConfigSchema, expectation, type FieldSchema, fieldSchema } from './schema.ts';
 
 /** One flag; `name` has no dashes. */
 export interface Flag {
   name: string;
   description: string;
-  /** What the value may be, in words; for booleans there is no value to give. */
+  /** The allowed values, in words. Boolean flags take no value. */
   expected: string;
-  /** A word or two that stands for the value in help, such as `n`. */
+  /** Stands for the value in help, such as `n`. */
   placeholder: string;
   default: unknown;
   required: boolean;
-  /** Whether `--name VALUE` is understood, and whether `--no-name` is, meaning false. */
+  /** Whether `--name VALUE` is accepted, and whether `--no-name` is, which means false. */
   takesValue: boolean;
   takesNo: boolean;
-  /** The value that the text after the flag stands for. Text of the wrong type stays text, for the schema to refuse. */
+  /** Converts the text after the flag to a value. Text of the wrong type stays text, and the schema rejects it. */
   parse(text: string): unknown;
 }
 
-/** The flags of a schema in the order of its fields, those of nested objects included. */
+/** The flags of a schema in the order of its fields, including those of nested objects. */
 export function flagsOf(schema: ConfigSchema): Flag[] {
   return nestedFlags(fieldSchema(schema), '', true);
 }
 
 /**
- * Lays flag values over what a file said: `{ 'model.dim': 256 }` replaces `dim` in the object `model`. Undefined values
+ * Overrides the values of a file with flags: `{ 'model.dim': 256 }` replaces `dim` in the object `model`. Undefined values
  * are flags that were not given. Neither argument is changed.
  */
 export function mergeFlags(file: Record<string, unknown>, flags: Record<string, unknown>): Record<string, unknown> {
@@ -72,7 +72,7 @@ function parseText(text: string, kinds: FieldSchema[]): unknown {
   return numeric && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
 }
 
-// Where the file has something other than an object, that stays, so that the schema's message speaks of it.
+// If the file has something other than an object here, it stays, so that the schema reports it.
 function setAt(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
   if (key === undefined) return;
   const inner = Object.hasOwn(target, key) ? target[key] : undefined;

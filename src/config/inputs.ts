@@ -1,22 +1,22 @@
-/** Fields of commands that read models and rows, and of those that fill a folder. */
+/** Fields of commands that read models or rows, or write to a run folder. */
 import { z } from 'zod';
 import { path } from './fields.ts';
 
 export const tokenizer = path
   .optional()
-  .describe('byte, or the path of a tokenizer.json or its folder; that of the model unless given');
+  .describe("byte, or the path of a tokenizer.json or its folder (default: the model's)");
 
-/** Of what draws text. */
+/** For commands that generate text. */
 export const stop = z
   .string()
   .min(1)
   .optional()
-  .describe('text that ends a response, beside the eos; looked for by its tokens');
+  .describe('text that ends a response, in addition to eos; matched by its tokens');
 
-/** Of what reads rows; a run of 0.1.0 has `v1`, so that it goes on with the same ones. */
+/** For commands that read rows. A run of 0.1.0 uses `v1`, so that it resumes with the same rows. */
 export const rules = z
   .enum(['v1', 'v2'])
   .default('v2')
-  .describe('how rows are told, cut, compared, held out and padded; v1 is how 0.1.0 did it, in runs that it began');
+  .describe('how rows are detected, truncated, compared, held out and padded; v1 is for resuming runs of 0.1.0');
 
-export const out = path.describe('folder of the run');
+export const out = path.describe('run folder');

@@ -8,24 +8,24 @@ const weightDecay = z.number().min(0);
 export const adamWConfig = z.strictObject({
   lr: lr.default(1e-3).describe('learning rate'),
   betas: betas(0.9, 0.999),
-  // Without it a weight whose gradients were all 0 would become 0 / 0. float32 holds nothing smaller at full precision.
-  eps: z.number().min(1.2e-38).default(1e-8).describe('added to the root of the squared gradient'),
-  weightDecay: weightDecay.default(0.01).describe('share of a weight that a step at lr 1 would take away'),
+  // Without eps, a weight whose gradients were all 0 would become 0 / 0. Smaller numbers lose precision in float32.
+  eps: z.number().min(1.2e-38).default(1e-8).describe('added to the denominator for numerical stability'),
+  weightDecay: weightDecay.default(0.01).describe('share of a weight that a step at lr 1 would subtract'),
 });
 
 const atan2Lr = z.number().gt(0).default(1e-4);
 
 export const adoptAtan2Config = z.strictObject({
-  // Weight decay is measured at the first learning rate, so that cannot be 0.
-  lr: atan2Lr.describe('first learning rate'),
+  // Weight decay is relative to the initial learning rate, which therefore cannot be 0.
+  lr: atan2Lr.describe('initial learning rate'),
   betas: betas(0.9, 0.99),
-  weightDecay: weightDecay.default(0).describe('share of a weight that a step at the first learning rate takes away'),
+  weightDecay: weightDecay.default(0).describe('share of a weight that a step at the initial lr subtracts'),
 });
 
 export const adamAtan2Config = z.strictObject({
   lr: atan2Lr.describe('learning rate'),
   betas: betas(0.9, 0.99),
-  weightDecay: weightDecay.default(0).describe('share of a weight that a step at lr 1 would take away'),
+  weightDecay: weightDecay.default(0).describe('share of a weight that a step at lr 1 would subtract'),
 });
 
 export type AdamWConfigInput = z.input<typeof adamWConfig>;

@@ -1,39 +1,34 @@
-/** How weights are moved: fields that methods spread into their schemas, so that a flag means the same in all of them. */
+/** How weights are updated: fields that methods spread into their schemas, so that a flag means the same in all of them. */
 import { z } from 'zod';
 import { betas, count } from './fields.ts';
 
-/** The highest learning rate, which a method gives a default or leaves open. */
+/** The peak learning rate. Each method gives it a default or makes it optional. */
 export const lr = z.number().gt(0);
 
-/** How the learning rate begins and ends where steps are optimizer steps; trainers/schedule.ts has the rule for what is not given. */
+/** Warm-up and end of the learning rate, for methods whose steps are optimizer steps; trainers/schedule.ts has the defaults. */
 export const schedule = {
-  minLr: z.number().min(0).optional().describe('learning rate at the end; a tenth of lr unless given'),
+  minLr: z.number().min(0).optional().describe('final learning rate (default: lr / 10)'),
   warmupSteps: z
     .int()
     .min(0)
     .optional()
-    .describe('steps over which the learning rate rises to lr; a tenth of the steps, at most 100, unless given'),
+    .describe('steps over which the learning rate rises to lr (default: steps / 10, max 100)'),
 };
 
-/** What makes a step of a gradient. `lr` is not among it: it has another default in every method. */
+/** The optimizer and its settings, except `lr`, whose default differs between methods. */
 export function optimizer(defaults: { betas: [number, number]; weightDecay: number }) {
   return {
-    optimizer: z
-      .enum(['adamw', 'adoptAtan2', 'adamAtan2'])
-      .default('adamw')
-      .describe('what moves weights along their gradients'),
+    optimizer: z.enum(['adamw', 'adoptAtan2', 'adamAtan2']).default('adamw').describe('optimizer algorithm'),
     betas: betas(...defaults.betas),
-    weightDecay: z.number().min(0).default(defaults.weightDecay).describe('weight decay of the optimizer'),
+    weightDecay: z.number().min(0).default(defaults.weightDecay).describe('weight decay'),
   };
 }
 
-/** How far one step may go, and what is put up with. */
+/** How far one step may go, and how many skipped steps are tolerated. */
 export const limits = {
-  maxGradNorm: z.number().gt(0).default(1).describe('gradient norm above which gradients are scaled down'),
-  maxSkippedSteps: count
-    .default(5)
-    .describe('optimizer steps in a row with numbers that are not finite, which end the run'),
+  maxGradNorm: z.number().gt(0).default(1).describe('max gradient norm; larger gradients are scaled down'),
+  maxSkippedSteps: count.default(5).describe('stop after this many consecutive non-finite optimizer steps'),
 };
 
-/** What `optimizer` makes, with the learning rate. */
+/** The fields of `optimizer`, and the learning rate. */
 export type OptimizerConfig = z.output<z.ZodObject<ReturnType<typeof optimizer>>> & { lr: number };

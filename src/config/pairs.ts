@@ -2,31 +2,29 @@
 import { z } from 'zod';
 import { count } from './fields.ts';
 
-/** Pairs on their way into a step. */
+/** How pairs are batched and truncated. */
 export const pairs = {
-  batchSize: count.default(16).describe('pairs in a batch'),
-  accumulate: count.default(1).describe('batches whose gradients make one step'),
+  batchSize: count.default(16).describe('pairs per batch'),
+  accumulate: count.default(1).describe('batches per optimizer step (gradient accumulation)'),
   maxLength: z
     .int()
     .min(2)
     .default(256)
-    .describe(
-      'tokens of prompt and response; what is longer loses the beginning of the prompt, then the end of the response',
-    ),
+    .describe('max tokens of prompt plus response; cuts the start of the prompt, then the end of the response'),
   maxPromptLength: count
     .optional()
-    .describe('most tokens of a prompt that are kept, from its end; all that responses leave room for unless given'),
+    .describe('max tokens of a prompt, kept from its end (default: what the responses leave room for)'),
 };
 
-/** Pairs that are not learned from. */
+/** Pairs held out for evaluation. */
 export const heldOutPairs = {
   validationFraction: z
     .number()
     .min(0)
     .lt(1)
     .default(0.05)
-    .describe('share of the pairs held out where no other file is given'),
+    .describe('share of the pairs to hold out if there is no validation file'),
   evaluateEvery: count
     .default(50)
-    .describe('steps between evaluations on held-out pairs; the last step always has one'),
+    .describe('steps between evaluations on held-out pairs; the last step is always evaluated'),
 };

@@ -12,26 +12,26 @@ export const palmConfig = z.strictObject({
   ffMult: count.default(4).describe('feed-forward width, in multiples of dim'),
   causal: z.boolean().default(true).describe('attend to earlier tokens only'),
   qkRmsnorm: z.boolean().default(false).describe('normalise queries and keys, with learned scales'),
-  qkScale: z.number().gt(0).optional().describe('factor of attention scores; dimHead ** -0.5 unless given'),
-  rotaryXposScaleBase: z.number().gt(0).default(512).describe('positions over which xpos decays'),
-  ignoreIndex: z.int().default(-100).describe('target token that the loss leaves out'),
+  qkScale: z.number().gt(0).optional().describe('scale of attention scores (default: dimHead ** -0.5)'),
+  rotaryXposScaleBase: z.number().gt(0).default(512).describe('scale of the xPos decay, in positions'),
+  ignoreIndex: z.int().default(-100).describe('target token that the loss ignores'),
   attnDropout: probability.default(0).describe('dropout of attention probabilities'),
   ffDropout: probability.default(0).describe('dropout inside the feed-forward layer'),
   recompute: z
     .enum(['none', 'selective', 'full'])
     .default('selective')
-    .describe('activations computed again in the backward pass instead of kept'),
+    .describe('activations to recompute in the backward pass instead of keeping them'),
   device,
   dtype,
   seed,
 });
 
-/** What `new PaLM` takes. */
+/** The options of `new PaLM`. */
 export type PalmConfigInput = z.input<typeof palmConfig>;
 /** The same with every default filled in. */
 export type PalmConfig = z.output<typeof palmConfig> & { qkScale: number };
 
-/** Checks the hyperparameters and fills in the defaults, qkScale's too. @throws ConfigError */
+/** Checks the hyperparameters and fills in the defaults, including qkScale. @throws ConfigError */
 export function resolvePalmConfig(value: PalmConfigInput): PalmConfig {
   const config = parseConfig(palmConfig, value, 'PaLM');
   return { ...config, qkScale: config.qkScale ?? config.dimHead ** -0.5 };

@@ -1,13 +1,13 @@
-/** How a reward model is trained on pairs of a chosen and a rejected response; the defaults suit thousands of pairs. */
+/** The configuration of reward-model training on pairs of responses; the defaults suit thousands of pairs. */
 import { z } from 'zod';
 import { checkpointWatchingLoss, computing, count, lora, probability } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { heldOutPairs, pairs } from './pairs.ts';
 
 export const rewardConfig = z.strictObject({
-  epochs: count.default(2).describe('times that every pair is seen'),
+  epochs: count.default(2).describe('passes over the pairs'),
   ...pairs,
-  lr: lr.optional().describe('highest learning rate; one that fits the width unless given'),
+  lr: lr.optional().describe('peak learning rate (default: chosen by the width of the model)'),
   ...schedule,
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
   ...limits,
@@ -15,14 +15,14 @@ export const rewardConfig = z.strictObject({
   pooling: z
     .enum(['all', 'response'])
     .default('response')
-    .describe('what the score is a mean over: the response, or the prompt too'),
-  dropout: probability.default(0).describe('dropout of attention and feed-forward, while training'),
+    .describe('which hidden states the score averages: those of the response, or all'),
+  dropout: probability.default(0).describe('dropout in attention and feed-forward layers during training'),
   ...heldOutPairs,
   checkpoint: checkpointWatchingLoss(100),
   ...computing,
 });
 
-/** What training a reward model takes besides pairs. */
+/** The options of reward-model training, apart from pairs. */
 export type RewardConfigInput = z.input<typeof rewardConfig>;
 /** The same with every default filled in. */
 export type RewardConfig = z.output<typeof rewardConfig>;

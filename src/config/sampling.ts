@@ -1,26 +1,30 @@
-/** How tokens are drawn. Filters apply in the order topK, topP, minP, after the temperature; without a value they are off. */
+/** How tokens are sampled. After the temperature, filters apply in the order topK, topP, minP; those not set are off. */
 import { z } from 'zod';
 import { count, seed } from './fields.ts';
 
 const token = z.int().min(0);
 
 export const samplingConfig = z.strictObject({
-  maxNewTokens: count.describe('longest response, in tokens'),
-  temperature: z.number().min(0).default(1).describe('divides the logits; below 1e-6 the likeliest token is taken'),
-  topK: count.optional().describe('keep the k likeliest tokens'),
-  topP: z.number().gt(0).lte(1).optional().describe('keep the likeliest tokens that together reach probability p'),
-  minP: z.number().min(0).lt(1).optional().describe('keep tokens of at least p times the highest probability'),
-  eosToken: token.optional().describe('token that ends a response; none unless given'),
-  stop: z.array(z.array(token).min(1)).optional().describe('token sequences any of which ends a response'),
-  suppress: z.array(token).optional().describe('tokens that are never drawn'),
-  padToken: token.optional().describe('token behind a response; eosToken, else 0, unless given'),
-  samplesPerPrompt: count.default(1).describe('responses drawn for each prompt'),
+  maxNewTokens: count.describe('max tokens per response'),
+  temperature: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe('divides the logits; below 1e-6, the most likely token is always chosen'),
+  topK: count.optional().describe('keep the k most likely tokens'),
+  topP: z.number().gt(0).lte(1).optional().describe('keep the most likely tokens that together reach probability p'),
+  minP: z.number().min(0).lt(1).optional().describe('keep tokens with at least p times the highest probability'),
+  eosToken: token.optional().describe('token that ends a response (default: none)'),
+  stop: z.array(z.array(token).min(1)).optional().describe('token sequences that each end a response'),
+  suppress: z.array(token).optional().describe('tokens that are never sampled'),
+  padToken: token.optional().describe('token that fills rows after a response (default: eosToken, else 0)'),
+  samplesPerPrompt: count.default(1).describe('responses per prompt'),
   weights: z
     .enum(['int8'])
     .optional()
-    .describe('decode on the CPU through weights rounded to 8 bits; as they are unless given'),
-  seed: seed.unwrap().optional().describe('seed of the draws; a new one each time unless given'),
+    .describe('on the CPU, decode with weights rounded to 8 bits (default: no rounding)'),
+  seed: seed.unwrap().optional().describe('seed of sampling (default: a new one each time)'),
 });
 
-/** What generation takes besides prompts. */
+/** The options of generation, apart from prompts. */
 export type SamplingConfigInput = z.input<typeof samplingConfig>;

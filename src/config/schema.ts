@@ -1,19 +1,19 @@
 /**
- * The machinery around zod: a configured thing is one strict object schema whose lines give each field's default, type,
- * check and help. What a message calls "expected" is read from that same line, through its JSON schema.
+ * The machinery around zod: a configuration is one strict object schema, and one line of it gives a field's default, type,
+ * check and help. The "expected" part of an error message comes from the same line, through its JSON schema.
  */
 import { z } from 'zod';
 import { ConfigError, type ErrorDetail, nearest, printable } from '../errors.ts';
 import { checkKind, having } from '../checks/kinds.ts';
 
-/** A schema of a configured thing: an object that refuses keys it does not know. */
+/** The schema of a configuration: an object that rejects unknown keys. */
 export type ConfigSchema = z.ZodObject;
 
-/** The part of JSON schema that z.toJSONSchema gives for our fields. */
+/** The part of JSON schema that z.toJSONSchema produces for our fields. */
 export interface FieldSchema {
   type?: string;
   description?: string;
-  /** What is allowed, where no other keyword can say it in words. */
+  /** The allowed values in words, if the other keywords cannot express them. */
   expected?: string;
   default?: unknown;
   const?: unknown;
@@ -35,8 +35,8 @@ type Issue = z.core.$ZodIssue;
 type Key = PropertyKey;
 
 /**
- * Checks `value` against `schema` and fills in the defaults. `argument` names the thing in errors, as in `pretrain`.
- * @throws ConfigError that names the first wrong key and lists the others.
+ * Checks `value` against `schema` and fills in the defaults. `argument` is its name in errors, such as `pretrain`.
+ * @throws ConfigError naming the first wrong key and listing the others.
  */
 export function parseConfig<S extends ConfigSchema>(schema: S, value: unknown, argument: string): z.output<S> {
   checkKind('schema', schema, SCHEMA);
@@ -49,12 +49,12 @@ export function parseConfig<S extends ConfigSchema>(schema: S, value: unknown, a
   throw new ConfigError({ ...(first as ErrorDetail), fix: fix === '' ? undefined : fix });
 }
 
-/** The same for an object that may have other keys too, such as the configuration of a whole command: they are left out. */
+/** The same for an object that may have other keys, such as the configuration of a whole command: they are dropped. */
 export function parseKnown<S extends ConfigSchema>(schema: S, value: unknown, argument: string): z.output<S> {
   return parseConfig(z.object(schema.shape), value, argument) as z.output<S>;
 }
 
-/** The JSON schema of what may be given: fields with a default are not required. */
+/** The JSON schema of the input: fields with a default are not required. */
 export function fieldSchema(schema: ConfigSchema): FieldSchema {
   return z.toJSONSchema(schema, { io: 'input' }) as FieldSchema;
 }
@@ -104,14 +104,14 @@ function explain(issue: Issue, json: FieldSchema, value: unknown, argument: stri
 function unknownKey(key: string, known: string[], argument: string): ErrorDetail {
   const [outer = ''] = key.split('.');
   if (outer !== key && known.includes(outer))
-    return { argument, received: 'an unknown key', fix: `Write it below ${outer}, without "${outer}.".` };
+    return { argument, received: 'an unknown key', fix: `Nest it under ${outer}, without "${outer}.".` };
   const near = nearest(key, known);
   if (near !== undefined) return { argument, received: 'an unknown key', fix: `Did you mean ${near}?` };
   return { argument, received: 'an unknown key', expected: known.length === 0 ? 'none' : `one of ${known.join(', ')}` };
 }
 
 function remedy(field: FieldSchema, received: unknown): string | undefined {
-  if (received === undefined) return 'Give it a value: it has no default.';
+  if (received === undefined) return 'It is required: it has no default.';
   if (field.default === undefined || field.properties) return undefined;
   return `Leave it out for the default, ${printable(field.default)}.`;
 }
@@ -127,7 +127,7 @@ function valueAt(value: unknown, path: Key[]): unknown {
   return path.reduce<unknown>((inner, key) => (inner as Record<Key, unknown> | null | undefined)?.[key], value);
 }
 
-// Objects are not printed: they may be deep, cyclic or long, and the key's name already says where to look.
+// Objects are not printed: they may be deep, cyclic or long, and the key already says where to look.
 function shown(value: unknown): string {
   if (Array.isArray(value)) return value.some((item) => typeof item === 'object') ? 'a list' : printable(value);
   return typeof value === 'object' && value !== null ? 'an object' : printable(value);

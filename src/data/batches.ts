@@ -2,15 +2,15 @@ import { ArgumentError, printable } from '../errors.ts';
 import { checkKinds, NUMBER } from '../checks/kinds.ts';
 import { deriveSeed, Random } from './random.ts';
 
-/** How far the batches have come: `position` items of the epoch `epoch` were given out. */
+/** Position in the batches: `position` items of epoch `epoch` have been consumed. */
 export interface BatchesState {
   epoch: number;
   position: number;
 }
 
 /**
- * Endless batches of the indices 0 to size - 1: every epoch in its own order, which depends on seed and epoch alone, so that a
- * position is all there is to save. An epoch's last, short batch is filled from the next epoch.
+ * Endless batches of the indices 0 to size - 1. Each epoch has its own order, which depends only on the seed and the
+ * epoch, so that the position is the whole state. The last, short batch of an epoch is filled from the next one.
  */
 export class Batches {
   private readonly size: number;
@@ -20,7 +20,7 @@ export class Batches {
   private position = 0;
   private order: Uint32Array;
 
-  /** @throws ArgumentError unless size and batchSize are at least 1. */
+  /** @throws ArgumentError unless size and batchSize are at min 1. */
   constructor(options: { size: number; batchSize: number; seed: number }) {
     checkKinds('Batches', options, { seed: NUMBER });
     const { size, batchSize, seed } = options;
@@ -44,7 +44,7 @@ export class Batches {
     return batch;
   }
 
-  /** Leaves out the next `batches` batches. */
+  /** Skips the next `batches` batches. */
   skip(batches: number): void {
     checkCount('batches', batches, 0);
     const items = this.position + batches * this.batchSize;
@@ -55,7 +55,10 @@ export class Batches {
     return { epoch: this.epoch, position: this.position };
   }
 
-  /** Goes on from a `state()` of batches with the same size and seed. @throws ArgumentError for a place that is not there. */
+  /**
+   * Continues from a `state()` of batches with the same size and seed.
+   * @throws ArgumentError for an invalid position.
+   */
   restore(state: BatchesState): void {
     checkKinds('state', state, {});
     const { epoch, position } = state;
@@ -76,8 +79,8 @@ export class Batches {
   }
 }
 
-function checkCount(argument: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+function checkCount(argument: string, value: number, min: number, max = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return;
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
   throw new ArgumentError({ argument, received: printable(value), expected: `an integer ${range}` });
 }

@@ -4,10 +4,11 @@ import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 import { joinTokens } from './text.ts';
 
 /**
- * The chosen side of preferences as one text to train on: prompt, chosen response and eos (where the tokenizer has one) of
- * every row, one after the other. Rows are `{prompt, chosen}` or hh-rlhf's whole dialogues `{chosen}`; others are skipped,
- * and named in `skipped`.
- * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
+ * Loads the chosen side of preferences as one text to train on: prompt, chosen response and eos (if the tokenizer has
+ * one) of every row, concatenated. Rows are `{prompt, chosen}` or hh-rlhf's whole dialogues `{chosen}`; other rows are
+ * skipped and listed in `skipped`.
+ * @throws FileError if the file cannot be read or has no usable row.
+ * @throws DataError if a line is not a JSON object.
  */
 export async function loadDocuments(
   path: string,

@@ -4,23 +4,24 @@ import { asFileError } from '../files/file-error.ts';
 import { JsonError, parseJson } from '../files/json.ts';
 import { checkRegular, cutShort, invalidUtf8, notText, READ_FLAGS } from '../files/regular-file.ts';
 
-/** A line of a JSONL file: its number, counted from 1, and its object. */
+/** A line of a JSONL file: its 1-based number and its object. */
 export interface JsonlLine {
   line: number;
   value: Record<string, unknown>;
 }
 
-/** The most bytes that a line may have, and the most values. */
+/** Maximum size of a line in bytes, and maximum number of values in it. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 const MAX_LINE_VALUES = 1_000_000;
 const PIECE_BYTES = 256 * 1024;
 const EXPECTED = 'a readable JSONL file';
 
 /**
- * The objects of a JSONL file, one line in memory at a time. Blank lines, CRLF and byte order marks at the beginning of a line
- * (of files that were joined) are passed over; what is written to the file after it was opened is not read.
- * @throws FileError when the file cannot be read or is cut short meanwhile, DataError naming `file:line` when a line is not a
- * JSON object in UTF-8, has a key twice, more than 16 MiB or a million values.
+ * Reads the objects of a JSONL file with one line in memory at a time. Blank lines, CRLF and byte order marks at the
+ * start of a line (as in concatenated files) are skipped; data appended after the file was opened is not read.
+ * @throws FileError if the file cannot be read or is truncated meanwhile.
+ * @throws DataError naming `file:line` if a line is not a JSON object in UTF-8, has a duplicate key, is larger than 16
+ * MiB or has over a million values.
  */
 export async function* readJsonl(path: string): AsyncGenerator<JsonlLine> {
   let line = 0;
@@ -31,7 +32,7 @@ export async function* readJsonl(path: string): AsyncGenerator<JsonlLine> {
   }
 }
 
-/** Lines as bytes: JSON may hold U+2028 and lone CRs, at which `node:readline` would split. */
+/** Splits lines as bytes: `node:readline` would also split at U+2028 and lone CRs, which JSON may contain. */
 async function* readLines(path: string): AsyncGenerator<Buffer> {
   let pieces: Buffer[] = [];
   let pending = 0;
@@ -52,7 +53,7 @@ async function* readLines(path: string): AsyncGenerator<Buffer> {
   yield Buffer.concat(pieces);
 }
 
-/** All bytes that the file has when it is opened. */
+/** Reads the bytes that the file had when it was opened. */
 async function* readPieces(path: string, expected = EXPECTED): AsyncGenerator<Buffer> {
   let file: FileHandle | undefined;
   try {
@@ -78,7 +79,7 @@ function decodeLine(bytes: Buffer, place: string): string {
   if (wrong === undefined) return new TextDecoder().decode(bytes);
   throw new DataError({
     argument: place,
-    ...notText(bytes, `from byte ${wrong} of the line on`),
+    ...notText(bytes, `starting at byte ${wrong} of the line`),
     expected: 'a JSON object',
   });
 }
@@ -95,27 +96,28 @@ function parseObject(text: string, place: string): Record<string, unknown> {
 }
 
 function notObject(place: string, received: string, cause?: unknown): DataError {
-  const fix = 'Write one JSON object on each line, or delete this line.';
+  const fix = 'Write one JSON object per line, or delete this line.';
   return new DataError({ argument: place, received, expected: 'a JSON object', fix, cause });
 }
 
 function tooLong(place: string): DataError {
-  const received = `a line of more than ${MAX_LINE_BYTES} bytes`;
-  const fix = 'Write one JSON object on each line, not a list of all.';
+  const received = `a line longer than ${MAX_LINE_BYTES} bytes`;
+  const fix = 'Write one JSON object per line, not a single list.';
   return new DataError({ argument: place, received, expected: 'a JSON object', fix });
 }
 
 const ROWS = /\.(jsonl|ndjson|json)$/i;
-/** As much of a text as is looked at: a first line that is longer is no row of what people say. */
+/** How much of a text to examine: a longer first line is not a row of prompts or preferences. */
 const LOOK_BYTES = 1024 * 1024;
 
-/** What a file of text turns out to hold. */
+/** The kind of content in a text file. */
 export type TextKind = 'rows' | 'text' | 'text like rows';
 
 /**
- * Whether the file `path` holds rows: by its name (.jsonl, .ndjson, .json), or because its first line is a JSON object with
- * `key`. Text whose first line is another JSON value with parts is told apart: it may not be what was meant.
- * @throws FileError when it cannot be read.
+ * Whether the file `path` holds rows: judged by its extension (.jsonl, .ndjson, .json), or because its first line is a
+ * JSON object with `key`. If the first line is another JSON object or list, the result is 'text like rows', as the file
+ * may not be what was meant.
+ * @throws FileError if it cannot be read.
  */
 export async function kindOfText(path: string, key: string): Promise<TextKind> {
   if (ROWS.test(path)) return 'rows';
@@ -126,7 +128,7 @@ export async function kindOfText(path: string, key: string): Promise<TextKind> {
   return Object.hasOwn(value, key) ? 'rows' : 'text like rows';
 }
 
-/** The first line that is not blank, or as much of it as is looked at. */
+/** The first non-blank line, or the examined part of it. */
 async function firstLine(path: string): Promise<string> {
   const pieces: Buffer[] = [];
   for await (const piece of readPieces(path, 'a readable file of text or JSONL')) {

@@ -3,22 +3,25 @@ import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../checks/kinds.
 import { checkOptions } from '../checks/options.ts';
 import { checkLimit } from './preferences.ts';
 
-/** Several sequences to a row, row by row: arrays of `shape` [B, T] for a model's `loss`, made tensors with that shape. */
+/**
+ * Several sequences packed into each row: arrays of `shape` [B, T] to convert to tensors of that shape for a model's
+ * `loss`.
+ */
 export interface PackedRows {
   tokens: Int32Array;
-  /** Which sequence of its row a token belongs to, from 1 on; 0 is padding. */
+  /** The sequence of its row that each token belongs to, counted from 1; 0 is padding. */
   segments: Int32Array;
-  /** 1 where a token is real, 0 where it is padding. */
+  /** 1 for real tokens, 0 for padding. */
   mask: Uint8Array;
   shape: [rows: number, length: number];
-  /** The row that each sequence went into. */
+  /** The row that holds each sequence. */
   row: Int32Array;
 }
 
 /**
- * Packs `sequences` into as few rows of `length` tokens as first-fit finds: each goes into the first row with room for it,
- * in the order given. The rows are filled up with `padToken`.
- * @throws ShapeError when there is no sequence, an empty one, or one longer than a row
+ * Packs `sequences` into rows of `length` tokens by first fit: each sequence goes, in the given order, into the first
+ * row with room for it. Rows are filled up with `padToken`.
+ * @throws ShapeError if there are no sequences, or one is empty or longer than a row.
  */
 export function packSequences(
   sequences: readonly (readonly number[])[],
@@ -63,7 +66,7 @@ function firstFit(sequences: readonly (readonly number[])[], length: number): Op
     throw new ShapeError({ argument: 'sequences', received: 'none', expected: 'at least one' });
   }
   const rows: OpenRow[] = [];
-  // Rows before this one have room for nothing.
+  // Rows before this one are full.
   let begin = 0;
   for (const [index, { length: size }] of sequences.entries()) {
     checkSize(index, size, length);

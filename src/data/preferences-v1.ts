@@ -10,8 +10,8 @@ import {
 import type { Row } from './rows.ts';
 
 /**
- * The pairs that version 0.1.0 made of a file, for runs that it began: a response is encoded as a text of its own and ends with
- * the eos, the prompt yields first, down to a token, and rows are compared as they were cut.
+ * Reads pairs as version 0.1.0 did, for runs that it started: a response is encoded as a separate text and ends with
+ * the eos, the prompt is truncated first, down to one token, and truncated rows are compared.
  * @throws as loadPreferences does
  */
 export async function loadPreferencesV1(
@@ -35,8 +35,8 @@ function fitV1(
 ): Row<Fitted> {
   const longest = Math.max(chosen.length, rejected.length) + end.length;
   const kept = prompt.slice(-Math.max(1, Math.min(maxPromptLength, maxLength - longest)));
-  const most = maxLength - end.length - kept.length;
-  const fitted = (response: number[]) => [...response.slice(0, most), ...end];
+  const max = maxLength - end.length - kept.length;
+  const fitted = (response: number[]) => [...response.slice(0, max), ...end];
   const pair = { prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
-  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest - end.length > most }, most);
+  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest - end.length > max }, max);
 }

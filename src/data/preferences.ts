@@ -5,37 +5,38 @@ import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
-/** A prompt with the response that was preferred and the one that was not, as tokens. */
+/** A prompt with a preferred and a rejected response, as tokens. */
 export interface Preference {
   prompt: number[];
   chosen: number[];
   rejected: number[];
 }
 
-/** How much of a row is kept, in tokens. */
+/** Length limits of a row, in tokens. */
 export interface PreferenceLimits {
-  /** Of prompt and response together, with its eos. What is longer is cut, see `cutToFit`. */
+  /** Maximum length of prompt plus response, including the eos. Longer rows are truncated, see `cutToFit`. */
   maxLength: number;
-  /** Of the prompt, from its end; all that the responses leave room for unless given. */
+  /** Maximum length of the prompt, which is truncated on the left. Defaults to what the responses leave room for. */
   maxPromptLength?: number | undefined;
 }
 
-/** Pairs, and what became of the rows. */
+/** The pairs read from a file, and statistics of its rows. */
 export interface Preferences {
   pairs: Preference[];
-  /** The number of each pair's prompt, as it was before it was cut: the same for pairs of one prompt. See `holdOutPrompts`. */
+  /** The prompt number of each pair: equal for pairs with the same untruncated prompt. See `holdOutPrompts`. */
   groups: number[];
-  /** The pairs whose prompt lost its beginning, and those of which a response lost its end. */
+  /** The number of pairs with a truncated prompt, and with a truncated response. */
   cut: { prompts: number; responses: number };
   skipped: Skipped[];
 }
 
 /**
- * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf. Responses
- * end with the tokenizer's eos, where it has one, but for those that are cut: these go on.
- * Rows without two different responses to a prompt are skipped, and named in `skipped`. So are rows that say again what an
- * earlier one says, and all rows about two responses of which each is preferred somewhere; whole rows are compared.
- * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
+ * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf.
+ * Responses end with the tokenizer's eos, if it has one, unless they are truncated.
+ * Rows without two different responses to a prompt are skipped and listed in `skipped`. So are duplicates of an earlier
+ * row, and all rows that contradict each other about the same two responses; untruncated rows are compared.
+ * @throws FileError if the file cannot be read or has no usable row.
+ * @throws DataError if a line is not a JSON object.
  */
 export async function loadPreferences(
   path: string,
@@ -56,7 +57,10 @@ export async function loadPreferences(
   );
 }
 
-/** The pairs that `cut` makes of whole rows; rows are compared by what `said` takes of the whole row and the pair. */
+/**
+ * Reads the pairs that `cut` makes of untruncated rows. Rows are compared by what `said` derives from the untruncated
+ * row and the pair.
+ */
 export async function readPairs(
   path: string,
   tokenizer: Pick<Tokenizer, 'encode'>,
@@ -85,23 +89,23 @@ function count(rows: readonly Fitted[], key: 'promptCut' | 'responseCut'): numbe
   return rows.filter((row) => row[key]).length;
 }
 
-/** A row as it is used. */
+/** A row within the length limits. */
 export interface Fitted {
   pair: Preference;
   promptCut: boolean;
   responseCut: boolean;
 }
-/** What a row says, whole: which two responses were compared, and which of them was chosen; as short texts. */
+/** The content of an untruncated row as short hashes: which two responses were compared, and which one was chosen. */
 interface Ballot {
   question: string;
   chosen: keyof FirstRows;
 }
 type Candidate = Fitted & Ballot & { prompt: string };
 
-/** The first row that prefers the one, or the other, of two responses. */
+/** The first row that prefers each of two responses. */
 type FirstRows = { [chosen in 'smaller' | 'larger']?: number };
 
-/** Leaves of rows that say the same only the first, and none where rows contradict each other. */
+/** Keeps only the first of duplicate rows, and none of rows that contradict each other. */
 function settle<T extends Ballot>(rows: NumberedRow<T>[]): NumberedRow<T>[] {
   const firstRows = new Map<string, FirstRows>();
   for (const { line, row } of rows) {
@@ -116,11 +120,11 @@ function settle<T extends Ballot>(rows: NumberedRow<T>[]): NumberedRow<T>[] {
     const found = firstRows.get(question) as FirstRows;
     const contrary = found[chosen === 'smaller' ? 'larger' : 'smaller'];
     if (contrary !== undefined) return { line, row: { skip: `line ${contrary} prefers the other response` } };
-    return found[chosen] === line ? { line, row } : { line, row: { skip: `line ${found[chosen]} says the same` } };
+    return found[chosen] === line ? { line, row } : { line, row: { skip: `it duplicates line ${found[chosen]}` } };
   });
 }
 
-/** What a pair says, whatever the order of its responses. */
+/** The ballot of a pair, independent of the order of its responses. */
 function ballot(pair: Preference): Ballot {
   const [chosen, rejected] = [pair.chosen.join(), pair.rejected.join()];
   const texts = chosen < rejected ? [chosen, rejected] : [rejected, chosen];
@@ -131,10 +135,10 @@ function digest(parts: readonly (string | number)[]): string {
   return createHash('sha256').update(parts.join(';')).digest('base64');
 }
 
-/** @throws ArgumentError unless `value` is an integer of at least `least`. */
-export function checkLimit(argument: string, value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new ArgumentError({ argument, received: printable(value), expected: `an integer of at least ${least}` });
+/** @throws ArgumentError unless `value` is an integer of at least `min`. */
+export function checkLimit(argument: string, value: number, min: number): void {
+  if (Number.isInteger(value) && value >= min) return;
+  throw new ArgumentError({ argument, received: printable(value), expected: `an integer of at least ${min}` });
 }
 
 /** A preference as text. */
@@ -147,9 +151,9 @@ export interface Dialogue {
 const ANSWER = '\n\nAssistant:';
 
 /**
- * Splits two whole dialogues into what they share and how they go on. The prompt ends with the last `\n\nAssistant:` that
- * both share, else before the last white space of their common beginning. Undefined when that leaves no prompt or an empty
- * response, as it does for equal dialogues.
+ * Splits two whole dialogues into their common prompt and their responses. The prompt ends with the last
+ * `\n\nAssistant:` that both share, or else before the last white space of their common prefix. Returns undefined if
+ * that leaves no prompt or an empty response, as it does for equal dialogues.
  */
 export function splitDialogue(chosen: string, rejected: string): Dialogue | undefined {
   const common = commonLength(chosen, rejected);
@@ -166,20 +170,20 @@ function commonLength(a: string, b: string): number {
   return length;
 }
 
-/** Where the last white space of `text` begins; 0 when there is none. */
+/** The position of the last run of white space in `text`; 0 if there is none. */
 function whiteSpaceBefore(text: string): number {
   let end = text.length;
   while (end > 0 && text.charAt(end - 1).trim() !== '') end--;
   return text.slice(0, end).trimEnd().length;
 }
 
-/** The texts of a row of either form, or why it has none. */
+/** The texts of a row of either form, or the reason it has none. */
 export function readDialogue(value: Record<string, unknown>): Row<Dialogue> {
   if (!Object.hasOwn(value, 'prompt')) return readWhole(value);
   const row = readStrings(value, ['prompt', 'chosen', 'rejected']);
   if ('skip' in row) return row;
   const { prompt, chosen, rejected } = row.use;
-  if (chosen === rejected) return { skip: 'both responses are the same' };
+  if (chosen === rejected) return { skip: 'its responses are equal' };
   const empty = Object.entries({ prompt, chosen, rejected }).find(([, text]) => text.trim() === '');
   return empty === undefined ? row : { skip: `"${empty[0]}" is empty` };
 }
@@ -188,12 +192,12 @@ function readWhole(value: Record<string, unknown>): Row<Dialogue> {
   const row = readStrings(value, ['chosen', 'rejected']);
   if ('skip' in row) return row;
   const { chosen, rejected } = row.use;
-  if (chosen === rejected) return { skip: 'both dialogues are the same' };
+  if (chosen === rejected) return { skip: 'its dialogues are equal' };
   const split = splitDialogue(chosen, rejected);
-  return split === undefined ? { skip: 'the dialogues share no prompt, or one has no response' } : { use: split };
+  return split === undefined ? { skip: 'its dialogues share no prompt, or one has no response' } : { use: split };
 }
 
-/** The tokens of a whole row, without an eos, or why it has none. */
+/** The tokens of an untruncated row, without an eos, or the reason it has none. */
 function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
   const row = readDialogue(value);
   if ('skip' in row) return row;
@@ -201,12 +205,12 @@ function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'e
   const chosen = tokenizer.encode(row.use.chosen, { continues: true });
   const rejected = tokenizer.encode(row.use.rejected, { continues: true });
   const empty = Math.min(prompt.length, chosen.length, rejected.length) === 0;
-  return empty ? { skip: 'a part of it has no tokens' } : { use: { prompt, chosen, rejected } };
+  return empty ? { skip: 'one of its texts has no tokens' } : { use: { prompt, chosen, rejected } };
 }
 
 /**
- * A whole pair within the limits. The longer response gives the prompt what it leaves, and a third of the room at least; then
- * it is the response that loses its end, and has no `end` as a whole one has.
+ * Truncates a pair to the limits. The longer response leaves the rest of the room to the prompt, but at least a third;
+ * if that is not enough, the response is truncated on the right and loses its `end`.
  */
 function cutToFit(
   { prompt, chosen, rejected }: Preference,
@@ -216,17 +220,17 @@ function cutToFit(
   const longest = Math.max(chosen.length, rejected.length) + end.length;
   const room = Math.max(1, Math.floor(maxLength / 3), maxLength - longest);
   const kept = prompt.slice(-Math.min(room, maxPromptLength));
-  const most = maxLength - kept.length;
+  const max = maxLength - kept.length;
   const fitted = (response: number[]) => {
-    return response.length + end.length <= most ? [...response, ...end] : response.slice(0, most);
+    return response.length + end.length <= max ? [...response, ...end] : response.slice(0, max);
   };
   const pair = { prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
-  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest > most }, most);
+  return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest > max }, max);
 }
 
-/** The row, of no use where its responses do not differ in the `most` tokens that are kept of them. */
-export function unlessTied(row: Fitted, most: number): Row<Fitted> {
+/** The row, or the reason to skip it if its responses are equal in the `max` tokens that are kept. */
+export function unlessTied(row: Fitted, max: number): Row<Fitted> {
   const { chosen, rejected } = row.pair;
   const tied = chosen.length === rejected.length && chosen.every((token, i) => token === rejected[i]);
-  return tied ? { skip: `the responses are the same in the ${most} tokens that are kept` } : { use: row };
+  return tied ? { skip: `its responses are equal in the ${max} tokens that are kept` } : { use: row };
 }

@@ -6,10 +6,11 @@ import { readDialogue } from './preferences.ts';
 import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
 
 /**
- * Reads prompts from JSONL: `{prompt}`, `{prompt, chosen, rejected}`, or the dialogues `{chosen, rejected}` of hh-rlhf. A
- * prompt of more than `maxPromptLength` tokens loses its beginning, and `cut` has how many do; rows without a prompt are skipped,
- * and named in `skipped`.
- * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
+ * Reads prompts from JSONL: `{prompt}`, `{prompt, chosen, rejected}`, or the dialogues `{chosen, rejected}` of hh-rlhf.
+ * Prompts longer than `maxPromptLength` tokens are truncated on the left and counted in `cut`; rows without a prompt
+ * are skipped and listed in `skipped`.
+ * @throws FileError if the file cannot be read or has no usable row.
+ * @throws DataError if a line is not a JSON object.
  */
 export async function loadPrompts(
   path: string,
@@ -36,22 +37,28 @@ function readPrompt(value: Record<string, unknown>): Row<{ prompt: string }> {
   return isDialogue ? readDialogue(value) : readStrings(value, ['prompt']);
 }
 
-/** Rows of different lengths as one rectangle, row by row: `tokens` of `shape` [B, T], filled up on the right; lengths [B]. */
+/**
+ * Rows of different lengths, padded on the right to one rectangle: row-major `tokens` of `shape` [B, T], and lengths
+ * [B].
+ */
 export interface PaddedRows {
   tokens: Int32Array;
   shape: [rows: number, length: number];
   lengths: Int32Array;
 }
 
-/** Fills `rows` up on the right with `padToken`, to the longest. @throws ShapeError when there is no row, or an empty one. */
+/**
+ * Pads `rows` on the right with `padToken` to the longest one.
+ * @throws ShapeError if there are no rows or one is empty.
+ */
 export function padRight(rows: readonly (readonly number[])[], padToken: number): PaddedRows {
   const empty = rows.findIndex((row) => row.length === 0);
   if (rows.length === 0)
     throw new ShapeError({ argument: 'rows', received: 'an empty batch', expected: 'at least one row' });
   if (empty >= 0)
-    throw new ShapeError({ argument: `rows[${empty}]`, received: 'no token', expected: 'at least one token' });
+    throw new ShapeError({ argument: `rows[${empty}]`, received: 'an empty row', expected: 'at least one token' });
   const lengths = Int32Array.from(rows, (row) => row.length);
-  const length = lengths.reduce((most, next) => Math.max(most, next));
+  const length = lengths.reduce((longest, next) => Math.max(longest, next));
   const tokens = new Int32Array(rows.length * length).fill(padToken);
   rows.forEach((row, i) => {
     tokens.set(row, i * length);

@@ -1,9 +1,7 @@
-/** Random numbers for everything that TypeScript draws: the same on every machine, and never from Math.random. */
+/** Random numbers for everything that is drawn in TypeScript: reproducible on every machine, unlike Math.random. */
 import { ArgumentError, printable } from '../errors.ts';
 
-/**
- * A seeded generator: xoshiro128** (Blackman and Vigna 2018), four words of 32 bits, period 2^128 - 1, filled from the seed.
- */
+/** A seeded xoshiro128** generator (Blackman and Vigna 2018): four 32-bit words of state, period 2^128 - 1. */
 export class Random {
   private words: Uint32Array;
 
@@ -14,19 +12,19 @@ export class Random {
     if (this.words.every((word) => word === 0)) this.words[0] = 1;
   }
 
-  /** A number of [0, 1), a multiple of 2^-53. */
+  /** A number in [0, 1), a multiple of 2^-53. */
   next(): number {
     const high = this.word() >>> 5;
     const low = this.word() >>> 6;
     return (high * 2 ** 26 + low) / 2 ** 53;
   }
 
-  /** An integer of [0, n), for n from 1 to 2^32; some are likelier than others by less than 2^-21 of their chance. */
+  /** An integer in [0, n), for n from 1 to 2^32; the relative bias is below 2^-21. */
   int(n: number): number {
     return Math.floor(this.next() * n);
   }
 
-  /** Puts the elements of `array` in a random order, in place (Fisher and Yates), and returns it. */
+  /** Shuffles `array` in place (Fisher-Yates) and returns it. */
   shuffle<T extends { length: number; [index: number]: unknown }>(array: T): T {
     for (let i = array.length - 1; i > 0; i--) {
       const j = this.int(i + 1);
@@ -35,16 +33,20 @@ export class Random {
     return array;
   }
 
-  /** All that the future depends on: four integers, for a checkpoint. */
+  /** The complete state: four integers, for a checkpoint. */
   state(): number[] {
     return [...this.words];
   }
 
-  /** Goes on as the generator whose `state()` this is. @throws ArgumentError for anything else. */
+  /** Continues from a `state()`. @throws ArgumentError for anything else. */
   restore(state: readonly number[]): void {
     const words = Uint32Array.from(state);
     if (words.length !== 4 || words.some((word, i) => word !== state[i]) || words.every((word) => word === 0)) {
-      throw new ArgumentError({ argument: 'state', received: printable(state), expected: 'what state() gave' });
+      throw new ArgumentError({
+        argument: 'state',
+        received: printable(state),
+        expected: 'a value returned by state()',
+      });
     }
     this.words = words;
   }
@@ -64,11 +66,11 @@ export class Random {
 }
 
 /**
- * A seed of its own for every purpose: an integer from 0 to 2^53 - 1 that depends on `seed` and on every part and their order,
- * such as `deriveSeed(config.seed, epoch)`. Each is an integer from 0 to 2^53 - 1.
+ * Derives a separate seed for each purpose: an integer from 0 to 2^53 - 1 that depends on `seed` and on all parts and
+ * their order, as in `deriveSeed(config.seed, epoch)`. Each part is an integer from 0 to 2^53 - 1.
  */
 export function deriveSeed(seed: number, ...parts: number[]): number {
-  // Two chains of 32 bits; each number enters both, whole, and is mixed before the next one comes.
+  // Two 32-bit chains; each number is mixed completely into both before the next one.
   let a = 0x9e3779b9;
   let b = 0x85ebca6b;
   for (const part of [seed, ...parts]) {
@@ -90,7 +92,7 @@ function lowWord(value: number): number {
   return (value % 2 ** 32) >>> 0;
 }
 
-/** The finaliser of MurmurHash3: every bit of the word comes to depend on every other. */
+/** The finaliser of MurmurHash3: every output bit depends on every input bit. */
 function mix(word: number): number {
   let h = word | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

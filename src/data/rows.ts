@@ -3,26 +3,28 @@ import { isWellFormed } from '../files/json.ts';
 import { checkKind, PATH } from '../checks/kinds.ts';
 import { readJsonl } from './jsonl.ts';
 
-/** A row that could not be used: its `file:line` and why. */
+/** An unusable row: its `file:line` and the reason. */
 export interface Skipped {
   place: string;
   reason: string;
 }
 
-/** What a row gives: something to use, or the reason why there is nothing. */
+/** The result of reading a row: something to use, or the reason to skip it. */
 export type Row<T> = { use: T } | { skip: string };
-/** A row and its line, counted from 1. */
+/** A row with its 1-based line number. */
 export interface NumberedRow<T> {
   line: number;
   row: Row<T>;
 }
 
-/** A file with more unusable rows is not what it is taken for; and each of them is kept. */
+/** Maximum number of unusable rows, as each is kept: a file with more has the wrong format. */
 const MAX_SKIPPED = 1_000_000;
 
 /**
- * Reads every row of a JSONL file with `read`, in order. `judge` looks at all of them together, and may make more of them unusable.
- * @throws FileError when the file cannot be read or has no usable row, DataError when a line is not a JSON object.
+ * Reads every row of a JSONL file with `read`, in order. `judge` sees all rows together and may mark more of them as
+ * unusable.
+ * @throws FileError if the file cannot be read or has no usable row.
+ * @throws DataError if a line is not a JSON object.
  */
 export async function readRows<T>(
   path: string,
@@ -47,13 +49,13 @@ export async function readRows<T>(
   const first = skipped[0];
   const received =
     first === undefined
-      ? 'no row'
+      ? 'no rows'
       : `${skipped.length} unusable ${skipped.length === 1 ? 'row' : 'rows'}, the first because ${first.reason}`;
-  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/cli.md has their forms.';
+  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/cli.md describes the formats.';
   throw new FileError({ argument: path, received, expected: 'at least one usable row', fix });
 }
 
-/** The fields of a row that must be strings of whole characters, or the reason why they are not. */
+/** Reads the fields of a row that must be well-formed strings, or returns the reason why one is not. */
 export function readStrings<K extends string>(
   value: Record<string, unknown>,
   keys: readonly K[],
@@ -62,7 +64,7 @@ export function readStrings<K extends string>(
     if (!Object.hasOwn(value, key)) return { skip: `"${key}" is missing` };
     const text = value[key];
     if (typeof text !== 'string') return { skip: `"${key}" is not a string` };
-    if (!isWellFormed(text)) return { skip: `"${key}" has half of a surrogate pair` };
+    if (!isWellFormed(text)) return { skip: `"${key}" has a lone surrogate` };
   }
   return { use: value as Record<K, string> };
 }

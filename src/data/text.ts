@@ -5,8 +5,8 @@ import { readWholeText } from '../files/regular-file.ts';
 import { checkFraction } from './hold-out.ts';
 
 /**
- * The tokens of a whole plain-text file in UTF-8, without an eos.
- * @throws FileError when the file cannot be read, is not UTF-8, has a NUL or more than 512 MiB, or gives no token.
+ * Loads the tokens of a plain-text file in UTF-8, without an eos.
+ * @throws FileError if the file cannot be read, is not UTF-8, contains a NUL, is larger than 512 MiB, or has no tokens.
  */
 export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int32Array> {
   checkKind('path', path, PATH);
@@ -16,7 +16,7 @@ export async function loadText(path: string, tokenizer: Tokenizer): Promise<Int3
   throw new FileError({ argument: path, received: 'no text', expected: 'text to train on', fix: 'Check the path.' });
 }
 
-/** The most bytes of a text: more do not fit into a string. */
+/** Maximum size of a text in bytes: more does not fit into a string. */
 const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 24;
 
 function readText(path: string): string {
@@ -28,7 +28,7 @@ function readText(path: string): string {
   throw new FileError({ argument: path, received: `a NUL at character ${nul}`, expected: 'text', fix });
 }
 
-/** Characters that are encoded at once: an array of all tokens of a large file would not fit into the heap. */
+/** Number of characters encoded at once: an array of all tokens of a large file would not fit into the heap. */
 const PIECE = 2 ** 24;
 
 function encodeInPieces(text: string, tokenizer: Tokenizer): Int32Array {
@@ -41,7 +41,7 @@ function encodeInPieces(text: string, tokenizer: Tokenizer): Int32Array {
   return joinTokens(pieces);
 }
 
-/** All pieces as one, in order. */
+/** Concatenates the pieces. */
 export function joinTokens(pieces: readonly Int32Array[]): Int32Array {
   const tokens = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
   let at = 0;
@@ -52,17 +52,20 @@ export function joinTokens(pieces: readonly Int32Array[]): Int32Array {
   return tokens;
 }
 
-/** After the last line that fits, where tokenizers rarely join what was cut; in a longer line not inside a character. */
+/**
+ * The end of the next piece: after the last newline that fits, as tokenizers rarely join across it; in a longer line,
+ * never inside a surrogate pair.
+ */
 function pieceEnd(text: string, begin: number): number {
-  const most = begin + PIECE;
-  if (most >= text.length) return text.length;
-  const line = text.lastIndexOf('\n', most - 1) + 1;
+  const max = begin + PIECE;
+  if (max >= text.length) return text.length;
+  const line = text.lastIndexOf('\n', max - 1) + 1;
   if (line > begin) return line;
-  return /[\ud800-\udbff]/.test(text.charAt(most - 1)) ? most - 1 : most;
+  return /[\ud800-\udbff]/.test(text.charAt(max - 1)) ? max - 1 : max;
 }
 
 /**
- * Splits tokens in two: the last `fraction` of them is held out for validation, the rest is to train on. Both are views.
+ * Splits tokens in two: the last `fraction` is held out for validation, the rest is for training. Both are views.
  * @throws ArgumentError unless 0 <= fraction < 1.
  */
 export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Array; validation: Int32Array } {
@@ -72,24 +75,24 @@ export function holdOut(tokens: Int32Array, fraction: number): { train: Int32Arr
   return { train: tokens.subarray(0, train), validation: tokens.subarray(train) };
 }
 
-/** Rows to learn from, by number: tokens of shape [B, T]. */
+/** Training rows by number: tokens of shape [B, T]. */
 export interface Sequences {
-  /** How many there are. */
+  /** The number of sequences. */
   readonly size: number;
   rows(numbers: readonly number[]): { tokens: Int32Array; shape: [rows: number, length: number] };
 }
 
 /**
- * A text cut into sequences to predict: each has `length` targets and before them the token that the first is told from, so
- * that every token but the very first is a target once. What is left at the end is not used.
+ * A text split into training sequences of `length` targets. Each starts with the token before its first target, so that
+ * every token but the very first is a target once. The incomplete sequence at the end is dropped.
  */
 export class Windows implements Sequences {
   readonly size: number;
-  /** Targets in each. */
+  /** Targets per window. */
   readonly length: number;
   private readonly tokens: Int32Array;
 
-  /** @throws ArgumentError when `tokens` are too few for one window; `argument` names them. */
+  /** @throws ArgumentError if `tokens` are too few for one window; `argument` names them in the error. */
   constructor(tokens: Int32Array, length: number, argument = 'text') {
     checkKind('tokens', tokens, TOKENS);
     checkKind('length', length, COUNT);
@@ -105,7 +108,7 @@ export class Windows implements Sequences {
     });
   }
 
-  /** The windows with these numbers: tokens of shape [B, length + 1]. */
+  /** Returns the windows with these numbers: tokens of shape [B, length + 1]. */
   rows(windows: readonly number[]): ReturnType<Sequences['rows']> {
     checkKind('windows', windows, LIST);
     const missing = windows.find((window) => !(Number.isInteger(window) && window >= 0 && window < this.size));

@@ -1,4 +1,7 @@
-/** Learning to walk: a model that wanders, pairs of its walks compared, a judge that learns from them, PPO to please the judge. */
+/**
+ * The stages of the demo: pretraining on random walks, comparing pairs of the model's walks, training a reward model on
+ * them, and PPO against it.
+ */
 import type { ActorCritic } from '../models/actor-critic.ts';
 import { ppoConfig, type PpoConfigInput } from '../config/ppo.ts';
 import { pretrainConfig } from '../config/pretrain.ts';
@@ -23,13 +26,13 @@ const EOS = letterTokenizer.eosToken as number;
 const PAD = letterTokenizer.padToken as number;
 const PROMPTS = walkPrompts.map((node) => letterTokenizer.encode(node));
 const MAX_NEW_TOKENS = 9;
-/** Of the optimizer, in every stage. */
+/** Optimizer settings of every stage. */
 const MOVING: { betas: [number, number]; weightDecay: number } = { betas: [0.9, 0.95], weightDecay: 1e-6 };
 
 /** Called after every step of a stage. */
 export type Show = (step: StepMetrics) => void;
 
-/** A model that has learned to wander, from 1000 walks. */
+/** Pretrains a model on 1000 random walks. */
 export async function learnToWander(seed: number, show: Show, device = 'cpu', steps = 400): Promise<LanguageModel> {
   const sizes = { numTokens: letterTokenizer.vocabSize, dim: 64, depth: 2, heads: 4, dimHead: 16 };
   const model = createModel({ ...sizes, ignoreIndex: PAD, seed, device });
@@ -42,7 +45,7 @@ export async function learnToWander(seed: number, show: Show, device = 'cpu', st
   return model;
 }
 
-/** Walks as rows of equal length, each closed by an eos; padding is no target, as the model's `ignoreIndex` says. */
+/** Walks as rows of equal length, each ended by an eos. Padding is not a target, as it is the model's `ignoreIndex`. */
 function rowsOf(walks: readonly string[]): Sequences {
   const encoded = walks.map((walk) => [...letterTokenizer.encode(walk), EOS]);
   return {
@@ -57,7 +60,7 @@ function rowsOf(walks: readonly string[]): Sequences {
   };
 }
 
-/** Walks of a model from every start, `samples` each, with their optimality. */
+/** Samples `samples` walks of a model from every start, with their optimality. */
 export async function walksOf(
   model: LanguageModel,
   samples: number,
@@ -73,7 +76,7 @@ export async function walksOf(
   });
 }
 
-/** Mean optimality of 50 sampled walks from every start. */
+/** The mean optimality of 50 sampled walks from every start. */
 export async function sampledOptimality(
   model: LanguageModel,
   options: { scope?: string; seed?: number } = {},
@@ -82,9 +85,9 @@ export async function sampledOptimality(
   return walks.reduce((sum, { optimality }) => sum + optimality, 0) / walks.length;
 }
 
-/** Pairs of walks of the model from one start, the better one chosen as a person would who knows the map. */
+/** Pairs of the model's walks from the same start; the better one is chosen, as a person who knows the map would do. */
 export async function comparedPairs(model: LanguageModel, count: number, seed: number): Promise<Preference[]> {
-  const samples = 2 * Math.ceil((1.5 * count) / PROMPTS.length); // a third and more are ties, which say nothing
+  const samples = 2 * Math.ceil((1.5 * count) / PROMPTS.length); // a third or more are ties, which carry no preference
   const walks = await walksOf(model, samples, { seed });
   const answer = (walk: number[]) => walk.slice(1).filter((token) => token !== PAD);
   const pairs: Preference[] = [];
@@ -98,12 +101,12 @@ export async function comparedPairs(model: LanguageModel, count: number, seed: n
 
 const JUDGING = { epochs: 10, batchSize: 50, lr: 1e-3, warmupSteps: 0, lora: false as const, ...MOVING };
 
-/** How many steps `learnToJudge` takes. */
+/** The number of steps of `learnToJudge`. */
 export function judgeSteps(pairs: number): number {
   return rewardSteps(pairs, parseConfig(rewardConfig, JUDGING, 'demo'));
 }
 
-/** A reward model with a trunk of its own, a copy of `model`, trained on pairs. */
+/** Trains a reward model on pairs; its trunk is a copy of `model`. */
 export async function learnToJudge(
   model: LanguageModel,
   pairs: readonly Preference[],
@@ -117,10 +120,10 @@ export async function learnToJudge(
   return parts.weights;
 }
 
-/** 20 iterations are too few to begin with care; scores from 0 to 1, or in nats, have a scale already. */
+/** 20 iterations leave no room for warm-up; scores from 0 to 1, or in nats, need no normalisation. */
 const HASTE = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
 
-/** 20 iterations of PPO on 140 walks each, 160 optimizer steps unless configured otherwise. */
+/** Runs PPO: by default 20 iterations of 140 walks each, 160 optimizer steps in total. */
 export async function* learnToArrive(
   actorCritic: ActorCritic,
   reward: Reward,

@@ -1,7 +1,7 @@
 /**
- * The random-walks task of trlX (examples/randomwalks): 21 nodes a to u, of which a is the goal. A model is trained on
- * walks that wander, and then learns from a score alone to take the shortest way. The graph is the one that trlX draws
- * from seed 1000; only d and n lead to a.
+ * The random-walks task of trlX (examples/randomwalks): 21 nodes, a to u, of which a is the goal. A model is trained on
+ * random walks and then learns from a score alone to take the shortest way. The graph is the one that trlX draws with
+ * seed 1000; only d and n lead to a.
  */
 import { ArgumentError, printable } from '../errors.ts';
 import { checkTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -9,7 +9,7 @@ import { Random } from '../data/random.ts';
 
 const LETTERS = 'abcdefghijklmnopqrstu';
 const GOAL = 'a';
-/** Nodes of the longest walk, its start included. */
+/** Maximum number of nodes in a walk, including its start. */
 const MAX_NODES = 10;
 
 const EDGES =
@@ -20,15 +20,15 @@ export const neighbours: ReadonlyMap<string, string> = new Map(
   EDGES.split(' ').map((edges) => [edges.charAt(0), edges.slice(2)]),
 );
 
-/** The 20 nodes that are not the goal, one prompt each. */
+/** The 20 nodes other than the goal, one prompt each. */
 export const walkPrompts: readonly string[] = [...neighbours.keys()];
 
-/** How many nodes the shortest walk to the goal has, from each node, both ends counted. */
+/** The number of nodes in the shortest walk to the goal from each node, counting both ends. */
 export const shortest: ReadonlyMap<string, number> = shortestWalks();
 
 /**
- * The letters as tokens 0 to 20, then an eos (21) and a padding (22). It has no `describe`: no file brings it back, whoever
- * plays this task has it.
+ * The letters as tokens 0 to 20, then eos (21) and padding (22). It has no `describe`, as no file is needed to restore
+ * it.
  */
 export const letterTokenizer: Omit<Tokenizer, 'describe'> = {
   vocabSize: LETTERS.length + 2,
@@ -55,7 +55,7 @@ export const letterTokenizer: Omit<Tokenizer, 'describe'> = {
   },
 };
 
-/** Draws `count` walks: a start that is not the goal, then uniformly chosen neighbours until the goal or 10 nodes. */
+/** Samples `count` walks: a start other than the goal, then uniformly chosen neighbours until the goal or 10 nodes. */
 export function randomWalks({ count, seed }: { count: number; seed: number }): string[] {
   const random = new Random(seed);
   return Array.from({ length: count }, () => {
@@ -71,9 +71,9 @@ export function randomWalks({ count, seed }: { count: number; seed: number }): s
 }
 
 /**
- * How good a walk is: 1 for a shortest walk to the goal, falling to 0 for one of 10 nodes, and 0 for a walk that takes an
- * edge that is not there, never arrives, or starts nowhere or at the goal. What follows the goal does not count.
- * @param walk letters, or ids of `letterTokenizer`, where the walk ends at its first eos or padding
+ * The quality of a walk: 1 for a shortest walk to the goal, falling to 0 for one of 10 nodes; 0 for a walk that takes a
+ * nonexistent edge, never reaches the goal, or has an invalid start. Nodes after the goal are ignored.
+ * @param walk letters, or ids of `letterTokenizer`; ids end at the first eos or padding
  */
 export function optimality(walk: string | readonly number[]): number {
   const nodes = typeof walk === 'string' ? walk : lettersOf(walk);
@@ -97,7 +97,7 @@ function lettersOf(ids: readonly number[]): string {
   return letterTokenizer.decode(end < 0 ? ids : ids.slice(0, end));
 }
 
-// Breadth first, backwards from the goal: a Map also visits the entries that are added while it is walked through.
+// Breadth-first search backwards from the goal: iterating over a Map also visits entries added on the way.
 function shortestWalks(): Map<string, number> {
   const lengths = new Map([[GOAL, 1]]);
   for (const [node, length] of lengths) {

@@ -1,10 +1,10 @@
-/** All processes that train one model together, as one of them sees them. */
+/** The processes that train one model together, as seen from one of them. */
 
-/** Sums over the processes. */
+/** Sums across the processes. */
 export interface World {
-  /** The sum of what every process gives. */
+  /** The sum of `value` over all processes. */
   sum(value: number): Promise<number>;
 }
 
-/** One process that trains by itself. */
+/** A single process that trains on its own. */
 export const alone: World = { sum: async (value) => value };

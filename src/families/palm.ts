@@ -1,4 +1,4 @@
-/** PaLM (Chowdhery et al. 2022) as palm-rlhf-pytorch builds it: one head of keys and values, rotary positions with xPos. */
+/** PaLM (Chowdhery et al. 2022) as palm-rlhf-pytorch builds it: one key/value head, rotary positions with xPos. */
 import { type PalmConfig, type PalmConfigInput, resolvePalmConfig } from '../config/palm.ts';
 import { ATTENTION_SITES, type Family } from './family.ts';
 
@@ -14,7 +14,7 @@ export const palm: Family<PalmConfig> = {
     heads: config.heads,
     kvHeads: 1,
     dimHead: config.dimHead,
-    ff: Math.min(config.dim * config.ffMult, Number.MAX_SAFE_INTEGER), // beyond it, native code refuses to read it
+    ff: Math.min(config.dim * config.ffMult, Number.MAX_SAFE_INTEGER), // native code rejects larger numbers
     causal: config.causal,
     qkNorm: config.qkRmsnorm,
     qkScale: config.qkScale,

@@ -1,15 +1,16 @@
-/** Folders to write to. */
+/** Creating folders. */
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { FileError } from '../errors.ts';
 import { asFileError } from './file-error.ts';
 
 const EXPECTED = 'a folder to write to';
+const IS_FILE = { received: 'a file', problem: 'is a file, not a folder' };
 
 /**
- * Makes the folder `path`, and those above it that are missing, one at a time: the recursion of `mkdir` never ends where the
- * system refuses with ENOENT, as in /proc, and tells ENOENT of a disk that is read-only.
- * @throws FileError naming `path` for whatever the system says.
+ * Creates the folder `path` and its missing parents one at a time: recursive `mkdir` loops forever where the system
+ * refuses with ENOENT, as in /proc, and reports ENOENT on a read-only disk.
+ * @throws FileError naming `path`.
  */
 export function makeFolder(path: string): void {
   const missing: string[] = [];
@@ -20,10 +21,10 @@ export function makeFolder(path: string): void {
   } catch (error) {
     throw asFileError(error, path, EXPECTED);
   }
-  throw new FileError({ argument: path, received: 'a file', expected: EXPECTED, fix: 'Choose another place.' });
+  throw new FileError({ argument: path, ...IS_FILE, expected: EXPECTED, fix: 'Choose another folder.' });
 }
 
-/** Another process may have made it in between. */
+/** Ignores EEXIST: another process may have created the folder in the meantime. */
 function makeOne(folder: string): void {
   try {
     mkdirSync(folder);

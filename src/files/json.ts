@@ -1,13 +1,13 @@
 /**
- * JSON from outside. JSON.parse keeps the last of two equal keys, says of some errors not where they are, and has no limit of
- * depth; so the text is walked once before.
+ * Untrusted JSON. JSON.parse keeps the last of two equal keys, does not report the position of some errors, and has no
+ * depth limit; so one pass over the text checks it first.
  */
 import { printable } from '../errors.ts';
 
-/** The deepest nesting that is read; nothing of ours comes near it. */
+/** Maximum nesting depth; our own files come nowhere near it. */
 const MAX_DEPTH = 1000;
 
-/** Why a text is not JSON: `problem` in words, at the character `at`. */
+/** Why a text is not valid JSON: `problem` in words, at character `at`. */
 export class JsonError extends Error {
   readonly at: number;
   readonly problem: string;
@@ -20,16 +20,17 @@ export class JsonError extends Error {
 }
 
 /**
- * What `text` stands for. An empty object takes up to a hundred bytes in memory and two in the text, so no text may have more
- * than `most` values, those in lists and objects included.
- * @throws JsonError for what is not JSON, has more values, a key twice in one object, or nesting deeper than 1000.
+ * Parses `text`. An empty object takes two characters of text but up to a hundred bytes of memory, so `text` may have
+ * at most `maxValues` values, including those nested in lists and objects.
+ * @throws JsonError for invalid JSON, too many values, a key that occurs twice in one object, or nesting deeper than
+ * 1000.
  */
-export function parseJson(text: string, most: number): unknown {
-  new JsonWalk(text, most).value();
+export function parseJson(text: string, maxValues: number): unknown {
+  new JsonWalk(text, maxValues).value();
   return JSON.parse(text);
 }
 
-/** True for a string that UTF-8 can hold: no half of a surrogate pair. */
+/** True if UTF-8 can encode the string: it has no lone surrogate. */
 export function isWellFormed(text: string): boolean {
   return !/\p{Surrogate}/u.test(text);
 }
@@ -37,16 +38,19 @@ export function isWellFormed(text: string): boolean {
 const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)/y;
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
-/** One walk over a text. Open containers are kept in an array, not on the stack: an object as its keys, a list as undefined. */
+/**
+ * One pass over a text. Open containers are kept in an array instead of the call stack: an object as its keys, a list
+ * as undefined.
+ */
 class JsonWalk {
   private readonly text: string;
   private readonly open: (Set<string> | undefined)[] = [];
   private at = 0;
   private left: number;
 
-  constructor(text: string, most: number) {
+  constructor(text: string, maxValues: number) {
     this.text = text;
-    this.left = most;
+    this.left = maxValues;
   }
 
   value(): void {
@@ -55,11 +59,11 @@ class JsonWalk {
     if (this.peek() !== '') this.fail();
   }
 
-  /** Up to the end of the next scalar or empty container, through the beginnings of those around it. */
+  /** Reads up to the end of the next scalar or empty container, opening the containers on the way. */
   private descend(): void {
     for (;;) {
       const next = this.peek();
-      if (--this.left < 0) throw new JsonError(this.at, 'more values than are read');
+      if (--this.left < 0) throw new JsonError(this.at, 'too many values');
       if (next === '"') this.string();
       else if (next !== '{' && next !== '[') this.at += this.matches(SCALAR);
       else {
@@ -75,7 +79,7 @@ class JsonWalk {
     }
   }
 
-  /** Through the ends of containers, to the next value of one; false when the outermost has ended. */
+  /** Closes containers up to the next value; false once the outermost is closed. */
   private ascend(): boolean {
     while (this.open.length > 0) {
       const keys = this.open.at(-1);
@@ -107,7 +111,7 @@ class JsonWalk {
     this.string();
     const key = JSON.parse(this.text.slice(begin, this.at)) as string;
     const keys = this.open.at(-1) as Set<string>;
-    if (keys.has(key)) throw new JsonError(begin, 'a key for the second time');
+    if (keys.has(key)) throw new JsonError(begin, 'a duplicate key');
     keys.add(key);
     if (this.peek() !== ':') this.fail();
     this.at++;
@@ -124,7 +128,7 @@ class JsonWalk {
     }
   }
 
-  /** How long the match of `pattern` here is. */
+  /** The length of the match of `pattern` at this position. */
   private matches(pattern: RegExp): number {
     pattern.lastIndex = this.at;
     return pattern.exec(this.text)?.[0].length ?? this.fail();

@@ -1,9 +1,9 @@
-/** Files that are open: read at places, never as a whole, and waited for until they are on the disk. */
+/** Open files, read by position and never as a whole, and flushed to disk. */
 import { fsync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
-/** An open file that is read at places, never as a whole. Close it, or use `await using`. */
+/** An open file that is read by position, never as a whole. Close it, or use `await using`. */
 export abstract class OpenFile implements AsyncDisposable {
   readonly path: string;
   protected readonly file: FileHandle;
@@ -25,14 +25,17 @@ export abstract class OpenFile implements AsyncDisposable {
 const sync = promisify(fsync);
 
 /**
- * Waits until `file` is on the disk. By its descriptor: package managers that put their own files in place of the system's
- * leave out `FileHandle.sync`.
+ * Waits until `file` is on disk. Uses the descriptor because package managers that replace the file system module leave
+ * out `FileHandle.sync`.
  */
 export async function syncFile(file: FileHandle): Promise<void> {
   await sync(file.fd);
 }
 
-/** Fills `target` with the bytes of `file` from `position` on; gives how many there were, fewer where the file ends before. */
+/**
+ * Fills `target` with the bytes of `file` starting at `position`; returns their number, which is smaller if the file
+ * ends early.
+ */
 export async function fill(file: FileHandle, position: number, target: Uint8Array): Promise<number> {
   let done = 0;
   while (done < target.length) {

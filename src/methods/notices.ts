@@ -1,22 +1,22 @@
-/** What a run tells of its data before it begins, as lines; where there is nothing to tell, none. */
+/** What a run reports about its data before it begins: lines, or none if there is nothing to report. */
 import type { Skipped } from '../data/rows.ts';
 
 export function warning(message: string): string {
   return `warning: ${message}`;
 }
 
-/** How many of `rows` rows lost what, as in `cut to fit: prompts of 12, responses of 3 of 400 rows`. */
+/** What was truncated in `rows` rows, as in `truncated to fit: 12 prompts, 3 responses (of 400 rows)`. */
 export function cutRows(cut: Readonly<Record<string, number>>, rows: number): string[] {
   const parts = Object.entries(cut).filter(([, count]) => count > 0);
   if (parts.length === 0) return [];
-  const counts = parts.map(([what, count]) => `${what} of ${count.toLocaleString('en-US')}`).join(', ');
-  return [`cut to fit: ${counts} of ${rows.toLocaleString('en-US')} rows`];
+  const counts = parts.map(([what, count]) => `${count.toLocaleString('en-US')} ${what}`).join(', ');
+  return [`truncated to fit: ${counts} (of ${rows.toLocaleString('en-US')} rows)`];
 }
 
-/** Which rows of a file are not used, the first of them by name. */
+/** How many rows of a file were skipped, and where and why the first one was. */
 export function skippedRows(skipped: readonly Skipped[]): string[] {
   const [first] = skipped;
   if (first === undefined) return [];
-  const rows = skipped.length === 1 ? '1 row is' : `${skipped.length} rows are`;
-  return [`${rows} not used, the first ${first.place}: ${first.reason}`];
+  const rows = skipped.length === 1 ? '1 row' : `${skipped.length} rows, the first`;
+  return [`skipped ${rows} at ${first.place}: ${first.reason}`];
 }

@@ -5,7 +5,7 @@ import type { Parameter } from '../tensor/tensor.ts';
 
 const KINDS = { adamw: AdamW, adoptAtan2: AdoptAtan2, adamAtan2: AdamAtan2 };
 
-/** A new optimizer of `parameters`. @throws ArgumentError for one that cannot be trained */
+/** Creates an optimizer of `parameters`. @throws ArgumentError for a parameter that cannot be trained. */
 export function optimizerOf(
   parameters: readonly Parameter[],
   { optimizer, lr, betas, weightDecay }: OptimizerConfig,
@@ -13,7 +13,7 @@ export function optimizerOf(
   return new KINDS[optimizer](parameters, { lr, betas, weightDecay });
 }
 
-/** The numbers in all `parameters` together. */
+/** The total number of values in `parameters`. */
 export function countNumbers(parameters: readonly Parameter[]): number {
   return parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }

@@ -1,4 +1,4 @@
-/** PPO: a policy from a pretrained model, prompts, and what judges the answers. */
+/** PPO: trains a policy from a pretrained model, prompts and a reward. */
 import { z } from 'zod';
 import { out, rules, stop, tokenizer } from '../config/inputs.ts';
 import { type PpoConfig, ppoBefore, ppoConfig } from '../config/ppo.ts';
@@ -27,36 +27,36 @@ const schema = z.strictObject({
 });
 type Config = z.output<typeof schema>;
 
-/** What PPO works with. */
+/** The ingredients of PPO. */
 export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'stop'> {
-  /** Gives reward functions the texts, and eos and padding unless they are given. */
+  /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
-  /** Ends a response. */
+  /** Token that ends a response. */
   eosToken?: number | undefined;
   padToken?: number | undefined;
 }
 
 export const ppoMethod = {
-  summary: 'train a policy by feedback from a reward model',
+  summary: 'train a policy with PPO and a reward model',
   schema,
   before: { ...ppoBefore, rules: 'v1' },
   open,
   assemble,
 } satisfies Method<typeof schema>;
 
-/** The policy, its critic and, where the KL penalty has a weight, its reference: over `model`, as `config` says. */
+/** Policy and critic over `model`, with a reference policy if the KL penalty has a weight. */
 export function actorCriticOf(model: LanguageModel, { lora, seed, klWeight }: PpoConfig): ActorCritic {
   return new ActorCritic(model, { lora, seed, reference: klWeight > 0 });
 }
 
-/** What steers the weight of the KL penalty, where that is asked for. @throws ArgumentError for a weight of 0, which would stay 0 */
+/** The controller of the KL penalty's weight, if configured. @throws ArgumentError for a weight of 0, which would stay 0. */
 export function adaptiveKlOf({ klWeight, adaptiveKl }: PpoConfig): AdaptiveKl | undefined {
   return adaptiveKl && new AdaptiveKl(klWeight, adaptiveKl);
 }
 
 /**
- * `config` has the learning rate and the norm of scores that were chosen. `train` ends after `config.steps` unless it is told
- * otherwise.
+ * The returned `config` has the learning rate and the score norm filled in. `train` ends after `steps`, which defaults to
+ * `config.steps`.
  */
 function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
   const { actorCritic, reward, prompts, stop, tokenizer } = ingredients;
@@ -81,19 +81,19 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
 }
 
 async function open(config: Config): Promise<Opened> {
-  adaptiveKlOf(config); // what is wrong with it is said before anything is made
+  adaptiveKlOf(config); // reports a bad configuration before anything is created
   const { device, klWeight, steps, criticWarmup } = config;
   const { policy, judge, tokenizer, stop, prompts, promptLength, rows, notices } = await loadPromptsAndJudge(config);
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
-  const idle = steps > criticWarmup ? [] : [warning(criticAloneWords(criticWarmup, steps))];
+  const idle = steps > criticWarmup ? [] : [warning(onlyCriticTrains(criticWarmup, steps))];
   return {
     plan: planPpo(policy.decoder, { ...sizes, reward: judge.decoder }),
     notices: [...idle, ...notices],
     async start() {
       const reward = await RewardModel.load(judge.path, { device });
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
-      // A policy of 0.1.0 could draw the padding.
+      // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
       const assembled = assemble(config, { actorCritic, reward, prompts, stop, tokenizer: answering });
       return {
@@ -101,12 +101,12 @@ async function open(config: Config): Promise<Opened> {
         tokenizer,
         inputs: { data: config.data, reward: judge.path, model: policy.path },
         rows,
-        sizes: { 'parameters to train': countNumbers(actorCritic.parameters()), prompts: prompts.length },
+        sizes: { 'trainable parameters': countNumbers(actorCritic.parameters()), prompts: prompts.length },
       };
     },
   };
 }
 
-function criticAloneWords(criticWarmup: number, steps: number): string {
-  return `criticWarmup: ${criticWarmup} iterations, of ${steps} in all: the critic learns, the policy stays`;
+function onlyCriticTrains(criticWarmup: number, steps: number): string {
+  return `criticWarmup (${criticWarmup}) covers all ${steps} steps: only the critic is trained, never the policy`;
 }

@@ -1,4 +1,4 @@
-/** Files of preferences, for the methods that learn from pairs. */
+/** Loads preference files, for methods that learn from pairs. */
 import { path } from '../config/fields.ts';
 import type { RewardConfig } from '../config/reward.ts';
 import { holdOutPrompts, type Split } from '../data/hold-out.ts';
@@ -7,37 +7,37 @@ import { loadPreferencesV1 } from '../data/preferences-v1.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { cutRows, skippedRows } from './notices.ts';
 
-/** Fields that name the files. */
+/** The fields that name the files. */
 export const pairFiles = {
   data: path.describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
-  validation: path.optional().describe('the same, held out; some prompts of data unless given'),
+  validation: path.optional().describe('held-out pairs in the same format (default: some prompts of data)'),
 };
 
-/** What is read of a configuration. */
+/** The fields of a configuration that are used here. */
 type PairConfig = Pick<RewardConfig, 'maxLength' | 'maxPromptLength' | 'validationFraction' | 'seed'> & {
   data: string;
   validation?: string | undefined;
   rules: 'v1' | 'v2';
 };
 
-/** The tokens of the longest prompt with a response. */
+/** Tokens of the longest prompt plus response. */
 function longest(pairs: readonly Preference[]): number {
-  return pairs.reduce((most, { prompt, chosen, rejected }) => {
-    return Math.max(most, prompt.length + Math.max(chosen.length, rejected.length));
+  return pairs.reduce((max, { prompt, chosen, rejected }) => {
+    return Math.max(max, prompt.length + Math.max(chosen.length, rejected.length));
   }, 0);
 }
 
-/** Pairs to learn from and pairs that are held out, and how many rows became what. */
+/** Training and held-out pairs, and how many rows were used, skipped and truncated. */
 interface Loaded {
   pairs: Preference[];
   validation: Preference[];
   rows: Record<string, number>;
   notices: string[];
-  /** Tokens of the longest prompt with a response. */
+  /** Tokens of the longest prompt plus response. */
   longest: number;
 }
 
-/** Reads the files of `config`, and holds out what it asks for. @throws DataError, FileError */
+/** Reads the files that `config` names, and holds out pairs as configured. @throws DataError, FileError */
 export async function loadPairs(config: PairConfig, tokenizer: Tokenizer): Promise<Loaded> {
   const all = await read(config.data, config, tokenizer);
   const other = config.validation === undefined ? undefined : await read(config.validation, config, tokenizer);

@@ -1,4 +1,4 @@
-/** Pretraining: a new model from text. */
+/** Pretraining: trains a new model on text. */
 import { z } from 'zod';
 import { path } from '../config/fields.ts';
 import { out, rules } from '../config/inputs.ts';
@@ -18,14 +18,14 @@ import { skippedRows, warning } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 
 const schema = z.strictObject({
-  data: path.describe('text to learn, or .jsonl with preferences, whose chosen side is learned'),
+  data: path.describe('training text, or .jsonl with preferences, whose chosen side is used'),
   out,
   rules,
   ...pretrainConfig.shape,
 });
 type Config = z.output<typeof schema>;
 
-/** What pretraining works with. */
+/** The ingredients of pretraining. */
 export interface PretrainIngredients {
   model: LanguageModel;
   text: Sequences;
@@ -58,7 +58,7 @@ async function open(config: Config): Promise<Opened> {
   const { tokens, notices } = await load(config, tokenizer);
   const { train, validation: held } = holdOut(tokens, config.validationFraction);
   const text = new Windows(train, sequenceLength, config.data);
-  // A short text holds out less than a window: then that is the window.
+  // A short text may hold out less than a full window; the window then shrinks to fit.
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
   const hyperparameters = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
   return {
@@ -73,7 +73,7 @@ async function open(config: Config): Promise<Opened> {
         tokenizer,
         inputs: { data: config.data },
         rows: { tokens: train.length, heldOut: held.length },
-        sizes: { parameters, 'tokens to learn': train.length, 'held out': held.length },
+        sizes: { parameters, 'training tokens': train.length, 'validation tokens': held.length },
       };
     },
   };
@@ -89,7 +89,7 @@ async function load(
     const { tokens, skipped } = await loadDocuments(data, tokenizer);
     return { tokens, notices: skippedRows(skipped) };
   }
-  const remedy = 'if these are rows, write one on each line and name it .jsonl';
-  const notices = kind === 'text' ? [] : [warning(`${data} has JSON, and is learned as plain text: ${remedy}`)];
+  const remedy = 'if it holds rows, write one per line and name the file .jsonl';
+  const notices = kind === 'text' ? [] : [warning(`${data} contains JSON but is read as plain text: ${remedy}`)];
   return { tokens: await loadText(data, tokenizer), notices };
 }

@@ -1,4 +1,4 @@
-/** Prompts, the model that answers them and the one that scores the answers, for the methods that learn from that. */
+/** Loads prompts and finds the models that answer them and score the answers, for methods that learn from scores. */
 import { path } from '../config/fields.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
@@ -8,14 +8,14 @@ import { findModelOf, type ModelFile, tokenizerOf, withoutNote } from '../runs/m
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { cutRows, skippedRows, warning } from './notices.ts';
 
-/** Fields that name the files. */
+/** The fields that name the files. */
 export const promptFiles = {
-  model: path.describe('the model to train: the folder of its run, or its file'),
-  reward: path.describe('the reward model: the folder of its run, or its file'),
+  model: path.describe('model to train: a run folder or a model file'),
+  reward: path.describe('reward model: a run folder or a model file'),
   data: path.describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
 };
 
-/** What is read of a configuration. */
+/** The fields of a configuration that are used here. */
 type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   model: string;
   reward: string;
@@ -24,7 +24,7 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   stop?: string | undefined;
 };
 
-/** Finds the models of `config`, which are not made yet, and reads its prompts. @throws FileError, DataError, ArgumentError */
+/** Finds the models of `config`, without loading them, and reads its prompts. @throws FileError, DataError, ArgumentError */
 export async function loadPromptsAndJudge(config: PromptConfig) {
   const policy = await findModelOf(config.model, MODEL_KINDS);
   const judge = await findModelOf(config.reward, ['RewardModel']);
@@ -39,8 +39,8 @@ export async function loadPromptsAndJudge(config: PromptConfig) {
     tokenizer,
     stop,
     prompts,
-    /** Tokens of the longest. */
-    promptLength: prompts.reduce((most, { length }) => Math.max(most, length), 0),
+    /** Tokens of the longest prompt. */
+    promptLength: prompts.reduce((max, { length }) => Math.max(max, length), 0),
     rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },
     notices: [
       ...withoutNote(config.tokenizer, policy, judge).map(warning),
@@ -50,13 +50,13 @@ export async function loadPromptsAndJudge(config: PromptConfig) {
   };
 }
 
-/** @throws ArgumentError where the policy may draw tokens that the reward model cannot read. */
+/** @throws ArgumentError if the policy can sample tokens that the reward model does not have. */
 function checkVocabularies({ decoder: policy }: ModelFile, { decoder: judge }: ModelFile): void {
   if (judge.numTokens >= policy.numTokens) return;
   throw new ArgumentError({
     argument: '--reward',
-    received: `a model of ${judge.numTokens} tokens`,
+    received: `a model with ${judge.numTokens} tokens`,
     expected: `at least the policy's ${policy.numTokens}`,
-    fix: 'Train both on the same tokenizer.',
+    fix: 'Train both models with the same tokenizer.',
   });
 }

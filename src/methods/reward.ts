@@ -1,4 +1,4 @@
-/** A reward model: from a pretrained model and preferences. */
+/** Reward modelling: trains a reward model from a pretrained model and preferences. */
 import { z } from 'zod';
 import { path } from '../config/fields.ts';
 import { out, rules, tokenizer } from '../config/inputs.ts';
@@ -17,7 +17,7 @@ import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPairs, pairFiles } from './preferences.ts';
 
 const schema = z.strictObject({
-  model: path.describe('the model to build on: the folder of its run, or its file'),
+  model: path.describe('model to build on: a run folder or a model file'),
   ...pairFiles,
   out,
   tokenizer,
@@ -26,12 +26,12 @@ const schema = z.strictObject({
 });
 type Config = z.output<typeof schema>;
 
-/** What training a reward model works with. */
+/** The ingredients of reward-model training. */
 export interface RewardIngredients {
-  /** What the reward model reads with; with LoRA its weights stay as they are. */
+  /** The trunk of the reward model; with LoRA its weights do not change. */
   model: LanguageModel;
   pairs: readonly Preference[];
-  /** Held-out pairs; without any there are no validation metrics, and no statistics of the scores. */
+  /** Held-out pairs; without them there are no validation metrics and no score statistics. */
   validation?: readonly Preference[] | undefined;
 }
 
@@ -43,7 +43,7 @@ export const rewardMethod = {
   assemble,
 } satisfies Method<typeof schema>;
 
-/** `weights` is a new reward model, the caller's to dispose of; `config` has the learning rate that was chosen. */
+/** `weights` is a new reward model, which the caller must dispose of; `config` has the learning rate filled in. */
 function assemble<C extends RewardConfig>(given: C, { model, pairs, validation }: RewardIngredients) {
   const { lora, dropout, pooling, batchSize, seed } = given;
   const steps = rewardSteps(pairs.length, given);
@@ -77,7 +77,11 @@ async function open(config: Config): Promise<Opened> {
         tokenizer,
         inputs: { data: config.data, validation: config.validation, model: file.path },
         rows,
-        sizes: { 'parameters to train': parameters, pairs: pairs.length, 'held out': validation.length },
+        sizes: {
+          'trainable parameters': parameters,
+          'training pairs': pairs.length,
+          'validation pairs': validation.length,
+        },
       };
     },
   };

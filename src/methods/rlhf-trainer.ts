@@ -1,4 +1,4 @@
-/** PPO with the names that users of palm-rlhf-pytorch know. What it does is in trainers/ppo.ts, what it works with in ppo.ts. */
+/** PPO under the names that users of palm-rlhf-pytorch know. The algorithm is in trainers/ppo.ts, the assembly in ppo.ts. */
 import type { ActorCritic } from '../models/actor-critic.ts';
 import { parseConfig } from '../config/schema.ts';
 import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts';
@@ -11,18 +11,18 @@ import { scoresOf } from '../trainers/rewards.ts';
 import { answersOf, type Reward } from '../trainers/rollouts.ts';
 import { actorCriticOf, adaptiveKlOf, ppoMethod } from './ppo.ts';
 
-/** What the trainer takes. With LoRA, the default, the policy `model` stays as it is and gets scopes `actor` and `critic`. */
+/** Options of the trainer. With LoRA, the default, the weights of `model` do not change; it gets the scopes `actor` and `critic`. */
 export type RLHFTrainerOptions = ModelPart & {
-  /** What judges the answers: a RewardModel, or any function of answers. */
+  /** Scores the answers: a RewardModel, or any function of answers. */
   rewardModel: Reward;
   /** The prompts to train on. */
   promptTokenIds: readonly (readonly number[])[];
-  /** Ends an answer. */
+  /** Token that ends an answer. */
   eosToken?: number;
   padToken?: number;
   /**
-   * Everything else about PPO; `steps` follows from the episodes, `rolloutBatch` is at most the number of prompts, and the
-   * learning rate stays, as nobody knows how often `train` will be called.
+   * The other options of PPO. `steps` follows from the number of episodes, `rolloutBatch` is at most the number of prompts, and
+   * the learning rate stays constant, because the number of `train` calls is unknown.
    */
   config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'checkpoint'>;
 };
@@ -37,13 +37,18 @@ export class RLHFTrainer implements Disposable {
   readonly #training: ReturnType<typeof ppoMethod.assemble>;
   #steps = 0;
 
-  /** @throws ConfigError for a bad `config`, ArgumentError without prompts or where the model has such scopes already. */
+  /**
+   * @throws ConfigError for a bad `config`.
+   * @throws ArgumentError if there are no prompts.
+   * @throws ArgumentError if the model already has such scopes.
+   */
   constructor(given: RLHFTrainerOptions) {
     const options = withModel(given);
     checkOptions(options, OPTIONS, 'RLHFTrainer');
     checkKinds('RLHFTrainer', options, { model: MODEL, rewardModel: REWARD, promptTokenIds: LISTS });
     const prompts = options.promptTokenIds.length;
-    if (prompts === 0) throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'a prompt' });
+    if (prompts === 0)
+      throw new ArgumentError({ argument: 'promptTokenIds', received: 'none', expected: 'at least one' });
     const config = parseConfig(ppoConfig, options.config ?? {}, 'RLHFTrainer.config');
     this.#config = { ...config, decay: 'constant', rolloutBatch: Math.min(config.rolloutBatch, prompts) };
     this.#options = options;
@@ -55,7 +60,7 @@ export class RLHFTrainer implements Disposable {
     this.#training = ppoMethod.assemble(this.#config, ingredients);
   }
 
-  /** Trains on at least `numEpisodes` more answers and gives the metrics of every iteration. */
+  /** Trains on at least `numEpisodes` more answers and returns the metrics of every iteration. */
   async train(options: { numEpisodes: number }): Promise<PpoStep[]> {
     checkKinds('train', options, { numEpisodes: COUNT });
     const { numEpisodes } = options;
@@ -70,8 +75,8 @@ export class RLHFTrainer implements Disposable {
   }
 
   /**
-   * The best of `numSamples` answers of the trained policy by its reward: prompt and answer, at most `length` tokens
-   * together.
+   * Samples `numSamples` answers from the trained policy and returns the one with the highest reward: prompt and answer, at
+   * most `length` tokens together.
    */
   async generate(
     length: number,
@@ -111,8 +116,8 @@ export class RLHFTrainer implements Disposable {
   }
 }
 
-function checkCount(value: number, argument: string, least = 1): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  const expected = `a whole number of at least ${least}`;
+function checkCount(value: number, argument: string, min = 1): void {
+  if (Number.isSafeInteger(value) && value >= min) return;
+  const expected = `an integer >= ${min}`;
   throw new ArgumentError({ argument, received: printable(value), expected });
 }

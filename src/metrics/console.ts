@@ -7,13 +7,13 @@ export interface ProgressStream {
   readonly columns?: number;
 }
 
-/** Milliseconds between two lines: a terminal is rewritten faster than a log grows. */
+/** Milliseconds between two updates: a terminal line is rewritten more often than a log gets a line. */
 const TERMINAL_INTERVAL = 100;
 const LOG_INTERVAL = 1000;
 
 /**
- * Shows how a run of `total` steps goes: on a terminal one line that is rewritten in place, elsewhere plain lines at least a
- * second apart. The first and the last step are always shown, and a number that a step lacks keeps its last value.
+ * Shows the progress of a run of `total` steps: on a terminal as one line rewritten in place, elsewhere as plain lines
+ * at least a second apart. The first and last steps are always shown. A metric that a step lacks keeps its last value.
  */
 export class ConsoleMetrics implements MetricsSink {
   private readonly total: number;
@@ -27,7 +27,7 @@ export class ConsoleMetrics implements MetricsSink {
   private timing: Numbers = {};
   private waiting = false;
 
-  /** @param now milliseconds of a clock that never goes back. */
+  /** @param now a monotonic clock in milliseconds */
   constructor(total: number, stream: ProgressStream = process.stderr, now: () => number = () => performance.now()) {
     this.total = total;
     this.stream = stream;
@@ -46,7 +46,7 @@ export class ConsoleMetrics implements MetricsSink {
     if (step >= this.total || this.now() - this.shownAt >= interval) this.show();
   }
 
-  /** Shows the last step where that is still to be done, and leaves the cursor on a line of its own. */
+  /** Shows the last step if it is still pending, and moves the cursor to a new line. */
   async close(): Promise<void> {
     if (this.waiting) this.show();
     if (this.terminal && this.first !== undefined) this.stream.write('\n');
@@ -57,7 +57,7 @@ export class ConsoleMetrics implements MetricsSink {
     this.shownAt = this.now();
     this.waiting = false;
     const line = this.line();
-    // Back to the beginning and erase: a line as wide as the terminal would wrap, and could not be rewritten.
+    // Return to the start and erase. A line as wide as the terminal would wrap, and could not be rewritten.
     this.stream.write(this.terminal ? `\r\x1b[2K${line.slice(0, (this.stream.columns ?? 80) - 1)}` : `${line}\n`);
   }
 
@@ -73,7 +73,7 @@ export class ConsoleMetrics implements MetricsSink {
     ].join('  ');
   }
 
-  /** How long the steps that are left will take at the speed since the first one that was written. */
+  /** The estimated time for the remaining steps, at the mean speed since the first step written. */
   private remaining(): string[] {
     const { step, at } = this.first ?? { step: 0, at: 0 };
     if (this.step <= step || this.step >= this.total) return [];
@@ -86,7 +86,7 @@ function defined(numbers: Numbers): Numbers {
   return Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== undefined));
 }
 
-/** Four significant digits; integers and what is not finite as they are. */
+/** Four significant digits; integers and non-finite numbers are printed as they are. */
 function formatNumber(value: number): string {
   const size = Math.abs(value);
   if (!Number.isFinite(value) || (Number.isInteger(value) && size < 1e6)) return String(value);

@@ -5,20 +5,20 @@ import { DataError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { type MetricsSink, type Numbers, type StepMetrics, splitStep } from './metrics.ts';
 
-/** The file of a run directory with the metrics of every step; the same run gives the same bytes. */
+/** The metrics file of a run folder; the same run gives the same bytes. */
 export const METRICS_FILE = 'metrics.jsonl';
-/** The file beside it with times and speeds. */
+/** The file of times and speeds, kept apart because they vary from run to run. */
 export const TIMING_FILE = 'timing.jsonl';
 
 /**
- * Appends a line for every step to metrics.jsonl and to timing.jsonl of a run directory. Numbers have all their digits;
- * one that is not finite is null. A line is in the file when `write` returns, and stays there if the process is killed.
+ * Appends a line per step to metrics.jsonl and timing.jsonl in a run folder. Numbers keep all their digits; non-finite
+ * ones become null. A line is in the file when `write` returns and survives if the process is killed.
  */
 export class JsonlMetrics implements MetricsSink {
   private readonly metrics: LineFile;
   private readonly timing: LineFile;
 
-  /** @throws FileError when the files cannot be written. */
+  /** @throws FileError if the files cannot be written. */
   constructor(directory: string) {
     this.metrics = new LineFile(join(directory, METRICS_FILE));
     this.timing = new LineFile(join(directory, TIMING_FILE));
@@ -30,7 +30,7 @@ export class JsonlMetrics implements MetricsSink {
     if (step.timing !== undefined) this.timing.append(step.step, timing);
   }
 
-  /** Everything written is on the disk when this resolves. */
+  /** Resolves once everything written is on disk. */
   async flush(): Promise<void> {
     this.metrics.flush();
     this.timing.flush();
@@ -52,7 +52,7 @@ class LineFile {
   }
 
   append(step: number, numbers: Numbers): void {
-    // JSON leaves out undefined, and writes null for NaN and the infinities.
+    // JSON omits undefined and writes null for NaN and the infinities.
     attempt(this.path, () => writeFileSync(this.descriptor, `${JSON.stringify({ step, ...numbers })}\n`));
   }
 
@@ -74,9 +74,10 @@ function attempt<T>(path: string, action: () => T): T {
 }
 
 /**
- * Cuts a file of steps after the last line of at most `step`, so that a run resumed there goes on as if it had never run
- * further. A last line that was cut off when the process was killed goes as well; a file that is not there stays so.
- * @throws FileError when the file cannot be changed, DataError when a line before the cut has no step.
+ * Truncates a metrics file after the last line with at most `step`, so that a run resumed there continues as if it had
+ * never gone further. An incomplete last line, left by a killed process, is removed too; a missing file is ignored.
+ * @throws FileError if the file cannot be changed.
+ * @throws DataError if a line before the cut has no step.
  */
 export async function truncateAfter(path: string, step: number): Promise<void> {
   try {
@@ -85,7 +86,7 @@ export async function truncateAfter(path: string, step: number): Promise<void> {
     if (keep < bytes.length) await truncate(path, keep);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw asFileError(error, path, 'a file that can be cut');
+    throw asFileError(error, path, 'a file to truncate');
   }
 }
 
@@ -100,7 +101,7 @@ function lengthUpTo(bytes: Buffer, step: number, path: string): number {
       throw new DataError({
         argument: `${path}:${line}`,
         received: printable(text),
-        expected: 'a step with its numbers',
+        expected: 'a step with its metrics',
       });
     }
     if (found > step) return begin;

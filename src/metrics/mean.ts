@@ -1,11 +1,11 @@
-/** Sums and averages of metrics over the parts of a step. */
+/** Sums and means of metrics over the parts of a step. */
 
-/** Adds up records of numbers that have the same names. */
+/** Accumulates records of numbers with the same names. */
 export class Mean<Name extends string> {
   readonly #sums = new Map<Name, number>();
   #count = 0;
 
-  /** A part of a smaller `weight` counts less in the mean. */
+  /** Adds a part; its `weight` is its share in the mean. */
   add(values: Readonly<Record<Name, number>>, weight = 1): void {
     this.#count += weight;
     for (const name of Object.keys(values) as Name[]) {
@@ -13,12 +13,12 @@ export class Mean<Name extends string> {
     }
   }
 
-  /** The sum by name. */
+  /** The sums by name. */
   sum(): Record<Name, number> {
     return Object.fromEntries(this.#sums) as Record<Name, number>;
   }
 
-  /** The mean by name. */
+  /** The means by name. */
   result(): Record<Name, number> {
     const means = [...this.#sums].map(([name, sum]) => [name, sum / this.#count]);
     return Object.fromEntries(means) as Record<Name, number>;

@@ -1,24 +1,24 @@
-/** Numbers by name. Those of metrics.jsonl depend on nothing but the run; times and speeds do not belong here. */
+/** Numbers by name. Metrics depend only on the run; times and speeds belong in `timing`. */
 export type Numbers = { readonly [name: string]: number | undefined };
 
-/** What a step of training tells: its number (steps done, from 1), its metrics in reading order, and how long it took. */
+/** What a training step reports: its number (steps completed, from 1), its metrics in display order, and its timing. */
 export interface StepMetrics {
   readonly step: number;
-  /** Times and speeds, such as `seconds` and `tokensPerSecond`: never the same twice, so they are kept apart. */
+  /** Times and speeds, such as `seconds` and `tokensPerSecond`, kept apart because they are never the same twice. */
   readonly timing?: Numbers;
-  /** Undefined where a step has no such number. */
+  /** Undefined if a step has no such metric. */
   readonly [name: string]: number | undefined | Numbers;
 }
 
-/** A place that metrics go to. */
+/** A destination for metrics. */
 export interface MetricsSink {
-  /** Takes one step; await it before the next. */
+  /** Writes one step; await it before the next. */
   write(step: StepMetrics): void | Promise<void>;
-  /** Everything written is out when this resolves. */
+  /** Resolves once everything written has been flushed. */
   close(): Promise<void>;
 }
 
-/** The two halves of a step: what belongs to the run, and its times. */
+/** Splits a step into its metrics and its timing. */
 export function splitStep({ step, timing = {}, ...metrics }: StepMetrics): {
   step: number;
   metrics: Numbers;

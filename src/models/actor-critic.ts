@@ -9,13 +9,13 @@ import { handleOf, queue } from '../native/resource.ts';
 import { type LogProb, Policy, type PolicyOptions, type Rollout, type RolloutInput } from './policy.ts';
 import { Parameter, type Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
-/** What the current weights say of sequences [B, T]: entry t belongs to token t, entry 0 is 0. */
+/** Per-token outputs for sequences [B, T] under the current weights: entry t belongs to token t, entry 0 is 0. */
 export interface Evaluation extends LogProb {
-  /** The return that the critic expected before the token was chosen. */
+  /** The return that the critic predicts before the token is chosen. */
   value: Tensor;
 }
 
-/** A rollout that the critic has read as well; everything is [B, T]. */
+/** A rollout with the critic's values; everything is [B, T]. */
 export interface ValuedRollout extends Rollout {
   rolloutValue: Tensor;
 }
@@ -26,22 +26,25 @@ export interface Experience extends ValuedRollout {
   returns: Tensor;
 }
 
-/** Those of a policy, with the names of two scopes. */
+/** The options of a policy, with names for two scopes. */
 export interface ActorCriticOptions extends Omit<PolicyOptions, 'scope'> {
-  /** Other names for the scopes `actor` and `critic`, where several share a trunk. */
+  /** Names of the scopes, for when several actor-critics share a trunk. Default to `actor` and `critic`. */
   scopes?: { actor?: string; critic?: string };
 }
 
 /**
- * A policy and a critic that share the trunk they are given. With LoRA each reads it through a scope of its own, whose
- * adapters alone get gradients, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
+ * A policy and a critic that share the trunk they are given. With LoRA each reads it through its own scope, only the adapters
+ * are trained, and the trunk without scopes is the reference policy. The critic's value head starts at 0.
  */
 export class ActorCritic extends Policy {
   readonly #native: ActorCriticHandle;
   /** The value head. */
   protected override readonly heads: readonly Parameter[];
 
-  /** @throws ArgumentError when one of its scopes exists already, or when `model` is not causal. */
+  /**
+   * @throws ArgumentError if one of its scopes already exists.
+   * @throws ArgumentError if `model` is not causal.
+   */
   constructor(model: LanguageModel, options: ActorCriticOptions = {}) {
     checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference'], 'ActorCritic');
     const { scopes, ...policy } = options;
@@ -67,9 +70,9 @@ export class ActorCritic extends Policy {
   }
 
   /**
-   * What `logProb` gives, and the critic's value of every token of `sequence` [B, T]. With `grad: 'critic'` only the value can be
-   * differentiated later, to the critic's scope and head, or without LoRA to the head alone.
-   * @throws ArgumentError while the trunk is in training mode: with dropout nothing can be computed twice.
+   * What `logProb` returns, and the critic's value of every token of `sequence` [B, T]. With `grad: 'critic'` only the value is
+   * differentiable: gradients reach the critic's scope and head, or without LoRA only the head.
+   * @throws ArgumentError while the trunk is in training mode, because dropout makes results non-reproducible.
    */
   async evaluate(
     sequence: Ids,
@@ -85,12 +88,12 @@ export class ActorCritic extends Policy {
     );
   }
 
-  /** The same as a policy's, read by the critic too. */
+  /** The same as for a policy, with the critic's values. */
   override rollout(input: RolloutInput): Promise<TensorGroup<ValuedRollout>> {
     return this.roll(input, (...args) => addon().actorCriticRollout(this.#native, ...args));
   }
 
-  /** The trunk with all its scopes, the value head and any reference copy. A language model loads from it too. */
+  /** The trunk with all its scopes, the value head and any reference copy. The file also loads as a language model. */
   override contents(): Contents {
     return { ...super.contents(), metadata: writeMetadata('ActorCritic', this.model.metadata()) };
   }

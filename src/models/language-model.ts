@@ -1,4 +1,4 @@
-/** A language model of whatever family: a decoder, its weights, named sets of adapters (scopes), and generation. */
+/** A language model of any family: a decoder, its weights, named sets of adapters (scopes), and generation. */
 import type { Family, ModelConfig } from '../families/family.ts';
 import { type Contents, saveTensors } from '../tensor/tensor-files.ts';
 import { ArgumentError, printable } from '../errors.ts';
@@ -27,13 +27,13 @@ import { type ScopeOptions, Scopes } from './scopes.ts';
 import {
   cancellable,
   DRAWING,
-  drawn,
   type GenerateInput,
   type Generation,
   inChunks,
   nativeSampling,
   promptTensors,
   type StreamInput,
+  withWeightNamed,
 } from '../sampling.ts';
 import { seedFor } from '../seed.ts';
 import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
@@ -43,16 +43,16 @@ export type { SaveOptions } from './model-file.ts';
 export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
 export type { ScopeOptions } from './scopes.ts';
 
-/** What `forward` gives: logits [B, T, V] and the hidden states [B, T, D] behind them. */
+/** The result of `forward`: logits [B, T, V] and the hidden states [B, T, D] that they are computed from. */
 export type ModelOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
 const PROMPTS = ['prompts', 'lengths'];
 const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
 
-/** What all families share; a family's own class says how its models are made and loaded. */
+/** The base of all families; the class of a family defines how its models are created and loaded. */
 export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
-  /** The hyperparameters, defaults filled in. */
+  /** The hyperparameters, with defaults filled in. */
   readonly config: Config;
-  /** What native code computes of it, as data. */
+  /** The decoder that native code runs, described as data. */
   readonly decoder: DecoderDescription;
   readonly #family: Family<Config>;
   readonly #parameters: readonly Parameter[];
@@ -61,9 +61,10 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
   #training = false;
 
   /**
-   * A model in eval mode, with random weights that the seed determines; or, with `blank`, one whose weights and scopes, of these
-   * sizes, are still to be read.
-   * @throws DeviceError for a device that is not there, OutOfMemoryError
+   * Creates a model in eval mode, with random weights determined by the seed. With `blank`, the weights and the scopes of these
+   * sizes are uninitialised, to be read from a file.
+   * @throws DeviceError if the device does not exist.
+   * @throws OutOfMemoryError if the weights do not fit in memory.
    */
   protected constructor(family: Family<Config>, config: Config, blank?: NamedScopes) {
     const decoder = family.describe(config);
@@ -79,10 +80,10 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     else this.#makeScopes(blank);
   }
 
-  /** Another model of this configuration, whose weights and scopes are still to be read. */
+  /** Another model with this configuration, with uninitialised weights and scopes. */
   protected abstract blank(scopes: NamedScopes): this;
 
-  /** Names of the scopes, in the order in which they were added. */
+  /** Names of the scopes, in the order they were added. */
   get scopes(): string[] {
     return this.#scopes.names;
   }
@@ -93,8 +94,8 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
   }
 
   /**
-   * Logits and hidden states of `tokens` [B, T], read through the adapters of `scope` if given. Only with `grad` can
-   * something be differentiated later. `segments` [B, T]: several sequences share a row, see `loss`.
+   * Logits and hidden states of `tokens` [B, T], computed through the adapters of `scope` if given. They are differentiable
+   * only with `grad`. `segments` [B, T] packs several sequences into a row, see `loss`.
    */
   async forward(tokens: Ids, options: { scope?: string; segments?: Ids; grad?: boolean } = {}): Promise<ModelOutput> {
     checkOptions(options, ['scope', 'segments', 'grad'], 'forward');
@@ -109,9 +110,9 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
 
   /**
    * Next-token cross entropy of `tokens` [B, T], a scalar: the mean over targets that are not `ignoreIndex` and where
-   * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory where nothing is trained.
-   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are the same within a
-   * sequence and change from one to the next. No token sees another sequence, and none is predicted from one.
+   * `mask` [B, T] is true, or their sum divided by `denominator`. `grad: false` saves memory when nothing is trained.
+   * `segments` [B, T] packs several sequences into a row (see `packSequences`): integers that are equal within a
+   * sequence and change from one to the next. No token attends to another sequence or is predicted from one.
    */
   async loss(
     tokens: Ids,
@@ -129,14 +130,14 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     return new Tensor(await run([this, ...inputs.used], loss));
   }
 
-  /** The trunk's parameters, or with `scope` those of its adapters alone. */
+  /** The trunk's parameters, or with `scope` only those of its adapters. */
   parameters(options: { scope?: string } = {}): Parameter[] {
     handleOf(this);
     checkOptions(options, ['scope'], 'parameters');
     return [...(options.scope === undefined ? this.#parameters : this.#scopes.get(options.scope).parameters)];
   }
 
-  /** Adds adapters to every layer, where the family has them. They change nothing until they are trained. */
+  /** Adds adapters to the family's sites in every layer. They have no effect until they are trained. */
   addScope(name: string, options: ScopeOptions = {}): void {
     checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
     const { rank = 8, alpha = rank, seed = this.config.seed } = options;
@@ -147,24 +148,24 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
   }
 
-  /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming other readers. */
+  /** Folds the adapters into the trunk's weights and removes the scope. @throws SharedTrunkError naming the other readers. */
   async mergeScope(name: string): Promise<void> {
-    this.#scopes.get(name); // an unknown name is told first
+    this.#scopes.get(name); // report an unknown name first
     this.#readers.checkNone(`merging scope ${printable(name)}`);
     await this.#scopes.removing(name, ({ handle }) =>
       run([this], () => addon().modelMergeScope(handleOf(this), handle)),
     );
   }
 
-  /** Removes adapters without a trace. @throws SharedTrunkError naming the readers that need them. */
+  /** Removes a scope and discards its adapters. @throws SharedTrunkError naming the readers that need them. */
   removeScope(name: string): void {
     handleOf(this);
-    this.#scopes.get(name); // an unknown name is told first
+    this.#scopes.get(name); // report an unknown name first
     this.#readers.checkUnused(name, `removing scope ${printable(name)}`);
     this.#scopes.remove(name);
   }
 
-  /** From now on only the scopes named in `except` get gradients, whoever reads them; without it nothing does. */
+  /** From now on, only the scopes named in `except` get gradients, whichever model reads them. By default, nothing does. */
   freeze(options: { except?: string | readonly string[] } = {}): void {
     checkOptions(options, ['except'], 'freeze');
     const kept = new Set([options.except ?? []].flat().map((name) => this.#scopes.get(name)));
@@ -173,12 +174,12 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     this.#requireGrad(trained, true);
   }
 
-  /** From now on everything gets gradients again. */
+  /** From now on, everything gets gradients again. */
   unfreeze(): void {
     this.#requireGrad(this.#all(), true);
   }
 
-  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
+  /** Turns dropout on and restarts its random generator from `seed`, which defaults to the model's. */
   train(options: { seed?: number } = {}): void {
     checkOptions(options, ['seed'], 'train');
     const seed = options.seed ?? this.config.seed;
@@ -187,23 +188,23 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     this.#training = true;
   }
 
-  /** Turns dropout off, as it is at first. */
+  /** Turns dropout off, which is the initial state. */
   eval(): void {
     queue(this, addon().modelTrain(handleOf(this), false, 0));
     this.#training = false;
   }
 
-  /** The state of the dropout generator, to be saved with a run. */
+  /** The state of the dropout generator, to save with a run. */
   async generatorState(): Promise<Tensor> {
     return new Tensor(await run([this], () => addon().modelGeneratorState(handleOf(this))));
   }
 
-  /** Continues dropout where `generatorState` was taken. */
+  /** Restores the dropout generator to a state returned by `generatorState`. */
   setGeneratorState(state: Tensor): Promise<void> {
     return run([this, state], () => addon().modelSetGeneratorState(handleOf(this), handleOf(state, 'state')));
   }
 
-  /** An independent copy of weights and scopes, without readers, in eval mode, that wants gradients for everything. */
+  /** An independent copy of weights and scopes: without readers, in eval mode and unfrozen. */
   clone(): this {
     handleOf(this);
     const copy = this.blank(this.scopes.map((name) => [name, this.#scopes.get(name)]));
@@ -213,9 +214,10 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
   }
 
   /**
-   * Writes the model and all its scopes to `path` as safetensors, with `names: 'python'` under the names of the Python library
+   * Writes the model and all its scopes to `path` as safetensors; with `names: 'python'`, under the names of the Python library
    * that the family comes from. Do not train meanwhile.
-   * @throws FileError, or ArgumentError for what that library cannot compute.
+   * @throws FileError if the file cannot be written.
+   * @throws ArgumentError for a model that the Python library cannot compute.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
     const names = namesFor(options);
@@ -225,20 +227,20 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
-  /** The same as `contents`, as such a library has it. Dispose of it. @throws ArgumentError where the family comes from none. */
+  /** The same as `contents`, in the form of that library. Dispose of it. @throws ArgumentError if the family comes from none. */
   pythonContents(_scopes: readonly string[] = this.scopes): OwnedContents {
     const received = `"python" for a ${this.#family.kind}`;
-    throw new ArgumentError({ argument: 'save.names', received, expected: '"palm", our own names' });
+    throw new ArgumentError({ argument: 'save.names', received, expected: '"palm"' });
   }
 
-  /** Everything that a file of this model holds, by the names in that file; of the scopes only those named. */
+  /** Everything that a file of this model holds, by its names in the file; only the given `scopes` are included. */
   contents(scopes: readonly string[] = this.scopes): Contents {
     const parameters = [undefined, ...scopes].flatMap((scope) => this.parameters({ scope }));
     const tensors = parameters.map((tensor) => ({ name: tensor.name, tensor }));
     return { tensors, metadata: writeMetadata(this.#family.kind, this.metadata(scopes)) };
   }
 
-  /** The hyperparameters and scopes as they stand in files; see `contents`. */
+  /** The hyperparameters and scopes as stored in files; see `contents`. */
   description(scopes: readonly string[] = this.scopes): ModelDescription<Config> {
     const sizes = scopes.map((name) => {
       const { rank, alpha } = this.#scopes.get(name);
@@ -247,16 +249,17 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     return { config: this.config, scopes: Object.fromEntries(sizes) };
   }
 
-  /** For models that read this trunk: what the metadata of their files say of it, under the key of its family. */
+  /** For models that read this trunk: its entry in the metadata of their files, under the key of its family. */
   metadata(scopes: readonly string[] = this.scopes): Record<string, ModelDescription<Config>> {
     return { [this.#family.key]: this.description(scopes) };
   }
 
   /**
-   * Answers prompts, `samplesPerPrompt` times each, rows in the order of the prompts: prompt, response, then `padToken`,
-   * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are of the distribution
+   * Answers prompts, `samplesPerPrompt` times each, with rows in the order of the prompts: prompt, response, then `padToken`,
+   * without gaps. A row ends at its own `eosToken`, which belongs to the response. `logProbs` are those of the distribution
    * that was sampled from, 0 outside the response.
-   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   * @throws the signal's reason once it is aborted.
+   * @throws NumericsError naming the first non-finite weight, if the logits are not finite.
    */
   async generate(input: GenerateInput): Promise<Generation> {
     checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
@@ -267,14 +270,15 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
     return await cancellable(signal, async (cancel) => {
       const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
-      return tensorGroup(await drawn(this.#read(scope), () => run([this, ...inputs.used], draw)));
+      return tensorGroup(await withWeightNamed(this.#read(scope), () => run([this, ...inputs.used], draw)));
     });
   }
 
   /**
-   * Answers one prompt token by token, each with the log-probability that it was drawn with; the last may be `eosToken`.
+   * Answers one prompt token by token, each with the log-probability it was sampled with; the last may be `eosToken`.
    * Tokens are computed up to 16 at a time, and only while the consumer asks for more.
-   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   * @throws the signal's reason once it is aborted.
+   * @throws NumericsError naming the first non-finite weight, if the logits are not finite.
    */
   stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
     checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
@@ -297,7 +301,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     try {
       yield* inChunks((count) =>
         cancellable(signal, (cancel) =>
-          drawn(this.#read(scope), () =>
+          withWeightNamed(this.#read(scope), () =>
             run([this, ...inputs.used], () => addon().generationLoopAdvance(loop, count, cancel)),
           ),
         ),
@@ -307,7 +311,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     }
   }
 
-  /** For models that read this trunk: from now on it cannot be changed under them. Returns how to end that. */
+  /** For models that read this trunk: from now on it cannot be changed under them. Returns a function that ends this. */
   addReader(reader: Reader): () => void {
     handleOf(this);
     return this.#readers.add(reader);
@@ -319,9 +323,9 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
   }
 
   /**
-   * For models that read this trunk: which parameters a graph is recorded for. Read through adapters, the weights below them
-   * get no gradient where a model shares the trunk for the sake of these adapters, or an optimizer owns them and none of the
-   * weights.
+   * For models that read this trunk: which parameters a graph is recorded for. When the trunk is read through adapters, its
+   * own weights get no gradient if a model shares the trunk for these adapters, or if an optimizer owns the adapters and none
+   * of the weights.
    */
   gradients(grad: boolean, scope: string | undefined): Gradients {
     if (!grad) return 'none';
@@ -351,7 +355,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     return [...this.#parameters, ...this.#scopes.parameters];
   }
 
-  /** The weights that a pass through `scope` reads. */
+  /** The weights that a forward pass through `scope` reads. */
   #read(scope: string | undefined): Parameter[] {
     return [...this.#parameters, ...(scope === undefined ? [] : this.#scopes.get(scope).parameters)];
   }

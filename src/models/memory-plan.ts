@@ -1,5 +1,5 @@
 /**
- * What a run will hold in tensors, before it starts: the same sums as the code in native/. The process itself (Node.js,
+ * Predicts the memory that the tensors of a run need, by the same sums as the code in native/. The process itself (Node.js,
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
 import { ATTENTION_SITES } from '../families/family.ts';
@@ -11,24 +11,24 @@ import { countAdapters, countParameters } from './parameter-shapes.ts';
 export interface MemoryItem {
   what: string;
   bytes: number;
-  /** The sum in words. */
+  /** How `bytes` is computed, in words. */
   how: string;
 }
-/** What is held for a while only, in the part of a step that is named. */
+/** Memory that is held only during one part of a step, which `name` names. */
 export interface MemoryMoment {
   name: string;
   items: MemoryItem[];
 }
 export interface MemoryPlan {
-  /** Held from the first step to the end. */
+  /** Held from the first step to the last. */
   always: MemoryItem[];
-  /** Held on top of that, one moment after the other. */
+  /** Held in addition, one moment after another. */
   moments: MemoryMoment[];
-  /** The most at once: all of `always` and the largest moment. */
+  /** The peak: all of `always` and the largest moment. */
   totalBytes: number;
 }
 
-/** A model by its description, such as `model.decoder`. */
+/** The description of a model, such as `model.decoder`. */
 export type PlannedModel = DecoderDescription;
 
 const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
@@ -42,7 +42,7 @@ function checkModel(model: PlannedModel, argument = 'model'): void {
   checkKinds(argument, model, MODEL);
 }
 
-/** `pretrain`, or any loop over a model's `loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
+/** Plans `pretrain`, or any loop over a model's `loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
 export function planPretraining(model: PlannedModel, run: { batchSize: number; length: number }): MemoryPlan {
   checkModel(model);
   checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT });
@@ -56,7 +56,7 @@ export function planPretraining(model: PlannedModel, run: { batchSize: number; l
   );
 }
 
-/** `reward` on pairs, `batchSize` at a time: rows of up to `length` tokens. */
+/** Plans `reward` on pairs, `batchSize` at a time: rows of up to `length` tokens. */
 export function planReward(
   model: PlannedModel,
   run: { batchSize: number; length: number; lora: number | false; dropout: number },
@@ -72,7 +72,7 @@ export function planReward(
   );
 }
 
-/** A policy that learns from pairs, `batchSize` at a time: rows of up to `length` tokens. */
+/** Plans a policy that learns from pairs, `batchSize` at a time: rows of up to `length` tokens. */
 export function planPreferences(
   model: PlannedModel,
   run: { batchSize: number; length: number; lora: number | false },
@@ -95,20 +95,20 @@ export function planPreferences(
   );
 }
 
-/** Sizes of a PPO run, or of one like it without a critic; prompts and responses are as long as they may be. */
+/** Sizes of a PPO run, or of a similar run without a critic; prompts and responses have their max length. */
 export interface PlannedPpo {
-  /** Prompts of an iteration, and how many answers each gets. */
+  /** Prompts per iteration, and answers per prompt. */
   rolloutBatch: number;
   samplesPerPrompt: number;
   promptLength: number;
   maxNewTokens: number;
   minibatchSize: number;
   lora: number | false;
-  /** Whether there is a reference policy; with LoRA it takes nothing. */
+  /** Whether there is a reference policy; with LoRA it takes no memory. */
   reference: boolean;
-  /** Whether there is a critic; there is unless this is false. */
+  /** Whether there is a critic. Defaults to true. */
   critic?: boolean | undefined;
-  /** The reward model's trunk; undefined where a function rewards. */
+  /** The reward model's trunk; undefined if a function scores the answers. */
   reward?: PlannedModel | undefined;
 }
 
@@ -121,7 +121,7 @@ const PPO_SIZES = {
   lora: LORA,
 };
 
-/** `ppo`: an actor-critic of `model`; without `critic`, a method whose policy has none. */
+/** Plans `ppo` with an actor-critic of `model`; with `critic: false`, a method whose policy has no critic. */
 export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   checkModel(model);
   checkKinds('planPpo', run, PPO_SIZES);
@@ -138,13 +138,13 @@ function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
   const rows = run.rolloutBatch * run.samplesPerPrompt;
   const length = run.promptLength + run.maxNewTokens;
   const trains = run.lora === false;
-  const readings = trains || run.critic === false ? 1 : 2; // actor and critic read for themselves
+  const readings = trains || run.critic === false ? 1 : 2; // actor and critic each run a forward pass
   const read = (of: PlannedModel, batch: number, tokens: number) =>
     new Reading({ ...of, attnDropout: 0, ffDropout: 0 }, batch, tokens, { trains }); // PPO refuses dropout
   const prompts = read(model, run.rolloutBatch, run.promptLength);
   const answers = read(model, run.minibatchSize, length);
   const promptCache = cacheItem('cache of prompts', model, run.rolloutBatch, length);
-  const cache = cacheItem('cache of answers', model, rows, 32 * Math.ceil(length / 32)); // it lies in panels
+  const cache = cacheItem('cache of answers', model, rows, 32 * Math.ceil(length / 32)); // stored in panels
   const rollout = rolloutItem(rows, length);
   return [
     { name: 'reading prompts', items: [promptCache, ...prompts.forward()] },
@@ -168,16 +168,16 @@ export function sum(items: readonly MemoryItem[]): number {
   return items.reduce((total, { bytes }) => total + bytes, 0);
 }
 
-// --- what there is from the beginning
+// --- what is held throughout
 
 const BYTES = { float32: 4, bfloat16: 2, float64: 8 } as const;
 
-/** Bytes of a number of the model. */
+/** Bytes per value of the model. */
 function bytesEach({ dtype }: PlannedModel): number {
   return BYTES[dtype as keyof typeof BYTES];
 }
 
-/** The bytes of all weights, at so many each: the embedding and each layer have a buffer of their own. */
+/** The bytes of all weights, with `each` bytes per value: the embedding and each layer have a buffer of their own. */
 function weightBytes(model: PlannedModel, each: number): number {
   const embedding = model.numTokens * model.dim;
   const layer = (countParameters(model).total - embedding) / model.depth;
@@ -189,22 +189,22 @@ function weightsItem(what: string, model: PlannedModel, also?: string): MemoryIt
   return {
     what,
     bytes: weightBytes(model, each),
-    how: also ?? `${count(countParameters(model).total)} numbers × ${each} bytes`,
+    how: also ?? `${count(countParameters(model).total)} values × ${each} bytes`,
   };
 }
 
-/** What training adds to weights: their gradients and AdamW's state, in float32 or more. `bytes` is theirs, by size. */
+/** What training adds: gradients and AdamW's state, in at least float32. `bytes` is the total for a given size per value. */
 function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
   const each = bytesEach(model);
   const precise = Math.max(each, 4);
   const copies = each < 4 ? 3 : 2;
   const state = copies === 3 ? '2 moments and a float32 copy' : '2 moments';
   return [
-    { what: 'gradients', bytes: bytes(precise), how: `${count(numbers)} numbers × ${precise} bytes` },
+    { what: 'gradients', bytes: bytes(precise), how: `${count(numbers)} values × ${precise} bytes` },
     {
       what: 'optimizer',
       bytes: copies * bytes(precise),
-      how: `${state} × ${count(numbers)} numbers × ${precise} bytes`,
+      how: `${state} × ${count(numbers)} values × ${precise} bytes`,
     },
   ];
 }
@@ -213,19 +213,19 @@ function trunkTrainingItems(model: PlannedModel): MemoryItem[] {
   return trainingItems(model, countParameters(model).total, (each) => weightBytes(model, each));
 }
 
-/** What `scopes` scopes of rank `lora` add and need to be trained; without LoRA, what training the trunk needs. */
+/** What `scopes` scopes of rank `lora` need, including their training; without LoRA, what training the trunk needs. */
 function adapterItems(model: PlannedModel, lora: number | false, scopes: number): MemoryItem[] {
   if (lora === false) return trunkTrainingItems(model);
   const numbers = countAdapters(model, ATTENTION_SITES, lora);
   const bytes = (each: number) => scopes * block(numbers * each);
   const each = bytesEach(model);
   return [
-    { what: 'adapters', bytes: bytes(each), how: `${count(scopes * numbers)} numbers × ${each} bytes` },
+    { what: 'adapters', bytes: bytes(each), how: `${count(scopes * numbers)} values × ${each} bytes` },
     ...trainingItems(model, scopes * numbers, bytes),
   ];
 }
 
-/** An id, seven numbers and a flag for every token. */
+/** An id, seven float32 values and a flag per token. */
 function rolloutItem(rows: number, length: number): MemoryItem {
   return {
     what: 'rollout',
@@ -242,19 +242,19 @@ function cacheItem(what: string, model: PlannedModel, rows: number, length: numb
   return { what, bytes, how: `2 × ${depth} layers × ${count(rows)} rows × ${count(length)} tokens × ${keys}` };
 }
 
-/** Scores of the next token, and what the sampler makes of them. */
+/** Logits of the next token, and the sampler's copy of them. */
 function nextTokenItem({ numTokens }: PlannedModel, rows: number): MemoryItem {
   const bytes = 2 * block(rows * numTokens * 4);
   return { what: 'next token', bytes, how: `2 × ${count(rows)} rows × ${count(numTokens)} × 4 bytes` };
 }
 
-// --- what reading rows of tokens takes
+// --- what forward and backward passes need
 
 interface Widths {
   queries: number; // of all heads
-  keys: number; // of all heads, and as many values
-  projected: number; // what a layer's first product gives: queries, keys, values, both halves of the feed-forward
-  mixed: number; // what goes into its second
+  keys: number; // of all heads; values are as wide
+  projected: number; // output of a layer's first product: queries, keys, values, both halves of the feed-forward
+  mixed: number; // input of its second product
 }
 
 function widthsOf({ heads, kvHeads, dimHead, ff }: PlannedModel): Widths {
@@ -262,12 +262,12 @@ function widthsOf({ heads, kvHeads, dimHead, ff }: PlannedModel): Widths {
   return { queries, keys, projected: queries + 2 * keys + 2 * ff, mixed: queries + ff };
 }
 
-/** Whether the fused blocks read this model; else autograd differentiates the plain ones, and keeps much more. */
+/** Whether the fused blocks support this model; if not, autograd differentiates the plain blocks and keeps much more. */
 function isFused({ causal, qkNorm, kvHeads, dtype }: PlannedModel): boolean {
   return causal && !qkNorm && kvHeads === 1 && dtype !== 'float64';
 }
 
-/** `batch` rows of `length` tokens, read by `model`, whose own weights are trained or not. */
+/** Passes of `model` over `batch` rows of `length` tokens; `trains` says whether its own weights are trained. */
 class Reading {
   readonly #model: PlannedModel;
   readonly #rows: number;
@@ -283,18 +283,18 @@ class Reading {
     this.#fused = isFused(model) && model.attnDropout === 0 && model.ffDropout === 0;
   }
 
-  /** What a graph keeps of every layer until its backward pass, of `readings` such graphs. */
+  /** What a graph keeps of every layer until its backward pass, for `readings` such graphs. */
   kept(readings = 1): MemoryItem[] {
     const { depth, recompute } = this.#model;
     const layer = this.#fused ? this.#keptByFused() : this.#keptByPlain();
     const times = readings === 1 ? '' : `${readings} readings × `;
     const level = this.#fused ? `recompute ${recompute}` : 'without fused kernels';
     const how = `${times}${depth} layers × ${count(this.#rows)} tokens, ${level}`;
-    const ends = this.#matrices([this.#model.dim]) * (2 * readings - 2); // ends of readings that wait
+    const ends = this.#matrices([this.#model.dim]) * (2 * readings - 2); // ends of the passes that wait for their backward pass
     return [{ what: 'activations', bytes: readings * depth * layer + ends, how }];
   }
 
-  /** Matrices of the layer that is being differentiated: what is computed again, its gradients, those of its weights. */
+  /** The layer being differentiated: recomputed matrices, their gradients, and the gradients of its weights. */
   backward(): MemoryItem[] {
     const { dim, recompute, numTokens } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
@@ -306,7 +306,7 @@ class Reading {
     };
     const layer = this.#fused ? gradients + again[recompute] : this.#backwardOfPlain();
     const items = [
-      { what: 'one layer', bytes: layer, how: `gradients of ${count(this.#rows)} tokens, matrices again` },
+      { what: 'one layer', bytes: layer, how: `gradients of ${count(this.#rows)} tokens, recomputed matrices` },
     ];
     if (this.#trains) {
       const numbers = dim * (projected + mixed);
@@ -317,7 +317,7 @@ class Reading {
     return items;
   }
 
-  /** What is said of the vocabulary: logits in pieces, and the gradients that are ready before those of the layers. */
+  /** The head: logits in pieces, and the gradients that are computed before those of the layers. */
   head(): MemoryItem[] {
     const { dim, numTokens } = this.#model;
     const piece = Math.min(this.#rows, Math.floor(2 ** 25 / numTokens));
@@ -330,7 +330,7 @@ class Reading {
     ];
   }
 
-  /** Reading alone, with nothing kept. */
+  /** A forward pass without a graph, which keeps nothing. */
   forward(): MemoryItem[] {
     const { dim } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
@@ -346,7 +346,7 @@ class Reading {
     return this.#matrices(kept) + this.#statistics();
   }
 
-  /** Everything that autograd saves, the attention weights among it. */
+  /** Everything that autograd saves, including the attention weights. */
   #keptByPlain(): number {
     const { dim, ff, qkNorm, attnDropout, ffDropout } = this.#model;
     const { queries, keys, projected, mixed } = widthsOf(this.#model);
@@ -356,14 +356,14 @@ class Reading {
     return this.#matrices([dim, dim, projected, queries, keys, ff, mixed, ...dropped, ...scaled]) + scores;
   }
 
-  /** Autograd frees what it kept of an operation once that is differentiated: little comes on top. */
+  /** Autograd frees what it kept for an operation once that is differentiated, so little comes on top. */
   #backwardOfPlain(): number {
     const { dim } = this.#model;
     const { mixed } = widthsOf(this.#model);
     return Math.max(this.#matrices([dim, dim, mixed]), this.#plainScores(2));
   }
 
-  /** Of layer norm and softmax, in float32. */
+  /** Statistics of layer norm and softmax, in float32. */
   #statistics(): number {
     return 2 * block(this.#rows * 4) + block(this.#rows * this.#model.heads * 4);
   }
@@ -381,17 +381,17 @@ class Reading {
     return block(numbers * bytesEach(this.#model));
   }
 
-  /** The same of what weights learn. */
+  /** The same for gradients of weights, in at least float32. */
   #precise(numbers: number): number {
     return block(numbers * Math.max(bytesEach(this.#model), 4));
   }
 }
 
-/** The bytes that a tensor takes: from 256 KiB on, steps of an eighth of a power of two (native/base/cpu-allocator.cc). */
+/** The bytes a tensor takes: from 256 KiB on, rounded up to an eighth of a power of two (native/base/cpu-allocator.cc). */
 function block(bytes: number): number {
-  const least = 2 ** 18;
-  if (bytes < least) return bytes;
-  const step = Math.max(least / 8, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
+  const min = 2 ** 18;
+  if (bytes < min) return bytes;
+  const step = Math.max(min / 8, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
   return Math.ceil(bytes / step) * step;
 }
 

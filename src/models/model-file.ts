@@ -1,4 +1,4 @@
-/** What our files say of the model in them: their metadata, whatever its family. */
+/** How our files describe the model in them: their metadata, for every family. */
 import type { Family, ModelConfig } from '../families/family.ts';
 import type { Contents, NamedTensor } from '../tensor/tensor-files.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
@@ -7,18 +7,18 @@ import type { DecoderDescription, Device } from '../native/addon.ts';
 import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
 
-/** How a file is loaded: hyperparameters that it does not hold, or that shall differ, and the device (cpu unless given). */
+/** How to load a file: hyperparameters that it lacks or that should differ, and the device. Defaults to cpu. */
 export interface ModelLoadOptions<Options extends object> {
   options?: Options;
   device?: Device;
 }
 
-/** Sizes of a scope: what its adapters add is scaled by alpha / rank. */
+/** The size of a scope. The output of its adapters is scaled by alpha / rank. */
 export interface ScopeSize {
   rank: number;
   alpha: number;
 }
-/** Scopes in the order in which they were added. */
+/** Scopes in the order they were added. */
 export type NamedScopes = readonly (readonly [name: string, size: ScopeSize])[];
 
 /** A model as our files describe it. */
@@ -27,7 +27,7 @@ export interface ModelDescription<Config extends ModelConfig = ModelConfig> {
   scopes: Record<string, ScopeSize>;
 }
 
-/** What has to be made before the tensors can be read, and whose names they have. */
+/** The model to create before its tensors can be read, and which library's names they have. */
 export interface FoundModel<Config extends ModelConfig = ModelConfig> {
   config: Config;
   decoder: DecoderDescription;
@@ -37,36 +37,36 @@ export interface FoundModel<Config extends ModelConfig = ModelConfig> {
 
 /** How a model is saved. */
 export interface SaveOptions {
-  /** Whose names its tensors get: ours unless given, or those of palm-rlhf-pytorch. */
+  /** Which names its tensors get: ours (`palm`, the default) or those of palm-rlhf-pytorch (`python`). */
   names?: 'palm' | 'python';
-  /** Is noted in the file, so that the commands need not be told of it. */
+  /** Recorded in the file, so that commands find the tokenizer by themselves. */
   tokenizer?: Described;
 }
 
-/** What is noted of a tokenizer: kind, path and hash. */
+/** Something that describes itself in a file; for a tokenizer: kind, path and hash. */
 export interface Described {
   describe(): object;
 }
 
-/** The kinds of files that hold a policy: a language model, its scopes, and what it is trained with. */
+/** The kinds of files that hold a policy: a language model, its scopes, and any value head and reference copy. */
 export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'Policy'];
 
 const KEY = 'palm-rlhf';
-/** Where the metadata of a file describe its tokenizer. */
+/** The metadata key of the tokenizer's description. */
 export const TOKENIZER_KEY = 'palm-rlhf.tokenizer';
 
-/** `contents` with a note of how text becomes the tokens of the model. */
+/** `contents` with the description of the model's tokenizer. */
 export function withTokenizerNote({ tensors, metadata }: Contents, tokenizer: Described | undefined): Contents {
   if (tokenizer === undefined) return { tensors, metadata };
   return { tensors, metadata: new Map([...metadata, [TOKENIZER_KEY, JSON.stringify(tokenizer.describe())]]) };
 }
 
-/** Metadata of a file of ours: the kind of model and what describes it. */
+/** The metadata of our files: the kind of model and its description. */
 export function writeMetadata(model: string, description: object): Map<string, string> {
   return new Map([[KEY, JSON.stringify({ format: 1, model, ...description })]]);
 }
 
-/** What `writeMetadata` put into a file; undefined where the file is not ours. @throws FileError when damaged. */
+/** What `writeMetadata` put into a file; undefined if the file is not ours. @throws FileError if it is damaged. */
 export function readMetadata(file: SafetensorsFile): Record<string, unknown> | undefined {
   const text = file.metadata.get(KEY);
   if (text === undefined) return undefined;
@@ -75,12 +75,12 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
     const model = metadata?.model;
     if (metadata?.format === 1 && typeof model === 'string' && /^\w{1,40}$/.test(model)) return metadata;
   } catch {
-    // Not JSON: as bad as JSON of something else.
+    // Not JSON: reported below, like any other bad metadata.
   }
   throw badMetadata(file, text);
 }
 
-/** @throws FileError where `file` says that it holds none of `kinds`; `reader` is what was to read it. */
+/** @throws FileError if `file` says that it holds none of `kinds`; `reader` is the class that was to load it. */
 export function checkModel(file: SafetensorsFile, kinds: readonly string[], reader: string): void {
   const model = readMetadata(file)?.model as string | undefined;
   if (model === undefined || kinds.includes(model)) return;
@@ -88,14 +88,15 @@ export function checkModel(file: SafetensorsFile, kinds: readonly string[], read
   throw new FileError({ argument: file.path, received: `a ${model}`, expected: `a ${reader}`, fix });
 }
 
-/** Whose names the tensors have: ours, by default, in a file with our metadata; those of palm-rlhf-pytorch in any other. */
+/** Which names the tensors have: by default ours in a file with our metadata, those of palm-rlhf-pytorch in any other. */
 export function namesOf(metadata: Record<string, unknown> | undefined): 'python' | undefined {
   return metadata === undefined || metadata.names === 'python' ? 'python' : undefined;
 }
 
 /**
- * The model of `family` that the `metadata` of a file describe, with other hyperparameters where `load` has them.
- * @throws FileError where they describe none, or a larger one than the file holds; ConfigError for bad options.
+ * The model of `family` that the `metadata` of a file describes; `load` can override its hyperparameters.
+ * @throws FileError if it describes no model, or one larger than the file.
+ * @throws ConfigError for bad options.
  */
 export function findDescribed<Config extends ModelConfig>(
   file: SafetensorsFile,
@@ -103,9 +104,9 @@ export function findDescribed<Config extends ModelConfig>(
   metadata: Record<string, unknown>,
   { options = {}, device = 'cpu' }: ModelLoadOptions<object>,
 ): FoundModel<Config> {
-  const told = readDescription(file, family, metadata[family.key]);
-  const config = family.resolve({ ...told.config, ...options, device });
-  const found = { config, decoder: family.describe(config), scopes: told.scopes, names: namesOf(metadata) };
+  const described = readDescription(file, family, metadata[family.key]);
+  const config = family.resolve({ ...described.config, ...options, device });
+  const found = { config, decoder: family.describe(config), scopes: described.scopes, names: namesOf(metadata) };
   checkSize(file, family, found);
   return found;
 }
@@ -120,7 +121,7 @@ function readDescription<Config extends ModelConfig>(file: SafetensorsFile, fami
   }
 }
 
-/** Files of 0.1.0 have the rank alone: the scale is 1. @throws ArgumentError for sizes that no scope has. */
+/** Files of 0.1.0 store only the rank: the scale is 1. @throws ArgumentError for an impossible size. */
 function scopeSize(described: unknown): ScopeSize {
   const size = typeof described === 'number' ? { rank: described, alpha: described } : described;
   const { rank, alpha } = (size ?? {}) as ScopeSize;
@@ -129,7 +130,7 @@ function scopeSize(described: unknown): ScopeSize {
   return { rank, alpha };
 }
 
-/** @throws FileError for a model with more weights than the file has numbers: none of it must be made. */
+/** @throws FileError if the model has more weights than the file has values, so that it is never allocated. */
 export function checkSize(
   file: SafetensorsFile,
   { targets }: Pick<Family, 'targets'>,
@@ -137,11 +138,11 @@ export function checkSize(
 ): void {
   let numbers = 0;
   for (const { shape } of file.entries.values()) numbers += shape.reduce((product, size) => product * size, 1);
-  const refusal = (weights: string, cause?: unknown) =>
+  const refusal = (needed: string, cause?: unknown) =>
     new FileError({
       argument: file.path,
-      received: `tensors of ${numbers} numbers`,
-      expected: `at least the ${weights} of the model that is described`,
+      received: `tensors with ${numbers} values`,
+      expected: `${needed} for the model it describes`,
       fix: 'Check that the file and the options belong together.',
       cause,
     });
@@ -150,24 +151,24 @@ export function checkSize(
     const adapters = scopes.map(([, { rank }]) => countAdapters(decoder, targets, rank));
     weights = adapters.reduce((sum, count) => sum + count, countParameters(decoder).total);
   } catch (error) {
-    throw error instanceof OutOfMemoryError ? refusal('numbers, more than any machine could hold,', error) : error;
+    throw error instanceof OutOfMemoryError ? refusal('more than any machine could hold', error) : error;
   }
-  if (weights > numbers) throw refusal(`${weights}`);
+  if (weights > numbers) throw refusal(`at least ${weights}`);
 }
 
 function badMetadata(file: SafetensorsFile, received: unknown, cause?: unknown): FileError {
   return new FileError({
     argument: `${file.path}, metadata ${KEY}`,
     received: printable(received),
-    expected: 'the description of a model that save() wrote',
+    expected: 'a model description written by save()',
     cause,
   });
 }
 
-/** Contents of which some tensors exist for the file alone. */
+/** Contents with some tensors that exist only for the file. */
 export type OwnedContents = Contents & Disposable;
 
-/** Contents that dispose of what is in `own`. */
+/** Contents that dispose of everything in `own`. */
 export function ownedContents(
   tensors: readonly NamedTensor[],
   metadata: ReadonlyMap<string, string>,
@@ -179,19 +180,19 @@ export function ownedContents(
   return { tensors, metadata, [Symbol.dispose]: free };
 }
 
-/** Checks the options of `save` and says whose names are asked for. @throws ArgumentError */
+/** Checks the options of `save` and returns which names to use. @throws ArgumentError */
 export function namesFor(options: SaveOptions): 'palm' | 'python' {
   checkOptions(options, ['names', 'tokenizer'], 'save');
   const { names = 'palm', tokenizer } = options;
   if (tokenizer !== undefined && typeof (tokenizer as Partial<Described> | null)?.describe !== 'function') {
-    const expected = 'a tokenizer, as loadTokenizer gives';
+    const expected = 'a tokenizer from loadTokenizer';
     throw new ArgumentError({ argument: 'save.tokenizer', received: printable(tokenizer), expected });
   }
   if (names === 'palm' || names === 'python') return names;
   throw new ArgumentError({ argument: 'save.names', received: printable(names), expected: '"palm" or "python"' });
 }
 
-/** Whether a tensor is what a policy's file holds besides the language model and its scopes. */
-export function isPolicys(name: string): boolean {
+/** Whether a tensor of a policy's file is not part of the language model or its scopes. */
+export function isPolicyOnly(name: string): boolean {
   return name.startsWith('value_head.') || name.startsWith('reference.');
 }

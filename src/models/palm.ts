@@ -1,4 +1,4 @@
-/** PaLM, a family of language models: how one is made, loaded, and written under the names of palm-rlhf-pytorch. */
+/** PaLM, a family of language models: creating and loading one, and writing it under the names of palm-rlhf-pytorch. */
 import { bufferNames, bufferValues, isDerived, isNormBias, LOGITS } from '../import/palm-rlhf-pytorch/buffers.ts';
 import { inferPythonPalm, isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { type Place, pythonPlaces } from '../import/palm-rlhf-pytorch/places.ts';
@@ -15,7 +15,7 @@ import {
   checkSize,
   findDescribed,
   type FoundModel,
-  isPolicys,
+  isPolicyOnly,
   type ModelDescription,
   type ModelLoadOptions,
   type NamedScopes,
@@ -28,30 +28,32 @@ import {
 
 export type { PalmConfig, PalmConfigInput } from '../config/palm.ts';
 
-/** What a file does not say of a PaLM, or what shall differ, and the device; see `PaLM.load`. */
+/** Hyperparameters that a file of a PaLM lacks or that should differ, and the device; see `PaLM.load`. */
 export type LoadOptions = ModelLoadOptions<Partial<Omit<PalmConfigInput, 'device'>>>;
-/** @deprecated Every model's `forward` gives a `ModelOutput`. */
+/** @deprecated Now `ModelOutput`, for every model. */
 export type PalmOutput = ModelOutput;
 
 export class PaLM extends LanguageModel<PalmConfig> {
   /**
-   * A model with random weights that `seed` determines, in eval mode. `blank` is for this package only.
-   * @throws ConfigError for options that are unknown, missing or out of range, DeviceError for a device that is not there.
+   * Creates a model in eval mode, with random weights determined by `seed`. `blank` is for this package only.
+   * @throws ConfigError for options that are unknown, missing or out of range.
+   * @throws DeviceError if the device does not exist.
    */
   constructor(options: PalmConfigInput, blank?: NamedScopes) {
     super(palm, palm.resolve(options), blank);
   }
 
   /**
-   * Reads a safetensors file that `save` wrote, or one with the names of palm-rlhf-pytorch, whose shapes tell most of the
-   * hyperparameters; the others come from `options` (ignoreIndex is 0 there, as in that library).
-   * @throws FileError for a missing, damaged or foreign file, ConfigError for bad options.
+   * Reads a safetensors file written by `save`, or one with the names of palm-rlhf-pytorch. The shapes of the latter determine
+   * most hyperparameters, and `options` gives the others; its ignoreIndex defaults to 0, as in that library.
+   * @throws FileError for a missing, damaged or foreign file.
+   * @throws ConfigError for bad options.
    */
   static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
     checkOptions(load, ['options', 'device'], 'PaLM.load');
     await using file = await openSafetensors(path);
     checkModel(file, [palm.kind, ...POLICY_KINDS], palm.kind);
-    return await readPalm(file, load, '', isPolicys);
+    return await readPalm(file, load, '', isPolicyOnly);
   }
 
   protected override blank(scopes: NamedScopes): this {
@@ -59,9 +61,9 @@ export class PaLM extends LanguageModel<PalmConfig> {
   }
 
   /**
-   * The same as `contents`, as a state_dict of palm-rlhf-pytorch, which has buffers and a second name of the token embedding
-   * besides. Dispose of it.
-   * @throws ArgumentError for what that library cannot compute: a `qkScale` or `alpha` of its own.
+   * The same as `contents`, as a state_dict of palm-rlhf-pytorch, which also has buffers and a second name for the token
+   * embedding. Dispose of it.
+   * @throws ArgumentError for a non-default `qkScale` or `alpha`, which that library cannot compute.
    */
   override pythonContents(scopes: readonly string[] = this.scopes): OwnedContents {
     checkComputable(this.description(scopes));
@@ -92,7 +94,7 @@ function pythonTensors(model: PaLM, scopes: readonly string[]): NamedTensor[] {
 
 function checkComputable({ config: { dimHead, qkScale }, scopes }: ModelDescription<PalmConfig>): void {
   if (qkScale !== dimHead ** -0.5) {
-    const expected = `${dimHead ** -0.5}, dimHead ** -0.5, which palm-rlhf-pytorch always takes`;
+    const expected = `${dimHead ** -0.5} (dimHead ** -0.5), which palm-rlhf-pytorch always uses`;
     throw new ArgumentError({ argument: 'qkScale', received: `${qkScale}`, expected });
   }
   for (const [name, { rank, alpha }] of Object.entries(scopes)) {
@@ -106,7 +108,7 @@ function checkComputable({ config: { dimHead, qkScale }, scopes }: ModelDescript
   }
 }
 
-/** For this package: reads the tensors behind `prefix` in an open file; the others have to be `ignored`. */
+/** For this package: reads the tensors of an open file whose names start with `prefix`; the others must be `ignored`. */
 export async function readPalm(
   file: SafetensorsFile,
   load: LoadOptions,
@@ -127,8 +129,9 @@ export async function readPalm(
 }
 
 /**
- * The PaLM whose tensors stand behind `prefix`: as our metadata describe it, or as the shapes of palm-rlhf-pytorch tell.
- * @throws FileError where there is none, or a contradictory one; ConfigError for bad options.
+ * The PaLM whose tensor names start with `prefix`: as described by our metadata, or inferred from palm-rlhf-pytorch shapes.
+ * @throws FileError if there is none, or its parts contradict each other.
+ * @throws ConfigError for bad options.
  */
 export async function findPalm(
   file: SafetensorsFile,
@@ -141,7 +144,7 @@ export async function findPalm(
   throw new FileError({
     argument: file.path,
     received: 'neither our metadata nor the names of palm-rlhf-pytorch',
-    expected: 'a file that save() wrote, or a state_dict of palm-rlhf-pytorch as safetensors',
+    expected: 'a file written by save(), or a palm-rlhf-pytorch state_dict as safetensors',
   });
 }
 
@@ -168,7 +171,7 @@ async function checkNormBiases(file: SafetensorsFile): Promise<void> {
     throw new FileError({
       argument: `${file.path}, tensor ${printable(name)}`,
       received: 'values other than 0',
-      expected: 'the zeros that palm-rlhf-pytorch keeps there',
+      expected: 'only zeros, as in palm-rlhf-pytorch',
     });
   }
 }

@@ -1,10 +1,10 @@
-/** How many numbers the weights of a decoder have, as native code lists them: without making any. */
+/** Counts the weights of a decoder from the shapes that native code lists, without creating any. */
 import { addon, type DecoderDescription, type NamedShape } from '../native/addon.ts';
 
-/** What the parameters of every layer begin with in a decoder that has only one. */
+/** The name prefix of the layer parameters in a decoder with a single layer. */
 const LAYER = 'layers.0.';
 
-/** The numbers in all parameters of a decoder. @throws OutOfMemoryError where no machine could hold one of its layers */
+/** The number of weights of a decoder. @throws OutOfMemoryError if no machine could hold one of its layers. */
 export function countParameters(decoder: DecoderDescription): { layer: number; outside: number; total: number } {
   const shapes = addon().decoderParameters({ ...decoder, depth: 1 });
   const layer = sumOf(shapes.filter(({ name }) => name.startsWith(LAYER)).map(sizeOf));
@@ -12,7 +12,7 @@ export function countParameters(decoder: DecoderDescription): { layer: number; o
   return { layer, outside, total: outside + decoder.depth * layer };
 }
 
-/** The numbers in a scope of `rank` with adapters on the sites `targets` of every layer. @throws see `countParameters` */
+/** The number of weights in a scope of `rank` with adapters on the sites `targets` of every layer. @throws OutOfMemoryError */
 export function countAdapters(decoder: DecoderDescription, targets: readonly string[], rank: number): number {
   const sites = addon().decoderSites({ ...decoder, depth: 1 });
   const adapted = sites.filter(({ name }) => targets.includes(name.slice(LAYER.length)));

@@ -1,4 +1,4 @@
-/** A policy: what answers prompts and is trained by what its answers are worth, with the reference that it shall stay near. */
+/** A policy: a model that answers prompts and is trained on the scores of its answers, with a reference it should stay near. */
 import type { Contents, Saveable } from '../tensor/tensor-files.ts';
 import type { SamplingConfigInput } from '../config/sampling.ts';
 import { ArgumentError, printable } from '../errors.ts';
@@ -16,29 +16,29 @@ import { checkAdapterOptions, checkObject, checkOptions } from '../checks/option
 import type { LanguageModel } from './language-model.ts';
 import { writeMetadata } from './model-file.ts';
 import { handleOf, Resource, run } from '../native/resource.ts';
-import { cancellable, drawn, nativeSampling, type PromptInput, promptTensors } from '../sampling.ts';
+import { cancellable, nativeSampling, type PromptInput, promptTensors, withWeightNamed } from '../sampling.ts';
 import { type Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export interface PolicyOptions {
-  /** Rank of the adapters of its scope, 8 unless given; false trains all weights of the model. */
+  /** Rank of the adapters of its scope; false trains all weights of the model. Defaults to 8. */
   lora?: number | false;
-  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  /** The output of the adapters is scaled by alpha / rank. Defaults to the rank, for a scale of 1. */
   alpha?: number;
-  /** Of the adapters; the model's unless given. */
+  /** Seed of the adapters. Defaults to the model's. */
   seed?: number;
-  /** Another name for the scope `actor`, where several share a model. */
+  /** Name of its scope, for when several policies share a model. Defaults to `actor`. */
   scope?: string;
-  /** With `lora: false`, keep a frozen copy of the model as the reference policy. With LoRA the model itself is that. */
+  /** With `lora: false`, keep a frozen copy of the model as the reference policy. With LoRA, the model itself is the reference. */
   reference?: boolean;
 }
 
-/** What the current weights say of sequences [B, T]: entry t belongs to token t, entry 0 is 0. */
+/** Per-token outputs for sequences [B, T] under the current weights: entry t belongs to token t, entry 0 is 0. */
 export interface LogProb {
   logProb: Tensor;
   entropy: Tensor;
 }
 
-/** A batch of sampled responses; everything is [B, T] with rows in the same order. */
+/** A batch of sampled responses; everything is [B, T], with rows in the same order. */
 export interface Rollout {
   /** Prompt, response, padding; int64. */
   sequence: Tensor;
@@ -46,9 +46,9 @@ export interface Rollout {
   responseMask: Tensor;
   /** Log-probabilities as the sampler saw them. */
   samplerLogProb: Tensor;
-  /** The same, recomputed by the forward pass that training uses; samplerLogProb with `recompute: false`. */
+  /** The same, recomputed by the forward pass of training; equal to samplerLogProb with `recompute: false`. */
   rolloutLogProb: Tensor;
-  /** Those of the reference policy; equal to rolloutLogProb where none was asked for. */
+  /** Log-probabilities under the reference policy; equal to rolloutLogProb if none was requested. */
   referenceLogProb: Tensor;
 }
 
@@ -61,43 +61,44 @@ export const ROLLOUT = [
   'referenceLogProb',
 ] as const satisfies readonly (keyof Rollout)[];
 
-/** Prompts, how to answer them, and how to read the answers. */
+/** Prompts, how to answer them, and how to evaluate the answers. */
 export type RolloutInput = PromptInput &
   Pick<
     SamplingConfigInput,
     'maxNewTokens' | 'temperature' | 'eosToken' | 'stop' | 'suppress' | 'padToken' | 'samplesPerPrompt' | 'seed'
   > & {
-    /** Rows that are read together; all at once unless given. Training on the same pieces has ratios of exactly 1. */
+    /** Groups of rows to evaluate together. Defaults to all at once. Training on the same pieces starts at ratios of exactly 1. */
     pieces?: readonly (readonly number[])[];
-    /** Whether to read with the reference policy too; false unless given. */
+    /** Whether to evaluate with the reference policy too. Defaults to false. */
     reference?: boolean;
-    /** Whether to read with the policy again for rolloutLogProb; true unless given, else the sampler's are taken for it. */
+    /** Whether to recompute rolloutLogProb; if false, the sampler's log-probabilities are used instead. Defaults to true. */
     recompute?: boolean;
     signal?: AbortSignal;
   };
 
-/** What a native rollout takes besides who answers. */
+/** The arguments of a native rollout, apart from the policy. */
 type RolloutArguments = Parameters<Native['policyRollout']> extends [unknown, ...infer Rest] ? Rest : never;
 
 /**
- * A model that is trained as a policy. With LoRA it is read through a scope, whose adapters alone get gradients, and the model
+ * A model that is trained as a policy. With LoRA it is read through a scope, only the adapters are trained, and the model
  * without scopes is the reference policy; others may read that model too.
  */
 export class Policy extends Resource<PolicyHandle> implements Saveable {
-  /** The model that is read: the one given. */
+  /** The model it was given. */
   readonly model: LanguageModel;
-  /** Rank of the adapters; false where all weights of the model are trained. */
+  /** Rank of the adapters; false if all weights of the model are trained. */
   readonly lora: number | false;
-  /** Names of the scopes that it reads and trains, its own first; none without LoRA. */
+  /** Names of the scopes it reads and trains, its own first; empty without LoRA. */
   readonly scopes: readonly string[];
-  /** What it trains besides the model and its scopes. */
+  /** The parameters it trains in addition to those of the model and its scopes. */
   protected readonly heads: readonly Parameter[] = [];
   readonly #reference: LanguageModel | undefined;
-  readonly #leave: () => void;
+  readonly #unregister: () => void;
 
   /**
-   * `more` are further scopes, for classes that read the model in other ways besides.
-   * @throws ArgumentError when one of its scopes exists already, or when `model` is not causal.
+   * `more` names further scopes, for subclasses that read the model in additional ways.
+   * @throws ArgumentError if one of its scopes already exists.
+   * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: PolicyOptions = {}, more: readonly string[] = []) {
     const { name } = new.target;
@@ -114,8 +115,8 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
         added.push(each);
       };
       if (lora !== false) for (const each of [scope ?? 'actor', ...more]) add(each, lora);
-      const [own] = added.map((each) => model.scopeHandle(each));
-      super(addon().policyCreate(handleOf(model), own, copy && handleOf(copy)), name);
+      const [actor] = added.map((each) => model.scopeHandle(each));
+      super(addon().policyCreate(handleOf(model), actor, copy && handleOf(copy)), name);
     } catch (error) {
       for (const each of added) model.removeScope(each);
       copy?.dispose();
@@ -125,15 +126,15 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     this.lora = lora;
     this.scopes = added;
     this.#reference = copy;
-    this.#leave = model.addReader({ name, scopes: added, trainsTrunk: lora === false });
+    this.#unregister = model.addReader({ name, scopes: added, trainsTrunk: lora === false });
   }
 
-  /** Whether there is a reference policy: always with LoRA, else where it was asked for. */
+  /** Whether there is a reference policy: always with LoRA, otherwise if it was requested. */
   get hasReference(): boolean {
     return this.scopes.length > 0 || this.#reference !== undefined;
   }
 
-  /** What is trained: the scopes, or without LoRA the whole model, and any heads. */
+  /** The trained parameters: those of the scopes, or without LoRA of the whole model, and of any heads. */
   parameters(): Parameter[] {
     handleOf(this);
     const scoped = this.scopes.flatMap((scope) => this.model.parameters({ scope }));
@@ -141,9 +142,9 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
   }
 
   /**
-   * log p and entropy of every token of `sequence` [B, T]. Logits are divided by `temperature`, which has to be the one that was
-   * sampled with. Without `grad` nothing can be differentiated later.
-   * @throws ArgumentError while the model is in training mode: with dropout nothing can be computed twice.
+   * log p and entropy of every token of `sequence` [B, T]. Logits are divided by `temperature`, which must be the one used for
+   * sampling. The results are differentiable only with `grad`.
+   * @throws ArgumentError while the model is in training mode, because dropout makes results non-reproducible.
    */
   async logProb(sequence: Ids, options: { temperature?: number; grad?: boolean } = {}): Promise<TensorGroup<LogProb>> {
     checkOptions(options, ['temperature', 'grad'], 'logProb');
@@ -155,7 +156,7 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     );
   }
 
-  /** log p of every token of `sequence` [B, T] by the reference policy. @throws ArgumentError where there is none. */
+  /** log p of every token of `sequence` [B, T] under the reference policy. @throws ArgumentError if there is none. */
   async referenceLogProb(sequence: Ids, options: { temperature?: number } = {}): Promise<Tensor> {
     checkOptions(options, ['temperature'], 'referenceLogProb');
     const { temperature = 1 } = options;
@@ -165,15 +166,16 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
   }
 
   /**
-   * Samples responses, then reads them with the policy and, if asked for, the reference policy. There are no filters: what is
-   * sampled from has to be what is trained. A `padToken` other than the eos is never drawn.
-   * @throws the signal's reason once it is aborted, NumericsError naming the weight where logits are not finite.
+   * Samples responses, then evaluates them with the policy and, if requested, the reference policy. There are no filters: the
+   * distribution that is sampled from must be the one that is trained. A `padToken` other than the eos is never sampled.
+   * @throws the signal's reason once it is aborted.
+   * @throws NumericsError naming the first non-finite weight, if the logits are not finite.
    */
   rollout(input: RolloutInput): Promise<TensorGroup<Rollout>> {
     return this.roll(input, (...args) => addon().policyRollout(handleOf(this), ...args));
   }
 
-  /** The model with all its scopes, any heads and any reference copy. A language model loads from it too. */
+  /** The model with all its scopes, any heads and any reference copy. The file also loads as a language model. */
   contents(): Contents {
     handleOf(this);
     const heads = this.heads.map((tensor) => ({ name: tensor.name, tensor }));
@@ -183,12 +185,12 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     return { tensors: [...this.model.contents().tensors, ...heads, ...reference], metadata };
   }
 
-  /** Which parameters a graph is recorded for when the policy is read. */
+  /** Which parameters a graph is recorded for when the policy is evaluated. */
   protected gradients(grad: boolean): Gradients {
     return this.model.gradients(grad, this.scopes[0]);
   }
 
-  /** What `call` gives for a sequence [B, T] from anywhere. */
+  /** Runs `call` on a sequence [B, T], given as a tensor or as arrays. */
   protected async read<T>(sequence: Ids, temperature: number, call: (ids: TensorHandle) => Promise<T>): Promise<T> {
     checkTemperature(temperature);
     using inputs = new Inputs(this.model.decoder.device);
@@ -196,7 +198,7 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     return await run([this, this.model, ...inputs.used], () => call(ids));
   }
 
-  /** A rollout by `call`, with whatever fields that gives. */
+  /** A rollout by `call`, with all the fields that it returns. */
   protected async roll<Handles extends NativeRollout>(
     input: RolloutInput,
     call: (...args: RolloutArguments) => Promise<Handles>,
@@ -214,30 +216,30 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     const weights = [...this.model.parameters(), ...this.parameters()];
     return await cancellable(signal, async (cancel) => {
       const draw = () => call(rows.prompts, rows.lengths, options, read, reference, recompute, cancel);
-      return tensorGroup(await drawn(weights, () => run([this, this.model, ...inputs.used], draw)));
+      return tensorGroup(await withWeightNamed(weights, () => run([this, this.model, ...inputs.used], draw)));
     });
   }
 
   /** Frees the reference copy. The model keeps its scopes. */
   protected override release(handle: PolicyHandle): void {
-    this.#leave();
+    this.#unregister();
     this.#reference?.dispose();
     super.release(handle);
   }
 }
 
-// Where a token sees those behind it, it sees itself: its log-probability would be that of a copy.
+// If tokens attend to later tokens, the model sees the token it predicts: its log-probability would be that of a copy.
 function checkCausal({ decoder }: LanguageModel): void {
   if (decoder.causal) return;
   throw new ArgumentError({
     argument: 'model',
-    received: 'a model with causal: false, whose tokens see those behind them',
+    received: 'a model with causal: false, whose tokens attend to later tokens',
     expected: 'a causal model',
-    fix: 'A policy writes from left to right; such a trunk can carry a reward model.',
+    fix: 'A policy generates from left to right; a non-causal model can only be the trunk of a reward model.',
   });
 }
 
-// As a response token, padding would be trained as an action; an eos that pads has its meaning.
+// A sampled padding token would be trained as an action. An eos that also serves as padding has to remain possible.
 function withoutPadding(options: GenerateOptions, padToken: number | undefined): GenerateOptions {
   if (padToken === undefined || padToken === options.eosToken) return options;
   return { ...options, suppress: [...options.suppress, padToken] };
@@ -249,7 +251,7 @@ function checkTemperature(temperature: number): void {
     argument: 'temperature',
     received: printable(temperature),
     expected: 'a number >= 1e-6',
-    fix: 'Greedy responses teach a policy nothing: sample.',
+    fix: 'A policy learns nothing from greedy responses: sample instead.',
   });
 }
 
@@ -260,7 +262,7 @@ function checkUnfiltered({ topK, topP, minP, weights }: SamplingConfigInput): vo
       argument: `rollout.${filter}`,
       received: printable(value),
       expected: 'none',
-      fix: 'A policy is trained on the distribution that it samples from: change the temperature instead of filters or weights.',
+      fix: 'Change the temperature instead: a policy is trained on the distribution that it samples from.',
     });
   }
 }

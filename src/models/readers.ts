@@ -1,12 +1,12 @@
-/** Who reads a trunk: it must not change under those who do not train it. */
+/** The readers of a trunk: it must not change under models that do not train it. */
 import { SharedTrunkError } from '../errors.ts';
 
 /** A model that reads the trunk of another without owning it. */
 export interface Reader {
   name: string;
-  /** Scopes that it needs. */
+  /** The scopes it needs. */
   scopes: readonly string[];
-  /** True when it may train all weights of the trunk. */
+  /** Whether it may train all weights of the trunk. */
   trainsTrunk: boolean;
 }
 
@@ -14,18 +14,18 @@ export interface Reader {
 export class Readers {
   readonly #all = new Set<Reader>();
 
-  /** From now on the trunk cannot be changed under `reader`. Returns how to end that. */
+  /** From now on the trunk cannot be changed under `reader`. Returns a function that ends this. */
   add(reader: Reader): () => void {
     this.#all.add(reader);
     return () => this.#all.delete(reader);
   }
 
-  /** Whether one of them shares the trunk for the sake of the adapters of `scope`. */
+  /** Whether a reader shares the trunk for the adapters of `scope`, without training the trunk itself. */
   share(scope: string): boolean {
     return [...this.#all].some(({ scopes, trainsTrunk }) => !trainsTrunk && scopes.includes(scope));
   }
 
-  /** @throws SharedTrunkError naming the readers that need `scope`, if there are any; `action` is what they forbid. */
+  /** @throws SharedTrunkError naming the readers that need `scope`, if any; `action` is what they prevent. */
   checkUnused(scope: string, action: string): void {
     this.#refuse(
       action,
@@ -33,7 +33,7 @@ export class Readers {
     );
   }
 
-  /** @throws SharedTrunkError naming all readers, or with `butTrainer` those besides the one that may train the trunk. */
+  /** @throws SharedTrunkError naming all readers, or with `butTrainer` all except the one that may train the trunk. */
   checkNone(action: string, { butTrainer = false } = {}): void {
     const all = [...this.#all];
     const trainer = butTrainer ? all.find(({ trainsTrunk }) => trainsTrunk) : undefined;
@@ -47,9 +47,9 @@ export class Readers {
     if (others.length === 0) return;
     throw new SharedTrunkError({
       argument: 'model',
-      received: `${action} while ${others.map(({ name }) => name).join(' and ')} reads it`,
-      expected: 'a trunk without other readers',
-      fix: 'Dispose of them first, train a scope, or work on model.clone().',
+      received: `a trunk shared with ${others.map(({ name }) => name).join(' and ')} when ${action}`,
+      expected: 'one without other readers',
+      fix: 'Dispose of the other readers first, train a scope instead, or work on model.clone().',
     });
   }
 }

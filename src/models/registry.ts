@@ -1,6 +1,6 @@
 /**
- * Models of whatever family: made of a configuration, or found in a file. Every model is a PaLM as yet; where there are more, the
- * kind in the metadata of a file, or its names, tell which.
+ * Models of any family: created from a configuration, or found in a file. So far, every model is a PaLM; with more families,
+ * the kind in the metadata of a file, or its tensor names, will tell which.
  */
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
@@ -15,25 +15,25 @@ export type { LoadOptions } from './palm.ts';
 /** The configuration of a new model. */
 type NewModelConfig = PalmConfigInput;
 
-/** The kinds of files that hold a language model and nothing else. */
+/** The kinds of files that hold only a language model. */
 export const MODEL_KINDS: readonly string[] = [palm.kind];
 
-/** The decoder that a new model would be. @throws ConfigError */
+/** The decoder of a new model with this configuration, without creating it. @throws ConfigError */
 export function describeModel(config: NewModelConfig): DecoderDescription {
   return palm.describe(palm.resolve(config));
 }
 
-/** A new model with random weights. @throws ConfigError, DeviceError */
+/** Creates a model with random weights. @throws ConfigError, DeviceError */
 export function createModel(config: NewModelConfig): LanguageModel {
   return new PaLM(config);
 }
 
-/** The model in the file at `path`, a policy's with its scopes. @throws FileError, ConfigError */
+/** Loads the language model in the file at `path`; that of a policy has its scopes. @throws FileError, ConfigError */
 export async function loadModel(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
   return await PaLM.load(path, load);
 }
 
-/** Reads the model whose tensors stand behind `prefix` in an open file; the others have to be `ignored`. @throws FileError */
+/** Reads the tensors of an open file whose names start with `prefix`; the others must be `ignored`. @throws FileError */
 export async function readModel(
   file: SafetensorsFile,
   load: LoadOptions,
@@ -43,15 +43,15 @@ export async function readModel(
   return await readPalm(file, load, prefix, ignored);
 }
 
-/** What kind of model a file holds, by its metadata or by its names: a language model, RewardModel, ActorCritic or Policy. */
+/** The kind of model in a file, by its metadata or tensor names: a language model, RewardModel, ActorCritic or Policy. */
 export function kindIn(file: SafetensorsFile): string {
   const kind = readMetadata(file)?.model as string | undefined;
   return kind ?? (isPythonFile(file, TRUNK) ? 'RewardModel' : palm.kind);
 }
 
 /**
- * What a file says of its model, or of the trunk of its reward model; nothing is made.
- * @throws FileError where there is none, or a larger one than the file holds
+ * The description of a file's model, or of its reward model's trunk; the model is not created.
+ * @throws FileError if there is none, or it is larger than the file.
  */
 export async function findModelIn(
   file: SafetensorsFile,

@@ -1,28 +1,28 @@
-/** What a file says of the reward model in it. */
+/** How a file describes the reward model in it. */
 import { FileError, printable } from '../errors.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { namesOf, readMetadata } from './model-file.ts';
 
-/** What stands before the names of the trunk's tensors. */
+/** The name prefix of the trunk's tensors. */
 export const TRUNK = 'palm.';
 
-/** Mean of scores, and the root of their mean squared distance from it. */
+/** Mean and (population) standard deviation of scores. */
 export interface ScoreStatistics {
   mean: number;
   deviation: number;
 }
 
-/** @throws FileError where a file says that it is read through adapters that it does not have. */
+/** @throws FileError if a file refers to adapters that it does not contain. */
 export function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
   if (scope === undefined || scopes.includes(scope)) return;
   throw new FileError({
     argument: path,
     received: `the scope ${printable(scope)}`,
-    expected: `the one it holds, ${scopes.map(printable).join(', ') || 'none'}`,
+    expected: `a scope that it contains: ${scopes.map(printable).join(', ') || 'none'}`,
   });
 }
 
-/** What a file says of the head in it. @throws FileError when that is not what `numBins` asks for. */
+/** How a file describes its reward head. @throws FileError if that does not match `numBins`. */
 export function findReward(file: SafetensorsFile, numBins: number | undefined) {
   const metadata = readMetadata(file);
   const python = namesOf(metadata) === 'python';
@@ -32,9 +32,9 @@ export function findReward(file: SafetensorsFile, numBins: number | undefined) {
   if (numBins !== undefined && numBins !== found) {
     throw new FileError({
       argument: file.path,
-      received: found === undefined ? 'a head that gives one number' : `a head of ${found} bins`,
+      received: found === undefined ? 'a head with a single output' : `a head with ${found} bins`,
       expected: `${numBins} bins`,
-      fix: 'Leave numBins out: the file knows.',
+      fix: 'Omit numBins: it is read from the file.',
     });
   }
   const bins = file.entries.get(python ? 'to_pred.weight' : 'head.weight')?.shape[0];
@@ -42,7 +42,7 @@ export function findReward(file: SafetensorsFile, numBins: number | undefined) {
     throw new FileError({
       argument: file.path,
       received: `${bins} bins`,
-      expected: `the ${printable(found)} it describes`,
+      expected: `${printable(found)}, as in its metadata`,
     });
   }
   const { dropout, pooling, scope } = metadata ?? { dropout: 0, pooling: 'all' };
@@ -58,7 +58,7 @@ export function findReward(file: SafetensorsFile, numBins: number | undefined) {
 
 function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics | undefined {
   if (found === undefined || isStatistics(found)) return found;
-  const expected = 'the mean and the deviation of scores';
+  const expected = 'the mean and deviation of scores';
   throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
 }
 

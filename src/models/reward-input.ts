@@ -1,24 +1,24 @@
-/** What a reward model is told of the sequences that it reads. */
+/** Which positions of a reward model's input are prompt, response and padding. */
 import { ArgumentError } from '../errors.ts';
 import type { RewardInput } from '../native/addon.ts';
 import type { Ids, Inputs, Mask } from '../tensor/arguments.ts';
 
-/** Which tokens are prompt, and which exist at all: at most one of each pair. */
+/** Which tokens are prompt, and which are padding: at most one option of each pair. */
 export interface RewardPositions {
-  /** Tokens of the prompt [B]. */
+  /** Number of prompt tokens in each row [B]. */
   promptLengths?: Ids;
   /** True where a token is prompt [B, T]. */
   promptMask?: Mask;
-  /** Tokens of each row [B]; what is behind them is padding, whatever stands there. */
+  /** Number of tokens in each row [B]; everything after them is padding, whatever its ids. */
   lengths?: Ids;
-  /** False where a position is padding [B, T]; all are pooled unless given. */
+  /** False where a position is padding [B, T]. Defaults to no padding. */
   mask?: Mask;
 }
 
 /** The keys of `RewardPositions`. */
 export const POSITIONS = ['promptLengths', 'promptMask', 'lengths', 'mask'] as const;
 
-/** `sequence` [B, T] with its positions, as tensors of `inputs`. @throws ArgumentError for both of a pair. */
+/** `sequence` [B, T] with its positions, as tensors of `inputs`. @throws ArgumentError if both options of a pair are given. */
 export function positions(inputs: Inputs, sequence: Ids, options: RewardPositions): RewardInput {
   const { promptLengths, promptMask, lengths, mask } = options;
   if (promptLengths !== undefined && promptMask !== undefined) throw both('promptMask', 'promptLengths');
@@ -33,5 +33,5 @@ export function positions(inputs: Inputs, sequence: Ids, options: RewardPosition
 }
 
 function both(argument: string, other: string): ArgumentError {
-  return new ArgumentError({ argument, received: `${other} too`, expected: 'at most one of them' });
+  return new ArgumentError({ argument, received: `a value, with ${other} given too`, expected: 'at most one of them' });
 }

@@ -1,4 +1,4 @@
-/** A reward model: how good the response to a prompt is, as a number or as one of N ratings. */
+/** A reward model: scores the response to a prompt, as a number or as one of N ratings. */
 import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, printable } from '../errors.ts';
@@ -27,65 +27,65 @@ export type { RewardPositions } from './reward-input.ts';
 export type { ScoreStatistics } from './reward-file.ts';
 
 export interface RewardModelOptions {
-  /** Ratings that the head tells apart; a single number unless given. */
+  /** Number of ratings that the head distinguishes. By default, it outputs a single number. */
   numBins?: number;
-  /** Rank of the adapters of the scope `reward`, 8 unless given; false trains a copy of the whole trunk. */
+  /** Rank of the adapters of its scope; false trains a copy of the whole trunk. Defaults to 8. */
   lora?: number | false;
-  /** What the adapters add is scaled by alpha / rank; the rank unless given, so by 1. */
+  /** The output of the adapters is scaled by alpha / rank. Defaults to the rank, for a scale of 1. */
   alpha?: number;
   /**
-   * What the mean of the hidden states is over: `all` tokens, prompt and response, as in palm-rlhf-pytorch and unless given; or
-   * the `response` alone, wherever prompt positions are given, so that a long prompt does not drown it.
+   * Which hidden states are averaged: those of `all` tokens, prompt and response, as in palm-rlhf-pytorch; or only those of the
+   * `response`, if prompt positions are given, so that a long prompt does not outweigh it. Defaults to `all`.
    */
   pooling?: 'all' | 'response';
-  /** Share of attention probabilities and feed-forward units left out in training mode; 0 unless given. */
+  /** Dropout of attention probabilities and feed-forward units in training mode. Defaults to 0. */
   dropout?: number;
-  /** Of the head and the adapters; the trunk's unless given. */
+  /** Seed of the head and the adapters. Defaults to the trunk's. */
   seed?: number;
-  /** Another name for the scope `reward`, where several reward models share a trunk. */
+  /** Name of its scope, for when several reward models share a trunk. Defaults to `reward`. */
   scope?: string;
 }
 
-/** What is learned from: numbers, or classes 0 ... N − 1 with bins; or ratings 1 ... N with bins. */
+/** Training targets: labels are numbers, or with bins classes 0 ... N − 1; ratings are 1 ... N and need bins. */
 export type RewardTarget = { labels: Values; ratings?: undefined } | { ratings: readonly number[]; labels?: undefined };
 
-/** What `rankingLoss` measures. */
+/** The metrics of `rankingLoss`. */
 export interface RankingMetrics {
   /** Share of pairs in the right order. */
   accuracy: number;
-  /** Mean difference of their scores. */
+  /** Score of the better response minus that of the worse one, averaged over pairs. */
   margin: number;
 }
 
-/** How a reward model is loaded: see that of its trunk; `numBins` has to agree with the file, `dropout` is in no file of Python's. */
+/** The load options of its trunk, and: `numBins`, which must match the file, and `dropout`, which Python files do not store. */
 export interface RewardLoadOptions {
   options?: NonNullable<LoadOptions['options']> & Pick<RewardModelOptions, 'numBins' | 'dropout'>;
   device?: Device;
 }
 
 /**
- * A trunk, two learned embeddings that tell prompt from response, the mean of the hidden states, and a head. With LoRA it
- * shares the trunk it is given and reads it through a scope of its own, whose adapters alone get gradients; `lora: false`
+ * A trunk, two learned embeddings that mark prompt and response, the mean of the hidden states, and a head. With LoRA it
+ * shares the trunk it is given and reads it through its own scope, and of both only the adapters are trained; `lora: false`
  * copies the trunk.
  */
 export class RewardModel extends Resource<RewardModelHandle> implements Saveable {
   /** The trunk: the one given, or this model's own copy. */
   readonly model: LanguageModel;
-  /** Ratings that the head tells apart; undefined where it gives a number. */
+  /** Number of ratings that the head distinguishes; undefined if it outputs a single number. */
   readonly numBins: number | undefined;
   readonly #scope: string | undefined;
   readonly #dropout: number;
   readonly #pooling: 'all' | 'response';
   readonly #seed: number;
-  readonly #own: readonly Parameter[];
+  readonly #ownParameters: readonly Parameter[];
   readonly #ownsTrunk: boolean;
-  readonly #leave: () => void;
+  readonly #unregister: () => void;
   #training = false;
   #statistics: ScoreStatistics | undefined;
 
   /**
-   * In eval mode. `loaded` is for this package only.
-   * @throws ArgumentError when the trunk has its scope already.
+   * Creates a reward model in eval mode. `loaded` is for this package only.
+   * @throws ArgumentError if the trunk already has its scope.
    */
   constructor(model: LanguageModel, options: RewardModelOptions = {}, loaded = false) {
     handleOf(model, 'model');
@@ -111,16 +111,17 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#seed = seed;
     this.#ownsTrunk = loaded || lora === false;
     const native = addon().rewardModelParameters(handleOf(this));
-    this.#own = native.map((parameter) => new Parameter(parameter, { dtype: trunk.decoder.dtype }));
+    this.#ownParameters = native.map((parameter) => new Parameter(parameter, { dtype: trunk.decoder.dtype }));
     const reader = { name: 'RewardModel', scopes: scoped ? [scope] : [], trainsTrunk: this.#ownsTrunk };
-    this.#leave = trunk.addReader(reader);
+    this.#unregister = trunk.addReader(reader);
     if (!loaded) queue(this, addon().rewardModelInitialise(handleOf(this), seedFor(seed, 'reward head')));
   }
 
   /**
-   * Reads a safetensors file that `save` wrote, or one with the names of palm-rlhf-pytorch; whether it has bins and LoRA is
-   * inferred. The model has a trunk of its own, which gets gradients too while no optimizer owns the adapters alone.
-   * @throws FileError for a missing, damaged or foreign file, ConfigError for bad options.
+   * Reads a safetensors file written by `save`, or one with the names of palm-rlhf-pytorch; bins and LoRA are detected. The
+   * model has a trunk of its own, which also gets gradients unless an optimizer owns only the adapters.
+   * @throws FileError for a missing, damaged or foreign file.
+   * @throws ConfigError for bad options.
    */
   static async load(path: string, load: RewardLoadOptions = {}): Promise<RewardModel> {
     checkOptions(load, ['options', 'device'], 'RewardModel.load');
@@ -147,7 +148,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     return this.model;
   }
 
-  /** Whether it reads the trunk through adapters, which are trained in its place. */
+  /** Whether it reads the trunk through adapters, which are trained instead of the trunk. */
   get adapts(): boolean {
     return this.#scope !== undefined;
   }
@@ -158,14 +159,14 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   }
 
   /**
-   * Of the scores of answers that it did not learn from; the trainer of pairs measures them at its end, and files keep them.
-   * Scores stay as they are: PPO brings them to mean 0 and deviation 1 by these.
+   * Mean and deviation of its scores on held-out answers. Training on pairs measures them at its end, and files store them.
+   * They do not change the scores themselves; PPO uses them to normalise scores.
    */
   get statistics(): ScoreStatistics | undefined {
     return this.#statistics;
   }
 
-  /** @throws ArgumentError unless both are finite numbers and the deviation is not negative. */
+  /** @throws ArgumentError unless both are finite and the deviation is >= 0. */
   set statistics(statistics: ScoreStatistics | undefined) {
     if (statistics !== undefined && !isStatistics(statistics)) {
       const expected = '{ mean, deviation }, finite numbers, deviation >= 0';
@@ -174,7 +175,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#statistics = statistics && { mean: statistics.mean, deviation: statistics.deviation };
   }
 
-  /** The raw head of sequences [B, T]: [B], or logits [B, N] with bins. Only with `grad` can it be differentiated later. */
+  /** The raw output of the head for sequences [B, T]: [B], or logits [B, N] with bins. Differentiable only with `grad`. */
   async forward(sequence: Ids, options: RewardPositions & { grad?: boolean } = {}): Promise<Tensor> {
     checkOptions(options, [...POSITIONS, 'grad'], 'forward');
     using inputs = this.#inputs();
@@ -183,7 +184,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     return new Tensor(await this.#run(inputs, forward));
   }
 
-  /** One number per row [B]: that of the head, or the expected bin. */
+  /** One score per row [B]: the output of the head, or the expected bin. */
   async score(sequence: Ids, options: RewardPositions = {}): Promise<Tensor> {
     checkOptions(options, POSITIONS, 'score');
     using inputs = this.#inputs();
@@ -193,7 +194,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
 
   /**
    * Squared error against `labels` [B], or with bins cross entropy against classes: the mean over rows, or their sum divided
-   * by `denominator`. `grad: false` saves memory where nothing is trained.
+   * by `denominator`. `grad: false` saves memory when nothing is trained.
    */
   async loss(
     sequence: Ids,
@@ -209,8 +210,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   }
 
   /**
-   * Bradley–Terry loss over all pairs of sequences [B, T] that answer one prompt (equal `groups` [B]) and differ in `ranks`
-   * [B], lower being better: the mean within each prompt, then over prompts, or their sum divided by `denominator`.
+   * Bradley–Terry loss over all pairs of sequences [B, T] that answer the same prompt (equal `groups` [B]) and differ in
+   * `ranks` [B] (lower is better): the mean within each prompt, then over prompts, or their sum divided by `denominator`.
    */
   async rankingLoss(
     sequences: Ids,
@@ -227,13 +228,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     return new Loss(await this.#run(inputs, loss));
   }
 
-  /** What is trained: the embeddings, the head, and the scope's adapters or the copied trunk. */
+  /** The trained parameters: the embeddings, the head, and the adapters or the copied trunk. */
   parameters(): Parameter[] {
     handleOf(this);
-    return [...this.model.parameters({ scope: this.#scope }), ...this.#own];
+    return [...this.model.parameters({ scope: this.#scope }), ...this.#ownParameters];
   }
 
-  /** Turns dropout on, drawing from a generator that starts anew from `seed` (the model's own unless given). */
+  /** Turns dropout on and restarts its random generator from `seed`, which defaults to the model's. */
   train(options: { seed?: number } = {}): void {
     checkOptions(options, ['seed'], 'train');
     const seed = options.seed ?? this.#seed;
@@ -242,16 +243,16 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#training = true;
   }
 
-  /** Turns dropout off, as it is at first. */
+  /** Turns dropout off, which is the initial state. */
   eval(): void {
     queue(this, addon().rewardModelTrain(handleOf(this), false, 0));
     this.#training = false;
   }
 
   /**
-   * Writes trunk, adapters and head to `path` as safetensors, with `names: 'python'` as a state_dict of palm-rlhf-pytorch.
+   * Writes trunk, adapters and head to `path` as safetensors; with `names: 'python'`, as a state_dict of palm-rlhf-pytorch.
    * Do not train meanwhile.
-   * @throws FileError
+   * @throws FileError if the file cannot be written.
    */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
     const { tokenizer } = options;
@@ -260,12 +261,12 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
-  /** The same as `contents`, under the names of palm-rlhf-pytorch, with its buffers and shapes. Dispose of it. */
+  /** The same as `contents`, with the names, buffers and shapes of palm-rlhf-pytorch. Dispose of it. */
   async pythonContents(): Promise<OwnedContents> {
     handleOf(this);
     const trunk = this.model.pythonContents(this.#scopes);
     const own: Disposable[] = [trunk];
-    const tensors: NamedTensor[] = trunk.tensors.map(behindTrunk);
+    const tensors: NamedTensor[] = trunk.tensors.map(withTrunkPrefix);
     for (const { name, tensor } of this.#named(true)) {
       const { shape, dtype } = tensor;
       if (!name.endsWith('_embed')) {
@@ -279,22 +280,22 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     return ownedContents(tensors, this.#metadata('python'), own);
   }
 
-  /** Everything that a file of this model holds, by the names in that file. */
+  /** Everything that a file of this model holds, by its names in the file. */
   contents(): Contents {
     handleOf(this);
-    const trunk = this.model.contents(this.#scopes).tensors.map(behindTrunk);
+    const trunk = this.model.contents(this.#scopes).tensors.map(withTrunkPrefix);
     return { tensors: [...trunk, ...this.#named(false)], metadata: this.#metadata() };
   }
 
   /** Frees the head, and the trunk if it is a copy; a shared trunk keeps its scope. */
   protected override release(handle: RewardModelHandle): void {
-    this.#leave();
-    for (const parameter of this.#own) parameter.dispose();
+    this.#unregister();
+    for (const parameter of this.#ownParameters) parameter.dispose();
     super.release(handle);
     if (this.#ownsTrunk) this.model.dispose();
   }
 
-  /** The scopes of the trunk that are its own. */
+  /** Its own scopes of the trunk. */
   get #scopes(): readonly string[] {
     return this.#scope === undefined ? [] : [this.#scope];
   }
@@ -320,7 +321,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   #named(python: boolean): NamedTensor[] {
     const head = this.numBins === undefined ? 'to_pred.0.weight' : 'to_pred.weight';
     const names = ['prompt_embed', 'response_embed', head, 'to_pred.bias'];
-    return this.#own.map((tensor, i) => ({ name: python ? (names[i] as string) : tensor.name, tensor }));
+    return this.#ownParameters.map((tensor, i) => ({ name: python ? (names[i] as string) : tensor.name, tensor }));
   }
 
   #labels(inputs: Inputs, { labels, ratings }: RewardTarget): TensorHandle {
@@ -328,7 +329,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
       throw new ArgumentError({
         argument: 'labels',
         received: labels === undefined ? 'neither labels nor ratings' : 'labels and ratings',
-        expected: 'one of them',
+        expected: 'exactly one of them',
       });
     }
     if (ratings !== undefined) return inputs.ids(this.#classes(ratings), 'ratings');
@@ -339,7 +340,11 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   #classes(ratings: readonly number[]): number[] {
     const bins = this.numBins;
     if (bins === undefined) {
-      throw new ArgumentError({ argument: 'ratings', received: 'ratings', expected: 'labels: this model has no bins' });
+      throw new ArgumentError({
+        argument: 'ratings',
+        received: 'ratings for a model without bins',
+        expected: 'labels',
+      });
     }
     for (const [i, rating] of ratings.entries()) {
       if (Number.isInteger(rating) && rating >= 1 && rating <= bins) continue;
@@ -350,7 +355,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   }
 }
 
-function behindTrunk(named: NamedTensor): NamedTensor {
+function withTrunkPrefix(named: NamedTensor): NamedTensor {
   return { ...named, name: TRUNK + named.name };
 }
 

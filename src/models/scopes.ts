@@ -4,13 +4,13 @@ import { addon, type Dtype, type LanguageModelHandle, type ScopeHandle } from '.
 import { Parameter } from '../tensor/tensor.ts';
 import type { ScopeSize } from './model-file.ts';
 
-/** Sizes of a scope's adapters, and what they are drawn from. */
+/** The size and seed of a scope's adapters. */
 export interface ScopeOptions {
-  /** 8 unless given. */
+  /** Defaults to 8. */
   rank?: number;
-  /** What they add is scaled by alpha / rank; the rank unless given, so by 1. */
+  /** The output of the adapters is scaled by alpha / rank. Defaults to the rank, for a scale of 1. */
   alpha?: number;
-  /** The model's unless given. */
+  /** Defaults to the model's. */
   seed?: number;
 }
 
@@ -19,13 +19,13 @@ export interface Scope extends ScopeSize {
   parameters: readonly Parameter[];
 }
 
-/** The scopes of one model, in the order in which they were added. */
+/** The scopes of one model, in the order they were added. */
 export class Scopes {
   readonly #all = new Map<string, Scope>();
   readonly #model: LanguageModelHandle;
   readonly #adapters: { targets: readonly string[]; dtype: Dtype };
 
-  /** With adapters on the sites `targets` of every layer. */
+  /** Every scope has adapters on the sites `targets` of every layer. */
   constructor(model: LanguageModelHandle, adapters: { targets: readonly string[]; dtype: Dtype }) {
     this.#model = model;
     this.#adapters = adapters;
@@ -39,7 +39,7 @@ export class Scopes {
     return [...this.#all.values()].flatMap(({ parameters }) => parameters);
   }
 
-  /** With values that are still to be drawn or read. @throws ArgumentError for a name that is no word, or is taken. */
+  /** Adds a scope with uninitialised values. @throws ArgumentError for a name that is invalid or taken. */
   add(name: string, { rank, alpha }: ScopeSize): Scope {
     this.#checkNew(name);
     const { targets, dtype } = this.#adapters;
@@ -53,7 +53,7 @@ export class Scopes {
     return scope;
   }
 
-  /** @throws ArgumentError for a scope that is not there. */
+  /** @throws ArgumentError for an unknown scope. */
   get(name: string): Scope {
     const scope = this.#all.get(name);
     if (scope !== undefined) return scope;
@@ -66,7 +66,7 @@ export class Scopes {
     });
   }
 
-  /** Takes a scope out while `work` runs, and for good where that succeeds. */
+  /** Removes a scope while `work` runs; if `work` fails, the scope is put back. */
   async removing(name: string, work: (scope: Scope) => Promise<void>): Promise<void> {
     const scope = this.get(name);
     this.#all.delete(name);
@@ -91,13 +91,17 @@ export class Scopes {
 
   #checkNew(name: string): void {
     if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
-      throw new ArgumentError({ argument: 'scope', received: printable(name), expected: 'letters, digits, _ and -' });
+      throw new ArgumentError({
+        argument: 'scope',
+        received: printable(name),
+        expected: 'a name of letters, digits, _ and -',
+      });
     }
     if (!this.#all.has(name)) return;
     throw new ArgumentError({
       argument: 'scope',
-      received: `${printable(name)}, which exists`,
-      expected: `a new name beside ${this.names.join(', ')}`,
+      received: `${printable(name)}, which already exists`,
+      expected: `a name other than ${this.names.join(', ')}`,
       fix: 'Choose another name, or remove or merge that scope first.',
     });
   }

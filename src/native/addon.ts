@@ -1,4 +1,4 @@
-/** The border's other half: loads the addon once per thread. What it exports is typed in exports.ts. */
+/** The TypeScript side of the native border: loads the addon once per thread. exports.ts has the types of its exports. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { findLibtorch } from './libtorch.ts';
 export type { Native } from './exports.ts';
 export type * from './types.ts';
 
-/** The small loader that is found by node-gyp-build; it opens libtorch, then the rest of the addon beside it. */
+/** The small loader that node-gyp-build finds; it opens libtorch, then the rest of the addon next to it. */
 interface Loader {
   /** The libtorch version that it was compiled against, such as `2.13.0`. */
   readonly libtorch: string;
@@ -19,13 +19,13 @@ interface Loader {
 
 let native: Native | undefined;
 
-/** The addon; the first call finds libtorch and loads both. @throws LibtorchError when there is none to be found. */
+/** The addon; the first call finds libtorch and loads both. @throws LibtorchError if one of them is missing or unusable. */
 export function addon(): Native {
   native ??= load();
   return native;
 }
 
-/** Milliseconds that the calling thread has worked; undefined before the addon is loaded. Loads nothing. */
+/** CPU time of the calling thread in milliseconds; undefined before the addon is loaded. Does not load it. */
 export function threadTime(): number | undefined {
   return native === undefined ? undefined : native.threadCpuTime() / 1000;
 }
@@ -33,7 +33,7 @@ export function threadTime(): number | undefined {
 function load(): Native {
   const loader = findLoader();
   const loaded = loader.load(findLibtorch(loader.libtorch).path, errorFromNative);
-  // process.exit() runs no cleanup hooks of addons: without this, a job in flight would outlive what it computes with.
+  // process.exit() runs no cleanup hooks of addons: without this, a running job would outlive the memory it uses.
   process.once('exit', () => loaded.close());
   return loaded;
 }
@@ -54,7 +54,7 @@ function findLoader(): Loader {
   }
 }
 
-/** The addon's file: in a clone that of build/, in a package that of prebuilds/. @throws LibtorchError when there is none */
+/** The addon's file: in build/ in a clone, in prebuilds/ in a package. @throws LibtorchError if there is none. */
 function addonFile(): string {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   try {
@@ -64,19 +64,19 @@ function addonFile(): string {
       argument: 'palm.node',
       received: `none for ${process.platform}-${process.arch} in ${root}`,
       expected: 'the native addon, built or shipped',
-      fix: 'In a clone run `npm run build:native`; packages hold it for linux-x64 only.',
+      fix: 'In a clone, run `npm run build:native`; packages include it for linux-x64 only.',
       cause,
     });
   }
 }
 
-/** What helps against the reason that the system's loader gives. */
+/** What to do about the reason given by the system's loader. */
 function loadingFix(reason: string): string {
   if (isMusl())
-    return 'It needs glibc, and this system has musl: use one with glibc, such as Debian or its Node images.';
+    return 'It needs glibc, but this system uses musl: use a system with glibc, such as Debian or its Node images.';
   if (reason.includes('failed to map segment')) return 'Install it on a disk that is mounted without noexec.';
   if (/GLIBC(XX)?_[\d.]+' not found/.test(reason)) return 'Use a newer system, or compile it on this one, in a clone.';
-  return 'Install the package again, or in a clone run `npm run build:native`.';
+  return 'Install the package again, or in a clone, run `npm run build:native`.';
 }
 
 function isMusl(): boolean {

@@ -1,6 +1,6 @@
 /**
- * What the addon exports, typed. Functions that compute return promises and run in program order on one native thread; the others
- * only allocate, name or release. A test compares this file with the addon.
+ * The types of the addon's exports. Functions that compute return promises and run in program order on one native thread; the
+ * others only allocate, name or release. A test compares this file with the addon.
  */
 import type {
   ActorCriticHandle,
@@ -37,58 +37,58 @@ import type {
 /** Everything that the addon exports. */
 export interface Native {
   // Process (native/binding/process.cc)
-  /** Stops all jobs of this thread and waits for the running one; later calls are refused. */
+  /** Stops all jobs of this thread and waits for the running one; later calls fail. */
   close(): void;
   dispose(handle: Handle): void;
   memory(): { liveTensors: number; liveBytes: number; usedBytes: number; cachedBytes: number; peakBytes: number };
   memoryResetPeak(): void;
-  /** How often numbers were awaited from where they were computed: each time a GPU comes to rest. */
+  /** How often values were read back from a device; each read synchronises with the GPU. */
   reads(): number;
-  /** Of large blocks on the CPU, for the whole process; 0 for none. */
+  /** Limits large blocks on the CPU, for the whole process; 0 for no limit. */
   memoryLimit(bytes: number): void;
-  /** Microseconds of processor time that the calling thread has had. */
+  /** CPU time of the calling thread, in microseconds. */
   threadCpuTime(): number;
   info(): {
     libtorch: string;
     threads: number;
     cpuCapability: string;
     float32Precision: string;
-    cudaFloat32: string; // how a GPU multiplies: ieee or tf32
-    cudaBfloat16Sums: string; // in which dtype it adds partial sums of such products
+    cudaFloat32: string; // precision of matrix products on a GPU: ieee or tf32
+    cudaBfloat16Sums: string; // dtype of their partial sums
     deterministic: boolean;
     cudaDevices: number;
   };
-  /** Of a machine with a GPU: whether our own kernels run there, and which attention libtorch chooses for a dtype. */
+  /** On a machine with a GPU: whether our own kernels run there, and which attention libtorch chooses for a dtype. */
   cudaInfo(): Promise<{ ownKernels: boolean; float32Attention: string; bfloat16Attention: string }>;
   cancelCreate(): CancelHandle;
   cancel(handle: CancelHandle): void;
-  /** Computes with the fused kernels, or with the ATen references beside them. For the whole process. */
+  /** Whether to use the fused kernels or their ATen references, in the whole process. */
   useKernels(on: boolean): Promise<void>;
-  /** Algorithms of a GPU that give the same bits each time, alone. */
+  /** Whether a GPU uses only bitwise reproducible algorithms. */
   useDeterministic(on: boolean): Promise<void>;
 
   // Tensors (native/binding/tensor.cc)
   tensorEmpty(shape: number[], dtype: Dtype, device: Device): TensorHandle;
-  /** Like tensorEmpty on the CPU, but later jobs wait until `tensorSeal`: it is still being written, piece by piece. */
+  /** Like tensorEmpty on the CPU, but later jobs wait until `tensorSeal`, because it is still being written piece by piece. */
   tensorOpen(shape: number[], dtype: Dtype): TensorHandle;
-  /** Copies a whole array to `offset` (in elements) of an open tensor, now, on this thread. */
+  /** Copies a whole array to `offset` (in elements) of an open tensor, synchronously on this thread. */
   tensorWrite(tensor: TensorHandle, source: NumericArray, offset: number): void;
   tensorSeal(tensor: TensorHandle): void;
   tensorShape(tensor: TensorHandle): number[];
   tensorDtype(tensor: TensorHandle): Dtype;
   tensorDevice(tensor: TensorHandle): Device;
-  /** A view of `length` entries of dimension `dim` from `start` on. */
+  /** A view of `length` entries of dimension `dim`, from `start` on. */
   tensorNarrow(tensor: TensorHandle, dim: number, start: number, length: number): TensorHandle;
   /** The elements, row by row; bfloat16 arrives as Float32Array, bool as Uint8Array. */
   tensorData(tensor: TensorHandle): Promise<NumericArray>;
   /** `target.copy_(source)`, converting dtype and device; the shapes must be equal. */
   tensorCopy(target: TensorHandle, source: TensorHandle): Promise<void>;
-  /** Bytes [begin, begin + target.length) of a contiguous tensor into `target`, which nobody may touch meanwhile. */
+  /** Copies bytes [begin, begin + target.length) of a contiguous tensor into `target`, which must not be touched meanwhile. */
   tensorReadBytes(tensor: TensorHandle, begin: number, target: Uint8Array): Promise<void>;
-  /** The opposite: `source` into the bytes from `begin` on. */
+  /** The opposite: copies `source` into the bytes from `begin` on. */
   tensorWriteBytes(tensor: TensorHandle, begin: number, source: Uint8Array): Promise<void>;
   tensorBackward(tensor: TensorHandle): Promise<void>;
-  /** The rows `rows` of each of `tensors`, which have as many of them, as copies. */
+  /** Copies of the given rows of each of `tensors`, which all have the same number of rows. */
   tensorsRows(tensors: TensorHandle[], rows: number[]): Promise<TensorHandle[]>;
 
   // Parameters (native/binding/parameter.cc)
@@ -98,19 +98,19 @@ export interface Native {
   parameterSetGrad(parameter: ParameterHandle, grad: TensorHandle): Promise<void>;
   parametersCopy(targets: ParameterHandle[], sources: ParameterHandle[]): Promise<void>;
   parametersRequireGrad(parameters: ParameterHandle[], on: boolean): Promise<void>;
-  /** The place of the first that has a number which is not finite. */
+  /** The index of the first parameter with a non-finite value. */
   parametersFirstNonFinite(parameters: ParameterHandle[]): Promise<number | undefined>;
 
   // Models (native/binding/model.cc)
   decoderCreate(description: DecoderDescription): LanguageModelHandle;
-  /** The parameters of such a decoder, in order, without making it. @throws OutOfMemoryError where no machine could hold it */
+  /** The parameters of such a decoder, in order, without creating it. @throws OutOfMemoryError if no machine could hold it. */
   decoderParameters(description: DecoderDescription): NamedShape[];
-  /** Where its adapters can sit: `layers.0.query` and so on, with the shape [out, in] of that part of a matrix. */
+  /** The sites where adapters can be added: `layers.0.query` and so on, each with the shape [out, in] of its part of a matrix. */
   decoderSites(description: DecoderDescription): NamedShape[];
   modelInitialise(model: LanguageModelHandle, seed: number): Promise<void>;
   modelParameters(model: LanguageModelHandle): NativeParameter[];
   modelTrain(model: LanguageModelHandle, on: boolean, seed: number): Promise<void>;
-  /** The dropout generator's state, a uint8 tensor to save; and back. */
+  /** Gets the state of the dropout generator, a uint8 tensor to save; the next function restores it. */
   modelGeneratorState(model: LanguageModelHandle): Promise<TensorHandle>;
   modelSetGeneratorState(model: LanguageModelHandle, state: TensorHandle): Promise<void>;
   modelForward(
@@ -130,7 +130,7 @@ export interface Native {
     gradients: Gradients,
   ): Promise<TensorHandle>;
   modelMergeScope(model: LanguageModelHandle, scope: ScopeHandle): Promise<void>;
-  /** Adapters on the sites of every layer that `targets` names (`query`); what they add is scaled by alpha / rank. */
+  /** Adapters on the sites named by `targets` (such as `query`) in every layer; their output is scaled by alpha / rank. */
   scopeCreate(model: LanguageModelHandle, targets: string[], rank: number, alpha: number): ScopeHandle;
   scopeInitialise(scope: ScopeHandle, seed: number): Promise<void>;
   scopeParameters(scope: ScopeHandle): NativeParameter[];
@@ -151,7 +151,7 @@ export interface Native {
     lengths: TensorHandle,
     options: GenerateOptions,
   ): GenerationLoopHandle;
-  /** Draws up to `count` tokens for the single row of a loop. */
+  /** Samples up to `count` tokens for the single row of a loop. */
   generationLoopAdvance(
     loop: GenerationLoopHandle,
     count: number,
@@ -199,7 +199,7 @@ export interface Native {
     gradients: Gradients,
   ): Promise<NativeLogProb>;
   policyReferenceLogProb(policy: PolicyHandle, sequence: TensorHandle, temperature: number): Promise<TensorHandle>;
-  /** Samples, then reads what was sampled with the policy (to recompute log-probs) and (if asked) reference, `pieces` of rows at a time. */
+  /** Samples, then evaluates `pieces` of rows with the policy (if `recompute`) and the reference (if `withReference`). */
   policyRollout(
     policy: PolicyHandle,
     prompts: TensorHandle,
@@ -220,7 +220,7 @@ export interface Native {
     gradients: Gradients,
     criticOnly: boolean,
   ): Promise<NativeEvaluation>;
-  /** The same as policyRollout, and what the critic says. */
+  /** The same as policyRollout, with the critic's values. */
   actorCriticRollout(
     actorCritic: ActorCriticHandle,
     prompts: TensorHandle,
@@ -233,15 +233,15 @@ export interface Native {
   ): Promise<NativeValuedRollout>;
 
   // Advantages (native/binding/advantages.cc)
-  /** Scores [B] to rewards, advantages by GAE, and returns. */
+  /** Turns scores [B] into rewards, advantages by GAE, and returns. */
   judge(
     rollout: NativeValuedRollout,
     score: TensorHandle,
     options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
   ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
   /**
-   * Scores [B] less the KL penalty to advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same number for
-   * every token of a response, 0 outside. `scale` divides by the deviation of the group.
+   * Turns scores [B] minus the KL penalty into advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same
+   * number for every token of a response, 0 elsewhere. `scale` divides by the standard deviation of the group.
    */
   groupAdvantages(
     rollout: NativeRollout,
@@ -265,7 +265,7 @@ export interface Native {
     parameters: ParameterHandle[],
     options: { beta1: number; beta2: number; eps: number; weightDecay: number },
   ): OptimizerHandle;
-  /** `lr` is the one that `weightDecay` is measured at: decay per step is lr now / this lr · weightDecay. */
+  /** `weightDecay` is relative to `lr`: the decay per step is current lr / this lr · weightDecay. */
   adoptAtan2Create(
     parameters: ParameterHandle[],
     options: { lr: number; beta1: number; beta2: number; weightDecay: number },
@@ -277,8 +277,8 @@ export interface Native {
   /** Copies bfloat16 weights to their float32 masters. */
   optimizerInitialise(optimizer: OptimizerHandle): Promise<void>;
   /**
-   * Moves nothing where a gradient is not finite, or one of `losses` (scalars, which the gradients are of) or `loss`. `read` are
-   * tensors that are wanted as numbers too: all that a step tells crosses at once.
+   * Changes nothing if a gradient, `loss` or one of `losses` (scalars that the gradients belong to) is not finite. The tensors
+   * in `read` are returned as numbers: all results of a step are copied from the device at once.
    */
   optimizerStep(
     optimizer: OptimizerHandle,
@@ -291,10 +291,10 @@ export interface Native {
     gradNorm: number;
     skipped: boolean;
     nonFinite: { parameter: number; gradient: boolean } | undefined;
-    /** Parameters by their place in the list. */
+    /** Indices of parameters in the list. */
     unreached: number[];
     losses: number[];
-    /** The numbers of each tensor of `read`, row by row. */
+    /** The values of each tensor of `read`, row by row. */
     read: number[][];
   }>;
   optimizerZeroGrad(optimizer: OptimizerHandle): Promise<void>;

@@ -20,10 +20,10 @@ import {
 const CUDA_VARIANT = 'cu130';
 
 /**
- * Fetches libtorch with pip into the user's cache, where `findLibtorch` looks; returns at once when it is already there.
- * @param options.cuda take the CUDA build with the nvidia libraries that it needs (gigabytes) instead of the CPU's
- * @param options.note is told, before a long download, what is about to happen
- * @throws LibtorchError when there is no pip, or it cannot get the release
+ * Fetches libtorch with pip into the user's cache, where `findLibtorch` looks; returns at once if it is already there.
+ * @param options.cuda fetch the CUDA build with the nvidia libraries it needs (gigabytes) instead of the CPU build
+ * @param options.note called before a long download with a line that announces it
+ * @throws LibtorchError if there is no pip, or pip cannot get the release.
  */
 export async function installLibtorch(options: { cuda: boolean; note: (line: string) => void }): Promise<Release> {
   const variant = options.cuda ? CUDA_VARIANT : 'cpu';
@@ -39,7 +39,7 @@ export async function installLibtorch(options: { cuda: boolean; note: (line: str
       `Fetching libtorch ${LIBTORCH_VERSION}+${variant} with pip (${options.cuda ? '3 GB' : '200 MB'}, once).`,
     );
     await fetchWithPip(python, options.cuda, partial);
-    if (complete(partial, options.cuda) === undefined) throw unfetched('a package that lacks files', variant);
+    if (complete(partial, options.cuda) === undefined) throw unfetched('a package with missing files', variant);
     keepOnly(partial, ['torch', 'nvidia']);
     replace(target, partial);
   } finally {
@@ -48,7 +48,7 @@ export async function installLibtorch(options: { cuda: boolean; note: (line: str
   return { path: join(target, 'torch'), version: LIBTORCH_VERSION, variant };
 }
 
-/** A new folder in `folder`, which is made where it is not there. */
+/** Creates a new folder in `folder`, which is created if it does not exist. */
 function partialFolder(folder: string): string {
   try {
     makeFolder(folder);
@@ -92,12 +92,12 @@ function findPip(): string {
   });
 }
 
-/** Tries the indexes that can have the release, the machine's own configuration first, until one gives it. */
+/** Tries the indexes that may have the release, starting with the machine's own configuration, until one succeeds. */
 async function fetchWithPip(python: string, cuda: boolean, folder: string): Promise<void> {
   const variant = cuda ? CUDA_VARIANT : 'cpu';
   const local = `torch==${LIBTORCH_VERSION}+${variant}`;
   const attempts = [[local], [local, '--index-url', `https://download.pytorch.org/whl/${variant}`]];
-  // The default Linux wheel is a CUDA build, under a version without a suffix (=== keeps `+cpu` from counting as equal).
+  // The default Linux wheel is a CUDA build whose version has no suffix (=== prevents `+cpu` from matching).
   if (cuda) attempts.push([`torch===${LIBTORCH_VERSION}`]);
   let reason = '';
   for (const attempt of attempts) {
@@ -108,25 +108,25 @@ async function fetchWithPip(python: string, cuda: boolean, folder: string): Prom
   throw unfetched(reason, variant);
 }
 
-/** Undefined on success, else the reason that pip gives. */
+/** Runs pip install. Returns undefined on success, else the reason that pip gives. */
 function pip(python: string, what: string[]): Promise<string | undefined> {
-  const quickly = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
-  const child = spawn(python, ['-m', 'pip', 'install', ...quickly, ...what], {
+  const options = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
+  const child = spawn(python, ['-m', 'pip', 'install', ...options, ...what], {
     stdio: ['ignore', 'ignore', 'pipe'],
     cwd: NEUTRAL_FOLDER,
   });
-  let said = '';
+  let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
+    stderr += text;
   });
   return new Promise((settle, reject) => {
     child.once('error', reject);
-    child.once('close', (code) => settle(code === 0 ? undefined : reasonIn(said)));
+    child.once('close', (code) => settle(code === 0 ? undefined : reasonIn(stderr)));
   });
 }
 
-function reasonIn(said: string): string {
-  const lines = said.trim().split('\n');
+function reasonIn(stderr: string): string {
+  const lines = stderr.trim().split('\n');
   return lines.findLast((line) => line.startsWith('ERROR')) ?? lines.at(-1) ?? 'no reason given';
 }
 
@@ -135,6 +135,6 @@ function unfetched(reason: string, variant: string): LibtorchError {
     argument: 'pip',
     received: reason,
     expected: `torch ${LIBTORCH_VERSION}+${variant}`,
-    fix: `Run ${INSTALL} again with a network that reaches download.pytorch.org, or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
+    fix: `Run ${INSTALL} again with access to download.pytorch.org, or unpack a libtorch ${LIBTORCH_VERSION} and run ${USE}.`,
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Finds libtorch, which is not bundled. Every place that was looked at is kept in a
- * trace, which the error shows when nothing was found.
+ * Finds libtorch, which is not bundled. A trace records every place that was searched; the error shows it if nothing was
+ * found.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { LibtorchError, printable } from '../errors.ts';
 import { reasonOf } from '../files/file-error.ts';
 import { makeFolder } from '../files/folder.ts';
 
-/** The release that is fetched, and that shipped addons are compiled against. */
+/** The release that is fetched, and that the shipped addon is compiled against. */
 export const LIBTORCH_VERSION = '2.13.0';
 /** The minor releases of libtorch 2 that the sources compile against. */
 const OLDEST_MINOR = 11;
@@ -18,14 +18,14 @@ const NEWEST_MINOR = 14;
 
 export const INSTALL = '`npx palm libtorch install`';
 export const USE = '`npx palm libtorch use PATH`';
-/** Where commands are started: some, Python above all, take what they load from the folder they are started in. */
+/** The working folder of commands: some, Python above all, load files from the folder they are started in. */
 export const NEUTRAL_FOLDER = '/';
 
-/** One place that was looked at, and what was there. */
+/** One place that was searched, and what was there. */
 export interface LookedAt {
   /** Which step of the search: `PALM_LIBTORCH`, `saved choice`, `cache`, `python3` or `python`. */
   source: string;
-  /** The folder or file, or the command that was asked. */
+  /** The folder or file, or the command that was run. */
   place: string;
   outcome: string;
 }
@@ -36,23 +36,23 @@ export interface Libtorch {
   path: string;
   /** Such as `2.13.0`. */
   version: string;
-  /** `cpu`, `cu130`, ...; `cuda` where the folder does not say which. */
+  /** `cpu`, `cu130`, ...; `cuda` if the folder does not say which. */
   variant: string;
   /** The step that found it, as in the trace. */
   source: string;
   trace: LookedAt[];
 }
 
-/** What a folder holds, when it is a libtorch. */
+/** The libtorch in a folder. */
 export type Release = Pick<Libtorch, 'path' | 'version' | 'variant'>;
-/** Undefined when a version is acceptable, else what would be. */
+/** Returns undefined if a version is acceptable, else what would be. */
 type Demand = (version: string) => string | undefined;
 
 /**
  * The libtorch to load: PALM_LIBTORCH, else the saved choice, else the cache, else the `torch` package of a Python.
- * @param compiledAgainst the version the addon was compiled against; major and minor must be equal, since C++ interfaces
- *   change between them
- * @throws LibtorchError when an explicit choice is unusable, or nothing was found anywhere
+ * @param compiledAgainst the version the addon was compiled against; major and minor must be equal, because C++ interfaces
+ *   change between minor releases
+ * @throws LibtorchError if an explicit choice is unusable, or nothing was found.
  */
 export function findLibtorch(compiledAgainst: string): Libtorch {
   const series = seriesOf(compiledAgainst);
@@ -64,14 +64,14 @@ export function findLibtorch(compiledAgainst: string): Libtorch {
 }
 
 /**
- * A libtorch to compile against, looked for in the same places as by `findLibtorch`; any release from 2.11 to 2.14 will do.
- * @throws LibtorchError when an explicit choice is unusable, or nothing was found anywhere
+ * Finds a libtorch to compile against, in the same places as `findLibtorch`; any release from 2.11 to 2.14 will do.
+ * @throws LibtorchError if an explicit choice is unusable, or nothing was found.
  */
 export function findLibtorchToBuild(): Libtorch {
   return search(supported, `Run ${INSTALL} to fetch one, or ${USE} to point at one.`);
 }
 
-/** Makes `path` the libtorch to load from now on, for this user. @throws LibtorchError when it holds none that can be used */
+/** Makes `path` the libtorch to load from now on, for this user. @throws LibtorchError if it holds no usable libtorch. */
 export function saveLibtorchChoice(path: string): Release {
   const release = explicit(
     'PATH',
@@ -141,7 +141,7 @@ function search(demand: Demand, fix: string): Libtorch {
   throw new LibtorchError({
     argument: 'libtorch',
     received: 'none',
-    expected: `${wanted} in one of the places looked at:\n${formatTrace(trace)}\n`,
+    expected: `${wanted} in one of the places searched:\n${formatTrace(trace)}\n`,
     fix,
   });
 }
@@ -152,25 +152,25 @@ export function formatTrace(trace: readonly LookedAt[]): string {
   return trace.map(({ source, place, outcome }) => `  ${source.padEnd(width)}  ${place}: ${outcome}`).join('\n');
 }
 
-/** A libtorch that the user named, so that not being able to use it is an error rather than a reason to look on. */
+/** A libtorch that the user named: if it is unusable, that is an error, and the search does not go on. */
 function explicit(argument: string, path: string, demand: Demand, fix: string): Release {
   const release = inspect(path, demand);
   if (typeof release !== 'string') return release;
   throw new LibtorchError({ argument, received: `${path}: ${release}`, expected: demand('none') ?? 'libtorch', fix });
 }
 
-/** What is at a path: a release that will do, or why not. */
+/** The release at a path, or the reason why it is unusable. */
 export function inspect(path: string, demand: Demand): Release | string {
   const needed = ['', 'lib/libtorch_cpu.so', 'lib/libc10.so'];
   const problem = needed.map((file) => problemAt(path, file)).find((problem) => problem !== undefined);
   if (problem !== undefined) return problem;
   const release = releaseAt(path);
-  if (release === undefined) return 'its version is nowhere stated';
+  if (release === undefined) return 'no version found in it';
   const wanted = demand(release.version);
   return wanted === undefined ? release : `${describe(release)}, not ${wanted}`;
 }
 
-/** Why there is no `file` in `folder`, or no folder; undefined where there is. */
+/** Why `file` in `folder` cannot be found; undefined if it exists. */
 function problemAt(folder: string, file: string): string | undefined {
   try {
     statSync(join(folder, file));
@@ -224,9 +224,9 @@ function read(folder: string, file: string): string | undefined {
 }
 
 const HOME = 'home folder';
-const HOMELESS = 'this user has none, and HOME is not set';
+const HOMELESS = 'none for this user, and HOME is not set';
 
-/** The user's home; undefined for a user without one, as containers make them. */
+/** The user's home folder; undefined for a user without one, which is common in containers. */
 function home(): string | undefined {
   try {
     return homedir() || undefined;
@@ -235,10 +235,10 @@ function home(): string | undefined {
   }
 }
 
-/** `name` in a folder for our files: in that of the `variable`, else in `fallback` at home; undefined without a home. */
+/** The path `name` in our folder: below the folder in `variable`, else below `fallback` at home; undefined without a home. */
 function ownPath(variable: string, fallback: string, name: string): string | undefined {
   const named = process.env[variable];
-  // A relative one does not count, as its specification has it: it would mean another folder in every folder.
+  // A relative path is ignored, as the XDG specification demands: its meaning would depend on the working folder.
   if (named && isAbsolute(named)) return join(named, 'palm-rlhf', name);
   const at = home();
   return at === undefined ? undefined : join(at, fallback, 'palm-rlhf', name);
@@ -256,7 +256,7 @@ export function homeless(variable: string): never {
   throw new LibtorchError({
     argument: HOME,
     received: HOMELESS,
-    expected: 'a folder that can be written',
+    expected: 'a writable folder',
     fix: `Set ${variable} to one, or PALM_LIBTORCH to the folder of a libtorch.`,
   });
 }
@@ -265,13 +265,13 @@ export function unwritable(path: string, cause: unknown, variable: string): Libt
   return new LibtorchError({
     argument: path,
     received: reasonOf(cause),
-    expected: 'a place that can be written',
-    fix: `Set ${variable} to a folder that can be, or PALM_LIBTORCH to the folder of a libtorch.`,
+    expected: 'a writable folder',
+    fix: `Set ${variable} to a writable folder, or PALM_LIBTORCH to the folder of a libtorch.`,
     cause,
   });
 }
 
-/** What was saved in `file`; undefined where nothing was. @throws LibtorchError for what cannot be read or is no choice */
+/** The choice saved in `file`; undefined if there is none. @throws LibtorchError if it is unreadable or malformed. */
 function savedChoice(file: string): string | undefined {
   let received = 'something else';
   try {
@@ -288,8 +288,8 @@ function savedChoice(file: string): string | undefined {
 }
 
 /**
- * The libtorches that were fetched into `folder`, the preferred first: CUDA builds serve CPUs too, and were asked for by name;
- * then the newest. A text says why there are none.
+ * The libtorch releases fetched into `folder`, in order of preference: CUDA builds first, because they also run on CPUs and were
+ * requested explicitly; then the newest. If there are none, a text says why.
  */
 function cachedFolders(folder: string): string[] | string {
   let names: string[];

@@ -1,6 +1,6 @@
 declare module 'node-gyp-build' {
   const nodeGypBuild: {
-    /** The file of the addon of the package in `folder`: in build/Release, else the fitting one of prebuilds/. */
+    /** The addon's file of the package in `folder`: in build/Release, else the matching one in prebuilds/. */
     resolve(folder: string): string;
   };
   export default nodeGypBuild;

@@ -1,6 +1,6 @@
 /**
- * Objects that hold native memory. Each has one handle, is disposed once, and remembers the failure of work that was queued
- * without being awaited, so that the next awaited call on it rejects with that.
+ * Objects that hold native memory. Each has one handle, is disposed once, and remembers the failure of queued work that nobody
+ * awaits, so that the next awaited call on it rejects with that failure.
  */
 import { DisposedError, HandleError, printable } from '../errors.ts';
 import { addon, type Handle } from './addon.ts';
@@ -14,21 +14,21 @@ interface State {
   failures: unknown[];
 }
 
-// Outside the objects: what is not in here is no resource of this copy of the package, whatever it looks like.
+// A WeakMap, so that look-alikes and objects of another copy of the package are rejected.
 const states = new WeakMap<object, State>();
 
-/** The base of every class over a native handle. `name` is what errors call the object. */
+/** The base of every class with a native handle. `name` is what errors call the object. */
 export abstract class Resource<H extends Handle = Handle> implements Disposable {
   constructor(handle: H, name: string) {
     states.set(this, { handle, name, disposed: false, queued: Promise.resolve(), failures: [] });
   }
 
-  /** Whether `dispose` has been called; every other use then throws or rejects with a DisposedError. */
+  /** Whether `dispose` has been called. After that, any other use throws or rejects with a DisposedError. */
   get disposed(): boolean {
     return stateOf(this, 'this').disposed;
   }
 
-  /** Frees the native memory as soon as the work that was queued with it has ended. Calling it again does nothing. */
+  /** Frees the native memory as soon as the queued work that uses it has ended. Calling it again does nothing. */
   dispose(): void {
     const state = stateOf(this, 'this');
     if (state.disposed) return;
@@ -46,7 +46,7 @@ export abstract class Resource<H extends Handle = Handle> implements Disposable 
   }
 }
 
-/** The handle to give to the addon. @throws DisposedError, or HandleError where `value` is something else entirely. */
+/** The handle to pass to the addon. @throws DisposedError if `value` is disposed. @throws HandleError if it is no resource. */
 export function handleOf<H extends Handle>(value: Resource<H>, argument?: string): H {
   const state = stateOf(value, argument ?? 'handle');
   if (!state.disposed) return state.handle as H;
@@ -54,11 +54,11 @@ export function handleOf<H extends Handle>(value: Resource<H>, argument?: string
     argument: argument ?? state.name,
     received: `a disposed ${state.name}`,
     expected: 'one that is still alive',
-    fix: 'Dispose of it after its last use.',
+    fix: 'Dispose of it only after its last use.',
   });
 }
 
-/** Remembers work that nobody awaits: its failure rejects the next awaited call that uses `resource`. */
+/** Registers work that nobody awaits: its failure rejects the next awaited call that uses `resource`. */
 export function queue(resource: Resource, work: Promise<unknown>): void {
   const state = stateOf(resource, 'handle');
   const caught = work.then(
@@ -73,7 +73,7 @@ export function queue(resource: Resource, work: Promise<unknown>): void {
 
 /**
  * Starts `call` at once, in program order, and awaits it.
- * @throws the failure of work queued earlier on one of `used`; without one, whatever `call` rejects with.
+ * @throws the failure of work queued earlier on one of `used`, if any; else whatever `call` rejects with.
  */
 export async function run<T>(used: readonly Resource[], call: () => Promise<T>): Promise<T> {
   const states = used.map((resource) => stateOf(resource, 'handle'));

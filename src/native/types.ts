@@ -1,12 +1,12 @@
-/** What crosses to the addon and back, typed: handles, and objects of them. Nothing here has a default: the classes above do. */
+/** The types of what crosses the native border: handles, and objects of handles. Defaults belong to the classes above. */
 
-/** Element types a tensor can have. */
+/** The element types of tensors. */
 export type Dtype = 'float32' | 'float64' | 'bfloat16' | 'int64' | 'int32' | 'uint8' | 'bool';
 /** `cpu`, `cuda` or `cuda:N`. */
 export type Device = string;
 
 declare const kind: unique symbol;
-/** An opaque native object. `dispose` releases what it holds; using it afterwards is a DisposedError. */
+/** An opaque native object. `dispose` releases what it holds; later use throws a DisposedError. */
 export interface Handle<Kind extends string = string> {
   readonly [kind]: Kind;
 }
@@ -30,45 +30,45 @@ export type NumericArray =
   | Int8Array
   | Uint16Array;
 
-/** Which parameters a graph is recorded for: none, those of the scope that is read through, or all. */
+/** Which parameters a graph is recorded for: none, those of the scope in use, or all. */
 export type Gradients = 'none' | 'adapters' | 'all';
 
-/** A tensor that is trained, with the name that it has in checkpoints. */
+/** A trained tensor, with its name in checkpoints. */
 export interface NativeParameter {
   name: string;
   shape: number[];
   handle: ParameterHandle;
 }
-/** A tensor of an optimizer's state, sharing its memory: reading saves it, copying into it restores it. */
+/** A tensor that shares the memory of an optimizer's state: read it to save the state, copy into it to restore the state. */
 export interface NativeState {
   name: string;
   tensor: TensorHandle;
 }
 
-/** What a decoder is, as data: a family makes it of its configuration, native/model/decoder.cc computes it. */
+/** A decoder, described as data: a family creates it from a configuration, native/model/decoder.cc computes it. */
 export interface DecoderDescription {
-  /** V, ids that a token can have. */
+  /** V, the size of the vocabulary. */
   numTokens: number;
-  /** D. */
+  /** D, the width of the model. */
   dim: number;
-  /** L, layers. */
+  /** L, the number of layers. */
   depth: number;
-  /** H query heads, which share the `kvHeads` heads of keys and values evenly. */
+  /** H, the number of query heads, which share the `kvHeads` key/value heads evenly. */
   heads: number;
   kvHeads: number;
-  /** K, even. */
+  /** K, the width of a head; even. */
   dimHead: number;
-  /** F, width of the feed-forward layer. */
+  /** F, the width of the feed-forward layer. */
   ff: number;
-  /** False: every token sees every other; negative ids are padding. */
+  /** If false, every token attends to all others, and negative ids are padding. */
   causal: boolean;
-  /** Whether queries and keys are normalised (l2), with learned scales. */
+  /** Whether queries and keys are l2-normalised, with learned scales. */
   qkNorm: boolean;
-  /** Factor of attention scores. */
+  /** Scale of attention scores. */
   qkScale: number;
-  /** Positions over which xPos decays; undefined for plain rotary positions. */
+  /** Scale of the xPos decay, in positions; undefined for plain rotary positions. */
   xposScaleBase: number | undefined;
-  /** Target that the loss leaves out. */
+  /** Target token that the loss ignores. */
   ignoreIndex: number;
   /** In training mode only. */
   attnDropout: number;
@@ -78,13 +78,13 @@ export interface DecoderDescription {
   device: Device;
 }
 
-/** A tensor before it is made. */
+/** Name and shape of a tensor before it is created. */
 export interface NamedShape {
   name: string;
   shape: number[];
 }
 
-/** How tokens are drawn; see sampling.ts. */
+/** How tokens are sampled; see sampling.ts. */
 export interface GenerateOptions {
   maxNewTokens: number;
   temperature: number;
@@ -102,27 +102,27 @@ export interface GenerateOptions {
 export interface NativeGeneration {
   sequences: TensorHandle; // [B, T] int64
   responseMask: TensorHandle; // [B, T] bool
-  logProbs: TensorHandle; // [B, T] float32, of the distribution sampled from
+  logProbs: TensorHandle; // [B, T] float32, under the distribution sampled from
 }
 
-/** Which positions are prompt, and which exist at all: at most one of each pair, lengths [B] and masks [B, T]. */
+/** Which positions are prompt, and which are padding: at most one of each pair of lengths [B] and mask [B, T]. */
 export interface RewardInput {
   sequence: TensorHandle; // [B, T]
   promptLengths: TensorHandle | undefined; // [B]
   promptMask: TensorHandle | undefined; // [B, T] bool
-  lengths: TensorHandle | undefined; // [B], what is behind is padding
-  mask: TensorHandle | undefined; // [B, T] bool, false where padding
+  lengths: TensorHandle | undefined; // [B], everything after is padding
+  mask: TensorHandle | undefined; // [B, T] bool, false at padding
 }
 
-/** What a policy answered, and what is read of it; rows in the same order. */
+/** The responses of a policy and their log-probabilities; all rows are in the same order. */
 export interface NativeRollout {
   sequence: TensorHandle; // [B, T] int64
   responseMask: TensorHandle; // [B, T] bool
   samplerLogProb: TensorHandle; // [B, T], as the sampler saw it
-  rolloutLogProb: TensorHandle; // [B, T], recomputed by the forward pass that training uses, or samplerLogProb
-  referenceLogProb: TensorHandle; // [B, T], equal to rolloutLogProb where no reference is asked for
+  rolloutLogProb: TensorHandle; // [B, T], recomputed by the forward pass of training, or samplerLogProb
+  referenceLogProb: TensorHandle; // [B, T], equal to rolloutLogProb if no reference is requested
 }
-/** What a critic is asked as well. */
+/** A rollout with the critic's values. */
 export interface NativeValuedRollout extends NativeRollout {
   rolloutValue: TensorHandle; // [B, T]
 }
@@ -138,7 +138,7 @@ export interface NativeLogProb {
 export interface NativeEvaluation extends NativeLogProb {
   value: TensorHandle; // [B, T]
 }
-/** Numbers with names, which cross in one copy: `values` [M] float32. */
+/** Named numbers, which are copied from the device at once: `values` [M] float32. */
 export interface NativeMetrics {
   names: string[];
   values: TensorHandle;

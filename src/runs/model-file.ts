@@ -1,4 +1,6 @@
-/** Model files as runs write them and as they are found: with a note of the tokenizer, which the model itself knows nothing of. */
+/**
+ * Model files as runs write and find them: with a note of the tokenizer, which the model itself knows nothing about.
+ */
 import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -13,23 +15,23 @@ import { loadTokenizer } from '../tokenizer/load.ts';
 import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';
 
-/** The model of a run in its checkpoints. */
+/** The file of a checkpoint that holds the model. */
 const WEIGHTS_FILE = 'weights.safetensors';
-/** The files of a Hugging Face tokenizer that are read. */
+/** The files of a Hugging Face tokenizer that we read. */
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
 const [TOKENIZER_FILE] = TOKENIZER_FILES;
 
-/** How a file notes its tokenizer; files of 0.1.0 have no hash. */
+/** The tokenizer recorded in a model file; files of 0.1.0 have no hash. */
 export type TokenizerNote = { type: 'byte' } | { type: 'hugging-face'; path: string; hash?: string };
 
-/** `model`, whose files also say how its text became tokens: by a tokenizer that lies beside them, unless it is bytes. */
+/** Wraps `model` so that its files also record the tokenizer: bytes, or the tokenizer file next to the model. */
 export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
   const described = tokenizer.describe();
   const note = described.type === 'byte' ? described : { ...described, path: TOKENIZER_FILE };
   return { contents: () => withTokenizerNote(model.contents(), { describe: () => note }) };
 }
 
-/** Copies the files of `tokenizer`, if it has any, into `folder`. @throws FileError when that cannot be written. */
+/** Copies the files of `tokenizer`, if it has any, into `folder`. @throws FileError if they cannot be written. */
 export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
   const described = tokenizer.describe();
   if (described.type === 'byte' || dirname(described.path) === resolve(folder)) return;
@@ -47,9 +49,9 @@ export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
 }
 
 /**
- * The note of `tokenizer` as metadata of a model file at `out`. Its files are copied beside that; where such files lie
- * already, the note has the path of its own.
- * @throws FileError when the folder cannot be written.
+ * Metadata that records `tokenizer` in a model file at `out`. The tokenizer's files are copied next to it; if such
+ * files exist there already, the metadata keeps the original path.
+ * @throws FileError if the folder cannot be written.
  */
 export function noteBeside(tokenizer: Tokenizer, out: string): ReadonlyMap<string, string> {
   const folder = dirname(resolve(out));
@@ -62,21 +64,21 @@ export function noteBeside(tokenizer: Tokenizer, out: string): ReadonlyMap<strin
   return new Map([[TOKENIZER_KEY, JSON.stringify(described)]]);
 }
 
-/** A file with a model in it. */
+/** A file that contains a model. */
 export interface ModelFile {
   path: string;
-  /** That of a language model, RewardModel or ActorCritic; undefined in files that are not ours. */
+  /** The kind of model, such as PaLM or RewardModel; undefined in files from elsewhere. */
   kind: string | undefined;
-  /** What its language model is, that of a reward model its trunk; no weight has been read. */
+  /** Description of the language model, or of a reward model's trunk; no weight has been read. */
   decoder: DecoderDescription;
-  /** Undefined where nothing is noted. */
+  /** Undefined if none is recorded. */
   tokenizer: TokenizerNote | undefined;
 }
 
 /**
- * The model that `path` stands for: a file, a checkpoint, or a run directory with its model, or before its end its last
- * checkpoint.
- * @throws FileError when there is none.
+ * Finds the model at `path`: a file, a checkpoint, or a run folder with its final model or, before the run ends, its
+ * latest checkpoint.
+ * @throws FileError if there is none.
  */
 export async function findModel(path: string): Promise<ModelFile> {
   const file = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? await modelIn(path) : path;
@@ -86,7 +88,11 @@ export async function findModel(path: string): Promise<ModelFile> {
   return { path: file, kind, decoder: (await findModelIn(opened)).decoder, tokenizer };
 }
 
-/** The same, which has to be one of `kinds`, or not ours. @throws ArgumentError for another kind, and see `findModel`. */
+/**
+ * Like `findModel`, for a model of one of `kinds` or a file from elsewhere.
+ * @throws FileError as `findModel` does.
+ * @throws ArgumentError for a model of another kind.
+ */
 export async function findModelOf(path: string, kinds: readonly string[]): Promise<ModelFile> {
   const found = await findModel(path);
   if (found.kind === undefined || kinds.includes(found.kind)) return found;
@@ -94,9 +100,11 @@ export async function findModelOf(path: string, kinds: readonly string[]): Promi
 }
 
 /**
- * The tokenizer of models that share one: the one asked for, else the first one noted. It has an eos and a padding only where
- * the first model knows these tokens.
- * @throws ArgumentError when nothing is asked for or noted, or a model notes another one, FileError when it cannot be read.
+ * The tokenizer shared by `models`: the one requested, else the first one recorded. Its eos and padding tokens are
+ * dropped if the first model does not have them.
+ * @throws ArgumentError if none is requested or recorded.
+ * @throws ArgumentError if a model records a different one.
+ * @throws FileError if it cannot be read.
  */
 export async function tokenizerOf(
   asked: string | undefined,
@@ -105,18 +113,18 @@ export async function tokenizerOf(
   const noted = models.find(({ tokenizer }) => tokenizer !== undefined);
   if (asked === undefined && noted === undefined) {
     const fix = 'Add --tokenizer byte, or --tokenizer with the path of its tokenizer.json.';
-    throw new ArgumentError({ argument: models[0].path, received: 'a model without a note of its tokenizer', fix });
+    throw new ArgumentError({ argument: models[0].path, problem: 'does not record its tokenizer', fix });
   }
   const tokenizer = asked === undefined ? await loadNoted(noted as ModelFile) : await loadTokenizer(asked);
   for (const model of models) await checkTokenizer(model, tokenizer);
   return forModel(tokenizer, models[0].decoder.numTokens);
 }
 
-/** Those of `models` that note no tokenizer, in words, where one is taken for them that others note. */
+/** Messages about those of `models` that record no tokenizer and are assumed to use another model's. */
 export function withoutNote(asked: string | undefined, ...models: ModelFile[]): string[] {
   const noted = models.find(({ tokenizer }) => tokenizer !== undefined);
   const silent = asked === undefined ? models.filter(({ tokenizer }) => tokenizer === undefined) : [];
-  return silent.map(({ path }) => `${path} notes no tokenizer: taken to have that of ${noted?.path}`);
+  return silent.map(({ path }) => `${path} records no tokenizer: assuming that of ${noted?.path}`);
 }
 
 async function loadNoted(model: ModelFile): Promise<Tokenizer> {
@@ -125,13 +133,13 @@ async function loadNoted(model: ModelFile): Promise<Tokenizer> {
   const places = placesOf(model);
   throw new FileError({
     argument: places.find((place) => existsSync(place)) ?? (places.at(-1) as string),
-    received: 'no file, or another tokenizer',
+    received: 'no file, or a different tokenizer',
     expected: `the tokenizer of ${model.path}`,
-    fix: 'Name it with --tokenizer.',
+    fix: 'Pass its path to --tokenizer.',
   });
 }
 
-/** The tokenizer that a file notes; undefined where it notes none, or that lies nowhere it is looked for. */
+/** The tokenizer recorded in a file; undefined if none is recorded or it is not found in any of its possible places. */
 export async function findTokenizer(model: ModelFile): Promise<Tokenizer | undefined> {
   const { tokenizer: note } = model;
   if (note === undefined || note.type === 'byte') return note && (await loadTokenizer('byte'));
@@ -143,17 +151,20 @@ export async function findTokenizer(model: ModelFile): Promise<Tokenizer | undef
   return undefined;
 }
 
-/** Where the tokenizer of a file may be: beside it, in the run of a checkpoint, at the path in the note. */
+/** Possible places of a file's tokenizer: next to it, in the run folder of a checkpoint, and at the recorded path. */
 function placesOf({ path, tokenizer: note }: ModelFile): string[] {
   if (note === undefined || note.type === 'byte') return [];
   const folder = dirname(path);
   const noted = resolve(folder, note.path);
-  // Without a hash nobody knows what lies beside.
+  // Without a hash, a file next to the model cannot be recognised as the right one.
   if (note.hash === undefined) return [noted];
   return [join(folder, TOKENIZER_FILE), join(folder, '..', '..', TOKENIZER_FILE), noted];
 }
 
-/** @throws ArgumentError where `model` notes another tokenizer; files of 0.1.0 do so by a path, which may lead nowhere now. */
+/**
+ * Files of 0.1.0 record only a path, which may no longer exist; then any tokenizer is accepted.
+ * @throws ArgumentError if `model` records a different tokenizer.
+ */
 async function checkTokenizer({ path, tokenizer: note }: ModelFile, tokenizer: Tokenizer): Promise<void> {
   if (note === undefined) return;
   const isByte = tokenizer.hash === 'byte';
@@ -162,7 +173,7 @@ async function checkTokenizer({ path, tokenizer: note }: ModelFile, tokenizer: T
     argument: '--tokenizer',
     received: nameOf(tokenizer.describe()),
     expected: `the tokenizer of ${path}, ${nameOf(note)}`,
-    fix: 'The same ids are other texts to another tokenizer: use models of one tokenizer, and leave out --tokenizer.',
+    fix: 'Token ids mean different text in different tokenizers: use models that share one, and leave out --tokenizer.',
   });
 }
 
@@ -171,7 +182,7 @@ async function notedHash(note: TokenizerNote & { type: 'hugging-face' }, tokeniz
   return existsSync(note.path) ? (await loadTokenizer(note.path)).hash : tokenizer.hash;
 }
 
-/** A tokenizer in a few words: what it is called, and the beginning of its hash. */
+/** A short name of a tokenizer: its path and the start of its hash. */
 export function nameOf(note: TokenizerNote): string {
   if (note.type === 'byte') return 'byte';
   return note.hash === undefined ? note.path : `${note.path} (${note.hash.slice(0, 12)})`;
@@ -184,9 +195,9 @@ async function modelIn(folder: string): Promise<string> {
   if (checkpoint !== undefined) return join(checkpoint, WEIGHTS_FILE);
   throw new FileError({
     argument: folder,
-    received: 'a folder without a model or a checkpoint',
-    expected: 'the folder of a run, a checkpoint of it, or a model file',
-    fix: 'Check the path, or wait for the first checkpoint of the run.',
+    received: 'a folder without a model or checkpoint',
+    expected: 'a run folder, a checkpoint or a model file',
+    fix: "Check the path, or wait for the run's first checkpoint.",
   });
 }
 
@@ -198,7 +209,7 @@ function readTokenizer(text: string | undefined, path: string): TokenizerNote | 
     const known = hash === undefined || typeof hash === 'string';
     if (type === 'hugging-face' && typeof place === 'string' && known) return { type, path: place, hash };
   } catch {
-    // Not JSON: as bad as JSON of something else.
+    // Not JSON: rejected below like any other wrong value.
   }
   const expected = 'the description of a tokenizer';
   throw new FileError({ argument: `${path}, metadata ${TOKENIZER_KEY}`, received: printable(text), expected });

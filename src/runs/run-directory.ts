@@ -1,6 +1,6 @@
 /**
- * The folder of a run: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, checkpoints/ and, once it is done,
- * model.safetensors.
+ * The run folder: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, checkpoints/ and, once the run is
+ * complete, model.safetensors.
  */
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { asFileError, reasonOf } from '../files/file-error.ts';
 import { makeFolder } from '../files/folder.ts';
 import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
-/** The paths in a run directory. */
+/** The paths in a run folder. */
 export interface RunDirectory {
   config: string;
   note: string;
@@ -20,7 +20,7 @@ export interface RunDirectory {
   model: string;
 }
 
-/** Where the run directory `out` keeps what; nothing is made. */
+/** The paths in the run folder `out`; creates nothing. */
 export function runDirectory(out: string): RunDirectory {
   return {
     config: join(out, 'config.json'),
@@ -34,8 +34,9 @@ export function runDirectory(out: string): RunDirectory {
 }
 
 /**
- * Makes the run directory `out`, or takes the one that is there when resuming, and saves `config` in it.
- * @throws ArgumentError when there is a run already and `resume` is false, FileError when it cannot be written
+ * Creates the run folder `out`, or reuses it when resuming, and saves `config` in it.
+ * @throws ArgumentError if there is a run already and `resume` is false.
+ * @throws FileError if it cannot be written.
  */
 export function openRun(out: string, config: object, resume: boolean): RunDirectory {
   checkFree(out, resume);
@@ -45,17 +46,23 @@ export function openRun(out: string, config: object, resume: boolean): RunDirect
   return run;
 }
 
-/** Makes the folder of a run: what keeps it from being written shall be known before a model is made. @throws FileError */
+/** Creates the run folder, so that an unwritable path fails before a model is created. @throws FileError */
 export function makeOut(out: string): void {
   try {
     makeFolder(runDirectory(out).checkpoints);
   } catch (cause) {
-    const expected = 'a folder that can be written';
-    throw new FileError({ argument: `--out ${out}`, received: reasonOf(cause), expected, cause });
+    const [received, expected] = [reasonOf(cause), 'a folder to write to'];
+    throw new FileError({
+      argument: `--out ${out}`,
+      problem: `cannot be written (${received})`,
+      received,
+      expected,
+      cause,
+    });
   }
 }
 
-/** Writes `value` to `path`, which holds the old text or all of the new one. @throws FileError */
+/** Writes `value` to `path` atomically: the file holds either the old text or all of the new one. @throws FileError */
 export function replaceJson(path: string, value: object): void {
   try {
     writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
@@ -65,9 +72,9 @@ export function replaceJson(path: string, value: object): void {
   }
 }
 
-/** @throws ArgumentError when `out` has a run already, unless that is to be resumed. */
+/** @throws ArgumentError if `out` already holds a run that is not to be resumed. */
 export function checkFree(out: string, resume: boolean): void {
   if (resume || !existsSync(runDirectory(out).config)) return;
-  const fix = 'Add --resume to go on with it, or choose another folder.';
-  throw new ArgumentError({ argument: `--out ${out}`, received: 'the folder of an earlier run', fix });
+  const fix = 'Add --resume to continue it, or choose another folder.';
+  throw new ArgumentError({ argument: `--out ${out}`, problem: 'already holds a run', fix });
 }

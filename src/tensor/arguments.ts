@@ -12,8 +12,8 @@ export type Mask = Tensor | Uint8Array | NestedArray;
 export type Values = Tensor | TensorArray | NestedArray;
 
 /**
- * The tensors of one call. Arrays become temporary tensors on `device`; `used` lists the others, whose earlier failures
- * concern the call. Dispose of it once the work is queued: jobs keep what they read.
+ * The tensors of one call. Arrays become temporary tensors on `device`; `used` lists all tensors whose earlier failures
+ * affect the call. Dispose of it once the work is queued: jobs keep what they read.
  */
 export class Inputs implements Disposable {
   readonly used: Tensor[] = [];
@@ -24,7 +24,7 @@ export class Inputs implements Disposable {
     this.#device = device;
   }
 
-  /** @throws ArgumentError naming the place of what is no integer. The models check their range, of tensors too. */
+  /** @throws ArgumentError naming the position of a non-integer. The models check the range, also of tensors. */
   ids(value: Ids, argument: string): TensorHandle {
     return this.#take(value, ArrayBuffer.isView(value) ? undefined : 'int64', argument);
   }
@@ -54,7 +54,7 @@ export class Inputs implements Disposable {
   }
 }
 
-/** The native tensors of the fields `keys` of a batch. @throws HandleError or DisposedError naming the field. */
+/** The handles of the fields `keys` of a batch. @throws HandleError or DisposedError naming the field. */
 export function handlesOf<Key extends string>(
   fields: Readonly<Record<Key, Tensor>>,
   keys: readonly Key[],
@@ -63,7 +63,7 @@ export function handlesOf<Key extends string>(
   return Object.fromEntries(entries) as Record<Key, TensorHandle>;
 }
 
-/** The same as they are, for `run`. */
+/** The same fields as tensors, for `run`. */
 export function tensorsOf<Key extends string>(fields: Readonly<Record<Key, Tensor>>, keys: readonly Key[]): Tensor[] {
   return keys.map((key) => fields[key]);
 }

@@ -1,10 +1,10 @@
-/** What a loss gives: a tensor to differentiate, and numbers with names. */
+/** The result of a loss: a tensor to differentiate, and named metrics. */
 import type { NativeLoss, NativeMetrics, TensorHandle } from '../native/addon.ts';
 import { Tensor } from './tensor.ts';
 
-/** A scalar to differentiate, with what else was measured on the way. */
+/** A scalar to differentiate, with metrics that were computed on the way. */
 export class Loss<Name extends string> extends Tensor {
-  /** For this package only: the measurements where they were made. */
+  /** For this package only: the metrics in native memory. */
   readonly measured: Measured<Name>;
 
   constructor({ loss, metrics }: NativeLoss) {
@@ -12,7 +12,7 @@ export class Loss<Name extends string> extends Tensor {
     this.measured = new Measured(metrics);
   }
 
-  /** The measurements by name; they cross to JavaScript in one copy. */
+  /** The metrics by name, copied to JavaScript at once. */
   metrics(): Promise<Record<Name, number>> {
     return this.measured.read();
   }
@@ -23,9 +23,9 @@ export class Loss<Name extends string> extends Tensor {
   }
 }
 
-/** Numbers in native memory with the names that native code gave them. */
+/** Metrics in native memory, with the names that native code gave them. */
 export class Measured<Name extends string> {
-  /** [M], one for each name. */
+  /** [M], one value for each name. */
   readonly values: Tensor;
   readonly #names: readonly string[];
 
@@ -34,7 +34,7 @@ export class Measured<Name extends string> {
     this.#names = names;
   }
 
-  /** The numbers of `values` by their names. */
+  /** The given values by name. */
   named(numbers: ArrayLike<number | bigint>): Record<Name, number> {
     return Object.fromEntries(this.#names.map((name, i) => [name, Number(numbers[i])])) as Record<Name, number>;
   }

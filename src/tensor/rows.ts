@@ -1,4 +1,4 @@
-/** Rows of batches whose tensors have as many of them. */
+/** Rows of batches, whose tensors all have the same number of rows. */
 import { ArgumentError, printable } from '../errors.ts';
 import { checkObject } from '../checks/options.ts';
 import { addon, type TensorHandle } from '../native/addon.ts';
@@ -9,8 +9,9 @@ import { type Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 type Batch<Fields> = { [Field in keyof Fields]: Tensor };
 
 /**
- * The rows `rows` of every tensor of `batch`, as copies, by the names that they have there.
- * @throws HandleError for a field that is no tensor, ArgumentError for a row that one of them does not have.
+ * Copies of the given rows of every tensor in `batch`, under the same names.
+ * @throws HandleError for a field that is not a tensor.
+ * @throws ArgumentError for a row that does not exist.
  */
 export async function rowsOf<Fields extends Batch<Fields>>(
   batch: Fields,
@@ -22,7 +23,7 @@ export async function rowsOf<Fields extends Batch<Fields>>(
   }
   const [names, tensors] = [Object.keys(batch), Object.values<Tensor>(batch)];
   const handles = tensors.map((tensor, i) => handleOf(tensor, names[i]));
-  const some = await run(tensors, () => addon().tensorsRows(handles, [...rows]));
-  const found = Object.fromEntries(some.map((handle, i) => [names[i] as string, handle]));
-  return tensorGroup(found as Record<keyof Fields, TensorHandle>);
+  const copies = await run(tensors, () => addon().tensorsRows(handles, [...rows]));
+  const named = Object.fromEntries(copies.map((handle, i) => [names[i] as string, handle]));
+  return tensorGroup(named as Record<keyof Fields, TensorHandle>);
 }

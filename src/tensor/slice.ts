@@ -1,4 +1,4 @@
-/** Parts of tensors that share their memory. */
+/** Views of parts of tensors. */
 import { ArgumentError, printable } from '../errors.ts';
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
@@ -11,19 +11,19 @@ export interface Slice {
   length: number;
 }
 
-/** A view of a part of `tensor`, once its values are there. @throws ArgumentError where it has no such part. */
+/** A view of a part of `tensor`, once its values have been computed. @throws ArgumentError if there is no such part. */
 export async function narrow(tensor: Tensor, slice: Slice): Promise<Tensor> {
   checkSlice(tensor.shape, slice, 'slice');
   const { dim, start, length } = slice;
   return new Tensor(await run([tensor], async () => addon().tensorNarrow(handleOf(tensor), dim, start, length)));
 }
 
-/** The shape of a part of a tensor of `shape`; without a slice that itself. */
+/** The shape of a part of a tensor of `shape`; without a slice, `shape` itself. */
 export function slicedShape(shape: readonly number[], slice: Slice | undefined): number[] {
   return slice === undefined ? [...shape] : shape.with(slice.dim, slice.length);
 }
 
-/** @throws ArgumentError, naming `argument`, unless a tensor of `shape` has such a part. */
+/** @throws ArgumentError, naming `argument`, if a tensor of `shape` has no such part. */
 export function checkSlice(shape: readonly number[], slice: Slice, argument: string): void {
   const { dim, start, length } = Object(slice) as Slice;
   const whole = [dim, start, length].every((number) => Number.isSafeInteger(number) && number >= 0);

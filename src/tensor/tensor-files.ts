@@ -1,4 +1,4 @@
-/** Tensors in files, one at a time through one buffer: a file is whole or not there at all. */
+/** Reads and writes tensors in files, one at a time through one buffer. A file is either complete or does not exist. */
 import { FileError, printable } from '../errors.ts';
 import { checkKind, checkKinds, either, instanceOf, LIST, PATH } from '../checks/kinds.ts';
 import { addon, type Dtype } from '../native/addon.ts';
@@ -16,14 +16,14 @@ import {
   type SafetensorsPlan,
 } from '../files/safetensors/safetensors.ts';
 
-/** A tensor by the name that it has in a file. */
+/** A tensor and its name in a file. */
 export interface NamedTensor {
   name: string;
   tensor: Tensor | Parameter;
-  /** The part of it that the file has under this name; all of it unless given. */
+  /** The part of it that the file stores under this name. Defaults to all of it. */
   slice?: Slice | undefined;
 }
-/** What one file holds. */
+/** The contents of one file. */
 export interface Contents {
   tensors: readonly NamedTensor[];
   metadata: ReadonlyMap<string, string>;
@@ -38,7 +38,7 @@ const NAMED_TENSOR = {
   tensor: either(instanceOf(Tensor), instanceOf(Parameter)),
 };
 
-/** The most bytes of a file that are in memory at once. */
+/** The max bytes of a file that are in memory at once. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
 const FILE_DTYPES: Record<Dtype, SafetensorsDtype> = {
@@ -52,9 +52,9 @@ const FILE_DTYPES: Record<Dtype, SafetensorsDtype> = {
 };
 
 /**
- * Writes `contents` to `path` as safetensors, beside it first: `path` holds the old file or all of the new one. Training
+ * Writes `contents` to `path` as safetensors, atomically: `path` holds either the old file or the complete new one. Training
  * must pause until the promise has resolved.
- * @throws FileError when the disk refuses; `path` is then as it was.
+ * @throws FileError if the file cannot be written; `path` is then unchanged.
  */
 export async function saveTensors(path: string, contents: Contents): Promise<void> {
   checkKind('path', path, PATH);
@@ -64,8 +64,9 @@ export async function saveTensors(path: string, contents: Contents): Promise<voi
 }
 
 /**
- * Reads the file at `path` into tensors that exist, converting element type and device.
- * @throws FileError for a missing or damaged file, and for one with other names or shapes than `targets` have.
+ * Reads the file at `path` into existing tensors, converting element type and device.
+ * @throws FileError for a missing or damaged file.
+ * @throws FileError if names or shapes in the file differ from those of `targets`.
  */
 export async function loadTensors(path: string, targets: readonly NamedTensor[]): Promise<void> {
   checkKind('path', path, PATH);
@@ -83,8 +84,8 @@ function checkTensors(tensors: readonly NamedTensor[]): void {
 }
 
 /**
- * Reads an open file into `targets`, each from the tensor of its name. `ignored` says which others the file may have.
- * @throws FileError naming tensors that are missing, unknown or of another shape; nothing has been changed then.
+ * Reads an open file into `targets`, each from the tensor of its name. `ignored` tells which other tensors the file may have.
+ * @throws FileError naming tensors that are missing, unknown or of another shape; no target has been changed then.
  */
 export async function readTensors(
   file: SafetensorsFile,
@@ -103,7 +104,7 @@ export async function readNamed(file: SafetensorsFile, name: string): Promise<Te
   return await stage(file, name, entry.shape, transferBuffer([byteLength(entry)]));
 }
 
-/** The element type of a tensor in a file. @throws FileError for those that tensors cannot have. */
+/** The element type of a tensor in a file. @throws FileError for a type that our tensors do not support. */
 export function dtypeOf(file: SafetensorsFile, name: string): Dtype {
   const { dtype } = file.entry(name);
   const found = (Object.keys(FILE_DTYPES) as Dtype[]).find((key) => FILE_DTYPES[key] === dtype);
@@ -116,7 +117,7 @@ export function dtypeOf(file: SafetensorsFile, name: string): Dtype {
   });
 }
 
-/** Where everything in `contents` goes in a file. */
+/** The layout of `contents` in a file. */
 export function planContents({ tensors, metadata }: Contents): SafetensorsPlan {
   const planned = tensors.map((named) => ({
     name: named.name,
@@ -157,7 +158,7 @@ async function readTensor(file: SafetensorsFile, named: NamedTensor, buffer: Uin
   await inPlace(named, (target) => run([target], () => addon().tensorCopy(handleOf(target), handleOf(staged))));
 }
 
-/** What `use` makes of the part that a file has, in the tensor's own memory. */
+/** Runs `use` on the part of a tensor that a file stores, as a view of the tensor's own memory. */
 async function inPlace<T>({ tensor, slice }: NamedTensor, use: (part: Tensor) => Promise<T>): Promise<T> {
   using value = tensor instanceof Parameter ? await tensor.value() : undefined;
   const all = value ?? (tensor as Tensor);
@@ -193,7 +194,7 @@ function checkNames(file: SafetensorsFile, targets: readonly NamedTensor[], igno
   if (missing.length === 0 && unknown.length === 0) return;
   throw new FileError({
     argument: file.path,
-    received: [list('without', missing), list('with the unknown', unknown)].filter(Boolean).join(' and '),
+    received: [list('without', missing), list('with unknown', unknown)].filter(Boolean).join(' and '),
     expected: `exactly the ${wanted.size} tensors of this model`,
     fix: 'Check that the file and the options belong together.',
   });
@@ -205,7 +206,7 @@ function list(word: string, names: string[]): string {
   return `a file ${word} ${names.slice(0, 3).map(printable).join(', ')}${more}`;
 }
 
-// Leading dimensions of 1, as [1, 1, D] for [D], are no difference.
+// Leading dimensions of 1 are ignored: [1, 1, D] matches [D].
 function checkEntry(file: SafetensorsFile, named: NamedTensor): void {
   const { name } = named;
   const { shape } = file.entry(name);

@@ -1,4 +1,4 @@
-/** Tensors and parameters: arrays in native memory that the rest of the package takes and gives. */
+/** Tensors and parameters: arrays in native memory, which the rest of the package accepts and returns. */
 import { ArgumentError, NativeError, printable, ShapeError } from '../errors.ts';
 import { BOOLEAN, checkKind } from '../checks/kinds.ts';
 import {
@@ -17,11 +17,11 @@ import { type TensorData, type TensorOptions, upload } from './upload.ts';
 export type { Device, Dtype, NumericArray } from '../native/addon.ts';
 export type { NestedArray, TensorArray, TensorData, TensorOptions } from './upload.ts';
 
-/** An array in native memory. Dispose of it, or declare it with `using`: the garbage collector comes too late. */
+/** An array in native memory. Dispose of it, or declare it with `using`: garbage collection would free it too late. */
 export class Tensor extends Resource<TensorHandle> {
   readonly #filling: Promise<void> | undefined;
 
-  /** For this package only; use `Tensor.from`. `filling` settles when values that are still being copied are there. */
+  /** For this package only; use `Tensor.from`. `filling` settles when all values have been copied. */
   constructor(handle: TensorHandle, filling?: Promise<void>) {
     super(handle, 'Tensor');
     this.#filling = filling;
@@ -29,17 +29,19 @@ export class Tensor extends Resource<TensorHandle> {
   }
 
   /**
-   * A tensor with a copy of `values`. Up to 4 MiB are copied at once; of a larger typed array the rest follows piece by
-   * piece, so it must not change until the next awaited call on the tensor has resolved.
-   * @throws ShapeError for ragged arrays or a shape that does not fit, ArgumentError for values that `dtype` cannot hold,
-   * DtypeError and DeviceError for those that do not exist here.
+   * Creates a tensor with a copy of `values`. Up to 4 MiB are copied at once; the rest of a larger typed array follows piece by
+   * piece, so the array must not change until the next awaited call on the tensor has resolved.
+   * @throws ShapeError for ragged arrays, or a shape that does not fit.
+   * @throws ArgumentError for a value that `dtype` cannot represent.
+   * @throws DtypeError for an unknown dtype.
+   * @throws DeviceError for a device that does not exist.
    */
   static from(values: TensorData, options: TensorOptions = {}): Tensor {
     const { handle, done } = upload(values, options, 'tensor');
     return new Tensor(handle, done);
   }
 
-  /** A parameter of its own, named `parameter`, that starts with a copy of `values`; see `Tensor.from`. */
+  /** Creates a standalone parameter, named `parameter`, with a copy of `values`; see `Tensor.from`. */
   static parameter(values: TensorData, options: TensorOptions = {}): Parameter {
     const { handle, done } = upload(values, options, 'parameter');
     using tensor = new Tensor(handle, done);
@@ -65,7 +67,7 @@ export class Tensor extends Resource<TensorHandle> {
     return run([this], () => addon().tensorData(handleOf(this)));
   }
 
-  /** The one element, as a number (of an int64 beyond 2^53, the nearest). @throws ShapeError unless there is just one. */
+  /** The only element, as a number (rounded for an int64 beyond 2^53). @throws ShapeError unless there is exactly one. */
   async item(): Promise<number> {
     const { shape } = this;
     const data = await this.data();
@@ -74,13 +76,15 @@ export class Tensor extends Resource<TensorHandle> {
       argument: 'tensor.item',
       received: `shape ${printable(shape)}`,
       expected: 'a tensor with one element',
-      fix: 'Use data() for several.',
+      fix: 'Use data() for several elements.',
     });
   }
 
   /**
-   * Adds the gradient of this scalar to every parameter that it was computed from, once: its graph is gone then.
-   * @throws ShapeError unless scalar, ArgumentError for the second time, and where weights were changed since.
+   * Adds the gradient of this scalar to every parameter that it was computed from. This works once, as it frees the graph.
+   * @throws ShapeError if it is not a scalar.
+   * @throws ArgumentError if it is called a second time.
+   * @throws ArgumentError if weights have changed since.
    */
   async backward(): Promise<void> {
     try {
@@ -90,7 +94,7 @@ export class Tensor extends Resource<TensorHandle> {
     }
   }
 
-  // Pieces are still written through the handle of a tensor that is being filled.
+  // A tensor that is still being filled needs its handle until the last piece is written.
   protected override release(handle: TensorHandle): void {
     const free = () => super.release(handle);
     if (this.#filling === undefined) free();
@@ -98,27 +102,27 @@ export class Tensor extends Resource<TensorHandle> {
   }
 }
 
-/** What libtorch says of a graph that cannot be differentiated any more, in other words. */
+/** Rephrases libtorch's errors about a graph that can no longer be differentiated. */
 function spoiltGraph(cause: NativeError): ArgumentError | undefined {
   const detail = (received: string, expected: string) =>
     new ArgumentError({ argument: 'backward', received, expected, fix: 'Compute the loss again.', cause });
   if (/backward through the graph a second time/.test(cause.message))
-    return detail('a tensor that was differentiated already', 'one with its graph, which one call uses up');
+    return detail('a second call on this tensor', 'one call, which frees the graph');
   if (/modified by an inplace operation/.test(cause.message))
-    return detail('a tensor of weights that were changed since', 'backward before the step, load or merge');
+    return detail('a tensor whose weights have changed since', 'a call before any step, load or merge');
   return undefined;
 }
 
-/** What a model knows of its parameter besides the native part. */
+/** What a model knows about its parameter, in addition to the native part. */
 export interface ParameterContext {
   dtype: Dtype;
-  /** Put before the native name, to tell scopes apart. */
+  /** Prefix of the native name, which distinguishes scopes. */
   prefix?: string;
-  /** Throws when it may not be trained. */
+  /** Throws if the parameter may not be trained. */
   guard?: () => void;
 }
 
-/** A trained tensor and its gradient. Models make theirs once and dispose of them themselves. */
+/** A trained tensor and its gradient. Models create their parameters once, and dispose of them. */
 export class Parameter extends Resource<ParameterHandle> {
   /** Its name in checkpoints. */
   readonly name: string;
@@ -128,7 +132,7 @@ export class Parameter extends Resource<ParameterHandle> {
   #owners = 0;
   #frozen = false;
 
-  /** For this package only; models make their own, users call `Tensor.parameter`. */
+  /** For this package only: models create their own, users call `Tensor.parameter`. */
   constructor({ name, shape, handle }: NativeParameter, context: ParameterContext) {
     const { dtype, prefix = '', guard } = context;
     super(handle, 'Parameter');
@@ -138,12 +142,12 @@ export class Parameter extends Resource<ParameterHandle> {
     this.#guard = guard;
   }
 
-  /** The values as a tensor that shares their memory: it follows every later change. */
+  /** The values as a tensor that shares their memory, and so reflects every later change. */
   async value(): Promise<Tensor> {
     return new Tensor(await run([this], () => addon().parameterValue(handleOf(this))));
   }
 
-  /** The gradient as a tensor that shares its memory, float32 in bfloat16 too; null before any backward pass and after `zeroGrad`. */
+  /** The gradient as a tensor that shares its memory, float32 even for bfloat16; null if no backward pass since `zeroGrad`. */
   async grad(): Promise<Tensor | null> {
     const handle = await run([this], () => addon().parameterGrad(handleOf(this)));
     return handle === undefined ? null : new Tensor(handle);
@@ -160,29 +164,32 @@ export class Parameter extends Resource<ParameterHandle> {
     return await value.data();
   }
 
-  /** The one value. @throws ShapeError unless there is just one. */
+  /** The only value. @throws ShapeError unless there is exactly one. */
   async item(): Promise<number> {
     using value = await this.value();
     return await value.item();
   }
 
-  /** Whether a living optimizer moves it: that decides for what a graph is recorded. */
+  /** Whether an undisposed optimizer trains it, which determines what a graph is recorded for. */
   get owned(): boolean {
     return this.#owners > 0;
   }
 
-  /** For optimizers: from now on it is theirs to move. Returns how to end that. */
+  /** For optimizers: marks it as trained by one. Returns a function that ends this. */
   own(): () => void {
     this.#owners++;
     return () => this.#owners--;
   }
 
-  /** For models: notes whether they have frozen it. */
+  /** For models: records whether they have frozen it. */
   setFrozen(frozen: boolean): void {
     this.#frozen = frozen;
   }
 
-  /** @throws SharedTrunkError when others read the trunk that it is part of, ArgumentError while it is frozen. */
+  /**
+   * @throws SharedTrunkError if others read the trunk that it is part of.
+   * @throws ArgumentError while it is frozen.
+   */
   checkTrainable(): void {
     this.#guard?.();
     if (!this.#frozen) return;
@@ -190,12 +197,12 @@ export class Parameter extends Resource<ParameterHandle> {
       argument: 'parameters',
       received: `${this.name}, which is frozen`,
       expected: 'parameters that can get a gradient',
-      fix: 'Call unfreeze() on its model first, or leave it out.',
+      fix: 'Call unfreeze() on its model first, or omit it.',
     });
   }
 }
 
-/** Several tensors that are disposed of together; spreading them (`{ ...tensors }`) copies the tensors alone. */
+/** Several tensors that are disposed of together; spreading the group (`{ ...group }`) copies only its tensors. */
 export type TensorGroup<Fields extends object> = Readonly<Fields> & Disposable & { dispose(): void };
 
 const groupPrototype = {
@@ -209,36 +216,36 @@ const groupPrototype = {
 
 type Wrapped<Handles> = { [Key in keyof Handles]: Tensor };
 
-/** Wraps an object of native tensors into one of Tensors. */
+/** Wraps an object of native tensors in one of Tensors. */
 export function tensorGroup<Handles extends object>(handles: Handles): TensorGroup<Wrapped<Handles>> {
   const fields = Object.entries(handles).map(([key, handle]) => [key, new Tensor(handle as TensorHandle)]);
   return Object.assign(Object.create(groupPrototype), Object.fromEntries(fields));
 }
 
-/** What this process holds, in bytes but for `liveTensors`. */
+/** Memory use of this process, in bytes except for `liveTensors`. */
 export interface MemoryUse {
-  /** Tensors and models that JavaScript holds; shared memory is counted once. */
+  /** Tensors, including those of models, that JavaScript holds; shared memory is counted once. */
   liveTensors: number;
   liveBytes: number;
-  /** On the CPU, in blocks of at least 256 KiB: all tensors, those in graphs and in the middle of a computation too. */
+  /** On the CPU, in blocks of at least 256 KiB: all tensors, including those in graphs and temporary ones. */
   usedBytes: number;
-  /** The most that `usedBytes` has been since the peak was reset. */
+  /** The max of `usedBytes` since the peak was reset. */
   peakBytes: number;
-  /** Freed, but kept for what comes next. */
+  /** Freed memory that is kept for reuse. */
   cachedBytes: number;
 }
 
 export interface MemoryOptions {
-  /** Whether the peak starts anew once it has been told. */
+  /** Whether to reset the peak after reporting it. */
   resetPeak?: boolean;
   /**
-   * The most bytes that `usedBytes` may reach from now on, in this process: what would exceed it is an OutOfMemoryError. 0
-   * takes the limit away. What the machine has left is a limit always.
+   * The max of `usedBytes` in this process from now on; an allocation that would exceed it throws an OutOfMemoryError. 0 removes
+   * the limit. The free memory of the system is enforced in any case.
    */
   limit?: number;
 }
 
-/** What this process holds. @throws ArgumentError for a limit that is no whole number. */
+/** Reports the memory use of this process, and can limit it. @throws ArgumentError for a limit that is not an integer >= 0. */
 export function memory(options: MemoryOptions = {}): MemoryUse {
   checkOptions(options, ['resetPeak', 'limit'], 'memory');
   const { resetPeak, limit } = options;
@@ -252,9 +259,10 @@ export function memory(options: MemoryOptions = {}): MemoryUse {
 }
 
 /**
- * Whether a GPU takes, in this process, only algorithms that give the same bits each time, slower where there is a choice. The
- * CPU's always do. Off at first; wants to be called before a GPU has multiplied anything. Trainers turn it on
- * where they are `deterministic`, and never off. @throws ArgumentError for what is no boolean.
+ * Sets whether GPUs use only bitwise reproducible algorithms in this process, which can be slower; those of the CPU always are.
+ * Defaults to off. Call it before the first matrix product on a GPU. Trainers turn it on if `deterministic` is set, and never
+ * turn it off.
+ * @throws ArgumentError if `on` is not a boolean.
  */
 export async function useDeterministic(on: boolean): Promise<void> {
   checkKind('on', on, BOOLEAN);

@@ -1,10 +1,10 @@
-/** Arrays on their way into native memory: what shape and element type they have, and how their bytes are copied. */
+/** Copies arrays into native memory: determines their shape and element type, and copies the bytes. */
 import { setImmediate } from 'node:timers/promises';
 import { ArgumentError, DtypeError, printable, ShapeError } from '../errors.ts';
 import { addon, type Device, type Dtype, type TensorHandle } from '../native/addon.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 
-/** Numbers, booleans, or arrays of such arrays, all of one length at each depth. */
+/** A number, a boolean, or nested arrays of them, whose lengths are equal at each depth. */
 export type NestedArray = number | boolean | readonly NestedArray[];
 /** The typed arrays that a tensor can be made from. */
 export type TensorArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
@@ -12,21 +12,21 @@ export type TensorArray = Float32Array | Float64Array | Int32Array | BigInt64Arr
 export type TensorData = TensorArray | NestedArray;
 
 export interface TensorOptions {
-  /** Sizes, as many elements as there are values; those of nested arrays, or one dimension, unless given. */
+  /** Sizes whose product is the number of values. Defaults to the sizes of nested arrays, or to one dimension. */
   shape?: readonly number[];
-  /** That of a typed array; for nested arrays float32, or bool where they hold booleans, unless given. */
+  /** Defaults to that of a typed array; for nested arrays to float32, or to bool if they hold booleans. */
   dtype?: Dtype;
-  /** `cpu` unless given. */
+  /** Defaults to `cpu`. */
   device?: Device;
 }
 
-/** A tensor that is being filled; `done` is there when that goes on after the call, and rejects if it fails. */
+/** A tensor that is being filled; `done` is defined if that continues after the call, and rejects if it fails. */
 export interface Upload {
   handle: TensorHandle;
   done: Promise<void> | undefined;
 }
 
-/** Larger arrays are copied in pieces of this many bytes, one in each turn of the event loop. */
+/** Larger arrays are copied in pieces of this many bytes, one per turn of the event loop. */
 const PIECE_BYTES = 4 * 1024 * 1024;
 
 const ARRAY_DTYPES: ReadonlyMap<unknown, Dtype> = new Map<unknown, Dtype>([
@@ -37,19 +37,19 @@ const ARRAY_DTYPES: ReadonlyMap<unknown, Dtype> = new Map<unknown, Dtype>([
   [Uint8Array, 'uint8'],
 ]);
 
-/** Starts to copy `values` into a new tensor. `argument` names them in errors. */
+/** Starts copying `values` into a new tensor. `argument` names them in errors. */
 export function upload(values: TensorData, options: TensorOptions, argument: string): Upload {
   checkOptions(options, ['shape', 'dtype', 'device'], argument);
   const {
     array,
-    shape: own,
+    shape: natural,
     dtype,
   } = isTypedArray(values)
     ? { array: values, shape: [values.length], dtype: undefined }
     : fromNested(values, options.dtype, argument);
   const stored = dtypeOf(array, argument);
   const wanted = options.dtype ?? dtype ?? stored;
-  const shape = checkShape(options.shape, own, array.length, argument);
+  const shape = checkShape(options.shape, natural, array.length, argument);
   const device = options.device ?? 'cpu';
   return wanted === stored && device === 'cpu'
     ? copyIn(array, shape, stored)
@@ -61,7 +61,7 @@ function convert(array: TensorArray, shape: number[], stored: Dtype, wanted: Dty
   const source = copyIn(array, shape, stored);
   const copied = addon().tensorCopy(handle, source.handle);
   const done = Promise.all([source.done, copied]).then(() => undefined);
-  // A job keeps what it reads, but pieces are still written through this handle.
+  // Jobs keep what they read, but until all pieces are written, this handle is needed.
   const release = () => addon().dispose(source.handle);
   if (source.done) source.done.then(release, release);
   else release();
@@ -88,7 +88,7 @@ async function copyPieces(handle: TensorHandle, array: TensorArray): Promise<voi
       addon().tensorWrite(handle, array.subarray(begin, Math.min(begin + step, length)), begin);
     }
   } finally {
-    // Jobs are waiting for it: without this they would wait for ever.
+    // Jobs wait for this, even after an error.
     addon().tensorSeal(handle);
   }
 }
@@ -117,8 +117,13 @@ function dtypeOf(array: TensorArray, argument: string): Dtype {
   });
 }
 
-function checkShape(wanted: readonly number[] | undefined, own: number[], length: number, argument: string): number[] {
-  if (wanted === undefined) return own;
+function checkShape(
+  wanted: readonly number[] | undefined,
+  natural: number[],
+  length: number,
+  argument: string,
+): number[] {
+  if (wanted === undefined) return natural;
   if (!Array.isArray(wanted)) {
     throw new ShapeError({ argument: `${argument}.shape`, received: printable(wanted), expected: 'an array of sizes' });
   }
@@ -141,7 +146,7 @@ function fromNested(values: NestedArray, dtype: Dtype | undefined, argument: str
   return { array: toArray(leaves, wanted), shape, dtype: wanted };
 }
 
-/** The sizes that the first array of each depth has, and what is at the bottom of these. */
+/** The size of the first array at each depth, and the first leaf. */
 function nestedShape(values: NestedArray, argument: string): { shape: number[]; first: NestedArray | undefined } {
   const shape: number[] = [];
   let first: NestedArray | undefined = values;
@@ -158,14 +163,14 @@ function nestedShape(values: NestedArray, argument: string): { shape: number[]; 
   return { shape, first };
 }
 
-/** What is known of nested arrays while they are walked through, once. */
+/** The state of a single walk through nested arrays. */
 interface Walk {
   shape: readonly number[];
   exact: Exact;
   leaves: number[];
 }
 
-/** Adds the leaves of `values`, an array that lies `depth` arrays deep at `place`, in their order. */
+/** Adds the leaves of `values`, an array at depth `depth` and position `place`, in order. */
 function collect(values: NestedArray, walk: Walk, depth: number, place: string): void {
   const { shape, exact, leaves } = walk;
   if (!Array.isArray(values) || values.length !== shape[depth]) throw ragged(values, shape[depth], place);
@@ -176,7 +181,7 @@ function collect(values: NestedArray, walk: Walk, depth: number, place: string):
   }
 }
 
-/** A leaf as a number. @throws ArgumentError naming its place for what is none, or would become another one. */
+/** A leaf as a number. @throws ArgumentError naming its position if it is no number, or the dtype cannot represent it. */
 function exactNumber(leaf: NestedArray, { is, words }: Exact, place: () => string): number {
   const value = typeof leaf === 'boolean' ? Number(leaf) : leaf;
   if (typeof value === 'number' && is(value)) return value;
@@ -188,12 +193,12 @@ function ragged(values: NestedArray, size: number | undefined, argument: string)
   return new ShapeError({
     argument,
     received: Array.isArray(values) ? `an array of ${values.length}` : printable(values),
-    expected: size === undefined ? 'a number, as its neighbours are' : `an array of ${size}, as its neighbours are`,
-    fix: 'Pad the rows to one length.',
+    expected: size === undefined ? 'a number, like its neighbours' : `an array of ${size}, like its neighbours`,
+    fix: 'Pad all rows to the same length.',
   });
 }
 
-/** Which numbers an element type holds as they are. */
+/** Which numbers an element type represents exactly. */
 interface Exact {
   is(value: number): boolean;
   words: string;
@@ -201,13 +206,13 @@ interface Exact {
 
 const EXACT: ReadonlyMap<Dtype, Exact> = new Map<Dtype, Exact>([
   ['int64', { is: Number.isSafeInteger, words: 'an integer' }],
-  ['int32', { is: (value) => (value | 0) === value, words: 'an integer of 32 bits' }],
+  ['int32', { is: (value) => (value | 0) === value, words: 'a 32-bit integer' }],
   ['uint8', { is: (value) => (value & 255) === value, words: 'an integer from 0 to 255' }],
   ['bool', { is: (value) => value === 0 || value === 1, words: 'a boolean, 0 or 1' }],
 ]);
 const ANY: Exact = { is: () => true, words: 'a number' };
 
-/** The numbers in the typed array that holds them exactly, on their way to `dtype`. */
+/** The numbers in a typed array that represents them exactly before the conversion to `dtype`. */
 function toArray(leaves: readonly number[], dtype: Dtype): TensorArray {
   switch (dtype) {
     case 'int64':

@@ -1,7 +1,7 @@
 import { checkKind, TEXT } from '../checks/kinds.ts';
 import { checkTokens, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
-/** The bytes of UTF-8 as tokens 0 to 255, then an eos (256) and a padding (257): needs no file and knows every text. */
+/** UTF-8 bytes as tokens 0 to 255, plus eos (256) and padding (257). Needs no file and encodes any text. */
 export class ByteTokenizer implements Tokenizer {
   readonly vocabSize = 258;
   readonly eosToken = 256;

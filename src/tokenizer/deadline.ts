@@ -3,12 +3,14 @@ import { type Context, createContext, Script } from 'node:vm';
 const call = new Script('run()');
 let context: Context | undefined;
 
-/** Milliseconds that this thread has worked, whatever the clock on the wall says; undefined where it cannot be told. */
+/** CPU time of this thread in milliseconds; undefined if unavailable. */
 export type WorkClock = () => number | undefined;
 
 let clockInUse: WorkClock = () => undefined;
 
-/** Measures work with `clock` from now on. Where that tells nothing, the work of all threads of the process counts. */
+/**
+ * Measures work with `clock` from now on. If the clock returns undefined, the CPU time of the whole process is used.
+ */
 export function measureWork(clock: WorkClock): void {
   clockInUse = clock;
 }
@@ -19,12 +21,12 @@ function worked(): number {
 }
 
 /**
- * What `work` returns, unless it works for more than `milliseconds`: then it is ended, wherever it is. A timer could not do
- * that, nor a promise: a regular expression gives nothing back before it has matched. Only a clock on the wall can end it; so
- * where that was fast, because the machine slept or others used it, `work` is begun again and has twice the time on the wall.
- * Costs a thread, so about 0.1 ms.
- * @param work is begun anew at will, so it changes nothing that a second time would miss
- * @throws DeadlineError when `milliseconds` are over, and what `work` throws.
+ * Runs `work` in a vm context with a timeout, which can interrupt even a regular expression; a timer or promise could
+ * not. The timeout is in wall-clock time, so if it expires before `work` has used `milliseconds` of CPU time, because
+ * the machine slept or was busy, `work` is restarted with twice the timeout. Costs a thread, about 0.1 ms.
+ * @param work may be restarted at any point, so it must be safe to run twice
+ * @throws DeadlineError if `work` takes more than `milliseconds`.
+ * @throws whatever `work` throws.
  */
 export function withDeadline<T>(milliseconds: number, work: () => T): T {
   for (let patience = Math.ceil(milliseconds); ; patience *= 2) {
@@ -52,5 +54,5 @@ function runFor<T>(milliseconds: number, work: () => T): T {
   return result as T;
 }
 
-/** Work that was ended because it took too long. */
+/** Thrown when work took too long and was interrupted. */
 export class DeadlineError extends Error {}

@@ -13,15 +13,15 @@ import { checkTokens, type EncodeOptions, type Tokenizer, type TokenizerDescript
 
 const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_of_text|>', '<|eot_id|>', '<|im_end|>'];
 const PAD_NAMES = ['<pad>', '[PAD]', '<|pad|>', '<|padding|>', '<|finetune_right_pad_id|>'];
-/** No vocabulary is larger; a damaged file with a larger token would ask for that many embeddings. */
+/** Upper bound on token ids: a damaged file with a larger one would require that many embeddings. */
 const MAX_TOKENS = 10_000_000;
-/** The largest files in use have half of it: 260,000 tokens, 500,000 merges of two. */
+/** Twice the size of the largest files in use: 260,000 tokens and 500,000 merges of two. */
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_VALUES = 4_000_000;
-/** Milliseconds of work that a tokenizer may take, and for every character or token in addition: many times what is usual. */
+/** CPU time limits in milliseconds, and the extra time per character or token: many times what is usual. */
 const PATIENCE = { build: 10_000, text: 1000, each: 0.02 };
 
-/** Special tokens that the files don't name, or name otherwise. */
+/** Special tokens that the files do not name, or that should differ from those they name. */
 export interface HuggingFaceOptions {
   eosToken?: number;
   padToken?: number;
@@ -35,11 +35,11 @@ interface Parts {
   tokens: ReadonlySet<number>;
   eosToken: number | undefined;
   padToken: number | undefined;
-  /** Whether encoding, and decoding, needs a deadline: the file brings regular expressions of its own. */
+  /** Whether encoding and decoding need a deadline, because the file contains its own regular expressions. */
   watched: { encode: boolean; decode: boolean };
 }
 
-/** A tokenizer of the Hugging Face libraries, read from its `tokenizer.json`. Special tokens in a text are recognised. */
+/** A Hugging Face tokenizer, loaded from its `tokenizer.json`. Special tokens in a text are recognised. */
 export class HuggingFaceTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly eosToken: number | undefined;
@@ -49,7 +49,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
   private constructor(parts: Parts, { eosToken = parts.eosToken, padToken = parts.padToken }: HuggingFaceOptions) {
     this.parts = parts;
-    this.vocabSize = [...parts.tokens].reduce((most, token) => Math.max(most, token)) + 1;
+    this.vocabSize = [...parts.tokens].reduce((max, token) => Math.max(max, token)) + 1;
     this.eosToken = checkSpecial('eosToken', eosToken, parts.tokens);
     this.padToken = checkSpecial('padToken', padToken, parts.tokens);
     const special = `eos ${this.eosToken ?? 'none'}, pad ${this.padToken ?? 'none'}`;
@@ -57,9 +57,10 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
-   * Reads `tokenizer.json` at `path`. The eos and padding are those of `options`, else those that `tokenizer_config.json`
-   * beside it names, else the added tokens with the usual names; a tokenizer may have neither.
-   * @throws FileError when a file is missing, damaged, or has a part or option that is not supported.
+   * Loads the `tokenizer.json` at `path`. The eos and padding tokens come from `options`, else from the
+   * `tokenizer_config.json` next to it, else from added tokens with one of the usual names; a tokenizer may have
+   * neither.
+   * @throws FileError if a file is missing, damaged, or uses an unsupported component or option.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
     const file = readObject(path);
@@ -69,8 +70,9 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
-   * @throws FileError when the tokenizer's own regular expressions take a second and more for a text, or the text has a
-   * character for which there is no token, nor one for the unknown.
+   * Encodes `text`.
+   * @throws FileError if the tokenizer's own regular expressions exceed the time limit.
+   * @throws FileError if a character has no token and there is no unknown token.
    */
   encode(text: string, { continues = false }: EncodeOptions = {}): number[] {
     checkKind('text', text, TEXT);
@@ -78,7 +80,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     return this.run(() => this.parts.pipeline.encode(whole, continues), this.parts.watched.encode, text.length);
   }
 
-  /** Tokens that a vocabulary with gaps lacks have no text. @throws FileError as `encode` does. */
+  /** Decodes tokens; ids in the gaps of a vocabulary decode to nothing. @throws FileError as `encode` does. */
   decode(tokens: Iterable<number>): string {
     const known = checkTokens(tokens, this.vocabSize);
     return this.run(() => this.parts.pipeline.decode(known), this.parts.watched.decode, known.length);
@@ -102,7 +104,7 @@ interface JsonFile {
   hash: string;
 }
 
-/** The object in a JSON file, and the SHA-256 of its text. */
+/** Reads the object in a JSON file, and the SHA-256 of its text. */
 function readObject(path: string): JsonFile {
   const text = readWholeText(path, { expected: 'a readable JSON file', most: MAX_BYTES });
   let value: unknown;
@@ -113,7 +115,7 @@ function readObject(path: string): JsonFile {
     throw notTokenizer(path, text === '' ? 'an empty file' : error.message, error);
   }
   if (isObject(value)) return { object: value, hash: sha256(text) };
-  throw notTokenizer(path, `no JSON object: ${printable(value)}`);
+  throw notTokenizer(path, `${printable(value)}, which is not a JSON object`);
 }
 
 function sha256(text: string): string {
@@ -134,7 +136,7 @@ function build(path: string, { object: json, hash: fileHash }: JsonFile, config:
   }
 }
 
-/** Every token there is, in a model of any kind: `vocab` is an object of tokens, or (Unigram) a list. */
+/** All token ids of a model of any kind: `vocab` is an object of tokens or, for Unigram, a list. */
 function collectTokens(path: string, { model, added_tokens: added }: Json): Set<number> {
   const vocab = isObject(model) ? model.vocab : undefined;
   const all = new Set<number>();
@@ -160,7 +162,10 @@ function addedTokens(path: string, added: unknown): Json[] {
   return added as Json[];
 }
 
-/** The token that tokenizer_config.json names, as a string or an object with one; else the first added one of a usual name. */
+/**
+ * The token named in tokenizer_config.json, as a string or an object with one; else the first added token with a usual
+ * name.
+ */
 function findSpecial(json: Json, configured: unknown, names: readonly string[]): number | undefined {
   const named = isObject(configured) ? configured.content : configured;
   const added = new Map((json.added_tokens as Json[] | undefined)?.map(({ content, id }) => [content, id]));
@@ -179,13 +184,13 @@ function isToken(value: unknown): value is number {
 
 function failed(path: string, error: unknown): FileError {
   if (!(error instanceof DeadlineError))
-    return notTokenizer(path, `this: ${printable((error as Error)?.message)}`, error);
-  const received = 'one that comes to no end with a text';
-  const fix = 'A regular expression in it tries too many ways to match. Use another tokenizer.';
-  return new FileError({ argument: path, received, expected: 'a tokenizer', fix, cause: error });
+    return notTokenizer(path, `unsupported or damaged content, ${printable((error as Error)?.message)}`, error);
+  const received = 'a tokenizer whose regular expression timed out';
+  const fix = 'The expression backtracks too much on this text. Use another tokenizer.';
+  return new FileError({ argument: path, received, expected: 'one that finishes in time', fix, cause: error });
 }
 
 function notTokenizer(path: string, received: string, cause?: unknown): FileError {
-  const fix = 'Save it again with `tokenizer.save("tokenizer.json")` or get it again from its model page.';
+  const fix = 'Save it again with `tokenizer.save("tokenizer.json")`, or download it again from its model page.';
   return new FileError({ argument: path, received, expected: 'a Hugging Face tokenizer.json', fix, cause });
 }

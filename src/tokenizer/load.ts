@@ -6,8 +6,8 @@ import { HuggingFaceTokenizer } from './hugging-face.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /**
- * The tokenizer that a configuration names: `byte`, or the path of a Hugging Face `tokenizer.json` or of the folder that has it.
- * @throws FileError when the file is missing or not a tokenizer.
+ * Loads the tokenizer that a configuration names: `byte`, the path of a Hugging Face `tokenizer.json`, or its folder.
+ * @throws FileError if the file is missing or not a tokenizer.
  */
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   checkKind('tokenizer', spec, PATH);

@@ -1,21 +1,25 @@
-/** The steps of a tokenizer.json (normalizer, pre_tokenizer, ...): which of them could run without end, or fill the memory. */
+/**
+ * Limits on the steps of a tokenizer.json (normalizer, pre_tokenizer, ...) that could otherwise run forever or exhaust
+ * the memory.
+ */
 import { printable } from '../errors.ts';
 
-/** No pattern in use has a tenth of it. */
+/** Over ten times the length of any pattern in use. */
 const MAX_PATTERN = 10_000;
-/** More than that is no tokenizer, but an attempt to go through a text very often. */
+/** Limit against denial of service: each step is another pass over the text. */
 const MAX_STEPS = 500;
-/** How many times longer a text may become by what is put in for its parts: what these keys hold. */
+/** How many times longer the replacements may make a text. REPLACEMENT_KEYS lists the keys that hold replacements. */
 const MAX_GROWTH = 2 ** 20;
-const PUT_IN = ['content', 'prepend', 'replacement'];
-/** Words of more characters are unknown to WordPiece, which takes the cube of their number; 100 is usual. */
+const REPLACEMENT_KEYS = ['content', 'prepend', 'replacement'];
+/** WordPiece treats longer words as unknown. Its time is cubic in this limit; 100 is usual. */
 const MAX_WORD = 1000;
 
 type Json = Record<string, unknown>;
 
 /**
- * Refuses steps without end, and tells whether encoding or decoding has regular expressions of the file's own.
- * @throws Error that says what is wrong
+ * Rejects steps that exceed the limits, and reports whether encoding and decoding use the file's own regular
+ * expressions.
+ * @throws Error that describes the problem.
  */
 export function checkSteps(json: Json): { encode: boolean; decode: boolean } {
   const before = objectsIn([json.normalizer, json.pre_tokenizer, json.post_processor]);
@@ -23,14 +27,14 @@ export function checkSteps(json: Json): { encode: boolean; decode: boolean } {
   const all = [...before, ...after];
   if (all.length > MAX_STEPS) throw new Error(`${all.length} steps, more than ${MAX_STEPS}`);
   for (const step of all) checkStep(step);
-  const growth = all.flatMap((step) => PUT_IN.map((key) => 1 + sizeOf(step[key]))).reduce((a, b) => a * b, 1);
+  const growth = all.flatMap((step) => REPLACEMENT_KEYS.map((key) => 1 + sizeOf(step[key]))).reduce((a, b) => a * b, 1);
   if (growth > MAX_GROWTH) throw new Error(`replacements that could make a text ${growth} times as long`);
   const longest = (json.model as Json).max_input_chars_per_word ?? 0;
   if (!((longest as number) <= MAX_WORD)) throw new Error(`words of up to ${printable(longest)} characters`);
   return { encode: before.some(hasPattern), decode: after.some(hasPattern) };
 }
 
-/** All objects in `values`, however deep. */
+/** All objects in `values`, at any depth. */
 function objectsIn(values: unknown[]): Json[] {
   const found: Json[] = [];
   const open = [...values];
@@ -61,7 +65,7 @@ function hasPattern(step: Json): boolean {
   return Object.hasOwn(step, 'Regex');
 }
 
-/** Characters of a string; no limit for what is none. */
+/** The length of a string, or 0 for other values. */
 function sizeOf(value: unknown): number {
   if (value === undefined) return 0;
   return typeof value === 'string' ? value.length : Number.POSITIVE_INFINITY;

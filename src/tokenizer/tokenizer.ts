@@ -1,36 +1,41 @@
 import { ArgumentError, printable } from '../errors.ts';
 import { checkKind, ITERABLE, TOKENIZER } from '../checks/kinds.ts';
 
-/** What a model file notes of its tokenizer, so that it can be found again, and known when it is found. */
+/** What a model file records about its tokenizer, to find it again and recognise it. */
 export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string; hash: string };
 
-/** How a text is encoded. */
+/** Options for encoding a text. */
 export interface EncodeOptions {
   /**
-   * Whether the text goes on with an earlier one, as a response with its prompt: then it gets no space in front, which many
-   * tokenizers put before a text, and the tokens of both one after the other decode to both texts.
+   * Whether the text continues an earlier one, as a response continues its prompt. If so, it gets no space in front,
+   * which many tokenizers insert, and decoding the concatenated tokens gives the concatenated texts.
    */
   continues?: boolean;
 }
 
-/** Text to tokens and back. `decode` leaves out special tokens and writes U+FFFD where bytes are no UTF-8. */
+/** Converts text to tokens and back. `decode` omits special tokens and writes U+FFFD for invalid UTF-8. */
 export interface Tokenizer {
-  /** One more than the largest token. */
+  /** The largest token id plus one. */
   readonly vocabSize: number;
-  /** The token that ends a response, where there is one. */
+  /** The token that ends a response, if there is one. */
   readonly eosToken: number | undefined;
-  /** The token that fills rows up, where there is one. */
+  /** The padding token, if there is one. */
   readonly padToken: number | undefined;
-  /** What it is by content, wherever its file lies: tokenizers of one hash give the same tokens and name the same eos and padding. */
+  /**
+   * A hash of the content, independent of the path: tokenizers with equal hashes produce the same tokens, with the same
+   * eos and padding.
+   */
   readonly hash: string;
-  /** The tokens of `text`, with no special ones added before or after. */
+  /** Encodes `text`, without adding special tokens. */
   encode(text: string, options?: EncodeOptions): number[];
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
   describe(): TokenizerDescription;
 }
 
-/** `tokenizer` for a model of `numTokens` tokens: without the eos and the padding that the model does not have. */
+/**
+ * Adapts `tokenizer` to a model with `numTokens` tokens: drops an eos or padding token that the model does not have.
+ */
 export function forModel(tokenizer: Tokenizer, numTokens: number): Tokenizer {
   const within = (token: number | undefined) => (token !== undefined && token < numTokens ? token : undefined);
   const { vocabSize, hash, eosToken, padToken } = tokenizer;
@@ -45,7 +50,7 @@ export function forModel(tokenizer: Tokenizer, numTokens: number): Tokenizer {
   };
 }
 
-/** The tokens as an array. @throws ArgumentError unless every one is an integer from 0 to vocabSize - 1. */
+/** Returns the tokens as an array. @throws ArgumentError unless each is an integer from 0 to vocabSize - 1. */
 export function checkTokens(tokens: Iterable<number>, vocabSize: number): number[] {
   checkKind('tokens', tokens, ITERABLE);
   const array = [...tokens];
@@ -54,23 +59,24 @@ export function checkTokens(tokens: Iterable<number>, vocabSize: number): number
   throw new ArgumentError({
     argument: `tokens[${wrong}]`,
     received: printable(array[wrong]),
-    expected: `an integer from 0 to ${vocabSize - 1}, as this tokenizer has ${vocabSize} tokens`,
+    expected: `an integer from 0 to ${vocabSize - 1} (this tokenizer has ${vocabSize} tokens)`,
     fix: 'Use the tokenizer that the model was trained with.',
   });
 }
 
-/** Decodes tokens as they come. All that `push` gives, then what `end` gives, is the text of all tokens. */
+/** Decodes tokens as they arrive. The concatenated results of `push` and `end` are the text of all tokens. */
 export interface DecodeStream {
-  /** The text that is certain now; empty while a character still lacks bytes. */
+  /** Returns the text that is certain so far; empty while a character lacks bytes. */
   push(token: number): string;
-  /** The rest, with U+FFFD for a character that was never completed. */
+  /** Returns the rest, with U+FFFD for an incomplete character. */
   end(): string;
 }
 
-/** A decoder for a single stream of tokens, whatever bytes each of them has. */
+/** Creates a decoder for one stream of tokens, which may split characters at any byte. */
 export function decodeStream(tokenizer: Tokenizer): DecodeStream {
   checkKind('tokenizer', tokenizer, TOKENIZER);
-  // Some tokenizers write a word otherwise at the beginning of a text: the tokens printed last are decoded along.
+  // Some tokenizers decode a word differently at the start of a text, so the tokens printed last are decoded again as
+  // context.
   let context: number[] = [];
   let pending: number[] = [];
   let printed = 0;
@@ -97,7 +103,9 @@ export function decodeStream(tokenizer: Tokenizer): DecodeStream {
   };
 }
 
-/** Without the replacement characters at its end: a character of up to four bytes that lacks one shows as at most three. */
+/**
+ * Removes trailing replacement characters: an incomplete character of up to four bytes shows as at most three of them.
+ */
 function completeText(text: string): string {
   return text.replace(/\ufffd{1,3}$/, '');
 }

@@ -1,7 +1,7 @@
-/** Checks of training data before the first step, where the row is still known. */
+/** Validates token ids before training, while the offending row can still be named. */
 import { ArgumentError, printable } from '../errors.ts';
 
-/** @throws ArgumentError for the first of `tokens` that a model of `numTokens` tokens does not have; `place` names it. */
+/** @throws ArgumentError for the first of `tokens` outside a vocabulary of `numTokens`; `place` names its position. */
 export function checkTokens(tokens: readonly number[], numTokens: number, place: (t: number) => string): void {
   const t = tokens.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < numTokens));
   if (t < 0) return;
@@ -9,11 +9,11 @@ export function checkTokens(tokens: readonly number[], numTokens: number, place:
     argument: place(t),
     received: printable(tokens[t]),
     expected: `an integer from 0 to ${numTokens - 1}, one of the model's ${numTokens} tokens`,
-    fix: 'Encode with the tokenizer that the model was made for.',
+    fix: 'Use the tokenizer that the model was trained with.',
   });
 }
 
-/** The same of the tokens that have a name of their own, where they are given. */
+/** The same for optional special tokens, which errors name by their key. */
 export function checkSpecialTokens(tokens: Readonly<Record<string, number | undefined>>, numTokens: number): void {
   for (const [name, token] of Object.entries(tokens)) {
     if (token !== undefined) checkTokens([token], numTokens, () => name);

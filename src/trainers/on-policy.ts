@@ -1,6 +1,6 @@
 /**
- * What methods share that learn from answers of their own: answering prompts, having the answers scored, and a few passes over
- * what came of it.
+ * Shared by methods that learn from their own answers: answering prompts, scoring the answers, and a few epochs of updates on
+ * them.
  */
 import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
@@ -29,33 +29,33 @@ import {
 import { type RunningScores, scoreNormOf } from './score-norm.ts';
 import { update } from './update.ts';
 
-/** What all such methods work with, besides the policy. */
+/** What all such methods need, apart from the policy. */
 export interface OnPolicyParts extends Ending {
-  /** A reward model, or any function of answers. */
+  /** Scores the answers: a reward model, or any function of answers. */
   reward: Reward;
   /** Token ids of every prompt. */
   prompts: readonly (readonly number[])[];
-  /** Which prompts come next: indices into `prompts`, `config.rolloutBatch` at a time. */
+  /** Selects the next prompts: indices into `prompts`, `config.rolloutBatch` at a time. */
   batches: Batches;
-  /** Over the parameters of the policy. */
+  /** The optimizer of the policy's parameters. */
   optimizer: Optimizer;
-  /** Ends a response; without one all have `maxNewTokens`. */
+  /** Token that ends a response; if it and `stop` are omitted, every response runs to `maxNewTokens`. */
   eosToken?: number | undefined;
-  /** Token sequences any of which ends a response, as the eos does. */
+  /** Token sequences that each end a response, like the eos. */
   stop?: number[][] | undefined;
   padToken?: number | undefined;
-  /** Gives reward functions the texts. */
+  /** Decodes texts for reward functions. */
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
-  /** What the scores of earlier iterations were, where `config.score.norm` is or comes to be `running`. */
+  /** Statistics of the scores so far; needed to resume when `config.score.norm` is, or resolves to, `running`. */
   runningScores?: RunningScores | undefined;
   /**
-   * Ends a rollout, or the waiting for a reward function; the iteration has changed nothing then but the place in `batches`, and
-   * its reason is thrown.
+   * Cancels a rollout, or the wait for a reward function. On abort only the position in `batches` has advanced; the signal's
+   * reason is thrown.
    */
   signal?: AbortSignal | undefined;
 }
 
-/** What is read of a configuration to answer and score. */
+/** The fields of a configuration that are used to answer and score. */
 type ScoringConfig = Pick<
   PpoConfig,
   'sampling' | 'minibatchSize' | 'rolloutLogProb' | 'seed' | 'rewardTimeout' | 'missingEosPenalty'
@@ -65,16 +65,16 @@ type ScoringConfig = Pick<
 export interface Scored<Rolled extends Disposable> extends Disposable {
   rollout: Rolled;
   answers: Answer[];
-  /** Tokens of each response. */
+  /** Number of tokens in each response. */
   lengths: number[];
-  /** As they were given. */
+  /** Raw scores, before normalisation and penalties. */
   scores: number[];
-  /** Scores [B] that count: normalised, less the penalty of what did not end. */
+  /** Scores [B] to learn from: normalised, minus the missing-eos penalty. */
   normalised: Tensor;
   rolloutSeconds: number;
 }
 
-/** Answers the next batch of prompts with `policy` and has the answers scored. */
+/** Answers the next batch of prompts with `policy` and scores the answers. */
 export async function answerAndScore<Who extends Policy>(
   policy: Who,
   parts: OnPolicyParts,
@@ -89,8 +89,8 @@ export async function answerAndScore<Who extends Policy>(
     const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
-    const asking = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal, sequence };
-    const scores = await scoresOf(parts.reward, answers, asking);
+    const scoring = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal, sequence };
+    const scores = await scoresOf(parts.reward, answers, scoring);
     const normalised = applyMissingEosPenalty(normalise(scores), answers, parts, config.missingEosPenalty);
     const dispose = () => {
       rollout.dispose();
@@ -104,7 +104,7 @@ export async function answerAndScore<Who extends Policy>(
   }
 }
 
-/** What is told of the answers themselves. */
+/** The metrics of the answers themselves. */
 export function answerMetrics({ answers, scores }: Pick<Scored<Disposable>, 'answers' | 'scores'>, ending: Ending) {
   return {
     score: sum(scores) / scores.length,
@@ -112,18 +112,22 @@ export function answerMetrics({ answers, scores }: Pick<Scored<Disposable>, 'ans
   };
 }
 
-/** @throws ArgumentError before the first step for a token that the model does not have, ShapeError for an empty prompt. */
+/**
+ * Checks prompts and special tokens before the first step.
+ * @throws ArgumentError for a token that the model does not have.
+ * @throws ShapeError for an empty prompt.
+ */
 export function checkPrompts(policy: Policy, { prompts, eosToken, padToken }: OnPolicyParts): void {
   const { numTokens } = policy.model.decoder;
   checkSpecialTokens({ eosToken, padToken }, numTokens);
   for (const [row, prompt] of prompts.entries()) {
     if (prompt.length === 0)
-      throw new ShapeError({ argument: `prompts[${row}]`, received: 'no token', expected: 'at least one' });
+      throw new ShapeError({ argument: `prompts[${row}]`, received: 'no tokens', expected: 'at least one' });
     checkTokens(prompt, numTokens, (t) => `prompts[${row}][${t}]`);
   }
 }
 
-/** @throws ArgumentError for parts that are missing and would otherwise be left out without a word. */
+/** @throws ArgumentError for missing parts that would otherwise be silently ignored. */
 export function checkOnPolicyParts(
   policy: Policy,
   parts: OnPolicyParts,
@@ -131,41 +135,44 @@ export function checkOnPolicyParts(
   start: number,
 ): void {
   if (klWeight > 0 && !policy.hasReference)
-    throw missing('policy.reference', 'a reference policy for klWeight: one made with { reference: true }');
+    throw missing(
+      'policy.reference',
+      'a reference policy, because klWeight > 0: create the policy with { reference: true }',
+    );
   if (start > 0 && parts.runningScores === undefined && scoreNormOf(parts.reward, score) === 'running')
-    throw missing('runningScores', 'the RunningScores of the steps before, or a score.norm of none or reference');
+    throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }
 
-/** The error that part `argument` is not there. */
+/** The error for a missing part `argument`. */
 export function missing(argument: string, expected: string): ArgumentError {
   return new ArgumentError({ argument: `parts.${argument}`, received: 'nothing', expected });
 }
 
-/** What is read of a configuration to learn. */
+/** The fields of a configuration that are used for updates. */
 type PassesConfig = Pick<
   PpoConfig,
   'epochs' | 'minibatchSize' | 'accumulate' | 'approxKlStop' | 'maxGradNorm' | 'maxSkippedSteps' | 'seed' | 'steps'
 >;
 
-/** What every loss of such a method measures. */
+/** The metrics that the loss of every such method has. */
 type PolicyMetric = 'approxKl' | 'maxLogRatio';
 
-/** What the passes of an iteration tell. */
+/** The results of the epochs of an iteration. */
 export interface Passes<Name extends string> {
-  /** Over the updates. */
+  /** Averaged over updates. */
   means: Record<Exclude<Name, 'maxLogRatio'> | 'gradNorm', number>;
-  /** Updates whose loss or gradient was not finite. */
+  /** Number of updates whose loss or gradient was not finite: they were skipped. */
   skipped: number;
-  /** Passes begun. */
+  /** Epochs started. */
   epochs: number;
   /** Largest |log ratio| in the first minibatch. */
   firstLogRatio: number;
 }
 
 /**
- * Passes over the same rows, in shuffled minibatches, until the policy has moved `approxKlStop` nats per token. `lossOf` gives the
- * loss of some rows, the sum over them divided by the denominator, which is what `countOf` counts in the rows of an update.
- * @throws NumericsError where no update of the last step was finite.
+ * Runs epochs over the same rows, in shuffled minibatches, until the policy has moved `approxKlStop` nats per token. `lossOf`
+ * computes the loss of some rows: the sum over them divided by the denominator, which is `countOf` all rows of the update.
+ * @throws NumericsError if every update of the last step was skipped.
  */
 export async function learnInPasses<Name extends string>(
   { optimizer, microBatch }: { optimizer: Optimizer; microBatch: MicroBatch },
@@ -181,7 +188,7 @@ export async function learnInPasses<Name extends string>(
   let skipped = 0;
   let count = 0;
   let epochs = 0;
-  // `approxKl` is that of the policy before the last update to the one that answered.
+  // `approxKl` compares the policy before the latest update with the one that sampled the answers.
   for (let approxKl = 0; epochs < config.epochs && !(approxKl > approxKlStop); epochs++) {
     const batches = minibatches(rows, config.minibatchSize, config, step, epochs);
     for (const group of chunks(batches, config.accumulate)) {
@@ -199,16 +206,17 @@ export async function learnInPasses<Name extends string>(
       if (approxKl > approxKlStop) break;
     }
   }
-  if (nonFinite !== undefined && skipped === count && step + 1 === config.steps) throw learnedNothing(nonFinite, count);
+  if (nonFinite !== undefined && skipped === count && step + 1 === config.steps)
+    throw allUpdatesSkipped(nonFinite, count);
   const { maxLogRatio: _, ...means } = updates.result();
   return { means: means as Passes<Name>['means'], skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
 }
 
-function learnedNothing(nonFinite: string, updates: number): NumericsError {
+function allUpdatesSkipped(nonFinite: string, updates: number): NumericsError {
   return new NumericsError({
     argument: nonFinite,
-    received: `numbers that are not finite in all ${updates} updates of the last step`,
-    expected: 'finite ones',
+    received: `non-finite numbers in all ${updates} updates of the last step`,
+    expected: 'finite numbers',
     fix: 'Lower lr and resume from an earlier checkpoint; check the initial model and the reward.',
   });
 }

@@ -1,8 +1,8 @@
-/** What training does where memory does not suffice for a whole batch: it reads fewer rows at a time. */
+/** Retries a step with fewer rows at a time when memory runs out. */
 import { OutOfMemoryError } from '../errors.ts';
 import type { Optimizer } from '../optim.ts';
 
-/** How many rows of a batch are read at once: all of them, and half as many from each time on that memory runs out. */
+/** How many rows of a batch are processed at once: all of them at first, halved each time memory runs out. */
 export class MicroBatch {
   readonly #whole: number;
   #rows: number;
@@ -12,15 +12,15 @@ export class MicroBatch {
     this.#rows = rows;
   }
 
-  /** The rows that are read at once now; undefined as long as that is a whole batch. */
+  /** The current number of rows at once; undefined while that is a whole batch. */
   get reduced(): number | undefined {
     return this.#rows < this.#whole ? this.#rows : undefined;
   }
 
   /**
-   * Gives what `attempt` does with so many rows at once. When memory runs out, the gradients that it left are forgotten and it
-   * starts anew with half as many, so it must change nothing but gradients.
-   * @throws OutOfMemoryError where a single row is too much.
+   * Runs `attempt` with the current number of rows at once. When memory runs out, gradients are cleared and it runs again with
+   * half as many rows, so it must change nothing but gradients.
+   * @throws OutOfMemoryError if even a single row does not fit.
    */
   async fit<T>(optimizer: Optimizer, attempt: (rows: number) => Promise<T>): Promise<T> {
     for (;;) {

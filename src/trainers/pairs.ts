@@ -1,4 +1,4 @@
-/** What trainers share that learn from pairs of responses, one preferred. */
+/** Shared by trainers that learn from pairs of responses, one of them preferred. */
 import type { RewardConfig } from '../config/reward.ts';
 import { checkKind, checkKinds, COUNT, POSITIVE } from '../checks/kinds.ts';
 import type { Preference } from '../data/preferences.ts';
@@ -6,7 +6,7 @@ import { ArgumentError } from '../errors.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { checkTokens } from './check-tokens.ts';
 
-/** How many optimizer steps `epochs` passes over `pairs` pairs take. */
+/** The number of optimizer steps that `epochs` passes over `pairs` pairs take. */
 export function pairSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {
   checkKind('pairs', pairs, COUNT);
   checkKinds('options', options, { epochs: POSITIVE, batchSize: COUNT, accumulate: COUNT });
@@ -22,11 +22,11 @@ export function checkPairs(pairs: readonly Preference[], model: LanguageModel, a
     }
     if (pair.prompt.length + Math.min(pair.chosen.length, pair.rejected.length) > 0) continue;
     const expected = 'a token in the prompt, or in both responses';
-    throw new ArgumentError({ argument: `${argument}[${row}]`, received: 'none', expected });
+    throw new ArgumentError({ argument: `${argument}[${row}]`, received: 'no tokens to compare', expected });
   }
 }
 
-/** Tokens of both responses, the prompt with each. */
+/** Number of tokens in both responses, each with the prompt. */
 export function tokensOf({ prompt, chosen, rejected }: Preference): number {
   return 2 * prompt.length + chosen.length + rejected.length;
 }

@@ -1,4 +1,4 @@
-/** What the parts of a training have to be. */
+/** Checks of the parts of a training run. */
 import { ArgumentError } from '../errors.ts';
 import { either, having, instanceOf, type Kind } from '../checks/kinds.ts';
 import { LanguageModel } from '../models/language-model.ts';
@@ -14,22 +14,23 @@ export const PAIRS: Kind = {
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
 export const REWARD = either(instanceOf(RewardModel), FUNCTION);
 
-/** The model that a training takes. */
+/** The model of a training run. */
 export type ModelPart = { model: LanguageModel } | { /** @deprecated Now `model`. */ palm: LanguageModel };
 
-/** `parts` with the model under the name that it has now. */
+/** `parts` with the model under its current name. */
 export function withModel<Parts extends object>(parts: Parts & ModelPart): Parts & { model: LanguageModel } {
   type Named = Parts & { model: LanguageModel };
   const { palm, ...rest } = Object(parts) as { palm?: LanguageModel };
   return (palm === undefined ? parts : { ...rest, model: palm }) as Named;
 }
 
-/** @throws ArgumentError for a place that `items` do not have, where batches were made for more of them. */
+/** The items at `places`. @throws ArgumentError for an index beyond `items`, if the batches were created for more of them. */
 export function itemsAt<T>(items: readonly T[], places: readonly number[], argument: string): T[] {
   return places.map((place) => {
     if (place < items.length) return items[place] as T;
-    const expected = `places below ${items.length}, how many ${argument} there are`;
-    throw new ArgumentError({ argument: 'batches', received: `${place}`, expected, fix: 'Make them of that size.' });
+    const expected = `indices below ${items.length}, the number of ${argument}`;
+    const fix = 'Create the Batches with that size.';
+    throw new ArgumentError({ argument: 'batches', received: `index ${place}`, expected, fix });
   });
 }
 

@@ -26,11 +26,11 @@ import { BATCHES, REWARD } from './parts.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
 import { RunningScores, scoreNorm } from './score-norm.ts';
 
-/** What PPO works with. All that it changes is in here, so saving these and the step number saves the run. */
+/** The parts of a PPO run. They hold all mutable training state, so saving them and the step number saves the run. */
 export interface PpoParts extends OnPolicyParts {
-  /** `optimizer` is over its parameters. */
+  /** Trained by `optimizer`. */
   actorCritic: ActorCritic;
-  /** Steers the weight of the KL penalty in place of `config.klWeight`. */
+  /** Controls the weight of the KL penalty, instead of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
 }
 
@@ -46,47 +46,50 @@ const PARTS = {
   runningScores: optional(having('a RunningScores', 'update')),
 };
 
-/** Where the critic learns alone, its values are as free as the rest is still. */
-const CRITIC_ALONE = { valueClip: 1e30 };
+/** During critic warm-up nothing else trains, so value clipping is effectively off. */
+const NO_VALUE_CLIP = { valueClip: 1e30 };
 
-/** What an iteration tells. Losses and what follows are means over its updates. */
+/** The metrics of an iteration. Fields computed during updates (losses, gradNorm, …) are averaged over updates. */
 export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
   /** Iterations done, from 1. */
   step: number;
-  /** Mean score of the reward, as it was given. */
+  /** Raw score, before normalisation and penalties, averaged over responses. */
   score: number;
-  /** Mean per response of the normalised score less the KL penalty. */
+  /** Normalised score minus the KL penalty, averaged over responses. */
   reward: number;
-  /** Mean per response of log-probability less the reference's, in nats; undefined without a reference policy. */
+  /** log p of a response minus that of the reference policy, in nats, averaged over responses; undefined without a reference. */
   kl: number | undefined;
   klWeight: number;
-  /** Share of the returns' variance that the critic foresaw. */
+  /** Share of the variance of the returns that the critic predicted. */
   explainedVariance: number;
-  /** Mean tokens of a response. */
+  /** Mean number of tokens in a response. */
   responseLength: number;
-  /** Share of responses that ended by themselves. */
+  /** Share of responses that ended with the eos or a stop sequence. */
   eosShare: number;
   gradNorm: number;
   learningRate: number;
-  /** Updates whose loss or gradient was not finite: nothing moved then. */
+  /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
   skipped: number;
-  /** Responses that were learned from at once, where memory did not suffice for `minibatchSize` of them. */
+  /** Reduced micro-batch size after running out of memory, in responses; otherwise undefined. */
   microBatch: number | undefined;
-  /** Passes begun over the responses; fewer than configured where the policy moved too far. */
+  /** Epochs started; fewer than configured if stopped early by approxKlStop. */
   epochs: number;
-  /** Largest |log ratio| in the first minibatch, which no update has preceded: 0 but for rounding. */
+  /** Largest |log ratio| in the first minibatch, before any update: 0 except for rounding. */
   firstLogRatio: number;
-  /** Largest difference between a log-probability that the sampler saw and the one that training computes. */
+  /** Largest difference between a log-probability as the sampler saw it and as training computes it. */
   samplerGap: number;
   timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
 }
 
 /**
- * Trains `actorCritic`, one iteration a step: answer prompts, judge the answers, learn from them. `start` is the number of
- * steps already done. Nothing of a step stays in native memory while the caller looks at it.
- * @throws ArgumentError before the first step for a token that the model does not have and for parts that are missing,
- * RewardError where the reward gives no score for an answer, NumericsError after `config.maxSkippedSteps` updates in a row
- * that were not finite, where no update of the last step was, and where the policy's logits are not.
+ * Trains `actorCritic`, one iteration per step: answer prompts, judge the answers, learn from them. `start` is the number of
+ * steps already done. All native memory of a step is freed before it is yielded.
+ * @throws ArgumentError before the first step, for a token that the model does not have.
+ * @throws ArgumentError before the first step, for a missing part.
+ * @throws RewardError if the reward returns no score for an answer.
+ * @throws NumericsError if `config.maxSkippedSteps` consecutive updates are not finite.
+ * @throws NumericsError if no update of the last step is finite.
+ * @throws NumericsError if the policy's logits are not finite.
  */
 export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): AsyncGenerator<PpoStep> {
   checkKinds('ppo parts', parts, PARTS);
@@ -95,15 +98,15 @@ export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): Asyn
   if (config.deterministic) await useDeterministic(true);
   checkPrompts(parts.actorCritic, parts);
   checkParts(parts, config, start);
-  const own = {
+  const state = {
     microBatch: new MicroBatch(config.minibatchSize),
     normalise: scoreNorm(parts.reward, config.score, parts.runningScores ?? new RunningScores()),
   };
-  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, own);
+  for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, state);
 }
 
-/** What the iterations of a run share besides its parts. */
-interface Own {
+/** What the iterations of a run share, apart from its parts. */
+interface RunState {
   microBatch: MicroBatch;
   normalise: (scores: readonly number[]) => number[];
 }
@@ -114,15 +117,15 @@ function checkParts(parts: PpoParts, config: PpoConfig, start: number): void {
     throw missing('adaptiveKl', 'new AdaptiveKl(klWeight, adaptiveKl), for config.adaptiveKl');
 }
 
-async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Own): Promise<PpoStep> {
+async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: RunState): Promise<PpoStep> {
   const { actorCritic, optimizer, adaptiveKl } = parts;
   const klWeight = adaptiveKl?.weight ?? config.klWeight;
   const criticAlone = step < config.criticWarmup;
   optimizer.learningRate = ppoLearningRate(step, config, actorCritic);
   const began = performance.now();
 
-  // Act: answer a batch of prompts with the current policy, and have the answers scored.
-  using scored = await answerAndScore(actorCritic, parts, config, step, own.normalise);
+  // Act: answer a batch of prompts with the current policy, and score the answers.
+  using scored = await answerAndScore(actorCritic, parts, config, step, state.normalise);
   const { rollout, normalised, lengths, rolloutSeconds } = scored;
 
   // Judge: the score at the last token, a KL penalty at every token, then advantages.
@@ -131,7 +134,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, lengths.length);
 
   // Learn: a few passes over shuffled minibatches of the same experience.
-  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, own.microBatch);
+  const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, state.microBatch);
 
   const { score, eosShare } = answerMetrics(scored, parts);
   return {
@@ -142,7 +145,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
     klWeight,
     eosShare,
     ...learned,
-    microBatch: own.microBatch.reduced,
+    microBatch: state.microBatch.reduced,
     learningRate: optimizer.learningRate,
     timing: {
       seconds: (performance.now() - began) / 1000,
@@ -152,7 +155,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, own: Ow
   };
 }
 
-/** The updates of one iteration; `lengths` are the response tokens of every row. */
+/** The updates of one iteration; `lengths` has the number of response tokens of every row. */
 async function learn(
   { actorCritic, optimizer }: PpoParts,
   config: PpoConfig,
@@ -162,8 +165,8 @@ async function learn(
   microBatch: MicroBatch,
 ) {
   const criticAlone = step < config.criticWarmup;
-  const evaluation = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
-  const loss = { ...config.loss, ...(criticAlone && CRITIC_ALONE) };
+  const options = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
+  const loss = { ...config.loss, ...(criticAlone && NO_VALUE_CLIP) };
   const countOf = (rows: readonly number[]) => sum(rows.map((row) => lengths[row] as number));
   const { means, ...passes } = await learnInPasses<keyof PpoMetrics>(
     { optimizer, microBatch },
@@ -171,8 +174,8 @@ async function learn(
     { step, rows: lengths.length, countOf },
     async (rows, denominator) => {
       using batch = await rowsOf(experience, rows);
-      using now = await actorCritic.evaluate(batch.sequence, evaluation);
-      return await ppoLoss(now, batch, { ...loss, denominator });
+      using evaluation = await actorCritic.evaluate(batch.sequence, options);
+      return await ppoLoss(evaluation, batch, { ...loss, denominator });
     },
   );
   return { ...means, ...passes };

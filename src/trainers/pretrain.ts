@@ -1,4 +1,4 @@
-/** Pretraining: loss = −mean over targets of log p(token | the tokens before it in its row). */
+/** Pretraining: loss = −mean over targets of log p(token | earlier tokens in its row). */
 import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
 import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
@@ -24,40 +24,41 @@ const PARTS = {
 
 type Rows = ReturnType<Sequences['rows']>;
 
-/** What pretraining works with. All that it changes is in here, so saving these and the step number saves the run. */
+/** The parts of a pretraining run. They hold all mutable training state, so saving them and the step number saves the run. */
 export type PretrainParts = ModelPart & {
-  /** Over `model.parameters()`. */
+  /** The optimizer of `model.parameters()`. */
   optimizer: Optimizer;
-  /** The text to learn. */
+  /** The training text. */
   text: Sequences;
-  /** Which of its rows come next, `config.batchSize` at a time. */
+  /** Selects the next rows of `text`, `config.batchSize` at a time. */
   batches: Batches;
   /** Held-out text; without it there is no `validationLoss`. */
   validation?: Sequences | undefined;
 };
 
-/** What a step tells. Losses are in nats per token. */
+/** The metrics of a step. Losses are in nats per token. */
 export interface PretrainStep {
   /** Steps done, from 1. */
   step: number;
-  /** Of the batches that this step learned from, before it did. */
+  /** On the batches of this step, before its update. */
   loss: number;
-  /** Mean over the targets of held-out text, every `evaluateEvery` steps and after the last. */
+  /** On held-out text, every `evaluateEvery` steps and after the last; otherwise undefined. */
   validationLoss: number | undefined;
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
-  /** 1 where the loss or the gradient was not finite: nothing moved then. */
+  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
   skipped: 1 | undefined;
-  /** Rows that were read at once, where memory did not suffice for `batchSize` of them. */
+  /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
   microBatch: number | undefined;
   timing: { seconds: number; tokensPerSecond: number };
 }
 
 /**
- * Trains all weights of `model` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing
- * of a step stays in native memory while the caller looks at it.
- * @throws NumericsError after `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
+ * Trains all weights of `model`, which is in eval mode whenever a step is yielded. `start` is the number of steps already done.
+ * All native memory of a step is freed before it is yielded.
+ * @throws NumericsError if `config.maxSkippedSteps` consecutive steps are not finite.
+ * @throws NumericsError if the last step is not finite.
  */
 export async function* pretrain(
   parts: PretrainParts,
@@ -115,14 +116,14 @@ function startDropout(model: LanguageModel, seed: number): void {
   if (attnDropout > 0 || ffDropout > 0) model.train({ seed });
 }
 
-/** The rows of a batch one by one, as views. */
+/** The rows of a batch, as separate views. */
 function separated({ tokens, shape: [size, width] }: Rows): Int32Array[] {
   return Array.from({ length: size }, (_, row) => tokens.subarray(row * width, (row + 1) * width));
 }
 
 /**
- * Nats per token of `model` on held-out text: the mean over `evaluateBatches` batches of rows that are spread evenly, or over
- * all rows where those are fewer, and 0 where nothing is held out. `rows` of them are read at once, a batch unless given.
+ * The loss of `model` on held-out text, in nats per token: the mean over `evaluateBatches` batches of evenly spaced rows, or
+ * over all rows if there are fewer; 0 if nothing is held out. `rows` rows are processed at once; defaults to `batchSize`.
  */
 export async function validationLoss(
   model: LanguageModel,
@@ -149,7 +150,7 @@ export async function validationLoss(
   return nats / Math.max(1, targets);
 }
 
-/** How many tokens of the rows are told from others before them and count in the loss. */
+/** The number of tokens that count in the loss: those predicted from earlier tokens of their row, except `ignoreIndex`. */
 function countTargets({ tokens, shape }: Rows, ignoreIndex: number): number {
   return tokens.reduce((count, token, i) => count + (i % shape[1] !== 0 && token !== ignoreIndex ? 1 : 0), 0);
 }

@@ -23,16 +23,16 @@ import { statisticsOf } from './score-norm.ts';
 import { PADDING, scoresOfModel } from './rewards.ts';
 import { type Piece, update } from './update.ts';
 
-/** What the training works with. All that it changes is in here, so saving these and the step number saves the run. */
+/** The parts of a reward-model run. They hold all mutable training state, so saving them and the step number saves the run. */
 export interface RewardParts {
   rewardModel: RewardModel;
-  /** Over `rewardModel.parameters()`. */
+  /** The optimizer of `rewardModel.parameters()`. */
   optimizer: Optimizer;
-  /** The pairs to learn from. */
+  /** The training pairs. */
   pairs: readonly Preference[];
-  /** Which of `pairs` come next, `config.batchSize` at a time. */
+  /** Selects the next of `pairs`, `config.batchSize` at a time. */
   batches: Batches;
-  /** Held-out pairs; without any there are no validation metrics. */
+  /** Held-out pairs; without them there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
 }
 
@@ -44,15 +44,15 @@ const PARTS = {
   validation: optional(PAIRS),
 };
 
-/** What a step tells. The first three are of the pairs that it learned from, before it did. */
+/** The metrics of a step. Loss, accuracy and margin are those of its pairs before the update. */
 export interface RewardStep {
   /** Steps done, from 1. */
   step: number;
-  /** −log of the probability that the chosen response is the better one. */
+  /** −log of the predicted probability that the chosen response is the better one, averaged over pairs. */
   loss: number;
   /** Share of pairs whose chosen response has the higher score. */
   accuracy: number;
-  /** Mean difference of the two scores. */
+  /** Score of the chosen response minus that of the rejected one, averaged over pairs. */
   margin: number;
   /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
   validationLoss: number | undefined;
@@ -60,25 +60,26 @@ export interface RewardStep {
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
-  /** 1 where the loss or the gradient was not finite: nothing moved then. */
+  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
   skipped: 1 | undefined;
-  /** Pairs that were read at once, where memory did not suffice for `batchSize` of them. */
+  /** Reduced micro-batch size after running out of memory, in pairs; otherwise undefined. */
   microBatch: number | undefined;
-  /** `tokensPerSecond` counts no padding. */
+  /** `tokensPerSecond` excludes padding. */
   timing: { seconds: number; tokensPerSecond: number };
 }
 
-/** How many steps `epochs` passes over `pairs` pairs take. */
+/** The number of steps that `epochs` passes over `pairs` pairs take. */
 export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {
   return pairSteps(pairs, options);
 }
 
 /**
- * Trains `rewardModel` and leaves it in eval mode at every step. `start` is the number of steps already done. Nothing of a
- * step stays in native memory while the caller looks at it. After the last step the model's `statistics` are those of its
- * scores on the held-out answers.
- * @throws ArgumentError before the first step for a token that the model does not have, NumericsError after
- * `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
+ * Trains `rewardModel`, which is in eval mode whenever a step is yielded. `start` is the number of steps already done. All
+ * native memory of a step is freed before it is yielded. After the last step, the model's `statistics` are those of its scores
+ * on the held-out answers.
+ * @throws ArgumentError before the first step, for a token that the model does not have.
+ * @throws NumericsError if `config.maxSkippedSteps` consecutive steps are not finite.
+ * @throws NumericsError if the last step is not finite.
  */
 export async function* reward(parts: RewardParts, options: RewardConfig, start = 0): AsyncGenerator<RewardStep> {
   checkKinds('reward parts', parts, PARTS);
@@ -90,7 +91,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   checkPairs(validation, rewardModel.model, 'validation');
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
-  rewardModel.statistics = undefined; // they were those of other weights
+  rewardModel.statistics = undefined; // statistics of earlier weights
   if (start >= steps) await noteStatistics(rewardModel, validation, config.batchSize);
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
@@ -136,7 +137,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   }
 }
 
-/** Gives the model mean and deviation of its scores of all answers in `pairs`, if there are any. */
+/** Sets the model's statistics to those of its scores on all answers in `pairs`, if there are any. */
 async function noteStatistics(rewardModel: RewardModel, pairs: readonly Preference[], size: number): Promise<void> {
   if (pairs.length === 0) return;
   const answers = pairs.flatMap(({ prompt, chosen, rejected }) => {
@@ -154,7 +155,7 @@ function meansOf(pieces: readonly Piece<keyof RankingMetrics>[], batchSize: numb
 
 /**
  * Loss and accuracy of `rewardModel` on all `pairs`, `batchSize` at a time.
- * @throws ArgumentError where there are none.
+ * @throws ArgumentError if there are no pairs.
  */
 export async function evaluatePairs(
   rewardModel: RewardModel,
@@ -178,7 +179,7 @@ export async function evaluatePairs(
   return { loss: loss / pairs.length, accuracy: accuracy / pairs.length };
 }
 
-/** Pairs as rows, chosen before rejected, with what `rankingLoss` wants to know of them. */
+/** Pairs as rows, chosen before rejected, with the options that `rankingLoss` needs. */
 function compare(pairs: readonly Preference[]) {
   const rows = padRight(
     pairs.flatMap(({ prompt, chosen, rejected }) => [

@@ -1,4 +1,4 @@
-/** Asking a reward for scores: whatever a reward function does, the run ends in time and with the answer at fault. */
+/** Scores answers; enforces a timeout on reward functions, and names the answer that a bad score belongs to. */
 import { padRight } from '../data/prompts.ts';
 import { NumericsError, printable, RewardError } from '../errors.ts';
 import { RewardModel } from '../models/reward-model.ts';
@@ -7,23 +7,24 @@ import { Tensor } from '../tensor/tensor.ts';
 import { type Answer, chunks, type Reward, type RewardFunction } from './rollouts.ts';
 
 export interface ScoreOptions {
-  /** Answers that a reward model reads at a time. */
+  /** Number of answers that a reward model processes at a time. */
   size: number;
-  /** The rows that have the answers already, in their order [B, T]; a reward model reads them where they lie. */
+  /** The rows [B, T] that already hold the answers, in order; a reward model reads them without a copy. */
   sequence?: Tensor | undefined;
-  /** Seconds that a reward function may take. One that never gives the thread back cannot be interrupted. */
+  /** Max seconds per call of a reward function. One that blocks the thread cannot be interrupted. */
   timeout: number;
-  /** Ends the waiting; its reason is thrown. */
+  /** Ends the wait; its reason is thrown. */
   signal?: AbortSignal | undefined;
 }
 
-/** What fills rows for a reward model up: their lengths tell that it is none of theirs. */
+/** The token that pads rows for a reward model. It can be any: the lengths of the rows exclude it. */
 export const PADDING = 0;
 
 /**
  * A finite number for each of `answers`, from a reward model or a function.
- * @throws RewardError for a function that fails, takes too long or gives anything else, NumericsError for a model whose scores
- * are not finite, and the signal's reason once it is aborted.
+ * @throws RewardError for a function that fails, takes too long or returns anything else.
+ * @throws NumericsError for a model whose scores are not finite.
+ * @throws the signal's reason once it is aborted.
  */
 export async function scoresOf(reward: Reward, answers: readonly Answer[], options: ScoreOptions): Promise<number[]> {
   options.signal?.throwIfAborted();
@@ -32,7 +33,7 @@ export async function scoresOf(reward: Reward, answers: readonly Answer[], optio
     : checkScores(await ask(reward, answers, options), answers);
 }
 
-/** The same of a reward model. */
+/** The same for a reward model. */
 export async function scoresOfModel(
   reward: RewardModel,
   answers: readonly Answer[],
@@ -50,11 +51,11 @@ export async function scoresOfModel(
     argument: `score[${bad}]`,
     received: `${scores[bad]} for ${shown(answers[bad] as Answer)}`,
     expected: 'a finite number from the reward model',
-    fix: 'One of its weights is not finite: train it again with a lower lr, or load an earlier checkpoint.',
+    fix: 'Some of its weights are not finite: train it again with a lower lr, or load an earlier checkpoint.',
   });
 }
 
-/** Prompts and responses as rows, up to the longest: cut out of `sequence`, from the row `first` on, or else made. */
+/** Prompts and responses as rows, as wide as the longest: a view of `sequence` from row `first` on, or else a new tensor. */
 async function rowsOf(answers: readonly Answer[], sequence: Tensor | undefined, first: number): Promise<Tensor> {
   if (sequence === undefined) {
     const tokens = answers.map(({ prompt, response }) => [...prompt, ...response]);
@@ -75,7 +76,7 @@ function lengthOf({ prompt, response }: Answer): number {
   return prompt.length + response.length;
 }
 
-/** What a reward function gives, if it gives something in time. */
+/** What a reward function returns, if it does so in time. */
 async function ask(
   reward: RewardFunction,
   answers: readonly Answer[],
@@ -103,7 +104,7 @@ async function ask(
 
 async function callReward(reward: RewardFunction, answers: readonly Answer[]): Promise<unknown> {
   try {
-    return await reward([...answers]); // it may sort them
+    return await reward([...answers]); // a copy, because the function may reorder it
   } catch (cause) {
     const received = printable(cause instanceof Error ? `${cause.name}: ${cause.message}` : cause);
     throw new RewardError({ argument: 'reward', received, expected: wanted(answers), cause });
@@ -115,7 +116,7 @@ function tooLate(answers: readonly Answer[], timeout: number): RewardError {
     argument: 'reward',
     received: `nothing within ${timeout} s`,
     expected: wanted(answers),
-    fix: 'Give it more time with rewardTimeout, or let it give up on answers by itself.',
+    fix: 'Raise rewardTimeout, or let the function give up on slow answers itself.',
   });
 }
 
@@ -128,14 +129,14 @@ function checkScores(scores: unknown, answers: readonly Answer[]): number[] {
       fix: 'Return an array, or a promise of one, in the order of the answers.',
     });
   }
-  // What is too large for float32 would be infinite in the rollout.
+  // A score too large for float32 would become infinite in the rollout.
   const bad = scores.findIndex((score) => typeof score !== 'number' || !Number.isFinite(Math.fround(score)));
   if (bad < 0) return [...scores];
   throw new RewardError({
     argument: `reward[${bad}]`,
     received: `${printable(scores[bad])} for ${shown(answers[bad] as Answer)}`,
     expected: 'a number that is finite in float32',
-    fix: 'Give every answer a number, those that cannot be judged too.',
+    fix: 'Return a number for every answer, including those that cannot be judged.',
   });
 }
 
@@ -143,7 +144,7 @@ function wanted(answers: readonly Answer[]): string {
   return `an array of ${answers.length} finite numbers, one for each answer`;
 }
 
-/** An answer in a few words or tokens. */
+/** An answer, abbreviated for an error message. */
 function shown({ prompt, response, promptText, responseText }: Answer): string {
   return `the answer ${printable(responseText ?? response)} to ${printable(promptText ?? prompt)}`;
 }

@@ -1,4 +1,4 @@
-/** From prompts to what a policy learns from: sampled responses, their scores, and the order in which they are learned. */
+/** Turns prompts into what a policy learns from: sampled responses, penalised scores, and the order of minibatches. */
 import type { Policy, Rollout, RolloutInput } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { deriveSeed, Random } from '../data/random.ts';
@@ -6,21 +6,21 @@ import type { RewardModel } from '../models/reward-model.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
-/** A response with the prompt that it answers; the texts are there when a tokenizer is. */
+/** A response with the prompt it answers; the texts are present if a tokenizer is given. */
 export interface Answer {
   prompt: number[];
-  /** What was sampled, the eos token included when the response has ended. */
+  /** The sampled tokens, including the eos if the response ended with it. */
   response: number[];
   promptText?: string;
   responseText?: string;
 }
-/** Scores answers, one number each, higher is better. */
+/** Scores answers with one number each; higher is better. */
 export type RewardFunction = (answers: Answer[]) => readonly number[] | Promise<readonly number[]>;
 export type Reward = RewardModel | RewardFunction;
 
 /**
- * The rows of an epoch in the order in which they are learned, in pieces of `size`. It depends on seed, step and epoch alone,
- * so a resumed run goes on with the same one.
+ * The shuffled rows of an epoch, in pieces of `size`. The order depends only on seed, step and epoch, so a resumed run continues
+ * with the same one.
  */
 export function minibatches(
   rows: number,
@@ -38,10 +38,10 @@ export function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
-/** What ends a response by itself, before it has `maxNewTokens`. */
+/** What ends a response before it reaches `maxNewTokens`. */
 export interface Ending {
   eosToken?: number | undefined;
-  /** Token sequences any of which ends a response as the eos does; it keeps them. */
+  /** Token sequences that each end a response, like the eos; they are part of the response. */
   stop?: number[][] | undefined;
 }
 
@@ -51,8 +51,8 @@ interface CollectOptions extends Ending {
 }
 
 /**
- * Answers `prompts` with the current policy and reads the answers back in the pieces that the first epoch learns from, so
- * that its probability ratios start at exactly 1, or within rounding where the sampler's log-probabilities are taken.
+ * Answers `prompts` with the current policy and evaluates the answers in the minibatches of the first epoch, so that its
+ * probability ratios start at exactly 1, or within rounding if the sampler's log-probabilities are used.
  */
 export function collect<Who extends Policy>(
   policy: Who,
@@ -68,7 +68,7 @@ export function collect<Who extends Policy>(
     eosToken,
     stop,
     padToken,
-    seed: deriveSeed(config.seed, step) % 2 ** 32, // as 0.1.0 drew, whose runs go on
+    seed: deriveSeed(config.seed, step) % 2 ** 32, // the seed that 0.1.0 used, whose runs can be resumed
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
     reference: policy.hasReference,
     recompute: config.rolloutLogProb === 'recomputed',
@@ -96,7 +96,7 @@ export async function answersOf(
   });
 }
 
-/** The scores that count: a response that did not end loses `penalty`, in units of the normalised scores. */
+/** Subtracts `penalty`, in units of the normalised scores, from the score of each response that did not end. */
 export function applyMissingEosPenalty(
   scores: readonly number[],
   answers: Answer[],
@@ -109,7 +109,7 @@ export function applyMissingEosPenalty(
   );
 }
 
-/** Whether a response closed with the eos token or a stop sequence. */
+/** Whether a response ended with the eos token or a stop sequence. */
 export function ended({ response }: Answer, { eosToken, stop = [] }: Ending): boolean {
   if (eosToken !== undefined && response.at(-1) === eosToken) return true;
   return stop.some((sequence) => {

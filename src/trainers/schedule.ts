@@ -1,4 +1,4 @@
-/** What changes from step to step by rule: the learning rate, and the weight of the KL penalty. */
+/** What changes from step to step by a rule: the learning rate, and the weight of the KL penalty. */
 import type { ActorCritic } from '../models/actor-critic.ts';
 import type { Policy } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
@@ -7,23 +7,24 @@ import { ArgumentError } from '../errors.ts';
 import { COUNT, checkKind, checkKinds, NUMBER, POSITIVE } from '../checks/kinds.ts';
 import type { RewardModel } from '../models/reward-model.ts';
 
-/** A rise over `warmupSteps`, then a fall from `lr` to `minLr` (a tenth of it unless given) at step `steps`. */
+/** A rise over `warmupSteps`, then a fall from `lr` to `minLr` at step `steps`. */
 export interface Schedule {
   lr: number;
+  /** Defaults to a tenth of `lr`. */
   minLr?: number | undefined;
-  /** A tenth of the steps, rounded up, and at most 100, unless given: a short run reaches `lr` too. */
+  /** Defaults to a tenth of the steps, rounded up, and at most 100, so that a short run also reaches `lr`. */
   warmupSteps?: number | undefined;
   steps: number;
   decay: 'cosine' | 'linear' | 'constant';
 }
 
-/** The longest warm-up that nobody asked for. */
+/** The max default warm-up. */
 const MAX_WARMUP = 100;
 
 /**
  * The learning rate of a step, counted from 0. The warm-up is linear and never 0: step s has (s + 1) / warmupSteps of
  * `lr`. The step after the warm-up has `lr`, the last one almost `minLr`, and steps beyond `steps` have `minLr`.
- * @throws ArgumentError when `minLr` is above `lr`, where a decay would rise.
+ * @throws ArgumentError if `minLr` is above `lr`, because the decay would rise.
  */
 export function learningRate(step: number, schedule: Schedule): number {
   const { lr, minLr = lr / 10, steps, warmupSteps = Math.min(MAX_WARMUP, Math.ceil(steps / 10)), decay } = schedule;
@@ -36,7 +37,7 @@ export function learningRate(step: number, schedule: Schedule): number {
   return minLr + (lr - minLr) * share;
 }
 
-/** An update of the value head by Adam moves a value by about this much. */
+/** About how much one Adam update of the value head changes a value. */
 const CRITIC_REACH = 0.2;
 
 /** Learning rates that suit a policy of any width; test/learning/widths.test.ts measures them. */
@@ -46,8 +47,8 @@ export function defaultPolicyRate({ lora, model }: Policy): number {
 }
 
 /**
- * The learning rate of an iteration of PPO, counted from 0: one that suits the value head while the critic learns alone; then
- * a rise over `warmupSteps` and a fall from `lr` to 0 at the last step.
+ * The learning rate of a PPO iteration, counted from 0. During critic warm-up it suits the value head; then it rises over
+ * `warmupSteps` and falls from `lr` to 0 at the last step.
  */
 export function ppoLearningRate(
   step: number,
@@ -59,7 +60,7 @@ export function ppoLearningRate(
   return learningRate(step - criticWarmup, schedule);
 }
 
-/** How the learning rate of a reward model changes over `steps` steps; what is not given suits its width and their number. */
+/** The learning-rate schedule of a reward model; the defaults depend on its width and on `steps`. */
 export function rewardSchedule(
   { adapts, model }: RewardModel,
   steps: number,
@@ -75,8 +76,8 @@ export function rewardSchedule(
 }
 
 /**
- * How many steps in a row may be skipped for numbers that are not finite before that is an error. The last step may not be: no
- * other comes after it, and a run that ends so would pass for one that went well.
+ * The number of consecutive non-finite steps that is an error. For the last step it is 1: no later step can recover, and the run
+ * would look successful.
  */
 export function skipsAllowed(step: number, steps: number, { maxSkippedSteps }: { maxSkippedSteps: number }): number {
   return step + 1 === steps ? 1 : maxSkippedSteps;
@@ -88,14 +89,14 @@ export function skipsAllowed(step: number, steps: number, { maxSkippedSteps }: {
  *
  *   weight ← weight · (1 + clip(kl / target − 1, −0.2, 0.2) · min(1, n / horizon))
  *
- * More responses than the horizon count as that many, so that no weight turns negative.
+ * n is capped at the horizon, so that the weight never becomes negative.
  */
 export class AdaptiveKl {
   #weight: number;
   readonly #target: number;
   readonly #horizon: number;
 
-  /** @throws ArgumentError unless all are above 0: a weight of 0 would stay 0. */
+  /** @throws ArgumentError unless all are > 0, because a weight of 0 would stay 0. */
   constructor(weight: number, options: { target: number; horizon: number }) {
     const given = { klWeight: weight, ...options };
     checkKinds('AdaptiveKl', given, { klWeight: POSITIVE, target: POSITIVE, horizon: POSITIVE });
@@ -109,7 +110,7 @@ export class AdaptiveKl {
     return this.#weight;
   }
 
-  /** Takes in the mean KL, in nats per response, of `responses` responses. */
+  /** Updates the weight from the mean KL of `responses` responses, in nats per response. */
   update(kl: number, responses: number): void {
     checkKind('kl', kl, NUMBER);
     checkKind('responses', responses, COUNT);

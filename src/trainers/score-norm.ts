@@ -1,11 +1,11 @@
-/** Scores on a scale of their own: mean 0 and deviation 1, whatever zero and unit a reward counts in. docs/ppo.md has why. */
+/** Normalises scores to mean 0 and deviation 1, whatever the offset and scale of a reward. docs/ppo.md explains why. */
 import type { PpoConfig } from '../config/ppo.ts';
 import { ArgumentError } from '../errors.ts';
 import { checkKind, checkKinds, NUMBER } from '../checks/kinds.ts';
 import { RewardModel, type ScoreStatistics } from '../models/reward-model.ts';
 import type { Reward } from './rollouts.ts';
 
-/** The least that scores are divided by: a smaller deviation is that of rounding. */
+/** The min divisor of scores: a smaller deviation is only rounding. */
 const DEVIATION_FLOOR = 1e-6;
 
 const SCORES = {
@@ -13,14 +13,14 @@ const SCORES = {
   words: 'at least one finite number',
 };
 
-/** Mean and deviation of all scores of a run so far; `state` is what a checkpoint must keep. */
+/** Mean and deviation of all scores of a run so far; checkpoints save `state`. */
 export class RunningScores {
   #count = 0;
   #mean = 0;
   /** Sum of the squared distances from the mean. */
   #squares = 0;
 
-  /** Takes in the scores of an iteration (Chan et al. 1979) and gives the statistics with them. */
+  /** Adds the scores of an iteration (Chan et al. 1979) and returns the statistics including them. */
   update(scores: readonly number[]): ScoreStatistics {
     checkKind('scores', scores, SCORES);
     const { mean, deviation } = statisticsOf(scores);
@@ -45,7 +45,7 @@ export class RunningScores {
   }
 }
 
-/** Mean of at least one score, and the root of their mean squared distance from it: exactly 0 where all are equal. */
+/** Mean and population deviation of at least one score. The deviation is exactly 0 if all scores are equal. */
 export function statisticsOf(scores: readonly number[]): ScoreStatistics {
   const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0);
   const [first = 0] = scores;
@@ -53,14 +53,14 @@ export function statisticsOf(scores: readonly number[]): ScoreStatistics {
   return { mean, deviation: Math.sqrt(meanOf(scores.map((score) => (score - mean) ** 2))) };
 }
 
-/** The norm that `config` means for `reward`: where it names none, a reward model's own statistics, else those of the run. */
+/** The norm to use for `reward`. Defaults to the statistics of a reward model that has them, else to those of the run. */
 export function scoreNormOf(reward: Reward, { norm }: PpoConfig['score']): NonNullable<PpoConfig['score']['norm']> {
   return norm ?? (referenceOf(reward) === undefined ? 'running' : 'reference');
 }
 
 /**
- * What makes of an iteration's scores those that PPO learns from.
- * @throws ArgumentError where the norm is `reference` and the reward has no statistics.
+ * The function that normalises the scores of an iteration.
+ * @throws ArgumentError if the norm is `reference` and the reward has no statistics.
  */
 export function scoreNorm(
   reward: Reward,
@@ -74,9 +74,9 @@ export function scoreNorm(
   if (statistics !== undefined) return (scores) => normalised(scores, statistics);
   throw new ArgumentError({
     argument: 'score.norm',
-    received: 'reference, for a reward that does not know mean and deviation of its scores',
+    received: 'reference for a reward without score statistics',
     expected: 'running or none',
-    fix: 'A reward model has them from held-out pairs: train it with some, or set rewardModel.statistics.',
+    fix: 'Train the reward model with held-out pairs, which gives it statistics, or set rewardModel.statistics.',
   });
 }
 

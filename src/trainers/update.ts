@@ -1,6 +1,6 @@
 /**
- * The optimizer step of all methods: it alone knows of pieces that fit into memory, denominators, clipping, skipped steps and
- * ranks. A method says what its rows are and what their loss is.
+ * The optimizer step of all methods. It alone handles micro-batches that fit into memory, denominators, clipping, skipped steps
+ * and ranks; a method provides rows and their loss.
  */
 import { alone, type World } from '../distributed/world.ts';
 import type { Optimizer, StepResult } from '../optim.ts';
@@ -16,21 +16,21 @@ export interface UpdateParts {
 }
 
 export interface UpdateOptions {
-  /** What sums of losses are divided by: the count of the whole step in this process. */
+  /** Divisor of summed losses: the count of the whole step in this process. */
   denominator: number;
   maxGradNorm: number;
   maxSkipped: number;
-  /** Called before the first piece, and again where all of them are read anew in smaller ones. */
+  /** Called before the first piece, and again before a retry with smaller pieces. */
   begin?: () => void;
 }
 
-/** What a step learned from at once. */
+/** Rows of a step that were processed at once. */
 export interface Piece<Name extends string> {
   rows: number;
   metrics: Record<Name, number>;
 }
 
-/** What a step did; see `StepResult`. */
+/** The result of a step; see `StepResult`. */
 export interface Updated<Name extends string>
   extends Pick<StepResult, 'gradNorm' | 'skipped' | 'nonFinite' | 'losses'> {
   pieces: Piece<Name>[];
@@ -38,42 +38,43 @@ export interface Updated<Name extends string>
   loss: number;
 }
 
-/** A scalar to differentiate, with measurements or without. */
-type Share<Name extends string> = Tensor | Loss<Name>;
+/** A scalar to differentiate, with metrics or without. */
+type PieceLoss<Name extends string> = Tensor | Loss<Name>;
 
 /**
- * One step of the optimizer by the gradients of all `batches`, each read in pieces of at most as many rows as fit. `lossOf` gives
- * the loss of a piece: the sum over its rows, divided by the denominator. So 2 batches of 4 equal 1 of 8, on 2 ranks as on 1.
- * No number crosses from the device before the optimizer's step; all that is told then comes at once. Whatever happens, no gradient is
- * left.
- * @throws OutOfMemoryError where a single row is too much, NumericsError after `maxSkipped` steps in a row that were not finite.
+ * One optimizer step with the gradients of all `batches`, each processed in pieces of as many rows as fit into memory. `lossOf`
+ * computes the loss of a piece: the sum over its rows, divided by the denominator. So 2 batches of 4 equal 1 of 8, on 2 ranks
+ * as on 1. Nothing is copied from the device before the optimizer's step, and then all results at once. Gradients are always
+ * cleared at the end, even after an error.
+ * @throws OutOfMemoryError if a single row does not fit.
+ * @throws NumericsError if `maxSkipped` consecutive steps are not finite.
  */
 export async function update<Row, Name extends string = never>(
   { optimizer, microBatch, world = alone }: UpdateParts,
   batches: readonly (readonly Row[])[],
   { denominator, maxGradNorm, maxSkipped, begin }: UpdateOptions,
-  lossOf: (rows: readonly Row[], denominator: number) => Promise<Share<Name>>,
+  lossOf: (rows: readonly Row[], denominator: number) => Promise<PieceLoss<Name>>,
 ): Promise<Updated<Name>> {
   const whole = await world.sum(denominator);
-  const shares: Share<Name>[] = [];
-  const forget = () => {
-    for (const share of shares.splice(0)) share.dispose();
+  const pieceLosses: PieceLoss<Name>[] = [];
+  const disposeLosses = () => {
+    for (const loss of pieceLosses.splice(0)) loss.dispose();
   };
   try {
     const pieces = await microBatch.fit(optimizer, async (size) => {
-      forget();
+      disposeLosses();
       begin?.();
       const all = batches.flatMap((batch) => chunks(batch, size));
       for (const rows of all) {
-        const share = await lossOf(rows, whole);
-        shares.push(share);
-        await share.backward();
+        const loss = await lossOf(rows, whole);
+        pieceLosses.push(loss);
+        await loss.backward();
       }
       return all;
     });
-    const measured = shares.flatMap((share) => (share instanceof Loss ? [share.measured] : []));
-    const told = { loss: shares, read: measured.map(({ values }) => values) };
-    const { gradNorm, skipped, nonFinite, losses, read } = await optimizer.step({ maxGradNorm, maxSkipped, ...told });
+    const measured = pieceLosses.flatMap((loss) => (loss instanceof Loss ? [loss.measured] : []));
+    const options = { maxGradNorm, maxSkipped, loss: pieceLosses, read: measured.map(({ values }) => values) };
+    const { gradNorm, skipped, nonFinite, losses, read } = await optimizer.step(options);
     return {
       losses,
       pieces: pieces.map(({ length }, i) => ({ rows: length, metrics: metricsOf(measured[i], read[i]) })),
@@ -83,12 +84,12 @@ export async function update<Row, Name extends string = never>(
       nonFinite,
     };
   } finally {
-    forget();
+    disposeLosses();
     if (!optimizer.disposed) optimizer.zeroGrad();
   }
 }
 
-/** The measurements of a piece, of which `numbers` were read; none where its loss has none. */
+/** The metrics of a piece by name, from the `numbers` that were read; empty if its loss has no metrics. */
 function metricsOf<Name extends string>(measured: Measured<Name> | undefined, numbers: number[] = []) {
   return measured?.named(numbers) ?? ({} as Record<Name, number>);
 }

@@ -54,6 +54,12 @@ interface Run extends Disposable, Pick<Assembled, 'parts' | 'train'> {
   parameters: readonly Parameter[];
 }
 
+/**
+ * `otherReads` where a step answers prompts: which tokens were drawn and where responses are, for a reward that is a function, and
+ * what the advantages measure.
+ */
+export const ROLLOUT_READS = 3;
+
 type Numbers = Readonly<Record<string, number | undefined>>;
 
 const WHOLE: Sizes = { rows: 8, steps: 4, batchSize: 8, accumulate: 1 };

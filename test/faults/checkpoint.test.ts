@@ -174,7 +174,7 @@ describe('a checkpoint is damaged', () => {
 
           const { stderr } = await goOnFromDamaged();
           expect(stderr).toContain(`warning: ${join(newest, file)}`);
-          expect(stderr).toContain('going on after step 9');
+          expect(stderr).toContain('resuming from step 9');
           runs.remove('damaged');
         }
       }
@@ -217,7 +217,7 @@ describe('one writer', () => {
     first.child.kill('SIGKILL');
     await first.ended;
     expect(second.code).toBe(5);
-    expect(second.stderr).toContain(`process ${first.child.pid} holds`);
+    expect(second.stderr).toContain(`held by process ${first.child.pid}`);
     runs.remove('shared');
     const outcome = 'exit 5 with the number of the process; the first goes on';
     record({ promise: 'one process writes to a run', fault: 'a second trainer', times: 1, outcome });

@@ -175,7 +175,7 @@ describe('the command line', () => {
       const { code, signal, stderr } = await runs.run(command, 'exploded', args);
       expect(signal).toBeNull();
       expect(code, stderr).toBe(3);
-      expect(stderr).toMatch(/error: (gradient of )?[\w.]+: got numbers that are not finite/);
+      expect(stderr).toMatch(/error: (gradient of )?[\w.]+: got non-finite numbers/);
       const anomalies = join(runs.path('exploded'), 'anomalies');
       const [first] = readdirSync(anomalies).sort();
       const { metrics } = JSON.parse(readFileSync(join(anomalies, first as string), 'utf8'));

@@ -36,7 +36,7 @@ describe('ends after the step, and can go on', () => {
         const done = existsSync(join(runs.path('stopped'), 'model.safetensors'));
         // Once all is done nobody listens any more, and the signal may come before the process has ended.
         expect(done ? [0, null] : [CODES[signal]], stderr).toContain(code);
-        if (!done) expect(stderr).toMatch(/to go on: palm \w+ .*--resume$/m);
+        if (!done) expect(stderr).toMatch(/Resume with: palm \w+ .*--resume$/m);
         const again = await runs.run(command, 'stopped', ['--resume']);
         expect(again.code, again.stderr).toBe(0);
         expect(runs.results('stopped')).toEqual(runs.results(`straight-${command}`));

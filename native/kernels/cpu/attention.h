@@ -7,11 +7,12 @@ namespace palm::cpu::PALM_ISA {
 
 constexpr float kHidden = -__builtin_inff();
 
-// A tile is a few tokens with all their heads folded into rows: multi-query heads read the same keys, so a tile's
-// scores are one product. They stay in the second-level cache for all keys at once; softmax needs no running maximum.
+// A tile is a few tokens with all their heads folded into rows: in multi-query attention all heads share the keys, so
+// the scores of a tile are one matrix product. The scores for all keys fit the L2 cache, so softmax needs no running
+// maximum.
 struct AttentionTile {
-  int64_t heads, head, width, keys;  // width: head rounded up;  keys: time rounded up
-  int64_t tokens, rows;              // of a tile;  rows: rounded up to an even number
+  int64_t heads, head, width, keys;  // width: head rounded up; keys: time rounded up
+  int64_t tokens, rows;              // per tile; rows: rounded up to an even number
 
   explicit AttentionTile(const AttentionArgs& args) : heads(args.heads), head(args.head) {
     width = rounded_up(head, kTileColumns);
@@ -29,8 +30,8 @@ struct AttentionTile {
 
 static int64_t attention_scratch(const AttentionArgs& args) { return AttentionTile(args).scratch(); }
 
-// The first token of tile `index`, how many it has, and the columns of keys that its tokens need: `columns` from
-// `begin` on. `visible` is where the sequence's first visible keys stand, or null.
+// The first token of tile `index`, the number of its tokens, and the key columns they need: `columns` columns from
+// `begin` on. `visible` points to the first visible key of each token of the sequence, or is null.
 struct TileSpan {
   int64_t first, tokens, rows, begin = 0, columns;
 
@@ -43,8 +44,8 @@ struct TileSpan {
   }
 };
 
-// Where the pieces of a thread's scratch begin; the forward pass leaves those of the gradients unused. `_along_head`
-// and the like tell what a right operand is multiplied along.
+// Pointers into a thread's scratch memory; the forward pass leaves those of the gradients unused. `_along_head` and
+// similar suffixes name the dimension that a right operand is multiplied along.
 template <class Word>
 struct AttentionScratch {
   Word *keys_along_head, *values_along_head;  // [head words, keys]
@@ -98,7 +99,7 @@ static inline void read_word(Pair* to, const BFloat16* row, int64_t w, int64_t h
   to->bits = row[2 * w].bits | later << 16;
 }
 
-// Keys or values of one sequence, to be multiplied along the head: the transpose, a word at a time.
+// Packs the keys or values of one sequence for products along the head: the transpose, word by word.
 template <class T, class Word>
 static void pack_along_head(Word* to, const AttentionTile& tile, const T* from, int64_t stride, int64_t time) {
   for (int64_t w = 0; w < words<Word>(tile.head); ++w) {
@@ -108,7 +109,7 @@ static void pack_along_head(Word* to, const AttentionTile& tile, const T* from, 
   }
 }
 
-// The same, to be multiplied along the keys.
+// The same for products along the keys.
 template <class T, class Word>
 static void pack_along_key(Word* to, const AttentionTile& tile, const T* from, int64_t stride, int64_t time) {
   for (int64_t key = 0; key < tile.keys; key += kDepth<Word>) {
@@ -118,7 +119,7 @@ static void pack_along_key(Word* to, const AttentionTile& tile, const T* from, i
   }
 }
 
-// Where head h of token t of a tile lies in rows `stride` apart, `row` being the first token of its sequence.
+// The address of head h of token t of a tile: rows are `stride` apart, and `row` is the first token of the sequence.
 template <class T>
 struct Heads {
   T* data;
@@ -151,7 +152,7 @@ static void unpack_tile(const Heads<T>& to, const AttentionTile& tile, const flo
     each(tile.head, [&](int64_t i, int64_t n) { store(to[r] + i, load(from + r * tile.width + i), n); });
 }
 
-// Scores [rows, columns] as a left operand of a product along the keys.
+// Scores [rows, columns] as the left operand of a product along the keys.
 static inline Left<float> along_key(const AttentionTile& tile, const float* scores, float*, int64_t, int64_t) {
   return {scores, tile.keys, 1};
 }
@@ -162,7 +163,7 @@ static inline Left<Pair> along_key(const AttentionTile& tile, const float* score
   return {packed, tile.keys / 2, 1};
 }
 
-// The transpose of scores as a left operand of a product along the rows.
+// The transpose of the scores as the left operand of a product along the rows.
 static inline Left<float> along_row(const AttentionTile& tile, const float* scores, float*, int64_t, int64_t) {
   return {scores, 1, tile.keys};
 }
@@ -175,26 +176,27 @@ static inline Left<Pair> along_row(const AttentionTile& tile, const float* score
   return {packed, 1, tile.keys};
 }
 
-// Scores of one query row, hidden from key `visible` on.
+// Masks the scores of one query row from key `visible` on.
 static void hide(float* score, int64_t visible, int64_t columns) {
   for (int64_t s = visible; s < columns && s % kLanes != 0; ++s) score[s] = kHidden;
   for (int64_t s = rounded_up(visible, kLanes); s < columns; s += kLanes) store(score + s, all(kHidden));
 }
 
-// What row r of a tile does not see: other sequences before its own, and what comes later. `visible` as in TileSpan.
+// Masks what row r of a tile must not attend to: earlier sequences of its row and later tokens. `visible` as in
+// TileSpan.
 static void hide_row(float* score, const AttentionTile& tile, const TileSpan& span, int64_t r, const int64_t* visible) {
   const int64_t token = span.first + r / tile.heads;
   for (int64_t s = 0; visible && s < visible[token] - span.begin; ++s) score[s] = kHidden;
   hide(score, token + 1 - span.begin, span.columns);
 }
 
-// Where the keys of a span begin in a right operand that is multiplied along the keys.
+// The offset of a span's keys in a right operand that is multiplied along the keys.
 template <class Word>
 static int64_t key_rows(const AttentionTile& tile, const TileSpan& span) {
   return span.begin / kDepth<Word> * tile.width;
 }
 
-// score ← exp(score − largest) in place; gives the largest and the sum.
+// score ← exp(score − max) in place; returns the max and the sum.
 static void exponentials(float* score, int64_t columns, float* largest, float* total) {
   Vec top = load(score);
   for (int64_t s = kLanes; s < columns; s += kLanes) top = maximum(top, load(score + s));
@@ -243,7 +245,7 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
   }
 }
 
-// dscores ← P (dP − delta), where dscores holds dP = dout Vᵀ and scores the scores; scores ← P = exp(S − lse).
+// dscores ← P (dP − delta) and scores ← P = exp(S − lse); on entry dscores holds dP = dout Vᵀ and scores holds S.
 static void score_gradients(float* score, float* dscore, int64_t columns, float lse, float delta) {
   for (int64_t s = 0; s < columns; s += kLanes) {
     const Vec p = exp(load(score + s) - lse);
@@ -252,7 +254,7 @@ static void score_gradients(float* score, float* dscore, int64_t columns, float 
   }
 }
 
-// delta = Σ dout · out of one query row.
+// delta = Σ dout · out for one query row.
 template <class T>
 static float delta_of(const T* dout, const T* out, int64_t head) {
   Vec total{};

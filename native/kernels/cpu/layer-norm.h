@@ -14,7 +14,7 @@ void layer_norm(const LayerNormArgs& args, int64_t begin, int64_t end) {
     Vec total{};
     each(width, [&](int64_t i, int64_t n) { total += load(x + i, n); });
     const float mean = sum(total) / width;
-    // Squared deviations from the mean, not E[x²] − mean²: that would cancel.
+    // Squared deviations from the mean, not E[x²] − mean², which suffers from cancellation.
     Vec squares{};
     int64_t i = 0;
     for (; i + kLanes <= width; i += kLanes) {
@@ -47,7 +47,7 @@ void layer_norm_grad(const LayerNormGradArgs& args, int64_t begin, int64_t end) 
     const float mean = args.mean[row], rstd = args.rstd[row];
     Vec g_total{}, gx_total{};
     each(width, [&](int64_t i, int64_t n) {
-      const Vec normal = (load(x + i, n) - mean) * rstd, d = load(dy + i, n);  // beyond the tail d is 0
+      const Vec normal = (load(x + i, n) - mean) * rstd, d = load(dy + i, n);  // past the tail d is 0
       const Vec g = d * (load(gamma + i, n) + 1.0f);
       g_total += g;
       gx_total += g * normal;

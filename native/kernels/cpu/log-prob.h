@@ -6,7 +6,7 @@ namespace palm::cpu::PALM_ISA {
 
 static inline float log(float x) { return __builtin_logf(x); }
 
-// entropy = −Σ p log p = lse − Σ p z,  z = logits / temperature. Two passes over a row that fits the cache.
+// entropy = −Σ p log p = lse − Σ p z,  z = logits / temperature. Makes two passes over a row, which fits the cache.
 template <class T>
 void log_prob(const LogProbArgs& args, int64_t begin, int64_t end) {
   const float inverse = args.inverse_temperature;
@@ -23,7 +23,7 @@ void log_prob(const LogProbArgs& args, int64_t begin, int64_t end) {
     for (i = 0; i + kLanes <= args.width; i += kLanes) {
       const Vec shifted = z(i, kLanes) - top, p = exp(shifted);
       mass += p;
-      weighted += p == 0.0f ? Vec{} : p * shifted;  // 0 · −∞ is 0 here
+      weighted += p == 0.0f ? Vec{} : p * shifted;  // treats 0 · −∞ as 0
     }
     float total = sum(mass), mean = sum(weighted);
     for (; i < args.width; ++i) {

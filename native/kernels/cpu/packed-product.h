@@ -14,7 +14,7 @@ constexpr bool kPairs = false;
 template <>
 constexpr bool kPairs<BFloat16> = true;
 
-// Rows of a tile that is kVectors wide: its sums have to fit the registers.
+// Rows per tile of kVectors vectors: the sums must fit the registers.
 template <int kVectors>
 #ifdef __AVX512F__
 constexpr int kPackedRows = kVectors == 8 ? 2 : 6;
@@ -29,7 +29,7 @@ struct Count {
 
 typedef uint32_t UnalignedBits __attribute__((vector_size(kLanes * 4), aligned(4)));
 
-// By hand: GCC 12 converts vectors of bytes element by element.
+// Written with intrinsics: GCC 12 converts vectors of bytes element by element.
 static inline Vec load(const int8_t* from) {
 #if defined(__AVX512F__)
   return _mm512_maskz_cvtepi32_ps(
@@ -89,7 +89,7 @@ static inline void add_one(Sums& sums, const float* x, int64_t stride, const W* 
     for (int v = 0; v < kVectors; ++v) sums[r][v] += all(x[r * stride]) * weight[v];
 }
 
-// y[kRows, kVectors · kLanes] from the columns at w; `stride` from panel to panel.
+// y[kRows, kVectors · kLanes] from the columns at w; panels are `stride` apart.
 template <int kRows, int kVectors, class X, class W>
 static void packed_tile(const X* x, int64_t x_stride, const W* w, int64_t stride, int64_t depth, float* y,
                         int64_t y_stride) {
@@ -146,7 +146,7 @@ static int64_t packed_columns(int64_t column, int64_t columns, int64_t rows, con
   return column;
 }
 
-// y[rows, panels · 32] = x · panelsᵀ. One row alone needs many columns at once to keep the multipliers busy.
+// y[rows, panels · 32] = x · panelsᵀ. A single row needs many columns at once to keep the multipliers busy.
 template <class X, class W>
 static void packed_sums(int64_t rows, const X* x, int64_t x_stride, const Panels& weight, int64_t panel, int64_t panels,
                         float* y, int64_t y_stride) {
@@ -168,8 +168,8 @@ static void packed_sums(int64_t rows, const X* x, int64_t x_stride, const Panels
     }
 }
 
-// The same for rows of the model's type: float32 as they are; bfloat16 as they are where the CPU multiplies pairs of
-// them, else converted to `converted` [rows, depth].
+// The same for rows of the model's dtype: float32 unchanged; bfloat16 unchanged if the CPU multiplies pairs of them,
+// otherwise converted into `converted` [rows, depth].
 static void packed_product(int64_t rows, const float* x, int64_t x_stride, const Panels& weight, int64_t panel,
                            int64_t panels, float* y, int64_t y_stride, float*) {
   if (weight.type == PanelType::int8)
@@ -192,7 +192,7 @@ static void packed_product(int64_t rows, const BFloat16* x, int64_t x_stride, co
   packed_product(rows, converted, weight.depth, weight, panel, panels, y, y_stride, nullptr);
 }
 
-// body(first, count) over all rows, at most kTokenRows at a time and evenly.
+// body(first, count) over all rows, in even blocks of at most kTokenRows.
 template <class Body>
 static void row_blocks(int64_t rows, Body body) {
   const int64_t blocks = (rows + kTokenRows - 1) / kTokenRows;

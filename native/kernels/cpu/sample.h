@@ -8,7 +8,7 @@ template <class T>
 struct Distribution {
   const T* logits;
   int64_t width;
-  float inverse_temperature, top;  // of the logits
+  float inverse_temperature, top;  // top: the max logit
 
   Vec weight(int64_t i, int64_t n) const {
     const Vec w = exp((load(logits + i, n) - top) * inverse_temperature);
@@ -17,7 +17,7 @@ struct Distribution {
     for (int64_t lane = 0; lane < n; ++lane) kept[lane] = w[lane];
     return kept;
   }
-  // Of the run of tokens from `first` on.
+  // The total weight of the run of tokens that starts at `first`.
   double mass(int64_t first, int64_t count) const {
     Vec total{};
     each(count, [&](int64_t i, int64_t n) { total += weight(first + i, n); });
@@ -25,7 +25,8 @@ struct Distribution {
   }
 };
 
-// The first token behind which the cumulative weight exceeds `share` of all: runs first, then tokens of one run.
+// The first token at which the cumulative weight exceeds `share` of the total: finds the run first, then the token in
+// it.
 template <class T>
 static int64_t token_at(const Distribution<T>& from, double share, double* all_mass) {
   constexpr int64_t kRun = 8 * kLanes;
@@ -54,7 +55,7 @@ static int64_t token_at(const Distribution<T>& from, double share, double* all_m
   return last;
 }
 
-// The first of the largest logits. `top` is NaN where any of them is not finite.
+// The index of the max logit, the first one if there are several. `top` is NaN if any logit is not finite.
 template <class T>
 static int64_t likeliest(const T* logits, int64_t width, float* top) {
   Vec largest = all(-__builtin_inff()), doubt{};  // x - x is 0, or NaN

@@ -1,6 +1,6 @@
-// Vectors of floats for the kernels in this folder. Every file here is compiled once for each instruction set, with
-// raw pointers and nothing of the standard library or libtorch inside: an inline function of theirs, compiled for
-// AVX-512 here, could otherwise be the one the linker keeps for everybody.
+// Vectors of floats for the kernels in this folder. Each file here is compiled once per instruction set, with raw
+// pointers and nothing from the standard library or libtorch: the linker could otherwise pick the AVX-512 copy of one
+// of their inline functions for the whole program.
 #pragma once
 #include <cstdint>
 
@@ -40,7 +40,7 @@ static inline Vec load(const BFloat16* from) {
   return reinterpret_cast<Vec>(__builtin_convertvector(halves, Bits) << 16);
 }
 
-// To nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; NaN stays NaN.
 static inline void store(BFloat16* to, Vec x) {
 #ifdef __AVX512BF16__
   *reinterpret_cast<UnalignedHalves*>(to) = reinterpret_cast<Halves>(_mm512_cvtneps_pbh(x));
@@ -51,7 +51,7 @@ static inline void store(BFloat16* to, Vec x) {
 #endif
 }
 
-// The first `count` lanes; the others are 0 when loaded and left alone when stored.
+// Only the first `count` lanes: the others are 0 when loaded and left unchanged when stored.
 template <class T>
 static inline Vec load(const T* from, int64_t count) {
   if (count == kLanes) return load(from);
@@ -68,7 +68,7 @@ static inline void store(T* to, Vec x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
 
-// body(i, count) for i = 0, kLanes, …: count is kLanes until the tail.
+// body(i, count) for i = 0, kLanes, …: count is kLanes except in the tail.
 template <class Body>
 static inline void each(int64_t n, Body body) {
   int64_t i = 0;
@@ -121,10 +121,10 @@ static inline Vec square_root(Vec x) {
   return x;
 }
 
-// 1 / x within 1 ulp: a division of vectors takes longer than all the rest of a sigmoid.
+// 1 / x within 1 ulp: a vector division takes longer than the rest of a sigmoid.
 static inline Vec reciprocal(Vec x) {
 #ifdef __AVX512F__
-  const Vec estimate = _mm512_maskz_rcp14_ps(0xffff, x);  // the plain one makes GCC 12 warn
+  const Vec estimate = _mm512_maskz_rcp14_ps(0xffff, x);  // the unmasked intrinsic makes GCC 12 warn
   return estimate * (2.0f - x * estimate);
 #else
   return 1.0f / x;

@@ -4,7 +4,7 @@
 
 namespace palm::cpu::PALM_ISA {
 
-// Floats are summed over short runs only, and the runs in double: the norm of a million gradients keeps its digits.
+// Sums short runs in float and the runs in double, so that the norm of a million gradients keeps its precision.
 template <class T>
 void squares(const SquaresArgs& args, int64_t begin, int64_t end) {
   constexpr int64_t kRun = 1024;

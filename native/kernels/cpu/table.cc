@@ -24,7 +24,7 @@ static constexpr Kernels kTable = {
     /*partial_sums=*/0, {product<T>, token_project<T>, token_attend<T>, sample<T>},
 };
 
-extern const Kernels float32, bfloat16;  // plain constants of a namespace would be invisible elsewhere
+extern const Kernels float32, bfloat16;  // `extern`, because constants of a namespace have internal linkage by default
 const Kernels float32 = kTable<float>, bfloat16 = kTable<BFloat16>;
 
 }  // namespace palm::cpu::PALM_ISA

@@ -1,8 +1,8 @@
-// A small matrix product for operands that are in the cache already:  C[M, N] (+)= A[M, K] · B[K, N].
+// A small matrix product for operands that are already in the cache:  C[M, N] (+)= A[M, K] · B[K, N].
 //
-// Operands are made of words: floats, or pairs of bfloat16 that neighbour along K, which AVX512-BF16 multiplies and
-// adds in one instruction. A right operand is [K / depth][N] words (`depth` numbers a word); a left operand may lie in
-// any order, transposed ones too, since it is read a word at a time.
+// Operands consist of words: floats, or pairs of bfloat16 adjacent along K, which AVX512-BF16 multiplies and adds in
+// one instruction. A right operand is [K / depth][N] words (`depth` numbers per word). A left operand may have any
+// layout, including transposed, since it is read word by word.
 #pragma once
 #include "kernels/cpu/simd.h"
 
@@ -16,7 +16,7 @@ constexpr int kTileRows = 6;  // 12 of 16
 #endif
 
 struct Pair {
-  uint32_t bits;  // the lower half is the earlier number
+  uint32_t bits;  // the lower half is the first number
 };
 
 template <class T>
@@ -100,7 +100,7 @@ static void tile_product(int64_t rows, int64_t columns, int64_t words, Left<Word
 
 // --- packing
 
-// to [width] words: a row of numbers in the order they come, zeros behind them up to `width` words.
+// to [width] words: the numbers of a row in order, padded with zeros to `width` words.
 template <class T>
 static void pack_left(float* to, int64_t width, const T* from, int64_t n) {
   each(n, [&](int64_t i, int64_t count) { store(to + i, load(from + i, count)); });
@@ -114,8 +114,7 @@ static void pack_left(Pair* to, int64_t width, const T* from, int64_t n) {
   for (int64_t i = rounded_up(n, kLanes); i < 2 * width; i += kLanes) store(halves + i, Vec{});
 }
 
-// to [width] words, of rows that neighbour along K: one row of floats, or two rows interleaved (the second may be
-// null).
+// to [width] words, from rows adjacent along K: one row of floats, or two interleaved rows (the second may be null).
 template <class T>
 static void pack_right(float* to, int64_t width, const T* from, const T*, int64_t n) {
   pack_left(to, width, from, n);

@@ -1,11 +1,11 @@
-// One token a row: the input product with its epilogues, attention over a packed cache, and the draw.
+// Decoding one token per row: the input product with its epilogues, attention over a packed cache, and sampling.
 #pragma once
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/packed-product.h"
 
 namespace palm::cpu::PALM_ISA {
 
-// Where a value goes on its way from a product to the next: rounded to the model's type.
+// Rounds a value to the model's dtype, as happens between two products.
 template <class T>
 static inline Vec rounded(Vec x) {
   T lanes[kLanes];
@@ -17,7 +17,7 @@ template <class T>
 struct TokenUnits {
   const TokenProjectArgs& args;
   int64_t head_panels = panels_of(args.head);
-  int64_t ld;  // of the sums
+  int64_t ld;  // row stride of the sums
 
   int64_t heads_end() const { return args.heads + 2; }
   int64_t panels(int64_t unit) const { return unit < heads_end() ? head_panels : 2; }
@@ -26,7 +26,7 @@ struct TokenUnits {
     return unit < last ? unit * head_panels : last * head_panels + (unit - last) * 2;
   }
 
-  // Adds what the adapters of query, key or value make of rows first … first + rows − 1.
+  // Adds the output of the query, key or value adapter for rows first … first + rows − 1.
   void adapt(int64_t unit, int64_t first, int64_t rows, float* own, float* converted, float* more) const {
     const int64_t which = unit < args.heads ? 0 : unit - args.heads + 1, wide = head_panels * kPanel;
     const T* const down = static_cast<const T*>(args.down) + first * 3 * args.rank + which * args.rank;
@@ -36,7 +36,7 @@ struct TokenUnits {
         store(own + r * ld + i, rounded<T>(load(own + r * ld + i)) + load(more + r * wide + i));
   }
 
-  // to [head] = the sums of one row, turned to its position.
+  // to [head] = the sums of one row, rotated to its position.
   void turn(T* to, const float* from, const float* cos, const float* sin) const {
     each(args.head, [&](int64_t i, int64_t n) { store(to + i, load(from + i), n); });
     rotate_head(to, cos, sin, args.head / 2, 1.0f);
@@ -72,7 +72,7 @@ struct TokenUnits {
     }
   }
 
-  // own: 32 values, then their gates.
+  // own: 32 values followed by their gates.
   void feed_forward(int64_t unit, int64_t first, int64_t rows, const float* own) const {
     const int64_t column = (unit - heads_end()) * kPanel, left = args.ff - column;
     const int64_t stride = args.heads * args.head + args.ff;

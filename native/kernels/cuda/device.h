@@ -1,4 +1,4 @@
-// What several kernels share on the device: elements moved in packs of 16 bytes and computed in float, sums over a
+// Device code shared by several kernels: elements are moved in packs of 16 bytes and computed in float; sums over a
 // block.
 #pragma once
 #include <cuda_bf16.h>
@@ -41,7 +41,7 @@ __device__ void store(T* to, const Floats<kCount>& floats) {
   *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
 }
 
-// body(i) for the packs i … i + kCount − 1 of a row that are this thread's: the same ones at every call.
+// body(i) for this thread's packs i … i + kCount − 1 of a row: the same ones at every call.
 template <int kCount, class Body>
 __device__ void each_pack(int64_t width, const Body& body) {
   for (int64_t i = static_cast<int64_t>(threadIdx.x) * kCount; i < width; i += blockDim.x * kCount) body(i);
@@ -57,7 +57,7 @@ __device__ void warp_reduce(float (&values)[kCount], const Join& join) {
   }
 }
 
-// The same over the block.
+// The same for the whole block.
 template <int kCount, class Join>
 __device__ void block_reduce(float (&values)[kCount], const float (&neutral)[kCount], const Join& join) {
   __shared__ float of_warps[kCount][32];
@@ -68,7 +68,7 @@ __device__ void block_reduce(float (&values)[kCount], const float (&neutral)[kCo
     if (lane == 0) of_warps[k][warp] = values[k];
   __syncthreads();
   for (int k = 0; k < kCount; ++k) values[k] = lane < warps ? of_warps[k][lane] : neutral[k];
-  __syncthreads();  // of_warps may be written again
+  __syncthreads();  // of_warps may be overwritten now
   warp_reduce(values, join);
 }
 
@@ -84,14 +84,14 @@ __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 // --- host ------------------------------------------------------------------------------------------------------------
 
-// Rows of `width` elements, `stride` apart, that kernels can move in packs of 16 bytes.
+// Whether rows of `width` elements, `stride` apart, can be moved in packs of 16 bytes.
 template <class T>
 bool fits_packs(const void* data, int64_t stride, int64_t width) {
   constexpr int64_t kPack = 16 / sizeof(T);
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride % kPack == 0 && width % kPack == 0;
 }
 
-// body(integral_constant): the elements of a pack where they fit, else 1.
+// body(integral_constant): the elements per pack if packs fit, otherwise 1.
 template <class T, class Body>
 void by_pack(bool fits, const Body& body) {
   if (fits)
@@ -100,10 +100,10 @@ void by_pack(bool fits, const Body& body) {
     body(std::integral_constant<int, 1>());
 }
 
-// Threads for a row, a pack each as far as `most` allows.
-inline int64_t threads_for(int64_t width, int64_t pack, int64_t most = 256) {
+// Threads for a row: one pack per thread, up to `max_threads`.
+inline int64_t threads_for(int64_t width, int64_t pack, int64_t max_threads = 256) {
   const int64_t wanted = (width + pack * 32 - 1) / (pack * 32) * 32;
-  return wanted < 32 ? 32 : wanted < most ? wanted : most;
+  return wanted < 32 ? 32 : wanted < max_threads ? wanted : max_threads;
 }
 
 }  // namespace palm::cuda

@@ -1,4 +1,4 @@
-// How the kernels of this folder are started: on libtorch's current stream of the device that their data lies on.
+// Launches the kernels of this folder on libtorch's current stream of the device that holds their data.
 #pragma once
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -12,7 +12,7 @@
 
 namespace palm::cuda {
 
-// Asked only where there is a choice: most machines have one GPU, which is the current one.
+// Looked up only if there is a choice: most machines have one GPU, which is the current device.
 inline std::optional<c10::DeviceIndex> device_of(const void* data) {
   if (c10::cuda::device_count() < 2) return std::nullopt;
   cudaPointerAttributes attributes{};
@@ -21,9 +21,9 @@ inline std::optional<c10::DeviceIndex> device_of(const void* data) {
 }
 
 struct Grid {
-  int64_t blocks;            // as many as there are jobs: kernels stride over what a grid cannot hold
-  int64_t threads;           // of a block, a multiple of 32
-  int64_t shared_bytes = 0;  // what dynamic_shared() points at
+  int64_t blocks;            // one per job: kernels loop over jobs beyond the max grid size
+  int64_t threads;           // per block, a multiple of 32
+  int64_t shared_bytes = 0;  // size of dynamic_shared()
 };
 
 template <class... Args>

@@ -1,5 +1,5 @@
-// The kernels of CUDA, each in a .cu file beside its reference, instantiated there for both dtypes. Attention has none
-// of its own here: libtorch's fused kernels compute it (kernels/library-attention.h).
+// The CUDA kernels: each is in a .cu file next to its reference, instantiated there for both dtypes. There is none
+// for attention over whole sequences: libtorch's fused kernels compute it (kernels/library-attention.h).
 #pragma once
 #include <cuda_bf16.h>
 
@@ -36,11 +36,11 @@ void sample(const SampleArgs& args, int64_t begin, int64_t end);
   template void name<float>(const Args&, int64_t, int64_t); \
   template void name<BFloat16>(const Args&, int64_t, int64_t)
 
-// All of them, as tables; registered for CUDA tensors when the library is loaded.
+// All CUDA kernels as tables, registered for CUDA tensors when the library is loaded.
 const Kernels& table_float32();
 const Kernels& table_bfloat16();
 
-// Blocks over which a reduction over rows is spread: a fixed number, so that sums are the same on every GPU.
+// Number of blocks that share a reduction over rows: fixed, so that sums are the same on every GPU.
 constexpr int64_t kPartialSums = 512;
 
 }  // namespace palm::cuda

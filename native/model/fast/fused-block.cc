@@ -18,30 +18,32 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows of one call are its B·T tokens; a row of `projected` is [HK query | K key | K value | F value | F gate], one of
-// `block_hidden` is [HK attention | F feed-forward].
+// The rows of one call are its B·T tokens. A row of `projected` is [HK query | K key | K value | F value | F gate], a
+// row of `block_hidden` is [HK attention | F feed-forward].
 struct BlockRows {
   const DecoderDescription& decoder;
   int64_t batch;
-  Tensor sequence_start;  // of FusedBlock
+  Tensor sequence_start;  // as in FusedBlock
 
-  Tensor gates(const Tensor& projected) const { return projected.narrow(1, decoder.attended(), 2 * decoder.ff); }
-  Tensor attended(const Tensor& block_hidden) const { return block_hidden.narrow(1, 0, decoder.queries()); }
-  Tensor fed_forward(const Tensor& block_hidden) const { return block_hidden.narrow(1, decoder.queries(), decoder.ff); }
+  Tensor gates(const Tensor& projected) const { return projected.narrow(1, decoder.qkv_width(), 2 * decoder.ff); }
+  Tensor attended(const Tensor& block_hidden) const { return block_hidden.narrow(1, 0, decoder.query_width()); }
+  Tensor fed_forward(const Tensor& block_hidden) const {
+    return block_hidden.narrow(1, decoder.query_width(), decoder.ff);
+  }
   AttentionRows attention(const Tensor& projected) const {
-    return {.query = projected.narrow(1, 0, decoder.queries()),
-            .key = projected.narrow(1, decoder.queries(), decoder.dim_head),
-            .value = projected.narrow(1, decoder.queries() + decoder.dim_head, decoder.dim_head),
+    return {.query = projected.narrow(1, 0, decoder.query_width()),
+            .key = projected.narrow(1, decoder.query_width(), decoder.dim_head),
+            .value = projected.narrow(1, decoder.query_width() + decoder.dim_head, decoder.dim_head),
             .batch = batch,
             .heads = decoder.heads,
             .first_key = sequence_start};
   }
 };
 
-// What the forward pass computes on the way, of which the backward pass needs most.
+// Intermediate results of the forward pass, most of which the backward pass needs.
 struct Activations {
   LayerNormed norm;     // y [M, D]
-  Tensor projected;     // [M, HK + 2K + 2F], queries and keys turned
+  Tensor projected;     // [M, HK + 2K + 2F], queries and keys rotated
   Tensor block_hidden;  // [M, HK + F]
   AttentionState attention;
 };
@@ -50,7 +52,7 @@ static Activations activations(const FusedBlock& self, const BlockRows& rows, co
   Activations now;
   now.norm = layer_norm_forward(self.kernels, x, self.block.norm);
   now.projected = at::mm(now.norm.y, self.block.input.t());
-  const int64_t width = self.decoder.attended();
+  const int64_t width = self.decoder.qkv_width();
   if (const Tensor added = self.adapters.added(now.norm.y, 0, width); added.defined())
     now.projected.narrow(1, 0, width).add_(added);
   rotate_rows(self.kernels, now.projected, self.rotary, self.decoder.heads, /*inverse=*/false);
@@ -59,7 +61,7 @@ static Activations activations(const FusedBlock& self, const BlockRows& rows, co
     const auto by_row = [&](const Tensor& x) { return x.unflatten(0, {rows.batch, -1}).unsqueeze(1); };  // [B, 1, T, K]
     self.cache->append(self.layer, by_row(read.key), by_row(read.value));
   }
-  now.block_hidden = at::empty({x.size(0), self.decoder.block_hidden()}, x.options());
+  now.block_hidden = at::empty({x.size(0), self.decoder.hidden_width()}, x.options());
   now.attention = attention_forward(self.kernels, read, rows.attended(now.block_hidden));
   swiglu_forward(self.kernels, rows.gates(now.projected), rows.fed_forward(now.block_hidden));
   return now;
@@ -83,7 +85,7 @@ Tensor FusedBlock::forward(const Tensor& x, Activations* kept) const {
 
 // --- backward --------------------------------------------------------------------------------------------------------
 
-// y = scale · x A B: adds to dx, gives dA and dB.
+// y = scale · x A B: adds to dx, returns dA and dB.
 static void adapter_grad(const Tensor& x, const Tensor& dy, const Adapter& adapter, Tensor dx, Tensor& da, Tensor& db) {
   const Tensor inner = at::mm(dy, adapter.up().t());
   db = weight_gradient(adapter.down(x), dy);
@@ -91,7 +93,7 @@ static void adapter_grad(const Tensor& x, const Tensor& dy, const Adapter& adapt
   dx.addmm_(inner, adapter.a.t());
 }
 
-// What the backward pass is given beside the saved inputs.
+// State for the backward pass in addition to the saved inputs.
 struct Saved : torch::CustomClassHolder {
   Saved(const FusedBlock& self, int64_t rows_of_batch, Activations activations)
       : kernels(self.kernels),
@@ -106,9 +108,9 @@ struct Saved : torch::CustomClassHolder {
     if (decoder.recompute == Recompute::full) now = {};
     if (decoder.recompute == Recompute::selective) {
       now.norm.y.reset();
-      // Most of `block_hidden` is the feed-forward's half, which its own gradient's kernel writes again from `projected`.
+      // Most of `block_hidden` is the feed-forward part, which swiglu_backward recomputes from `projected`.
       const Tensor& out = now.attention.out;
-      now.block_hidden = out.defined() ? out : now.block_hidden.narrow(1, 0, decoder.queries()).contiguous();
+      now.block_hidden = out.defined() ? out : now.block_hidden.narrow(1, 0, decoder.query_width()).contiguous();
     }
     now.attention.out.reset();
   }
@@ -121,7 +123,7 @@ struct Saved : torch::CustomClassHolder {
     return all;
   }
 
-  // With their matrices, which stand behind the first inputs of the node.
+  // The adapters with their matrices, which follow the first inputs of the node.
   LayerAdapters adapters_of(const variable_list& inputs) const;
 
   const Kernels& kernels;
@@ -133,7 +135,7 @@ struct Saved : torch::CustomClassHolder {
   Activations now;
 };
 
-// Inputs of the node, in order; then a and b of every adapter, those on `input` first.
+// Inputs of the node in order, followed by a and b of every adapter, those on `input` first.
 enum Input { kX, kNorm, kIn, kOut, kAdapters };
 
 LayerAdapters Saved::adapters_of(const variable_list& inputs) const {
@@ -166,7 +168,7 @@ struct FusedBlockNode : torch::autograd::Function<FusedBlockNode> {
 variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list& grads) {
   const variable_list in = ctx->get_saved_variables();
   const auto holder = ctx->saved_data["now"].toCapsule();
-  ctx->saved_data.erase("now");  // activations go with this node, not with the loss that holds the graph
+  ctx->saved_data.erase("now");  // free activations with this node, not with the loss that holds the graph
   const Saved& saved = static_cast<const Saved&>(*holder);
   const Block block{.norm = in[kNorm], .input = in[kIn], .output = in[kOut], .query_scale = {}, .key_scale = {}};
   const FusedBlock self{.kernels = saved.kernels,
@@ -178,7 +180,7 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const BlockRows rows{.decoder = saved.decoder, .batch = saved.batch, .sequence_start = saved.sequence_start};
   const Tensor x = in[kX].flatten(0, 1).contiguous(), dy = grads[0].flatten(0, 1).contiguous();
   const Activations now = saved.restored(self, rows, x);
-  variable_list out(in.size() + 1);  // and the pointer, which has no gradient
+  variable_list out(in.size() + 1);  // + 1 for the pointer, which has no gradient
 
   const Tensor dblock_hidden = at::mm(dy, block.output);
   const Tensor attended = rows.attended(now.block_hidden), dattended = rows.attended(dblock_hidden);
@@ -192,7 +194,8 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const Tensor dprojected = at::empty_like(now.projected);
   attention_backward(self.kernels, rows.attention(now.projected), attended, now.attention, dattended,
                      rows.attention(dprojected));
-  // Where only attention's part of `block_hidden` was kept, the whole takes the place of its gradient, once that is read.
+  // If only the attention part of `block_hidden` was kept, the whole is rebuilt in the memory of its gradient, which is
+  // no longer needed then.
   const bool kept = now.block_hidden.sizes() == dblock_hidden.sizes();
   const auto ff = kept ? std::nullopt : std::optional(rows.fed_forward(dblock_hidden));
   swiglu_backward(self.kernels, rows.gates(now.projected), rows.fed_forward(dblock_hidden), rows.gates(dprojected), ff);

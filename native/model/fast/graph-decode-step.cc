@@ -16,11 +16,11 @@ static int64_t chunk_of(const DecoderDescription& decoder) {
   return decode_chunk(decoder.heads, decoder.dim_head, static_cast<int64_t>(at::elementSize(decoder.dtype)));
 }
 
-bool GraphDecodeStep::reads(const Kernels& kernels, const DecoderDescription& decoder) {
+bool GraphDecodeStep::supports(const Kernels& kernels, const DecoderDescription& decoder) {
   return kernels.decode_attention && chunk_of(decoder) > 0;
 }
 
-// [L, B, capacity, K] of the one head of keys, each row `samples` times.
+// The single key (or value) head of the cache as [L, B, capacity, K], with each row repeated `samples` times.
 static Tensor repeated(const Tensor& cached, int64_t samples) {
   return cached.select(2, 0).repeat_interleave(samples, 1);
 }
@@ -48,7 +48,7 @@ void GraphDecodeStep::allocate() {
   warm_ = false;
 }
 
-// Writes `out` [B, HK] from `projected` [B, HK + 2K + …], and the token's key and value into the cache.
+// Writes `out` [B, HK], computed from `projected` [B, HK + 2K + …], and adds the token's key and value to the cache.
 void GraphDecodeStep::attend(int64_t layer, const Tensor& projected, const Tensor& out) {
   const DecodeAttentionArgs args{.projected = projected.const_data_ptr(),
                                  .projected_stride = projected.stride(0),
@@ -73,12 +73,12 @@ void GraphDecodeStep::attend(int64_t layer, const Tensor& projected, const Tenso
 Tensor GraphDecodeStep::layer(int64_t index, const Tensor& x) {
   const Block& block = weights_.blocks()[index];
   const LayerAdapters adapters = scope_ ? scope_->layer(index) : LayerAdapters{};
-  const int64_t queries = decoder().queries(), attended = decoder().attended();
+  const int64_t queries = decoder().query_width(), attended = decoder().qkv_width();
   const Tensor h = layer_norm_forward(kernels_, x, block.norm).y;
   const Tensor projected = at::mm(h, block.input.t());
   if (const Tensor added = adapters.added(h, 0, attended); added.defined())
     projected.narrow(1, 0, attended).add_(added);
-  const Tensor block_hidden = at::empty({x.size(0), decoder().block_hidden()}, x.options());
+  const Tensor block_hidden = at::empty({x.size(0), decoder().hidden_width()}, x.options());
   attend(index, projected, block_hidden.narrow(1, 0, queries));
   swiglu_forward(kernels_, projected.narrow(1, attended, 2 * decoder().ff),
                  block_hidden.narrow(1, queries, decoder().ff));

@@ -1,6 +1,5 @@
-// Reading one token a row on CUDA: a few kernels a layer over a cache of fixed size, recorded as one graph when a
-// second token is read, so that a token costs one launch. The plain block of decoder.cc with a KvCache is its
-// reference.
+// Decodes one token per row on CUDA: a few kernels per layer over a cache of fixed size. The second token is recorded
+// as a graph, so that each token costs a single launch. Its reference is the plain block of decoder.cc with a KvCache.
 #pragma once
 #include "kernels/graph.h"
 #include "kernels/rotary.h"
@@ -16,10 +15,10 @@ class GraphDecodeStep : public DecodeStep {
   GraphDecodeStep(const Kernels& kernels, const DecoderWeights& weights, const Scope* scope, const KvCache& cache,
                   int64_t samples);
 
-  // Whether the kernels know such a decoder.
-  static bool reads(const Kernels& kernels, const DecoderDescription& decoder);
+  // Whether the kernels support such a decoder.
+  static bool supports(const Kernels& kernels, const DecoderDescription& decoder);
 
-  void refresh() override {}  // reads the weights themselves
+  void refresh() override {}  // uses the weights directly
   Tensor next_logits(const Tensor& tokens) override;
   void keep_rows(const Tensor& rows) override;
 
@@ -35,12 +34,12 @@ class GraphDecodeStep : public DecodeStep {
   const Scope* scope_;
   RotaryTables rotary_;       // [capacity, K / 2]
   Tensor keys_, values_;      // [L, B, capacity, K]
-  Tensor position_;           // [B] int64, of the token that is read next
+  Tensor position_;           // [B] int64, the position of the next token
   Tensor tokens_;             // [B] int64
   Tensor partial_, arrived_;  // see decode-attention.h
   Tensor logits_;             // [B, V]
   std::unique_ptr<Graph> graph_;
-  bool warm_ = false;  // whether all that the graph will hold has run once
+  bool warm_ = false;  // whether everything the graph will record has run once
 };
 
 }  // namespace palm

@@ -14,7 +14,7 @@
 
 namespace palm {
 
-bool PackedDecodeStep::reads(const Kernels& kernels, const Scope* scope) {
+bool PackedDecodeStep::supports(const Kernels& kernels, const Scope* scope) {
   if (!kernels.token.project) return false;
   if (!scope) return true;
   const LayerAdapters adapters = scope->layer(0);
@@ -61,7 +61,7 @@ void PackedDecodeStep::pack_adapters() {
 
 // --- the cache
 
-// What a row has stored so far, in panels.
+// Packs a row's cached keys and values into panels.
 template <class T>
 static void pack_row(T* keys, T* values, const T* key, const T* value, int64_t length, int64_t head, int64_t capacity) {
   constexpr bool kPairs = sizeof(T) == 2;
@@ -121,26 +121,26 @@ void PackedDecodeStep::keep_rows(const Tensor& rows) {
   allocate();
 }
 
-// --- the plan: where everything lies, for all steps until rows or weights change
+// --- the plan: memory layout for all steps until the rows or the weights change
 
 void PackedDecodeStep::allocate() {
   const auto options = weights_.token_embedding().options().requires_grad(false);
-  const int64_t batch = static_cast<int64_t>(position_.size()), heads = decoder().queries();
+  const int64_t batch = static_cast<int64_t>(position_.size()), heads = decoder().query_width();
   x_ = at::empty({batch, decoder().dim}, options);
   h_ = at::empty({batch, decoder().dim}, options);
   query_ = at::empty({batch, heads}, options);
-  block_hidden_ = at::empty({batch, decoder().block_hidden()}, options);
+  block_hidden_ = at::empty({batch, decoder().hidden_width()}, options);
   down_ = at::empty({batch, 3 * rank_}, options);
   logits_ = at::empty({batch, decoder().num_tokens}, options);
   statistics_ = at::empty({2, batch}, options.dtype(at::kFloat));
-  const int64_t deepest = std::max({decoder().dim, decoder().block_hidden(), rank_});
+  const int64_t deepest = std::max({decoder().dim, decoder().hidden_width(), rank_});
   const int64_t floats = std::max(token_scratch(deepest, decoder().dim_head),
                                   token_attend_scratch(decoder().heads, decoder().dim_head, capacity_));
   scratch_ = at::empty({at::get_num_threads(), floats}, options.dtype(at::kFloat));
   plan();
 }
 
-// y = x · weightᵀ of all rows; x is as wide as the weight is deep.
+// y = x · weightᵀ for all rows; x is as wide as the weight is deep.
 static PackedProductArgs plan_product(const Tensor& x, const PackedMatrix& weight, const Tensor& y, int64_t columns,
                                       bool add) {
   return {.x = x.const_data_ptr(),
@@ -239,7 +239,7 @@ void PackedDecodeStep::embed(const int64_t* tokens, int64_t begin, int64_t end) 
   }
 }
 
-// Panels that a thread takes at once: as many as the tiles of the product are wide.
+// Panels that a thread takes at once: as many as a tile of the product spans.
 static int64_t panels_at_once(int64_t rows) { return rows <= 2 ? 4 : 2; }
 
 void PackedDecodeStep::multiply(PackedProductArgs args, Worker& worker) const {
@@ -265,7 +265,7 @@ void PackedDecodeStep::project(TokenProjectArgs args, Worker& worker) const {
                       [&](int64_t begin, int64_t end) { kernels_.token.project(args, begin, end); });
 }
 
-// Whole rows where they divide evenly among the threads, else parts of their heads.
+// Splits by whole rows if they divide evenly among the threads, otherwise by groups of heads.
 void PackedDecodeStep::attend(TokenAttendArgs args, Worker& worker) const {
   const int64_t rows = x_.size(0);
   args.groups = std::min(args.heads, worker.size() / std::gcd(worker.size(), rows));
@@ -276,7 +276,7 @@ void PackedDecodeStep::attend(TokenAttendArgs args, Worker& worker) const {
 
 void PackedDecodeStep::step(const int64_t* tokens, Worker& worker) const {
   const int64_t rows = x_.size(0);
-  constexpr int64_t kRows = 16;  // that a thread normalises at once
+  constexpr int64_t kRows = 16;  // rows that a thread normalises at once
   for (const Layer& layer : layers_) {
     const bool adapted = layer.project.down != nullptr;
     worker.parallel_for(rows, kRows, [&](int64_t begin, int64_t end) {

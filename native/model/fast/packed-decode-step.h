@@ -1,5 +1,5 @@
-// Reading one token a row on the CPU: all layers in one parallel region, over packed weights and a packed cache. The
-// plain block of decoder.cc with a KvCache is its reference.
+// Decodes one token per row on the CPU: all layers in one parallel region, with packed weights and a packed cache. Its
+// reference is the plain block of decoder.cc with a KvCache.
 #pragma once
 #include <memory>
 #include <vector>
@@ -20,8 +20,8 @@ class PackedDecodeStep : public DecodeStep {
   PackedDecodeStep(const Kernels& kernels, const DecoderWeights& weights, PackedWeightsCache& packed,
                    const Scope* scope, const KvCache& cache, int64_t samples, bool int8);
 
-  // Whether the kernels know how to read through such a scope: through all of attention, or none.
-  static bool reads(const Kernels& kernels, const Scope* scope);
+  // Whether the kernels support such a scope: adapters on all attention sites, or on none.
+  static bool supports(const Kernels& kernels, const Scope* scope);
 
   void refresh() override;
   Tensor next_logits(const Tensor& tokens) override;
@@ -32,7 +32,7 @@ class PackedDecodeStep : public DecodeStep {
     PackedMatrix down, up;                // of query, key and value
     PackedMatrix output_down, output_up;  // of the output
   };
-  // What the kernels of one layer are given, but for the scratch of each thread.
+  // The kernel arguments of one layer, except each thread's scratch memory.
   struct Layer {
     LayerNormArgs norm;
     PackedProductArgs down;
@@ -50,7 +50,7 @@ class PackedDecodeStep : public DecodeStep {
   Layer plan_layer(int64_t index);
   LayerNormArgs plan_norm(const Tensor& gamma);
 
-  // The steps of reading a token, one after the other. Each returns when all its rows are done.
+  // The phases of decoding a token, in order. Each returns when all its rows are done.
   void step(const int64_t* tokens, Worker& worker) const;
   void embed(const int64_t* tokens, int64_t begin, int64_t end) const;
   void project(TokenProjectArgs args, Worker& worker) const;
@@ -71,11 +71,11 @@ class PackedDecodeStep : public DecodeStep {
   int64_t scope_version_ = -1, rank_ = 0;
   RotaryTables rotary_;
   int64_t capacity_;                     // positions, a multiple of 32
-  Tensor keys_, values_;                 // [L, B, …] packed as token-kernels.h says
-  std::vector<int64_t> position_;        // [B], of the token that is read next
+  Tensor keys_, values_;                 // [L, B, …] packed as described in token-kernels.h
+  std::vector<int64_t> position_;        // [B], the position of the next token
   Tensor x_, h_, query_;                 // [B, D], [B, D], [B, HK]
   Tensor block_hidden_, down_, logits_;  // [B, HK + F], [B, 3r], [B, V]
-  Tensor statistics_;                    // [2, B] float32, which nobody reads
+  Tensor statistics_;                    // [2, B] float32, required by the kernel but unused
   Tensor scratch_;                       // [threads, …] float32
   std::vector<Layer> layers_;
   LayerNormArgs last_norm_;

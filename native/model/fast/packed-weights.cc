@@ -11,9 +11,9 @@ void add_pieces(std::vector<Tensor>& pieces, const Tensor& rows, int64_t size) {
 
 static std::vector<Tensor> input_pieces(const Tensor& input, const DecoderDescription& decoder) {
   std::vector<Tensor> pieces;
-  add_pieces(pieces, input.narrow(0, 0, decoder.attended()), decoder.dim_head);
-  const Tensor value = input.narrow(0, decoder.attended(), decoder.ff),
-               gate = input.narrow(0, decoder.attended() + decoder.ff, decoder.ff);
+  add_pieces(pieces, input.narrow(0, 0, decoder.qkv_width()), decoder.dim_head);
+  const Tensor value = input.narrow(0, decoder.qkv_width(), decoder.ff),
+               gate = input.narrow(0, decoder.qkv_width() + decoder.ff, decoder.ff);
   for (int64_t first = 0; first < decoder.ff; first += kPanel) {
     const int64_t count = std::min(kPanel, decoder.ff - first);
     pieces.push_back(value.narrow(0, first, count));
@@ -33,7 +33,7 @@ PackedWeights::PackedWeights(const DecoderWeights& weights, bool rounded)
 
 std::shared_ptr<const PackedWeights> PackedWeightsCache::get(const DecoderWeights& weights, bool int8) {
   if (!last_ || last_->int8 != int8 || last_->version != version_of(weights.parameters())) {
-    last_.reset();  // never two of them at once
+    last_.reset();  // never hold two of them at once
     last_ = std::make_shared<const PackedWeights>(weights, int8);
   }
   return last_;

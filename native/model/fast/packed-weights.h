@@ -1,4 +1,4 @@
-// The matrices of a decoder in panels, as the CPU's decode kernels read them (kernels/token-kernels.h).
+// The matrices of a decoder in panels, as the CPU decode kernels need them (kernels/token-kernels.h).
 #pragma once
 #include <memory>
 #include <vector>
@@ -12,7 +12,8 @@ struct PackedWeights {
   PackedWeights(const DecoderWeights& weights, bool int8);  // int8: rounded to 8 bits
 
   struct Packed {
-    PackedMatrix input;   // a head's query each | key | value | 32 values and their 32 gates of the feed-forward each
+    // Pieces: each head's query | key | value | 32 values and then their 32 gates of the feed-forward, alternating.
+    PackedMatrix input;
     PackedMatrix output;  // [D, HK + F]
   };
   std::vector<Packed> blocks;
@@ -21,10 +22,10 @@ struct PackedWeights {
   bool int8;
 };
 
-// Pieces of `size` rows each, added to `pieces`.
+// Appends the rows to `pieces`, `size` rows per piece.
 void add_pieces(std::vector<Tensor>& pieces, const Tensor& rows, int64_t size);
 
-// The last that were asked for, until the weights change or another form is wanted.
+// Keeps the most recent packed weights until the weights change or another format is requested.
 class PackedWeightsCache {
  public:
   std::shared_ptr<const PackedWeights> get(const DecoderWeights& weights, bool int8);

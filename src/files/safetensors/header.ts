@@ -1,13 +1,13 @@
 /**
- * The header of a safetensors file: JSON of one fixed form, so it is read by a scanner for just that form. JSON.parse would
- * keep the last of two equal keys, take 16.0 for an integer, round integers above 2^53 and give `__proto__` a meaning; and it
- * would make a tree of many times the size of the header.
+ * The header of a safetensors file. It is JSON of one fixed form, so it is read by a scanner for just that form.
+ * JSON.parse would keep the last of two equal keys, accept 16.0 as an integer, round integers above 2^53, treat
+ * `__proto__` specially, and build a tree many times the size of the header.
  */
 import { isUtf8 } from 'node:buffer';
 import { printable, SafetensorsError, type SafetensorsReason } from '../../errors.ts';
 import { isWellFormed } from '../json.ts';
 
-/** Bits of an element, in the order of alignment in which the reference implementation sorts tensors. */
+/** Bits per element, in the order of alignment by which the reference implementation sorts tensors. */
 export const DTYPE_BITS = {
   BOOL: 8,
   F4: 4,
@@ -32,10 +32,10 @@ export const DTYPE_BITS = {
   I64: 64,
   U64: 64,
 } as const;
-/** An element type that the format knows. */
+/** An element type of the format. */
 export type SafetensorsDtype = keyof typeof DTYPE_BITS;
 
-/** Where a tensor lies; `begin` and `end` count from the start of the file. */
+/** The position of a tensor; `begin` and `end` count from the start of the file. */
 export interface SafetensorsEntry {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
@@ -47,23 +47,26 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** The most bytes that a header may have. */
+/** Maximum size of a header in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
-/** The name under which the header keeps metadata; no tensor can have it. */
+/** The key of the metadata in the header; no tensor can have this name. */
 export const METADATA_KEY = '__metadata__';
-/** Where the header begins in the file, after the 8 bytes of its length. */
+/** The position of the header in the file, after its 8-byte length. */
 const HEADER_BEGIN = 8;
-/** No library computes with more; the format has no limit. */
+/** No library supports more dimensions; the format itself has no limit. */
 export const MAX_DIMENSIONS = 64;
-/** The most bytes that a name or another key takes; the format has no limit here either. */
+/** Maximum length of a name or other key in bytes; the format itself has no limit. */
 export const MAX_KEY_BYTES = 65_536;
-/** The most tensors of a file: ten times those of the largest models' parts. It bounds what a header takes in memory. */
+/**
+ * Maximum number of tensors in a file, ten times that of the largest models' shards. It bounds the memory a header
+ * takes.
+ */
 export const MAX_TENSORS = 100_000;
 
-/** Bytes that a tensor takes, or why there is no such number: not a safe integer, or not a whole one. */
+/** The size of a tensor in bytes, or why it has none: the number is not a safe integer or not whole. */
 export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): number | 'overflow' | 'partial-byte' {
   let bits: number = DTYPE_BITS[dtype];
-  // A zero comes last: a shape that overflows without it is not valid with it.
+  // Zeros come last: a shape that overflows without them is invalid even with them.
   for (const size of [...shape].sort((a, b) => b - a)) {
     bits *= size;
     if (!Number.isSafeInteger(bits)) return 'overflow';
@@ -72,8 +75,8 @@ export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): 
 }
 
 /**
- * Reads the header `bytes` of the file `path` with `dataBytes` bytes of tensors after them.
- * @throws SafetensorsError for everything that is not exactly a valid header of exactly this file.
+ * Parses the header `bytes` of the file `path`, which has `dataBytes` bytes of tensors after it.
+ * @throws SafetensorsError for anything but a valid header of exactly this file.
  */
 export function parseHeader(bytes: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
   if (!isUtf8(bytes)) throw badFile('not-utf8', path, 'a header that is not UTF-8', 'a safetensors header');
@@ -83,8 +86,8 @@ export function parseHeader(bytes: Uint8Array, dataBytes: number, path: string):
 }
 
 /**
- * Every byte of the data belongs to exactly one tensor: a hole could hide another file, an overlap shares memory. Tensors of no
- * bytes lie between others.
+ * Checks that every byte of the data belongs to exactly one tensor: a hole could hide another file, an overlap would
+ * share memory. Empty tensors lie between others.
  */
 function checkCover(entries: SafetensorsHeader['entries'], from: number, dataBytes: number, path: string): void {
   const sorted = [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
@@ -102,13 +105,13 @@ function checkCover(entries: SafetensorsHeader['entries'], from: number, dataByt
     badFile(reason, path, `${size} bytes (${what})`, `the ${last} that the header lists`, {
       position: Math.min(last, size),
     });
-  if (last > size) throw refuse('truncated', 'the file is cut short');
-  if (last < size) throw refuse('trailing-bytes', 'something else follows');
+  if (last > size) throw refuse('truncated', 'the file is truncated');
+  if (last < size) throw refuse('trailing-bytes', 'trailing data');
 }
 
-const DAMAGED = 'The file is damaged or not safetensors: get it again.';
+const DAMAGED = 'The file is damaged or not safetensors: copy it again.';
 
-/** An error about one tensor of a file, or about all of it; `position` is the byte of the file. */
+/** The error for one tensor of a file, or for the whole file; `position` is the byte offset. */
 export function badFile(
   reason: SafetensorsReason,
   path: string,
@@ -120,10 +123,10 @@ export function badFile(
   return new SafetensorsError({ argument, received, expected, fix, reason, position });
 }
 
-/** What a tensor's description says. */
+/** The description of a tensor. */
 type Found = { dtype?: SafetensorsDtype; shape?: number[]; data_offsets?: number[] };
 
-/** Walks the bytes, which are valid UTF-8; never deeper than the form of a header. */
+/** Scans the bytes, which are valid UTF-8; never recurses deeper than the form of a header. */
 class HeaderScanner {
   private readonly bytes: Buffer;
   private readonly path: string;
@@ -134,7 +137,7 @@ class HeaderScanner {
     this.path = path;
   }
 
-  /** All of the header; whether the tensors cover the file is not checked. */
+  /** Parses the whole header, without checking that the tensors cover the file. */
   header(): SafetensorsHeader {
     const entries = new Map<string, SafetensorsEntry>();
     let metadata: Map<string, string> | undefined;
@@ -150,15 +153,15 @@ class HeaderScanner {
   }
 
   private duplicate(key: string, place: number): SafetensorsError {
-    const received = `the key ${printable(key)} twice in its header`;
-    return badFile('duplicate-key', this.path, received, 'every key once', { position: HEADER_BEGIN + place });
+    const received = `a duplicate key ${printable(key)} in the header`;
+    return badFile('duplicate-key', this.path, received, 'unique keys', { position: HEADER_BEGIN + place });
   }
 
   private metadata(): Map<string, string> {
     const metadata = new Map<string, string>();
     this.object('bad-metadata', (key, place) => {
       if (metadata.has(key)) throw this.duplicate(key, place);
-      if (this.peek() !== QUOTE) this.fail('bad-metadata', 'a string, as all metadata are');
+      if (this.peek() !== QUOTE) this.fail('bad-metadata', 'a string, as all metadata values are');
       metadata.set(key, this.string());
     });
     return metadata;
@@ -169,7 +172,7 @@ class HeaderScanner {
     const found: Found = {};
     this.object('bad-tensor', (key, place) => {
       if (key !== 'dtype' && key !== 'shape' && key !== 'data_offsets') {
-        const expected = 'dtype, shape and data_offsets only';
+        const expected = 'only dtype, shape and data_offsets';
         throw badFile('unknown-key', this.path, `the key ${printable(key)}`, expected, { tensor, position });
       }
       if (found[key] !== undefined) throw this.duplicate(key, place);
@@ -189,7 +192,7 @@ class HeaderScanner {
     }
     const [begin = 0, end = 0] = offsets;
     if (offsets.length !== 2) throw refuse('bad-offsets', `${offsets.length} data_offsets`, 'two');
-    if (begin > end) throw refuse('reversed-offsets', `data_offsets [${begin}, ${end}]`, 'begin not after end');
+    if (begin > end) throw refuse('reversed-offsets', `data_offsets [${begin}, ${end}]`, 'begin <= end');
     const bytes = tensorBytes(dtype, shape);
     if (end - begin !== bytes) {
       const kind = `shape ${printable(shape)} of ${dtype}`;
@@ -234,7 +237,7 @@ class HeaderScanner {
     this.fail(reason, 'an integer from 0 to 2^53 - 1, in plain digits');
   }
 
-  /** Calls `member` at the value of each, with the key and its place. `reason` is what is wrong where there is no object. */
+  /** Calls `member` at the value of each key, with the key and its position. `reason` is used if there is no object. */
   private object(reason: SafetensorsReason, member: (key: string, place: number) => void): void {
     if (this.peek() !== OPEN_BRACE) this.fail(reason, '{');
     this.at++;
@@ -252,8 +255,8 @@ class HeaderScanner {
     } while (this.separator(CLOSE_BRACE));
   }
 
-  /** The string that begins here, if it is written with at most `most` bytes. */
-  private string(most = MAX_HEADER_BYTES): string {
+  /** Reads the string that begins here, of at most `max` bytes. */
+  private string(max = MAX_HEADER_BYTES): string {
     const begin = this.at;
     let escapes = false;
     for (let code = this.next(); code !== QUOTE; code = this.next()) {
@@ -267,9 +270,9 @@ class HeaderScanner {
       }
     }
     this.at++;
-    if (this.at - begin > most) {
+    if (this.at - begin > max) {
       this.at = begin;
-      this.fail('bad-string', `at most ${most} bytes`);
+      this.fail('bad-string', `at most ${max} bytes`);
     }
     const inside = escapes ? 0 : 1;
     const text = this.bytes.toString('utf8', begin + inside, this.at - inside);
@@ -279,7 +282,7 @@ class HeaderScanner {
     this.fail('bad-string', 'a valid string');
   }
 
-  /** After an element: true where another follows, false where `close` ends the list. */
+  /** After an element: true if another follows, false if `close` ends the list. */
   private separator(close: number): boolean {
     const next = this.peek();
     if (next !== COMMA && next !== close) this.fail('bad-json', `, or ${String.fromCharCode(close)}`);
@@ -287,12 +290,12 @@ class HeaderScanner {
     return next === COMMA;
   }
 
-  /** The byte after this one; NaN at the end, which no comparison holds for. */
+  /** Advances to the next byte; NaN at the end, so that every comparison fails. */
   private next(): number {
     return this.bytes[++this.at] ?? Number.NaN;
   }
 
-  /** The next byte that is not white space: blank, tab, line feed, carriage return. NaN at the end. */
+  /** The next non-blank byte, skipping spaces, tabs, line feeds and carriage returns; NaN at the end. */
   private peek(): number {
     let code = this.bytes[this.at];
     while (code === SPACE || code === 10 || code === 13 || code === 9) code = this.bytes[++this.at];
@@ -305,17 +308,17 @@ class HeaderScanner {
 
   private fail(reason: SafetensorsReason, expected: string): never {
     const rest = this.bytes.toString('utf8', this.at, this.at + 24);
-    const received = `${rest === '' ? 'its end' : printable(rest)} at byte ${this.position()}`;
+    const received = `${rest === '' ? 'the end' : printable(rest)} at byte ${this.position()}`;
     throw badFile(reason, this.path, received, expected, { position: this.position() });
   }
 }
 
 const [QUOTE, BACKSLASH, COMMA, COLON, SPACE, ZERO] = [0x22, 0x5c, 0x2c, 0x3a, 0x20, 0x30];
 const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d];
-/** The point, e and E: what follows an integer that is written as a fraction, or with an exponent. */
+/** The point, e and E, which mark a number written with a fraction or an exponent. */
 const FRACTION = [0x2e, 0x65, 0x45];
 
-/** What a JSON string stands for; undefined for a bad escape and for half of a surrogate pair. */
+/** Decodes a JSON string; undefined for a bad escape or a lone surrogate. */
 function unescaped(literal: string): string | undefined {
   try {
     const value = JSON.parse(literal) as string;

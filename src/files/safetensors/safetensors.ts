@@ -1,4 +1,4 @@
-/** Files of tensors in the safetensors format: their names, shapes and bytes, read and written at places, never as a whole. */
+/** Safetensors files: names, shapes and bytes of tensors, read and written by position and never as a whole. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { ArgumentError, nearest, printable, SafetensorsError } from '../../errors.ts';
 import { asFileError } from '../file-error.ts';
@@ -25,9 +25,12 @@ export type { SafetensorsDtype, SafetensorsEntry } from './header.ts';
 
 const EXPECTED = 'a readable safetensors file';
 
-/** An open safetensors file whose header has been checked by every rule of the format. Close it, or use `await using`. */
+/**
+ * An open safetensors file whose header has been checked against every rule of the format. Close it, or use `await
+ * using`.
+ */
 export class SafetensorsFile extends OpenFile {
-  /** Every tensor by name, in the order of the header; then those that metadata say are the same as another. */
+  /** All tensors by name, in the order of the header, followed by the aliases that the metadata declares. */
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   readonly metadata: ReadonlyMap<string, string>;
 
@@ -37,32 +40,34 @@ export class SafetensorsFile extends OpenFile {
     this.metadata = metadata;
   }
 
-  /** Where the tensor `name` lies. @throws SafetensorsError when the file has none of that name. */
+  /** Returns the position of the tensor `name`. @throws SafetensorsError if there is none of that name. */
   entry(name: string): SafetensorsEntry {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
-    // Of the names in a hostile file only those are compared that could be meant.
+    // Compare only plausible names: a hostile file may contain many, or very long ones.
     const names = this.entries.size > 10_000 ? [] : [...this.entries.keys()].filter(({ length }) => length < 256);
     const near = nearest(name, names);
     const fix = near === undefined ? {} : { fix: `Did you mean ${printable(near)}?` };
     throw new SafetensorsError({
       argument: this.path,
-      received: 'no such tensor',
-      expected: `${printable(name)} in it`,
+      problem: `no tensor named ${printable(name)}`,
       ...fix,
       reason: 'no-such-tensor',
     });
   }
 
-  /** Fills `target` with the bytes of the file from `position` on. @throws SafetensorsError when the file ends before. */
+  /**
+   * Fills `target` with the bytes of the file starting at `position`.
+   * @throws SafetensorsError if the file ends early.
+   */
   async read(position: number, target: Uint8Array): Promise<void> {
     await readFully(this.file, this.path, position, target);
   }
 }
 
 /**
- * The entries under all their names: safetensors.torch.save_model writes tied tensors once, and into the metadata which other
- * name stands for which. A tensor gets one name more at most, as a file shall not stand for many times what it holds.
+ * Adds aliases to the entries: safetensors.torch.save_model writes tied tensors once and records their other name in
+ * the metadata. Each tensor gets at most one alias, so that a file cannot claim many times what it holds.
  */
 function withTied({ entries, metadata }: SafetensorsHeader): ReadonlyMap<string, SafetensorsEntry> {
   const tied = new Map<string, SafetensorsEntry>();
@@ -77,8 +82,9 @@ function withTied({ entries, metadata }: SafetensorsHeader): ReadonlyMap<string,
 }
 
 /**
- * Opens `path` and checks its header: nothing is allocated for a length that the file does not have.
- * @throws FileError for a missing or unreadable file, SafetensorsError for any that breaks a rule of the format.
+ * Opens `path` and checks its header. Nothing is allocated for a length that exceeds the file.
+ * @throws FileError if the file is missing or unreadable.
+ * @throws SafetensorsError if it breaks a rule of the format.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   checkKind('path', path, PATH);
@@ -92,23 +98,26 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-/** Of a file of `fileBytes`: half of it, as reading takes four times the size of a header, or the megabyte that is little. */
-function mostHeaderBytes(fileBytes: number): number {
+/**
+ * The maximum header size for a file of `fileBytes`: half the file, as parsing takes four times the header's size, but
+ * at least 1 MiB.
+ */
+function maxHeaderBytes(fileBytes: number): number {
   return Math.min(MAX_HEADER_BYTES, Math.max(2 ** 20, Math.floor(fileBytes / 2)));
 }
 
 async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHeader> {
   const stats = await file.stat();
   if (stats.isDirectory()) {
-    const fix = 'Name a file; in the folder of a run it is model.safetensors.';
+    const fix = 'Name a file; in a run folder it is model.safetensors.';
     throw badFile('not-a-file', path, 'a folder', EXPECTED, { fix });
   }
   if (!stats.isFile()) {
-    const fix = 'Write it to a file first.';
-    throw badFile('not-a-file', path, 'something that is not a regular file', EXPECTED, { fix });
+    const fix = 'Save it to a file first.';
+    throw badFile('not-a-file', path, 'a pipe, socket or device', EXPECTED, { fix });
   }
   const { size } = stats;
-  if (size < 8) throw badFile('too-short', path, `${size} bytes`, 'at least the 8 of a header length');
+  if (size < 8) throw badFile('too-short', path, `${size} bytes`, 'at least 8 for the header length');
   const prefix = Buffer.alloc(8);
   await readFully(file, path, 0, prefix);
   const length = prefix.readBigUInt64LE();
@@ -119,8 +128,8 @@ async function readHeader(file: FileHandle, path: string): Promise<SafetensorsHe
     throw badFile('header-too-large', path, received, `at most ${MAX_HEADER_BYTES}`, hint);
   }
   if (length > BigInt(size - 8)) throw badFile('header-cut-off', path, received, `at most the ${size - 8} that follow`);
-  const most = mostHeaderBytes(size);
-  if (length > BigInt(most)) throw badFile('header-too-large', path, received, `at most ${most}, half of the file`);
+  const max = maxHeaderBytes(size);
+  if (length > BigInt(max)) throw badFile('header-too-large', path, received, `at most ${max}, half of the file`);
   const bytes = Buffer.allocUnsafe(Number(length));
   await readFully(file, path, 8, bytes);
   return parseHeader(bytes, size - 8 - bytes.length, path);
@@ -131,18 +140,18 @@ async function readFully(file: FileHandle, path: string, position: number, targe
     throw asFileError(error, path, EXPECTED);
   });
   if (done < target.length) {
-    const expected = `${target.length} bytes from byte ${position} on`;
-    throw badFile('truncated', path, `its end at byte ${position + done}`, expected, { position: position + done });
+    const expected = `${target.length} bytes starting at byte ${position}`;
+    throw badFile('truncated', path, `end of file at byte ${position + done}`, expected, { position: position + done });
   }
 }
 
-/** A tensor to be written. */
+/** A tensor to write. */
 export interface SafetensorsTensor {
   name: string;
   dtype: SafetensorsDtype;
   shape: readonly number[];
 }
-/** A file as it will be: its first bytes, where each tensor goes (in the order of the file), and its size. */
+/** The layout of a file to write: its header, the position of each tensor in file order, and the file size. */
 export interface SafetensorsPlan {
   readonly header: Uint8Array;
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
@@ -150,9 +159,9 @@ export interface SafetensorsPlan {
 }
 
 /**
- * Lays out a file as the reference implementation does: tensors by falling alignment, then by name, without holes, and the
- * header padded with spaces so that the data begin at a multiple of 8.
- * @throws ArgumentError for a name used twice, a shape that cannot be, or a header that would not be read again.
+ * Lays out a file like the reference implementation: tensors sorted by decreasing alignment and then by name, without
+ * holes, and the header padded with spaces so that the data start at a multiple of 8.
+ * @throws ArgumentError for a duplicate name, an impossible shape, or a header too large to be read back.
  */
 export function planSafetensors(
   tensors: readonly SafetensorsTensor[],
@@ -176,19 +185,24 @@ function compareTensors(a: SafetensorsTensor, b: SafetensorsTensor): number {
   return byDtype || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name));
 }
 
-/** Places from the beginning of the data. */
+/** Positions relative to the start of the data. */
 function layOut(sorted: readonly SafetensorsTensor[]): Map<string, SafetensorsEntry> {
   const entries = new Map<string, SafetensorsEntry>();
   let begin = 0;
   for (const { name, dtype, shape } of sorted) {
     const argument = `tensor ${printable(name)}`;
-    if (entries.has(name)) throw new ArgumentError({ argument, received: 'two of that name', expected: 'one' });
-    if (name === METADATA_KEY) throw new ArgumentError({ argument, expected: 'another name: metadata have this one' });
+    if (entries.has(name)) throw new ArgumentError({ argument, received: 'two tensors of that name', expected: 'one' });
+    if (name === METADATA_KEY)
+      throw new ArgumentError({ argument, expected: 'another name: this one is reserved for metadata' });
     const possible = shape.length <= MAX_DIMENSIONS && shape.every((size) => Number.isSafeInteger(size) && size >= 0);
     const bytes = possible ? tensorBytes(dtype, shape) : undefined;
     const end = typeof bytes === 'number' ? begin + bytes : Number.NaN;
     if (!Number.isSafeInteger(end)) {
-      throw new ArgumentError({ argument, received: `shape ${printable(shape)} of ${dtype}`, expected: 'whole bytes' });
+      throw new ArgumentError({
+        argument,
+        received: `shape ${printable(shape)} of ${dtype}`,
+        expected: 'a whole number of bytes',
+      });
     }
     entries.set(name, { dtype, shape: [...shape], begin, end });
     begin = end;
@@ -196,7 +210,10 @@ function layOut(sorted: readonly SafetensorsTensor[]): Map<string, SafetensorsEn
   return entries;
 }
 
-/** The 8 bytes of length and the JSON, written member by member because an object would lose a name such as `__proto__`. */
+/**
+ * Encodes the 8-byte length and the JSON, which is written member by member because an object would lose a name such as
+ * `__proto__`.
+ */
 function encodeHeader(entries: Map<string, SafetensorsEntry>, metadata: ReadonlyMap<string, string>): Uint8Array {
   const members: string[] = [];
   if (metadata.size > 0) {
@@ -208,13 +225,13 @@ function encodeHeader(entries: Map<string, SafetensorsEntry>, metadata: Readonly
   }
   const json = Buffer.from(`{${members.join()}}`);
   const length = Math.ceil(json.length / 8) * 8;
-  const most = mostHeaderBytes(8 + length + ([...entries.values()].at(-1)?.end ?? 0));
-  if (length > most || entries.size > MAX_TENSORS) {
+  const max = maxHeaderBytes(8 + length + ([...entries.values()].at(-1)?.end ?? 0));
+  if (length > max || entries.size > MAX_TENSORS) {
     throw new ArgumentError({
       argument: 'tensors',
-      received: `${entries.size} with a header of ${length} bytes`,
-      expected: `at most ${MAX_TENSORS} and ${most} bytes`,
-      fix: 'Write fewer and larger tensors to a file.',
+      received: `${entries.size} tensors with a header of ${length} bytes`,
+      expected: `at most ${MAX_TENSORS} tensors and ${max} bytes`,
+      fix: 'Write fewer, larger tensors to each file.',
     });
   }
   const header = Buffer.alloc(8 + length, ' ');
@@ -229,7 +246,7 @@ function quoteKey(key: string): string {
   throw new ArgumentError({
     argument: printable(key),
     received: 'a name of more than 64 KiB',
-    expected: 'a shorter one',
+    expected: 'a shorter name',
   });
 }
 
@@ -237,12 +254,12 @@ function quote(text: string): string {
   if (isWellFormed(text)) return JSON.stringify(text);
   throw new ArgumentError({
     argument: printable(text),
-    received: 'half of a surrogate pair',
+    received: 'a lone surrogate',
     expected: 'valid Unicode',
   });
 }
 
-/** A safetensors file being written; `finish` makes it whole and durable, disposal only closes it. */
+/** A safetensors file being written. `finish` completes it and flushes it to disk; disposal only closes it. */
 export class SafetensorsWriter implements AsyncDisposable {
   readonly path: string;
   readonly plan: SafetensorsPlan;
@@ -257,35 +274,39 @@ export class SafetensorsWriter implements AsyncDisposable {
   }
 
   /**
-   * Writes `bytes` to the tensor `name`, `offset` bytes after its beginning. Pieces come in any order, each once.
-   * @throws ArgumentError for a name or place that is not in the plan. @throws FileError when the disk refuses.
+   * Writes `bytes` to the tensor `name`, `offset` bytes after its start. Pieces may come in any order, each once.
+   * @throws ArgumentError for a name or position outside the plan.
+   * @throws FileError if the disk refuses.
    */
   async write(name: string, offset: number, bytes: Uint8Array): Promise<void> {
     const entry = this.plan.entries.get(name);
     if (entry === undefined || !(offset >= 0) || entry.begin + offset + bytes.length > entry.end) {
-      const size = entry === undefined ? 'no such tensor' : `${entry.end - entry.begin} bytes`;
+      const size = entry === undefined ? 'tensors only' : `${entry.end - entry.begin} bytes`;
       const received = `${bytes.length} bytes at ${offset}`;
       throw new ArgumentError({
         argument: `tensor ${printable(name)}`,
         received,
-        expected: `what was planned: ${size}`,
+        expected: `the planned ${size}`,
       });
     }
     await writeFully(this.open(), this.path, entry.begin + offset, bytes);
     this.missing.set(name, (this.missing.get(name) ?? 0) - bytes.length);
   }
 
-  /** Waits until the file is on the disk and closes it. @throws ArgumentError when bytes of a tensor were never written. */
+  /**
+   * Waits until the file is on disk, and closes it.
+   * @throws ArgumentError if some bytes of a tensor were not written.
+   */
   async finish(): Promise<void> {
     for (const [name, bytes] of this.missing) {
       if (bytes === 0) continue;
-      const received = `all but ${bytes} bytes`;
-      throw new ArgumentError({ argument: `tensor ${printable(name)}`, received, expected: 'every byte once' });
+      const problem = `${bytes} bytes were not written`;
+      throw new ArgumentError({ argument: `tensor ${printable(name)}`, problem });
     }
     try {
       await syncFile(this.open());
     } catch (error) {
-      throw asFileError(error, this.path, 'to be written to the disk');
+      throw asFileError(error, this.path, 'a file to flush to disk');
     }
     await this[Symbol.asyncDispose]();
   }
@@ -298,11 +319,11 @@ export class SafetensorsWriter implements AsyncDisposable {
 
   private open(): FileHandle {
     if (this.file !== undefined) return this.file;
-    throw new ArgumentError({ argument: this.path, received: 'a write', expected: 'none: it is closed' });
+    throw new ArgumentError({ argument: this.path, problem: 'the file is closed' });
   }
 }
 
-/** Creates `path`, or empties it, and writes the header. @throws FileError when that cannot be. */
+/** Creates or truncates `path`, and writes the header. @throws FileError if that fails. */
 export async function createSafetensors(path: string, plan: SafetensorsPlan): Promise<SafetensorsWriter> {
   let file: FileHandle | undefined;
   try {
@@ -322,6 +343,6 @@ async function writeFully(file: FileHandle, path: string, position: number, byte
       done += bytesWritten;
     }
   } catch (error) {
-    throw asFileError(error, path, 'to be written');
+    throw asFileError(error, path, 'a file to write to');
   }
 }

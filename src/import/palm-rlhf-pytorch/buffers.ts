@@ -1,24 +1,24 @@
 /**
- * What a state_dict of palm-rlhf-pytorch has besides parameters, and `load_state_dict` refuses to do without: the second name of
- * the token embedding, and buffers that follow from the sizes.
+ * The entries of a palm-rlhf-pytorch state_dict that are not parameters but required by `load_state_dict`: the alias of
+ * the token embedding, and buffers that are determined by the sizes.
  */
 
-/** The second name of `token_emb.weight`. */
+/** The alias of `token_emb.weight`. */
 export const LOGITS = 'to_logits.weight';
 
 const DERIVED = /(^|\.)(norm\.beta|rotary_emb\.inv_freq|rotary_emb\.scale)$|^(palm\.)?to_logits\.weight$/;
 
-/** Whether the tensor `name` holds nothing that is learned. */
+/** Whether nothing in the tensor `name` is learned. */
 export function isDerived(name: string): boolean {
   return DERIVED.test(name);
 }
 
-/** Names of the biases of LayerNorm, which the library never trains: zero, or the file is from elsewhere. */
+/** Whether `name` is a LayerNorm bias. The library never trains these, so in its files they are zero. */
 export function isNormBias(name: string): boolean {
   return name.endsWith('norm.beta');
 }
 
-/** The buffers of a model with `depth` layers. */
+/** The names of the buffers of a model with `depth` layers. */
 export function bufferNames(depth: number): string[] {
   const blocks = Array.from({ length: depth }, (_, layer) => `layers.${layer}.fn`);
   return [
@@ -27,7 +27,7 @@ export function bufferNames(depth: number): string[] {
   ];
 }
 
-/** The values of the buffer `name`, rounded where the library rounds: [dim] for a norm, [dimHead / 2] for positions. */
+/** The values of the buffer `name`, rounded as in the library: [dim] for a norm, [dimHead / 2] for positions. */
 export function bufferValues(name: string, { dim, dimHead }: { dim: number; dimHead: number }): Float32Array {
   if (isNormBias(name)) return new Float32Array(dim);
   const places = Float32Array.from({ length: dimHead / 2 }, (_, i) => 2 * i);

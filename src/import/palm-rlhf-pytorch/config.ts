@@ -1,4 +1,7 @@
-/** The configuration of the model in a .pt file: sizes by its shapes, what no file tells as it is given, and the rest by its layout. */
+/**
+ * The configuration of the model in a .pt file: sizes from the shapes, settings that no file records from the caller,
+ * and the rest from the layout.
+ */
 import { z } from 'zod';
 import { type PalmConfig, palmConfig, resolvePalmConfig } from '../../config/palm.ts';
 import { storedDtype } from './convert.ts';
@@ -7,19 +10,19 @@ import type { StateDict } from './state-dict.ts';
 
 const { causal, qkScale } = palmConfig.shape;
 
-/** Hyperparameters that no file tells. */
+/** Hyperparameters that no file records. */
 export const untoldConfig = z.strictObject({
-  causal,
+  causal: causal.describe('restrict attention to earlier tokens'),
   qkScale,
-  rotaryXposScaleBase: z.number().gt(0).optional().describe('positions over which xpos decays, if not 512'),
-  ignoreIndex: z.int().default(0).describe('target token that the loss leaves out'),
+  rotaryXposScaleBase: z.number().gt(0).optional().describe('positions over which xpos decays (default: 512)'),
+  ignoreIndex: z.int().default(0).describe('target token that the loss ignores'),
 });
 
-/** A base of xpos at which nothing decays: rotary positions as they were before. */
+/** An xpos base that disables decay: plain rotary positions, as in old versions. */
 const NO_DECAY = 1e30;
 const DTYPES = { F32: 'float32', F64: 'float64', BF16: 'bfloat16' } as const;
 
-/** What the metadata of the converted file say: the kind of model, and what describes it. @throws ConfigError */
+/** Metadata for the converted file: the kind of model and its description. @throws ConfigError */
 export function describeImported(
   state: StateDict,
   layout: PythonLayout,

@@ -1,4 +1,4 @@
-/** Writes the model in a .pt file as safetensors, tensor by tensor in pieces: the file is whole or not there at all. */
+/** Converts the model in a .pt file to safetensors, tensor by tensor in pieces. The file is written atomically. */
 import { FileError, printable } from '../../errors.ts';
 import { writeAtomically } from '../../files/atomic-write.ts';
 import { decodeFloats, encodeFloats, type FloatDtype } from '../torch/floats.ts';
@@ -11,8 +11,9 @@ import { isSameView, type TorchFile } from '../torch/torch-file.ts';
 type Stored = Exclude<FloatDtype, 'F16'>;
 
 /**
- * Writes the parameters of `state` to `path`, float16 as float32, the weights of norms less `gammaOffset`.
- * @throws FileError when the disk refuses; `path` is then as it was.
+ * Writes the parameters of `state` to `path`: float16 becomes float32, and `gammaOffset` is subtracted from norm
+ * weights.
+ * @throws FileError if the disk refuses; `path` is then unchanged.
  */
 export async function convertStateDict(
   { file, state, gammaOffset }: { file: TorchFile; state: StateDict; gammaOffset: 0 | 1 },
@@ -40,13 +41,13 @@ export async function convertStateDict(
   });
 }
 
-/** The element type in which weights of `tensor` are written: its own, but for float16, which models do not have. */
+/** The element type that `tensor` is written in: its own, except for float16, which models do not support. */
 export function storedDtype(tensor: PickleTensor): Stored {
   const dtype = floatDtype(tensor);
   return dtype === 'F16' ? 'F32' : dtype;
 }
 
-/** The mean of all weights of norms. */
+/** The mean of all norm weights. */
 export async function meanGamma(file: TorchFile, state: StateDict): Promise<number> {
   let sum = 0;
   let count = 0;
@@ -62,8 +63,8 @@ export async function meanGamma(file: TorchFile, state: StateDict): Promise<numb
 }
 
 /**
- * Checks what the names say twice: that biases of norms are zero, and that logits are read with the token embedding.
- * @throws FileError where a file says otherwise: it is of another model.
+ * Checks redundant entries: norm biases must be zero, and the logits must share the token embedding.
+ * @throws FileError if they differ, as the file then holds another model.
  */
 export async function checkDerived(file: TorchFile, state: StateDict): Promise<void> {
   for (const [name, tensor] of state.entries) {
@@ -73,14 +74,14 @@ export async function checkDerived(file: TorchFile, state: StateDict): Promise<v
   const embedding = state.entry(`${state.prefix}token_emb.weight`);
   if (logits === undefined || (await isSame(file, logits, embedding))) return;
   const argument = `${file.path}, tensor ${printable(state.prefix + LOGITS)}`;
-  throw new FileError({ argument, received: 'weights of its own', expected: 'those of token_emb.weight' });
+  throw new FileError({ argument, received: 'separate weights', expected: 'those of token_emb.weight' });
 }
 
 async function checkZero(file: TorchFile, name: string, tensor: PickleTensor): Promise<void> {
   for await (const piece of file.pieces(tensor)) {
     if (piece.every((byte) => byte === 0)) continue;
     const argument = `${file.path}, tensor ${printable(name)}`;
-    const expected = 'the zeros that palm-rlhf-pytorch keeps there';
+    const expected = 'zeros, as in every file of palm-rlhf-pytorch';
     throw new FileError({ argument, received: 'values other than 0', expected });
   }
 }

@@ -1,29 +1,30 @@
 /**
- * How versions of palm-rlhf-pytorch differ in what the same file means. A layout is named after the first version that wrote it.
- * Some differ in names, the others only in the arithmetic around them, which no file tells.
+ * Layouts: how the meaning of a file depends on the version of palm-rlhf-pytorch that wrote it. A layout is named after
+ * the first version that used it. Some layouts differ in tensor names; others only in arithmetic, which no file
+ * records.
  */
 import { ArgumentError } from '../../errors.ts';
 
 export interface PythonLayout {
-  /** The first version. */
+  /** The first version with this layout. */
   version: string;
-  /** Norms multiply by 1 + gamma; before, by gamma. */
+  /** Norms multiply by 1 + gamma; older ones by gamma. */
   gammaPlusOne: boolean;
-  /** Rotary positions decay. */
+  /** Whether rotary positions use xpos decay. */
   xpos: boolean;
-  /** Factor of attention scores where queries and keys are normalised, if not dimHead ** -0.5. */
+  /** The scale of attention scores when queries and keys are normalised, if not dimHead ** -0.5. */
   qkScale?: number;
-  /** Logits are read from the final norm; before, from what goes into it. */
+  /** Logits are computed after the final norm; in older layouts, before it. */
   normedLogits: boolean;
 }
 
-/** What the names in a file say about the version that wrote it. */
+/** What the tensor names in a file reveal about the version that wrote it. */
 export interface LayoutSigns {
   xpos: boolean;
   qkRmsnorm: boolean;
-  /** Something is there that came after the last change. */
+  /** Contains something introduced after the last layout change. */
   recent: boolean;
-  /** Nothing but a reward model, which never reads logits. */
+  /** Contains only a reward model, which computes no logits. */
   reward: boolean;
 }
 
@@ -36,13 +37,14 @@ const LAYOUTS: readonly PythonLayout[] = [
   { version: '0.2.4', gammaPlusOne: true, xpos: true, normedLogits: true },
 ];
 
-/** How far the mean of the norms' weights may be from 0 to count as near it. */
+/** How far the mean norm weight may be from 0 to count as near it. */
 const NEAR = 0.25;
 
 /**
- * The layout of a file with these signs. `asked` is the version that the user gave; `gamma` the mean of the norms' weights: near
- * 0 in the newest layout, near 1 in all others.
- * @throws ArgumentError where nothing was asked for and several are possible, and where what was asked for is not.
+ * Finds the layout of a file with these signs. `asked` is the version that the user requested; `gamma` is the mean norm
+ * weight, which is near 0 in the newest layout and near 1 in all others.
+ * @throws ArgumentError if none was requested and several are possible.
+ * @throws ArgumentError if the requested one is impossible.
  */
 export function findLayout(signs: LayoutSigns, asked: string | undefined, gamma: number): PythonLayout {
   const possible = LAYOUTS.filter((layout) => isPossible(layout, signs));
@@ -52,7 +54,7 @@ export function findLayout(signs: LayoutSigns, asked: string | undefined, gamma:
   if (asked !== undefined) {
     const layout = LAYOUTS.findLast(({ version }) => compareVersions(version, asked) <= 0);
     if (layout !== undefined && possible.includes(layout)) return layout;
-    const expected = `a version of the layouts ${versions}, going by the names in the file`;
+    const expected = `one of ${versions}, judging by the tensor names in the file`;
     throw new ArgumentError({ argument: '--layout', received: asked, expected });
   }
   if (distinct.length === 1) return distinct[0] as PythonLayout;
@@ -60,9 +62,9 @@ export function findLayout(signs: LayoutSigns, asked: string | undefined, gamma:
   if (newest !== undefined && Math.abs(gamma) < NEAR) return newest;
   throw new ArgumentError({
     argument: '--layout',
-    received: 'nothing, and names that several versions write',
-    expected: `the version of palm-rlhf-pytorch that wrote the file; layouts changed with ${versions}`,
-    fix: `Name it with --layout. Norm weights are near 0 since 0.2.4 and were near 1 before: here, ${gamma.toFixed(2)} on average.`,
+    problem: 'required, as several versions use the tensor names in this file',
+    expected: `the version of palm-rlhf-pytorch that wrote the file; layouts changed in ${versions}`,
+    fix: `Pass the version to --layout. Norm weights are near 0 since 0.2.4 and were near 1 before: here, ${gamma.toFixed(2)} on average. Layouts changed in ${versions}.`,
   });
 }
 
@@ -72,12 +74,12 @@ function isPossible({ version, xpos }: PythonLayout, signs: LayoutSigns): boolea
   return !signs.qkRmsnorm || compareVersions(version, '0.0.63') >= 0;
 }
 
-/** What a layout means for a file with these signs; equal where it makes no difference. */
+/** The effective meaning of a layout for a file with these signs; equal for layouts whose differences do not matter. */
 function meaning({ gammaPlusOne, qkScale, normedLogits }: PythonLayout, { qkRmsnorm, reward }: LayoutSigns): string {
   return [gammaPlusOne, qkRmsnorm ? qkScale : undefined, reward || normedLogits].join();
 }
 
-/** Below 0 where `a` is the older one; both are of three numbers. */
+/** Negative if `a` is older; both are three-part versions. */
 function compareVersions(a: string, b: string): number {
   const [x, y] = [a, b].map((version) => version.split('.').map(Number)) as [number[], number[]];
   return x.reduce((found, part, i) => found || part - (y[i] ?? 0), 0);

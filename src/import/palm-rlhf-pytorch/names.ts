@@ -1,14 +1,17 @@
-/** What safetensors files of palm-rlhf-pytorch 0.7.5 are called inside, and what their shapes say about the model. */
+/** Tensor names in safetensors files of palm-rlhf-pytorch 0.7.5, and what their shapes reveal about the model. */
 import { FileError, printable } from '../../errors.ts';
 
-/** What is looked at in a file: names and shapes. `entry` throws where there is none of that name. */
+/** The names and shapes in a file. `entry` throws if there is no tensor of that name. */
 export interface NamedShapes {
   readonly path: string;
   readonly entries: ReadonlyMap<string, { readonly shape: readonly number[] }>;
   entry(name: string): { readonly shape: readonly number[] };
 }
 
-/** What shapes tell of a PaLM. The rest (causal, qkScale, ...) is in no file and has to be given. */
+/**
+ * The hyperparameters of a PaLM that its shapes reveal. The rest (causal, qkScale, ...) is in no file and has to be
+ * supplied.
+ */
 export interface PythonPalm {
   numTokens: number;
   dim: number;
@@ -17,18 +20,21 @@ export interface PythonPalm {
   dimHead: number;
   ffMult: number;
   qkRmsnorm: boolean;
-  /** Ranks of the adapters by scope. */
+  /** Adapter ranks by scope. */
   scopes: Map<string, number>;
 }
 
 const SCOPE = /^finetune_modules\.(.+)\.0\.0\.A$/;
 
-/** Whether `file` has the names of the Python library, all of a PaLM's behind `prefix`. */
+/** Whether `file` uses the names of the Python library, with `prefix` before those of the PaLM. */
 export function isPythonFile(file: NamedShapes, prefix: string): boolean {
   return file.entries.has(`${prefix}token_emb.weight`);
 }
 
-/** Reads the hyperparameters off the shapes. @throws FileError where they contradict each other or one is missing. */
+/**
+ * Infers the hyperparameters from the shapes.
+ * @throws FileError if the shapes contradict each other or one is missing.
+ */
 export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
   const shape = (name: string) => matrix(file, `${prefix}${name}`);
   const [numTokens, dim] = shape('token_emb.weight');
@@ -41,14 +47,15 @@ export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
     if (Number.isSafeInteger(value) && value > 0) continue;
     throw new FileError({
       argument: file.path,
-      received: `shapes that make ${key} ${value}`,
-      expected: 'the shapes of a PaLM of palm-rlhf-pytorch',
+      received: `shapes that imply ${key} = ${value}`,
+      expected: 'the shapes of a palm-rlhf-pytorch PaLM',
     });
   }
   const names = [...file.entries.keys()].filter((name) => name.startsWith(prefix)).map((n) => n.slice(prefix.length));
   const depth = depthOf(file, names);
   const found = names.flatMap((name) => SCOPE.exec(name)?.[1] ?? []);
-  // Each scope has eight tensors a layer: with fewer in the file, nothing shall be made of what a few names claim.
+  // Each scope has eight tensors per layer. If the file has fewer, fail before allocating anything for what a few names
+  // claim.
   if (depth * found.length > file.entries.size) {
     const received = `${found.length} scopes and ${depth} layers in ${file.entries.size} tensors`;
     throw new FileError({ argument: file.path, received, expected: 'the adapters of each scope in every layer' });
@@ -58,7 +65,7 @@ export function inferPythonPalm(file: NamedShapes, prefix: string): PythonPalm {
 }
 
 /**
- * The parameters of such a model and their shapes, by their names in a state_dict. What it has besides is in buffers.ts.
+ * The parameters of such a model by their names in a state_dict, with their shapes. buffers.ts has the other entries.
  */
 export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
   const { numTokens, dim, depth, heads, dimHead, ffMult, qkRmsnorm, scopes } = palm;
@@ -91,7 +98,7 @@ export function pythonShapes(palm: PythonPalm): Map<string, number[]> {
   return shapes;
 }
 
-// Counted, never taken from a number in a name: `layers.999999999.` shall cost nothing.
+// Counted rather than parsed from the largest number in a name, so that `layers.999999999.` costs nothing.
 function depthOf(file: NamedShapes, names: readonly string[]): number {
   const found = new Set(names.map((name) => /^layers\.(\d+)\./.exec(name)?.[1]));
   found.delete(undefined);

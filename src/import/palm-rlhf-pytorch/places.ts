@@ -1,29 +1,32 @@
-/** Where the tensors of a state_dict of palm-rlhf-pytorch lie in our parameters: each is one of them, or columns of one. */
+/**
+ * Maps the tensors of a palm-rlhf-pytorch state_dict to our parameters: each is a whole parameter, or some columns of
+ * one.
+ */
 
-/** What the places depend on. */
+/** The sizes that the mapping depends on. */
 interface PlaceSizes {
   depth: number;
   heads: number;
   dimHead: number;
   /** Width of the feed-forward layer. */
   ff: number;
-  /** Whether there are scales of queries and keys. */
+  /** Whether queries and keys have scales. */
   qkNorm: boolean;
 }
 
-/** A tensor of a state_dict. */
+/** A tensor of a state_dict and its place in our parameters. */
 export interface Place {
   name: string;
-  /** The name of our parameter that has its numbers. */
+  /** The name of our parameter that holds its values. */
   parameter: string;
-  /** The part of that; all of it unless given. */
+  /** The part of that parameter. Defaults to all of it. */
   slice?: { dim: number; start: number; length: number };
 }
 
-/** What adapters are on, in the order in which the library counts them. */
+/** The projections that have adapters, in the library's order. */
 const ADAPTED = ['query', 'key', 'value', 'output'];
 
-/** Every parameter of a PaLM with these `scopes`, as the library names it; buffers are not among them, see buffers.ts. */
+/** Every parameter of a PaLM with these `scopes`, under the library's names; buffers.ts has the buffers. */
 export function pythonPlaces(sizes: PlaceSizes, scopes: readonly string[]): Place[] {
   const layers = Array.from({ length: sizes.depth }, (_, layer) => [
     ...blockPlaces(sizes, layer),

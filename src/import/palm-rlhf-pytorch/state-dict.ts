@@ -1,4 +1,4 @@
-/** The model in a .pt file of palm-rlhf-pytorch: what it is, and its tensors under the names that version 0.7.5 gives them. */
+/** The model in a palm-rlhf-pytorch .pt file: its kind, and its tensors under the names used by version 0.7.5. */
 import { FileError, nearest, printable } from '../../errors.ts';
 import { isFloat } from '../torch/floats.ts';
 import { PickleDict, PickleTensor, type PickleValue } from '../torch/pickle-values.ts';
@@ -7,26 +7,26 @@ import type { LayoutSigns } from './layouts.ts';
 import { inferPythonPalm, type NamedShapes, type PythonPalm, pythonShapes } from './names.ts';
 import type { TorchFile } from '../torch/torch-file.ts';
 
-/** What trainers wrap a state_dict in. */
+/** Keys under which trainers store a state_dict. */
 const WRAPPERS = ['state_dict', 'model_state_dict', 'model', 'actor_critic'];
-/** What DataParallel and torch.compile put before every name. */
+/** Prefixes that DataParallel and torch.compile add to every name. */
 const PREFIX = /^(?:module\.|_orig_mod\.)+/;
-/** Where the oldest versions kept adapters: queries, keys and values together, the output apart. */
+/** Adapter names in the oldest versions: queries, keys and values together, the output separately. */
 const OLD_QKV = /^((?:palm\.)?)layers\.(\d+)\.fn\.qkv_lora\.([^.]+)\.([012]\.[AB])$/;
 const OLD_OUTPUT = /^((?:palm\.)?)layers\.(\d+)\.fn\.attn_out_lora\.([^.]+)\.([AB])$/;
 
 export class StateDict implements NamedShapes {
   readonly path: string;
   readonly kind: 'PaLM' | 'RewardModel' | 'ActorCritic';
-  /** Parameters and buffers; of an ActorCritic those of the actor, without their prefix. */
+  /** Parameters and buffers; for an ActorCritic, those of the actor, without their prefix. */
   readonly entries: ReadonlyMap<string, PickleTensor>;
-  /** What stands before the names of the PaLM. */
+  /** The prefix of the PaLM's names. */
   readonly prefix: '' | 'palm.';
-  /** Names in the file that no model here has a place for: a critic, an optimizer, ... */
+  /** Names in the file that our models have no place for: a critic, an optimizer, ... */
   readonly leftOut: readonly string[];
   readonly model: PythonPalm;
 
-  /** @throws FileError where there is no model, or a name, shape or element type that does not belong to it. */
+  /** @throws FileError if there is no model, or a name, shape or element type does not fit it. */
   constructor(file: TorchFile) {
     this.path = file.path;
     const { dict, beside } = unwrap(file);
@@ -36,12 +36,12 @@ export class StateDict implements NamedShapes {
     this.leftOut = [...beside, ...left];
     this.prefix = this.kind === 'RewardModel' ? 'palm.' : '';
     this.entries = new Map([...taken].map(([name, tensor]) => [currentName(name), tensor]));
-    if (this.entries.size !== taken.size) throw bad(this.path, 'two tensors of one name', 'every name once');
+    if (this.entries.size !== taken.size) throw bad(this.path, 'two tensors with the same name', 'unique names');
     this.model = inferPythonPalm(this, this.prefix);
     this.#check();
   }
 
-  /** The tensor `name`. @throws FileError where there is none. */
+  /** Returns the tensor `name`. @throws FileError if there is none. */
   entry(name: string): PickleTensor {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
@@ -49,22 +49,22 @@ export class StateDict implements NamedShapes {
       name,
       [...this.entries.keys()].filter(({ length }) => length <= 2 * name.length),
     );
-    const fix = near === undefined ? undefined : `The nearest is ${printable(near)}.`;
+    const fix = near === undefined ? undefined : `The closest name is ${printable(near)}.`;
     throw bad(this.path, 'no such tensor', `${printable(name)} in it`, fix);
   }
 
-  /** Ratings that the head of a reward model tells apart; undefined where it gives a number. */
+  /** The number of rating bins of a reward model's head; undefined if it outputs a number. */
   get numBins(): number | undefined {
     return this.kind === 'RewardModel' ? this.entries.get('to_pred.weight')?.shape[0] : undefined;
   }
 
-  /** The parameters in the order in which the library lists them: name and shape. */
+  /** The names and shapes of the parameters, in the library's order. */
   parameters(): Map<string, number[]> {
     const trunk = [...pythonShapes(this.model)].map(([name, shape]) => [this.prefix + name, shape] as const);
     return new Map([...trunk, ...(this.kind === 'RewardModel' ? this.#head() : [])]);
   }
 
-  /** What the names say about the version that wrote them. */
+  /** What the names reveal about the version that wrote them. */
   signs(): LayoutSigns {
     const has = (name: string) => this.entries.has(`${this.prefix}layers.0.fn.${name}`);
     const recent = this.leftOut.some((name) => /^(critic\.|value_head\.weight$)/.test(name));
@@ -86,15 +86,13 @@ export class StateDict implements NamedShapes {
     const unknown = [...this.entries.keys()].filter((name) => !parameters.has(name) && !derived.has(name));
     const missing = [...parameters.keys()].filter((name) => !this.entries.has(name));
     if (unknown.length + missing.length > 0) {
-      const received = [list('names without a match', unknown), list('nothing for', missing)]
-        .filter(Boolean)
-        .join('; ');
-      const expected = `exactly the names of a ${this.kind}`;
+      const received = [list('unknown tensors', unknown), list('missing tensors', missing)].filter(Boolean).join('; ');
+      const expected = `exactly the tensors of a ${this.kind}`;
       throw bad(
         this.path,
         received,
         expected,
-        'Rename or remove what does not belong to the model, and save it again.',
+        'Rename or remove tensors that do not belong to the model, and save it again.',
       );
     }
     for (const [name, shape] of parameters) this.#checkTensor(name, shape);
@@ -110,9 +108,9 @@ export class StateDict implements NamedShapes {
   }
 }
 
-/** The dict of tensors: what it has under a usual name, whatever stands beside that, or all that was saved. */
+/** Finds the dict of tensors: the entry with a usual name, whatever else the file contains, or the whole file. */
 function unwrap({ path, root }: TorchFile): { dict: PickleDict; beside: string[] } {
-  if (!(root instanceof PickleDict)) throw bad(path, 'something else', 'a state_dict: names and tensors');
+  if (!(root instanceof PickleDict)) throw bad(path, 'another kind of object', 'a state_dict of names and tensors');
   const isTensors = (value: PickleValue | undefined): boolean =>
     value instanceof PickleDict && [...value.entries.values()].some((item) => item instanceof PickleTensor);
   const found = WRAPPERS.filter((name) => isTensors(root.entries.get(name)));
@@ -148,11 +146,14 @@ function kindOf(path: string, names: ReadonlyMap<string, unknown>): StateDict['k
   if (names.has('token_emb.weight')) return 'PaLM';
   if (names.has('actor_palm.token_emb.weight')) return 'ActorCritic';
   if (names.has('palm.token_emb.weight')) return names.has('prompt_embed') ? 'RewardModel' : 'ActorCritic';
-  const received = list('names without a match', [...names.keys()]);
+  const received = list('unknown tensors', [...names.keys()]);
   throw bad(path, received, 'a PaLM, RewardModel or ActorCritic of palm-rlhf-pytorch');
 }
 
-/** The policy of an ActorCritic. Its critic rates in bins, or is a model of its own: ours is neither. */
+/**
+ * Extracts the policy of an ActorCritic. Its critic, which rates in bins or is a separate model, has no equivalent
+ * here.
+ */
 function actorOf(names: ReadonlyMap<string, PickleTensor>) {
   const prefix = names.has('palm.token_emb.weight') ? 'palm.' : 'actor_palm.';
   const isLeft = (name: string) => /^(critic|critic_palm|value_head)\./.test(name);

@@ -1,16 +1,16 @@
-/** Floating-point numbers as they lie in files, little-endian: decoded to be looked at, and encoded again. */
+/** Floating-point numbers in files, little-endian: decoding and encoding. */
 
-/** Element types that weights have in files. */
+/** Element types of weights in files. */
 export type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64';
 
 const WIDTH: Readonly<Record<FloatDtype, number>> = { F16: 2, BF16: 2, F32: 4, F64: 8 };
 
-/** Whether `dtype` is one of them. */
+/** Whether `dtype` is a floating-point type. */
 export function isFloat(dtype: string): dtype is FloatDtype {
   return Object.hasOwn(WIDTH, dtype);
 }
 
-/** The numbers that `bytes` hold. */
+/** Decodes `bytes` to numbers. */
 export function decodeFloats(dtype: FloatDtype, bytes: Uint8Array): Float64Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const width = WIDTH[dtype];
@@ -18,7 +18,7 @@ export function decodeFloats(dtype: FloatDtype, bytes: Uint8Array): Float64Array
   return new Float64Array(bytes.length / width).map((_, i) => read(view, i * width));
 }
 
-/** The bytes of `values` in float32, float64, or bfloat16 rounded to the nearest, ties to even. */
+/** Encodes `values` as float32, float64, or bfloat16 rounded to the nearest, ties to even. */
 export function encodeFloats(dtype: Exclude<FloatDtype, 'F16'>, values: Float64Array): Uint8Array {
   if (dtype === 'F64') return new Uint8Array(values.slice().buffer);
   const narrow = Float32Array.from(values);

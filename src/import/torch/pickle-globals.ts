@@ -1,7 +1,7 @@
-/** The globals that the pickle of a state_dict names; any other is refused. */
+/** The globals that the pickle of a state_dict may name; all others are rejected. */
 import type { SafetensorsDtype } from '../../files/safetensors/header.ts';
 
-/** Kinds of storage, with the element type of each. */
+/** Storage types and their element types. */
 export const STORAGES: Readonly<Record<string, SafetensorsDtype>> = {
   'torch.FloatStorage': 'F32',
   'torch.DoubleStorage': 'F64',

@@ -1,7 +1,7 @@
-/** What a pickle can hold: values, and words for what would be code. */
+/** The values that a pickle can hold, and names in place of code. */
 import type { SafetensorsDtype } from '../../files/safetensors/header.ts';
 
-/** What a pickle can hold. Everything may occur at several places; `unpickle` has made sure that nothing contains itself. */
+/** Any value in a pickle. A value may occur in several places; `unpickle` ensures that nothing contains itself. */
 export type PickleValue =
   | null
   | boolean
@@ -25,7 +25,7 @@ export class PickleTuple {
 /** A dict or an OrderedDict. */
 export class PickleDict {
   readonly ordered: boolean;
-  /** Made with the first entry: a Map takes a kilobyte, and most dicts in a file are the empty hooks of tensors. */
+  /** Created with the first entry: a Map takes a kilobyte, and most dicts in a file are the empty hooks of tensors. */
   private filled: Map<PickleValue, PickleValue> | undefined;
   constructor(ordered: boolean) {
     this.ordered = ordered;
@@ -41,18 +41,18 @@ export class PickleDict {
   }
 }
 const EMPTY: ReadonlyMap<PickleValue, PickleValue> = new Map();
-/** An empty set: there is no opcode here that could fill it. */
+/** An empty set: no supported opcode can fill it. */
 export class PickleSet {
   readonly size = 0;
 }
-/** A name that may be called (never is: see `Machine.reduce`) or that stands for an element type. */
+/** The name of a callable (which is never called, see `Machine.reduce`) or of an element type. */
 export class PickleGlobal {
   readonly name: string;
   constructor(name: string) {
     this.name = name;
   }
 }
-/** Elements in a record of the archive, which `key` names. */
+/** Elements stored in the archive record named `key`. */
 export class PickleStorage {
   readonly dtype: SafetensorsDtype;
   readonly key: string;
@@ -63,7 +63,7 @@ export class PickleStorage {
     this.elements = elements;
   }
 }
-/** A view of a storage, all of it inside; `offset` and `strides` count elements. */
+/** A view that lies entirely within a storage; `offset` and `strides` count elements. */
 export class PickleTensor {
   readonly storage: PickleStorage;
   readonly offset: number;
@@ -77,14 +77,14 @@ export class PickleTensor {
   }
 }
 
-/** What a container holds; of a dict, its values. */
+/** The items of a container; for a dict, its values. */
 export function itemsOf(value: PickleValue): Iterable<PickleValue> {
   if (value instanceof PickleTuple) return value.items;
   if (value instanceof PickleDict) return value.entries.values();
   return Array.isArray(value) ? value : [];
 }
 
-/** The kind of a value, in words. */
+/** Describes the kind of a value. */
 export function kind(value: PickleValue | undefined): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';

@@ -1,6 +1,6 @@
 /**
- * The pickles inside .pt files, read without executing anything: a stack machine that knows the opcodes and the globals which a
- * state_dict needs. A global is a word here, never code; whatever is not in the lists below is refused.
+ * Reads the pickles inside .pt files without executing anything: a stack machine with only the opcodes and globals that
+ * a state_dict needs. A global is treated as a name, never as code; anything not listed below is rejected.
  */
 import { printable, TorchFileError } from '../../errors.ts';
 import {
@@ -16,9 +16,9 @@ import {
 } from './pickle-values.ts';
 import { DTYPE, ORDERED_DICT, PARAMETER, SIZE, STORAGES, TENSOR } from './pickle-globals.ts';
 
-/** The most bytes of a pickle. */
+/** Maximum size of a pickle in bytes. */
 export const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
-/** What a state_dict of 10,000 tensors needs, and some room. */
+/** Enough for a state_dict of 10,000 tensors, with room to spare. */
 const MAX_OPCODES = 1_000_000;
 const MAX_CONTAINERS = 75_000;
 const MAX_FILLED_DICTS = 10_000;
@@ -30,8 +30,8 @@ const MAX_NESTING = 100;
 const MAX_RANK = 8;
 
 /**
- * The value that `bytes` stand for. `path` is for errors, which name the place of the opcode.
- * @throws TorchFileError for every opcode, global, call or number that the pickle of a state_dict does not have.
+ * Decodes the pickle in `bytes`. `path` is used in errors, which give the position of the opcode.
+ * @throws TorchFileError for any opcode, global, call or number that the pickle of a state_dict does not contain.
  */
 export function unpickle(bytes: Uint8Array, path: string): PickleValue {
   return new Machine(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), path).run();
@@ -44,7 +44,7 @@ class Machine {
   private readonly marks: number[] = [];
   private readonly memo = new Map<number, PickleValue>();
   private next = 0;
-  /** Where the opcode that is being obeyed stands. */
+  /** The position of the current opcode. */
   private at = 0;
   private containers = 0;
   private filledDicts = 0;
@@ -63,9 +63,9 @@ class Machine {
       this.at = this.next;
       const opcode = this.byte();
       if (opcode === 0x2e) return this.stop();
-      if (count > MAX_OPCODES) throw this.bad('pickle-limits', 'more opcodes', `at most ${MAX_OPCODES}`);
+      if (count > MAX_OPCODES) throw this.bad('pickle-limits', 'too many opcodes', `at most ${MAX_OPCODES}`);
       this.obey(opcode);
-      if (this.stack.length > MAX_STACK) throw this.bad('pickle-limits', 'a deeper stack', `at most ${MAX_STACK}`);
+      if (this.stack.length > MAX_STACK) throw this.bad('pickle-limits', 'too deep a stack', `at most ${MAX_STACK}`);
     }
   }
 
@@ -73,13 +73,14 @@ class Machine {
     if (this.byte() !== 0x80) throw this.bad('pickle-protocol', 'no protocol', 'protocol 2, which torch.save writes');
     const protocol = this.byte();
     if (protocol === 2) return;
-    throw this.bad('pickle-protocol', `protocol ${protocol}`, 'protocol 2: save without pickle_protocol');
+    throw this.bad('pickle-protocol', `protocol ${protocol}`, 'protocol 2 (save without pickle_protocol)');
   }
 
   private stop(): PickleValue {
     const value = this.pop();
-    if (this.stack.length > 0 || this.marks.length > 0) throw this.bad('pickle-stack', 'more values', 'one at the end');
-    if (this.next !== this.bytes.length) throw this.bad('pickle-trailing', 'bytes after its end', 'none');
+    if (this.stack.length > 0 || this.marks.length > 0)
+      throw this.bad('pickle-stack', 'leftover values', 'one at the end');
+    if (this.next !== this.bytes.length) throw this.bad('pickle-trailing', 'trailing bytes', 'none');
     this.checkNesting(value);
     return value;
   }
@@ -176,7 +177,7 @@ class Machine {
         this.build();
         return;
       default:
-        throw this.bad('pickle-opcode', `opcode 0x${opcode.toString(16)}`, 'those of a state_dict');
+        throw this.bad('pickle-opcode', `opcode 0x${opcode.toString(16)}`, 'only opcodes that a state_dict needs');
     }
   }
 
@@ -212,9 +213,9 @@ class Machine {
     if (!(dict instanceof PickleDict)) {
       throw this.bad('pickle-setitem', `an item for ${kind(dict)}`, 'a dict made in this file');
     }
-    if (items.length % 2 !== 0) throw this.bad('pickle-setitem', 'a key without a value', 'pairs');
+    if (items.length % 2 !== 0) throw this.bad('pickle-setitem', 'a key without a value', 'key-value pairs');
     if (dict.entries.size === 0 && ++this.filledDicts > MAX_FILLED_DICTS) {
-      throw this.bad('pickle-limits', 'more dicts', `at most ${MAX_FILLED_DICTS}`);
+      throw this.bad('pickle-limits', 'too many dicts', `at most ${MAX_FILLED_DICTS}`);
     }
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i] as PickleValue;
@@ -228,12 +229,12 @@ class Machine {
   private put(slot: number): void {
     if (this.stack.length === 0) throw this.bad('pickle-stack', 'an empty stack', 'a value to remember');
     this.memo.set(slot, this.stack.at(-1) as PickleValue);
-    if (this.memo.size > MAX_MEMO) throw this.bad('pickle-limits', 'a larger memo', `at most ${MAX_MEMO}`);
+    if (this.memo.size > MAX_MEMO) throw this.bad('pickle-limits', 'too large a memo', `at most ${MAX_MEMO}`);
   }
 
   private get(slot: number): void {
     const value = this.memo.get(slot);
-    if (value === undefined) throw this.bad('pickle-memo', `slot ${slot}`, 'one that was filled before');
+    if (value === undefined) throw this.bad('pickle-memo', `slot ${slot}`, 'a slot that was filled before');
     this.stack.push(value);
   }
 
@@ -244,8 +245,8 @@ class Machine {
     const key = this.stack.findLast((value) => typeof value === 'string');
     const place = key === undefined ? '' : `, in or after the entry ${printable(key)}`;
     const fix =
-      'It names code, which torch.load(file, weights_only=True) refuses too, and torch.load without that runs. Whoever wrote ' +
-      'the file can save the state_dict alone.';
+      'It names code, which torch.load(file, weights_only=True) rejects too, and plain torch.load executes. Ask whoever ' +
+      'wrote the file to save only the state_dict.';
     throw this.bad(
       'pickle-global',
       `global ${printable(name)}${place}`,
@@ -256,7 +257,7 @@ class Machine {
 
   private line(): string {
     const end = this.bytes.subarray(this.next, this.next + MAX_NAME_BYTES).indexOf(0x0a);
-    if (end < 0) throw this.bad('pickle-global', 'a name without an end', `one of at most ${MAX_NAME_BYTES} bytes`);
+    if (end < 0) throw this.bad('pickle-global', 'an unterminated name', `at most ${MAX_NAME_BYTES} bytes`);
     const text = this.bytes.toString('latin1', this.next, this.next + end);
     this.next += end + 1;
     return text;
@@ -267,7 +268,7 @@ class Machine {
     const dtype = type instanceof PickleGlobal ? STORAGES[type.name] : undefined;
     const whole = id instanceof PickleTuple && id.items.length === 5 && word === 'storage' && dtype !== undefined;
     if (!whole || typeof key !== 'string' || typeof location !== 'string' || !isCount(elements)) {
-      throw this.bad('pickle-storage', 'a persistent id of another form', "('storage', type, key, location, elements)");
+      throw this.bad('pickle-storage', 'a malformed persistent id', "('storage', type, key, location, elements)");
     }
     return new PickleStorage(dtype, key, elements);
   }
@@ -285,7 +286,7 @@ class Machine {
       this.stack.push(items[0]);
     } else {
       const received = `a call of ${callable.name} with ${items.length} arguments`;
-      throw this.bad('pickle-reduce', received, 'calls that make tensors and dicts');
+      throw this.bad('pickle-reduce', received, 'only calls that create tensors and dicts');
     }
   }
 
@@ -293,13 +294,13 @@ class Machine {
     const [storage, offset, size, stride, , hooks] = items;
     const forms = items.length === 6 || items.length === 7;
     if (!forms || !(storage instanceof PickleStorage) || !isCount(offset) || !isEmptyDict(hooks)) {
-      throw this.bad('tensor-arguments', 'arguments of another form', '_rebuild_tensor_v2(storage, offset, size, ...)');
+      throw this.bad('tensor-arguments', 'malformed arguments', '_rebuild_tensor_v2(storage, offset, size, ...)');
     }
     const shape = this.counts(size);
     const strides = this.counts(stride);
     if (shape.length !== strides.length || shape.length > MAX_RANK) {
       const received = `${shape.length} sizes and ${strides.length} strides`;
-      throw this.bad('tensor-rank', received, `as many of each, at most ${MAX_RANK}`);
+      throw this.bad('tensor-rank', received, `equal numbers, at most ${MAX_RANK}`);
     }
     const elements = shape.reduce((product, length) => product * length, 1);
     const last = offset + shape.reduce((sum, length, i) => sum + (length - 1) * (strides[i] as number), 0);
@@ -308,8 +309,8 @@ class Machine {
       throw this.bad('tensor-expanded', received, 'no more elements than are stored');
     }
     if (elements > 0 ? last >= storage.elements : offset > storage.elements) {
-      const received = `shape ${printable(shape)} with strides ${printable(strides)} from ${offset} on`;
-      throw this.bad('tensor-bounds', received, `places below ${storage.elements}`);
+      const received = `shape ${printable(shape)} with strides ${printable(strides)} at offset ${offset}`;
+      throw this.bad('tensor-bounds', received, `indices below ${storage.elements}`);
     }
     return new PickleTensor(storage, offset, shape, strides);
   }
@@ -317,20 +318,20 @@ class Machine {
   private counts(value: PickleValue | undefined): number[] {
     const items = value instanceof PickleTuple ? value.items : value;
     if (Array.isArray(items) && items.every(isCount)) return [...items];
-    throw this.bad('tensor-arguments', 'sizes or strides of another form', 'tuples of integers >= 0');
+    throw this.bad('tensor-arguments', 'malformed sizes or strides', 'tuples of integers >= 0');
   }
 
-  // OrderedDicts carry the versions of modules in an attribute; nothing else may be given attributes.
+  // OrderedDicts store module versions in an attribute; nothing else may have attributes.
   private build(): void {
     const state = this.pop();
     const object = this.stack.at(-1);
     if (object instanceof PickleDict && object.ordered && state instanceof PickleDict) return;
-    throw this.bad('pickle-build', `attributes of ${kind(object)}`, 'those of an OrderedDict');
+    throw this.bad('pickle-build', `attributes of ${kind(object)}`, 'attributes of an OrderedDict');
   }
 
   private contain(value: PickleValue): void {
     if (++this.containers > MAX_CONTAINERS) {
-      throw this.bad('pickle-limits', 'more lists, tuples and dicts', `at most ${MAX_CONTAINERS}`);
+      throw this.bad('pickle-limits', 'too many lists, tuples and dicts', `at most ${MAX_CONTAINERS}`);
     }
     this.stack.push(value);
   }
@@ -348,7 +349,7 @@ class Machine {
 
   private popMark(): PickleValue[] {
     const mark = this.marks.pop();
-    if (mark === undefined) throw this.bad('pickle-stack', 'no mark', 'one before this');
+    if (mark === undefined) throw this.bad('pickle-stack', 'no mark on the stack', 'a mark before this opcode');
     return this.stack.splice(mark);
   }
 
@@ -358,24 +359,24 @@ class Machine {
 
   private take(length: number): Buffer {
     const end = this.next + length;
-    if (end > this.bytes.length) throw this.bad('pickle-truncated', 'its end', `${length} bytes more`);
+    if (end > this.bytes.length) throw this.bad('pickle-truncated', 'end of file', `${length} more bytes`);
     const taken = this.bytes.subarray(this.next, end);
     this.next = end;
     return taken;
   }
 
-  /** Visits every container once: its height is one more than that of the highest inside. */
+  /** Visits every container once: its height is one more than that of the highest container in it. */
   private checkNesting(root: PickleValue): void {
     const heights = new Map<PickleValue, number>();
     const visit = (value: PickleValue, depth: number): number => {
-      if (depth > MAX_NESTING) throw this.bad('pickle-nesting', 'deeper nesting, or a cycle', `at most ${MAX_NESTING}`);
+      if (depth > MAX_NESTING) throw this.bad('pickle-nesting', 'deep nesting or a cycle', `at most ${MAX_NESTING}`);
       if (value === null || typeof value !== 'object') return 0;
       const known = heights.get(value);
       if (known !== undefined) {
         if (depth + known > MAX_NESTING) visit(null, depth + known);
         return known;
       }
-      heights.set(value, Number.POSITIVE_INFINITY); // until it is done: whoever meets it now is inside it
+      heights.set(value, Number.POSITIVE_INFINITY); // in progress: meeting it again means a cycle
       let height = 0;
       for (const item of itemsOf(value)) height = Math.max(height, visit(item, depth + 1) + 1);
       heights.set(value, height);
@@ -384,7 +385,7 @@ class Machine {
     visit(root, 0);
   }
 
-  private bad(reason: string, received: string, expected: string, fix = 'Get the file again.'): TorchFileError {
+  private bad(reason: string, received: string, expected: string, fix = 'Copy the file again.'): TorchFileError {
     return new TorchFileError(reason, { argument: `${this.path}, data.pkl byte ${this.at}`, received, expected, fix });
   }
 }

@@ -1,22 +1,25 @@
-/** Files of torch.save (.pt): what they hold, and the bytes of their tensors, read at places, never as a whole. */
+/**
+ * Files written by torch.save (.pt): their contents, and the bytes of their tensors, read by position and never as a
+ * whole.
+ */
 import { printable, TorchFileError } from '../../errors.ts';
 import { MAX_PICKLE_BYTES, unpickle } from './pickle.ts';
 import { itemsOf, type PickleStorage, PickleTensor, type PickleValue } from './pickle-values.ts';
 import { DTYPE_BITS } from '../../files/safetensors/header.ts';
 import { openZip, type ZipFile, type ZipRecord } from './zip.ts';
 
-/** The most bytes of a tensor that are handed out at once. */
+/** Maximum number of bytes of a tensor yielded at once. */
 const PIECE_BYTES = 4 * 1024 * 1024;
-/** Tensors may share storages, tied weights do; together they read no more than this many times what is stored. */
+/** Tensors may share storages, as tied weights do; together they may read at most this many times what is stored. */
 const MAX_SHARING = 16;
 
-/** What stands beside data.pkl and data/ in an archive of torch.save. */
+/** Other records than data.pkl and data/ in an archive of torch.save. */
 const MARKS = ['version', 'byteorder', '.format_version', '.storage_alignment', '.data/serialization_id'];
 
-/** An open .pt file that has passed every check. Close it, or use `await using`. */
+/** An open .pt file that has passed all checks. Close it, or use `await using`. */
 export class TorchFile implements AsyncDisposable {
   readonly path: string;
-  /** What was saved. */
+  /** The saved value. */
   readonly root: PickleValue;
   private readonly zip: ZipFile;
   private readonly storages: ReadonlyMap<string, ZipRecord>;
@@ -29,8 +32,8 @@ export class TorchFile implements AsyncDisposable {
   }
 
   /**
-   * The elements of `tensor`, row by row, in pieces of at most 4 MiB that are overwritten by the next one. For a tensor that is
-   * not stored row by row, the part of its storage that it views is in memory meanwhile.
+   * Yields the elements of `tensor`, row by row, in pieces of at most 4 MiB; each piece overwrites the previous one.
+   * For a tensor that is not stored contiguously, the part of the storage that it views is held in memory meanwhile.
    */
   async *pieces(tensor: PickleTensor): AsyncGenerator<Uint8Array> {
     const width = bytesOf(tensor.storage);
@@ -57,8 +60,10 @@ export class TorchFile implements AsyncDisposable {
 }
 
 /**
- * Opens `path`, checks the archive, reads its pickle without executing anything, and checks that every storage is there.
- * @throws TorchFileError, whose `reason` says which rule was broken; FileError for a missing or unreadable file.
+ * Opens `path`, checks the archive, reads its pickle without executing anything, and checks that every storage is
+ * present.
+ * @throws TorchFileError whose `reason` names the broken rule.
+ * @throws FileError if the file is missing or unreadable.
  */
 export async function openTorchFile(path: string): Promise<TorchFile> {
   const zip = await openZip(path);
@@ -80,32 +85,33 @@ export async function openTorchFile(path: string): Promise<TorchFile> {
   }
 }
 
-/** Whether both are the same elements of the same storage. */
+/** Whether both tensors view the same elements of the same storage. */
 export function isSameView(a: PickleTensor, b: PickleTensor): boolean {
   const key = ({ storage, offset, shape, strides }: PickleTensor) =>
     [storage.key, storage.dtype, offset, shape.join(), strides.join()].join(';');
   return key(a) === key(b);
 }
 
-/** The folder in which all records lie. */
+/** The folder that contains all records. */
 function rootOf(zip: ZipFile): string {
   const roots = new Set([...zip.records.keys()].map((name) => name.slice(0, Math.max(0, name.indexOf('/')))));
   const [root = ''] = roots;
   if (roots.size === 1 && root !== '') return root;
-  throw bad(zip, 'roots', `records in ${roots.size} folders`, 'all in one');
+  throw bad(zip, 'roots', `records in ${roots.size} folders`, 'records in one folder');
 }
 
-/** Gives the storages by key. */
+/** Checks the records and returns the storages by key. */
 async function checkRecords(zip: ZipFile, root: string): Promise<Map<string, ZipRecord>> {
   const names = [...zip.records.keys()].map((name) => name.slice(root.length + 1));
   if (names.some((name) => name === 'constants.pkl' || name.startsWith('code/'))) {
     const fix = 'Load it with torch.jit.load and save its state_dict() with torch.save.';
     throw bad(zip, 'torchscript', 'a TorchScript archive, which is a program', 'a state_dict', fix);
   }
-  if (!names.includes('data.pkl')) throw bad(zip, 'no-pickle', 'an archive without data.pkl', 'one of torch.save');
+  if (!names.includes('data.pkl'))
+    throw bad(zip, 'no-pickle', 'an archive without data.pkl', 'an archive written by torch.save');
   const other = names.find((name) => name !== 'data.pkl' && !name.startsWith('data/') && !MARKS.includes(name));
   if (other !== undefined) {
-    throw bad(zip, 'unknown-record', `the record ${printable(other)}`, 'only those that torch.save writes');
+    throw bad(zip, 'unknown-record', `the record ${printable(other)}`, 'only records that torch.save writes');
   }
   await checkByteOrder(zip, zip.records.get(`${root}/byteorder`));
   const storages = names.filter((name) => name.startsWith('data/'));
@@ -118,7 +124,7 @@ async function checkByteOrder(zip: ZipFile, record: ZipRecord | undefined): Prom
   await zip.read(record.begin, bytes);
   const order = bytes.toString('latin1');
   if (record.size === bytes.length && order === 'little') return;
-  const fix = 'Save it again on a machine whose numbers are little-endian.';
+  const fix = 'Save it again on a little-endian machine.';
   throw bad(zip, 'byte-order', `byte order ${printable(order)}`, '"little"', fix);
 }
 
@@ -134,15 +140,20 @@ function checkTensors(zip: ZipFile, tensors: PickleTensor[], storages: ReadonlyM
   for (const storage of new Set(tensors.map((tensor) => tensor.storage))) {
     const record = storages.get(storage.key);
     const place = `storage ${printable(storage.key)}`;
-    if (record === undefined) throw bad(zip, 'storage-missing', `no record of ${place}`, 'one in data/');
+    if (record === undefined) throw bad(zip, 'storage-missing', `no record of ${place}`, 'a record in data/');
     const bytes = storage.elements * bytesOf(storage);
     if (bytes === record.size) continue;
-    throw bad(zip, 'storage-size', `${record.size} bytes of ${place}`, `${bytes}, as data.pkl says`);
+    throw bad(zip, 'storage-size', `${record.size} bytes of ${place}`, `${bytes}, according to data.pkl`);
   }
   const read = tensors.reduce((sum, tensor) => sum + span(tensor) * bytesOf(tensor.storage), 0);
   const stored = [...storages.values()].reduce((sum, { size }) => sum + size, 0);
   if (read <= MAX_SHARING * stored) return;
-  throw bad(zip, 'shared-storage', `tensors of ${read} bytes`, `at most ${MAX_SHARING} times the ${stored} stored`);
+  throw bad(
+    zip,
+    'shared-storage',
+    `tensors of ${read} bytes in total`,
+    `at most ${MAX_SHARING} times the ${stored} bytes stored`,
+  );
 }
 
 function bytesOf({ dtype }: PickleStorage): number {
@@ -153,7 +164,7 @@ function count({ shape }: PickleTensor): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-/** Elements of the storage from the first to the last that the tensor views. */
+/** The number of storage elements from the first to the last that the tensor views. */
 function span(tensor: PickleTensor): number {
   if (count(tensor) === 0) return 0;
   return 1 + tensor.shape.reduce((sum, size, i) => sum + (size - 1) * (tensor.strides[i] as number), 0);
@@ -168,7 +179,7 @@ function isContiguous({ shape, strides }: PickleTensor): boolean {
   return true;
 }
 
-/** Fills `piece` with the elements of `tensor` from number `first` on, out of the `stored` bytes that it views. */
+/** Fills `piece` with the elements of `tensor`, starting with number `first`, from the `stored` bytes that it views. */
 function gather({ shape, strides }: PickleTensor, stored: Uint8Array, width: number, first: number, piece: Uint8Array) {
   const index = shape.map(() => 0);
   let rest = first;
@@ -189,6 +200,6 @@ function gather({ shape, strides }: PickleTensor, stored: Uint8Array, width: num
   }
 }
 
-function bad(zip: ZipFile, reason: string, received: string, expected: string, fix = 'Get the file again.') {
+function bad(zip: ZipFile, reason: string, received: string, expected: string, fix = 'Copy the file again.') {
   return new TorchFileError(reason, { argument: zip.path, received, expected, fix });
 }

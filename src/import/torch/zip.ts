@@ -1,6 +1,6 @@
 /**
- * The zip archives that torch.save writes, and no others: uncompressed records, one after the other, then the central
- * directory, then the end. Whatever says two things in two places has to say the same, and every checksum is checked.
+ * Reads the zip archives that torch.save writes, and no others: uncompressed contiguous records, the central directory,
+ * and the end record. Redundant fields must agree, and every checksum is verified.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
@@ -9,20 +9,20 @@ import { asFileError } from '../../files/file-error.ts';
 import { READ_FLAGS } from '../../files/regular-file.ts';
 import { fill, OpenFile } from '../../files/open-file.ts';
 
-/** A record of an archive: `size` bytes from byte `begin` of the file on. */
+/** A record of an archive: `size` bytes starting at byte `begin` of the file. */
 export interface ZipRecord {
   readonly name: string;
   readonly begin: number;
   readonly size: number;
 }
 
-/** The most records, bytes of their directory, and bytes of one name. */
+/** Maximum number of records, size of their directory, and length of a name. */
 const MAX_RECORDS = 10_000;
 const MAX_DIRECTORY_BYTES = 4 * 1024 * 1024;
 const MAX_NAME_BYTES = 1024;
-/** What torch.save pads a header with so that data begin at a multiple of 64, at most. */
+/** The maximum padding that torch.save adds to a header to align data to 64 bytes. */
 const EXTRA_BYTES = 72;
-/** The bytes of a file that are in memory at once while checksums are computed. */
+/** The bytes of a file held in memory while checksums are computed. */
 const BUFFER_BYTES = 1024 * 1024;
 
 const LOCAL = 0x04034b50;
@@ -32,14 +32,14 @@ const END = 0x06054b50;
 const END64 = 0x06064b50;
 const END64_LOCATOR = 0x07064b50;
 
-/** Bits of the flags: sizes that follow the data, and names in UTF-8. All others are for encryption and compression. */
+/** Flag bits: sizes that follow the data, and names in UTF-8. All others concern encryption and compression. */
 const FOLLOWED = 0x0008;
 const UTF8 = 0x0800;
 const ENCRYPTED = 0x2041;
-/** Where a field of 32 bits cannot hold a size, this stands in it and the size in an extra field. */
+/** Marks a 32-bit field whose value is in an extra field because it does not fit. */
 const IN_EXTRA = 0xffffffff;
 
-/** An open archive that has passed every check. Close it, or use `await using`. */
+/** An open archive that has passed all checks. Close it, or use `await using`. */
 export class ZipFile extends OpenFile {
   /** The size of the file in bytes. */
   readonly size: number;
@@ -52,15 +52,19 @@ export class ZipFile extends OpenFile {
     this.records = records;
   }
 
-  /** Fills `target` with the bytes of the file from `position` on. @throws TorchFileError when the file ends before. */
+  /**
+   * Fills `target` with the bytes of the file starting at `position`.
+   * @throws TorchFileError if the file ends early.
+   */
   async read(position: number, target: Uint8Array): Promise<void> {
     await readFully(this.file, this.path, position, target);
   }
 }
 
 /**
- * Opens `path` and checks all of it; the data pass through one buffer of 1 MiB.
- * @throws TorchFileError for what torch.save does not write today, FileError for a missing or unreadable file.
+ * Opens `path` and checks all of it, passing the data through a 1 MiB buffer.
+ * @throws TorchFileError for anything that today's torch.save does not write.
+ * @throws FileError if the file is missing or unreadable.
  */
 export async function openZip(path: string): Promise<ZipFile> {
   let file: FileHandle | undefined;
@@ -68,10 +72,10 @@ export async function openZip(path: string): Promise<ZipFile> {
     file = await open(path, READ_FLAGS);
     const stats = await file.stat();
     if (!stats.isFile()) {
-      const fix = 'Write it to a file first.';
+      const fix = 'Save it to a file first.';
       throw new TorchFileError('not-a-file', {
         argument: path,
-        received: 'no regular file',
+        received: 'a pipe, socket or device',
         expected: 'a .pt file',
         fix,
       });
@@ -84,13 +88,13 @@ export async function openZip(path: string): Promise<ZipFile> {
   }
 }
 
-/** What the central directory says of a record. */
+/** A record's entry in the central directory. */
 interface Entry {
   name: string;
   flags: number;
   crc: number;
   size: number;
-  /** Where its local header begins. */
+  /** The position of its local header. */
   at: number;
 }
 
@@ -113,7 +117,9 @@ class ZipReader {
     return new Map(placed.map(({ entry: { name, size }, begin }) => [name, { name, begin, size }]));
   }
 
-  /** Where the data of each entry begin: the records, in this order, cover all of the file before `limit`. */
+  /**
+   * Finds the start of each entry's data. In file order, the records must cover the file up to `limit` without gaps.
+   */
   private async place(entries: readonly Entry[], limit: number): Promise<{ entry: Entry; begin: number }[]> {
     const placed: { entry: Entry; begin: number }[] = [];
     let end = 0;
@@ -123,13 +129,13 @@ class ZipReader {
       placed.push({ entry, begin });
       end = begin + entry.size + (await this.descriptorBytes(entry, begin + entry.size));
     }
-    this.checkBeside(limit, end, 'its directory');
+    this.checkBeside(limit, end, 'the directory');
     return placed;
   }
 
   private checkBeside(at: number, end: number, what: string): void {
-    if (at < end) throw this.bad('overlap', `an overlap with the record before ${what}`, 'records side by side', at);
-    if (at > end) throw this.bad('hole', `bytes that belong to none before ${what}`, 'records side by side', end);
+    if (at < end) throw this.bad('overlap', `an overlap before ${what}`, 'contiguous records', at);
+    if (at > end) throw this.bad('hole', `unused bytes before ${what}`, 'contiguous records', end);
   }
 
   private async checkKind(): Promise<void> {
@@ -137,39 +143,35 @@ class ZipReader {
     if (head.length >= 4 && head.readUInt32LE(0) === LOCAL) return;
     const fix = 'Load it with a current PyTorch and save its state_dict again with torch.save.';
     if (head[0] === 0x80 && (head[1] as number) <= 5) {
-      throw this.bad('legacy-pickle', 'a bare pickle, as torch.save wrote before 1.6', 'a zip archive', 0, fix);
+      throw this.bad('legacy-pickle', 'a bare pickle, the format of torch.save before 1.6', 'a zip archive', 0, fix);
     }
     if (this.size > 9 && head.readBigUInt64LE(0) <= BigInt(this.size - 8) && head[8] === 0x7b) {
-      const whole = 'It needs no import: give it where a model file is asked for.';
+      const whole = 'It needs no import: use it wherever a model file is expected.';
       throw this.bad('safetensors', 'a safetensors file', 'a zip archive', undefined, whole);
     }
     if (head.toString('latin1', 257, 262) === 'ustar') {
-      throw this.bad('tar', 'a tar archive, as the first versions of PyTorch wrote', 'a zip archive', 0, fix);
+      throw this.bad('tar', 'a tar archive, the format of the first PyTorch versions', 'a zip archive', 0, fix);
     }
-    throw this.bad(
-      'not-zip',
-      `${printable(head.subarray(0, 8).toString('latin1'))} at its beginning`,
-      'a zip archive',
-      0,
-    );
+    throw this.bad('not-zip', `${printable(head.subarray(0, 8).toString('latin1'))} at the start`, 'a zip archive', 0);
   }
 
-  /** Where the central directory lies, from the end of the file. */
+  /** Locates the central directory from the end of the file. */
   private async directory(): Promise<{ begin: number; end: number; count: number }> {
-    if (this.size < 22) throw this.bad('truncated', `${this.size} bytes`, 'at least the 22 of an empty archive');
+    if (this.size < 22) throw this.bad('truncated', `${this.size} bytes`, 'at least 22, the size of an empty archive');
     const at = this.size - 22;
     const end = await this.bytes(at, 22);
     if (end.readUInt32LE(0) !== END || end.readUInt16LE(20) !== 0) {
       throw this.bad(
         'no-end',
-        'something else at its end',
-        'the end of a zip archive: it is cut short, or more follows',
+        'other content at the end (the file is truncated, or has trailing data)',
+        'the end record of a zip archive',
         at,
       );
     }
     const narrow = { count: end.readUInt16LE(10), size: end.readUInt32LE(12), begin: end.readUInt32LE(16) };
     const disks = end.readUInt16LE(4) + end.readUInt16LE(6);
-    if (disks !== 0 || end.readUInt16LE(8) !== narrow.count) throw this.bad('disks', 'parts', 'one file', at);
+    if (disks !== 0 || end.readUInt16LE(8) !== narrow.count)
+      throw this.bad('disks', 'a multi-part archive', 'a single file', at);
     const { wide, begin: limit } = await this.wideEnd(at);
     const found = wide ?? narrow;
     const agree = (small: number, large: number, full: number) => small === large || small === full;
@@ -178,7 +180,7 @@ class ZipReader {
       !agree(narrow.size, found.size, IN_EXTRA) ||
       !agree(narrow.begin, found.begin, IN_EXTRA)
     ) {
-      throw this.bad('end-mismatch', 'two ends that differ', 'the same directory in both', at);
+      throw this.bad('end-mismatch', 'two end records that disagree', 'the same directory in both', at);
     }
     if (found.count > MAX_RECORDS) throw this.bad('too-many-records', `${found.count}`, `at most ${MAX_RECORDS}`, at);
     if (found.size > MAX_DIRECTORY_BYTES) {
@@ -186,12 +188,12 @@ class ZipReader {
     }
     if (found.begin + found.size !== limit) {
       const received = `a directory from ${found.begin} to ${found.begin + found.size}`;
-      throw this.bad('directory-place', received, `one that ends at ${limit}, where the end begins`, at);
+      throw this.bad('directory-place', received, `a directory that ends at ${limit}, where the end record starts`, at);
     }
     return { begin: found.begin, end: limit, count: found.count };
   }
 
-  /** The end of 64-bit archives, which stands before the other one; `begin` is where the ends begin. */
+  /** Reads the 64-bit end record, which precedes the other one; `begin` is where the end records start. */
   private async wideEnd(at: number) {
     if (at < 76) return { wide: undefined, begin: at };
     const locator = await this.bytes(at - 20, 20);
@@ -202,7 +204,7 @@ class ZipReader {
     const placed = locator.readBigUInt64LE(8) === BigInt(begin) && locator.readUInt32LE(4) === 0;
     const one = end.readUInt32LE(16) === 0 && end.readUInt32LE(20) === 0;
     if (!whole || !placed || !one || end.readBigUInt64LE(24) !== end.readBigUInt64LE(32)) {
-      throw this.bad('end-mismatch', 'a 64-bit end that contradicts itself', 'the end of a zip archive', begin);
+      throw this.bad('end-mismatch', 'an inconsistent 64-bit end record', 'the end record of a zip archive', begin);
     }
     const [count, size, place] = [32, 40, 48].map((offset) => this.integer(end, offset, begin));
     return { wide: { count, size, begin: place } as { count: number; size: number; begin: number }, begin };
@@ -216,20 +218,21 @@ class ZipReader {
     for (let i = 0; i < count; i++) {
       const { entry, next } = this.entry(bytes, at, begin);
       if (names.has(entry.name)) {
-        throw this.bad('duplicate-record', `two records ${printable(entry.name)}`, 'every name once', begin + at);
+        throw this.bad('duplicate-record', `two records named ${printable(entry.name)}`, 'unique names', begin + at);
       }
       names.add(entry.name);
       entries.push(entry);
       at = next;
     }
-    if (at !== bytes.length) throw this.bad('directory-size', 'more bytes in its directory', 'as it lists', begin + at);
+    if (at !== bytes.length)
+      throw this.bad('directory-size', 'extra bytes in its directory', 'only the entries it counts', begin + at);
     return entries.sort((a, b) => a.at - b.at);
   }
 
   private entry(bytes: Buffer, at: number, begin: number): { entry: Entry; next: number } {
     const place = begin + at;
     if (at + 46 > bytes.length || bytes.readUInt32LE(at) !== CENTRAL) {
-      throw this.bad('directory-entry', 'something else', 'an entry of its directory', place);
+      throw this.bad('directory-entry', 'other content', 'a directory entry', place);
     }
     const [nameBytes, extraBytes, commentBytes] = [28, 30, 32].map((offset) => bytes.readUInt16LE(at + offset)) as [
       number,
@@ -237,21 +240,21 @@ class ZipReader {
       number,
     ];
     const next = at + 46 + nameBytes + extraBytes + commentBytes;
-    if (next > bytes.length) throw this.bad('directory-entry', 'an entry cut short', 'a whole one', place);
+    if (next > bytes.length) throw this.bad('directory-entry', 'a truncated directory entry', 'a complete one', place);
     const name = this.name(bytes.subarray(at + 46, at + 46 + nameBytes), place);
     const flags = this.flags(bytes.readUInt16LE(at + 8), bytes.readUInt16LE(at + 10), name, place);
     const extra = bytes.subarray(at + 46 + nameBytes, next - commentBytes);
     const narrow = [24, 20, 42].map((offset) => bytes.readUInt32LE(at + offset));
     const [size, stored, local] = this.widened(narrow, extra, place);
     if (size !== stored) {
-      throw this.bad('compressed', `${stored} bytes for ${size} in ${printable(name)}`, 'records as they are', place);
+      throw this.bad('compressed', `${stored} bytes for ${size} in ${printable(name)}`, 'uncompressed records', place);
     }
-    if (bytes.readUInt16LE(at + 34) !== 0) throw this.bad('disks', 'parts', 'one file', place);
+    if (bytes.readUInt16LE(at + 34) !== 0) throw this.bad('disks', 'a multi-part archive', 'a single file', place);
     const crc = bytes.readUInt32LE(at + 16);
     return { entry: { name, flags, crc, size: size as number, at: local as number }, next };
   }
 
-  /** Sizes and places of which those that do not fit 32 bits stand in the extra field 1, in the same order. */
+  /** Resolves sizes and positions: those that do not fit in 32 bits are in extra field 1, in the same order. */
   private widened(narrow: number[], extra: Buffer, place: number): number[] {
     const missing = narrow.filter((value) => value === IN_EXTRA).length;
     if (missing === 0) return narrow;
@@ -265,7 +268,7 @@ class ZipReader {
         return this.integer(extra, next - 8, place);
       });
     }
-    throw this.bad('directory-entry', 'no size of 64 bits', 'one, as announced', place);
+    throw this.bad('directory-entry', 'no 64-bit size', 'one, as the entry announces', place);
   }
 
   private name(bytes: Buffer, place: number): string {
@@ -279,23 +282,25 @@ class ZipReader {
   }
 
   private flags(flags: number, method: number, name: string, place: number): number {
-    if (flags & ENCRYPTED) throw this.bad('encrypted', `${printable(name)} encrypted`, 'records as they are', place);
-    if (method !== 0) throw this.bad('compressed', `${printable(name)} compressed`, 'records as they are', place);
+    if (flags & ENCRYPTED)
+      throw this.bad('encrypted', `the encrypted record ${printable(name)}`, 'unencrypted records', place);
+    if (method !== 0)
+      throw this.bad('compressed', `the compressed record ${printable(name)}`, 'uncompressed records', place);
     if ((flags & ~(FOLLOWED | UTF8)) === 0) return flags;
-    throw this.bad('flags', `flags ${flags} of ${printable(name)}`, 'those that torch.save sets', place);
+    throw this.bad('flags', `flags ${flags} of ${printable(name)}`, 'only flags that torch.save sets', place);
   }
 
-  /** Compares the header before the data with the directory; gives where the data begin. */
+  /** Checks the header before the data against the directory, and returns where the data start. */
   private async localHeader({ name, flags, crc, size, at }: Entry): Promise<number> {
     const header = await this.bytes(at, Math.min(30 + Buffer.byteLength(name) + EXTRA_BYTES, this.size - at));
     if (header.length < 30 || header.readUInt32LE(0) !== LOCAL)
-      throw this.bad('local-header', 'something else', `the header of ${printable(name)}`, at);
+      throw this.bad('local-header', 'other content', `the header of ${printable(name)}`, at);
     const nameBytes = header.readUInt16LE(26);
     const begin = at + 30 + nameBytes + header.readUInt16LE(28);
     const rest =
       begin - at > header.length ? await this.bytes(at + 30, begin - at - 30) : header.subarray(30, begin - at);
     const wide = [header.readUInt32LE(22), header.readUInt32LE(18)];
-    // What follows the data is 0 or unknown here.
+    // Values that follow the data are 0 or unknown here.
     const follows = (flags & FOLLOWED) !== 0;
     const sizes = follows
       ? wide.filter((value) => value !== 0 && value !== IN_EXTRA)
@@ -307,10 +312,15 @@ class ZipReader {
       sizes.every((value) => value === size) &&
       rest.subarray(0, nameBytes).equals(Buffer.from(name));
     if (same) return begin;
-    throw this.bad('local-mismatch', `a header of ${printable(name)} unlike its entry`, 'both the same', at);
+    throw this.bad(
+      'local-mismatch',
+      `a header of ${printable(name)} that differs from its directory entry`,
+      'equal values',
+      at,
+    );
   }
 
-  /** Bytes of the sizes that stand once more behind the data, if they do. */
+  /** The length of the descriptor that repeats the sizes after the data, if there is one. */
   private async descriptorBytes({ name, flags, crc, size }: Entry, at: number): Promise<number> {
     if ((flags & FOLLOWED) === 0) return 0;
     const bytes = await this.bytes(at, Math.min(24, this.size - at));
@@ -319,7 +329,12 @@ class ZipReader {
     const large = BigInt(size);
     if (whole && bytes.length === 24 && bytes.readBigUInt64LE(8) === large && bytes.readBigUInt64LE(16) === large)
       return 24;
-    throw this.bad('local-mismatch', `sizes behind ${printable(name)} unlike its entry`, 'both the same', at);
+    throw this.bad(
+      'local-mismatch',
+      `sizes after ${printable(name)} that differ from its directory entry`,
+      'equal values',
+      at,
+    );
   }
 
   private async checkCrc({ name, crc, size }: Entry, begin: number): Promise<void> {
@@ -331,25 +346,35 @@ class ZipReader {
       actual = crc32(piece, actual);
     }
     if (actual === crc) return;
-    throw this.bad('checksum', `${printable(name)} with another checksum`, 'that of its entry: it was changed', begin);
+    throw this.bad(
+      'checksum',
+      `a wrong checksum of ${printable(name)}, whose data were changed`,
+      'the checksum in its entry',
+      begin,
+    );
   }
 
   private async bytes(position: number, length: number): Promise<Buffer> {
     const target = Buffer.alloc(Math.max(0, Math.min(length, this.size - position)));
     await readFully(this.file, this.path, position, target);
     if (target.length === length) return target;
-    throw this.bad('truncated', `its end at byte ${this.size}`, `${length} bytes from byte ${position} on`, position);
+    throw this.bad(
+      'truncated',
+      `end of file at byte ${this.size}`,
+      `${length} bytes starting at byte ${position}`,
+      position,
+    );
   }
 
   private integer(bytes: Buffer, offset: number, place: number): number {
     const value = bytes.readBigUInt64LE(offset);
     if (value <= BigInt(this.size)) return Number(value);
-    throw this.bad('truncated', `a size or place ${value}`, `at most the ${this.size} of the file`, place);
+    throw this.bad('truncated', `a size or position of ${value}`, `at most ${this.size}, the file size`, place);
   }
 
   private bad(reason: string, received: string, expected: string, at?: number, fix?: string): TorchFileError {
     const argument = at === undefined ? this.path : `${this.path}, byte ${at}`;
-    return new TorchFileError(reason, { argument, received, expected, fix: fix ?? 'Get the file again.' });
+    return new TorchFileError(reason, { argument, received, expected, fix: fix ?? 'Copy the file again.' });
   }
 }
 
@@ -358,8 +383,8 @@ async function readFully(file: FileHandle, path: string, position: number, targe
   if (done === target.length) return;
   throw new TorchFileError('truncated', {
     argument: `${path}, byte ${position + done}`,
-    received: 'its end',
-    expected: `${target.length - done} bytes more`,
-    fix: 'Get the file again.',
+    received: 'end of file',
+    expected: `${target.length - done} more bytes`,
+    fix: 'Copy the file again.',
   });
 }

@@ -1,20 +1,20 @@
 import { cut, type Piece } from './pieces.ts';
 
-/** A token that is found in texts before the model sees them. */
+/** A token that is matched in the text before the model sees it. */
 export interface AddedToken {
   id: number;
   content: string;
-  /** Only where no word character stands beside it. */
+  /** Matches only if no word character is adjacent. */
   singleWord: boolean;
-  /** With the white space before it, and after it. */
+  /** Whether the match includes the white space before it, and after it. */
   leftStrip: boolean;
   rightStrip: boolean;
-  /** Looked for after the normalizer. */
+  /** Matched after the normalizer has run. */
   normalized: boolean;
   special: boolean;
 }
 
-/** A text between added tokens, or one of them. */
+/** A piece of text between added tokens, or one of these tokens. */
 export type Section = Piece | { token: number };
 
 interface Node {
@@ -26,11 +26,11 @@ const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 const WORD_BEFORE = new RegExp(`${WORD}$`, 'u');
 const WORD_AFTER = new RegExp(`^${WORD}`, 'u');
 
-/** Finds tokens in texts: of those that begin at the leftmost place the longest. */
+/** Finds tokens in texts: the leftmost match, and the longest of those that start there. */
 export class TokenFinder {
   private readonly root: Node = { next: new Map() };
 
-  /** @param written how the token is written in the texts; of two written the same the first is found. */
+  /** @param written how the token is written in texts; of two tokens written the same, the first is found */
   add(token: AddedToken, written: string): void {
     let node = this.root;
     for (let i = 0; i < written.length; i++) {
@@ -42,7 +42,7 @@ export class TokenFinder {
     if (written !== '') node.token ??= token;
   }
 
-  /** The tokens in a piece and the texts between them. */
+  /** Splits a piece into the tokens it contains and the text between them. */
   split(piece: Piece): Section[] {
     const { text } = piece;
     const sections: Section[] = [];

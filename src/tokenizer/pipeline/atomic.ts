@@ -1,13 +1,17 @@
 import { printable } from '../../errors.ts';
 
-/** One part of a regular expression: an escape, a class (with classes inside), the begin of a group, a quantifier, or a character. */
+/**
+ * One element of a regular expression: an escape, a class (with nested classes), the start of a group, a quantifier, or
+ * a character.
+ */
 const ESCAPE = /\\(?:[pPxu]\{[^}]*\}|k<[^>]*>|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[\s\S])/uy;
 const GROUP = /\((?:\?(?:<[=!]|<\w+>|[a-z]*:|[=!>]))?/uy;
 const QUANTIFIER = /(?:[*+?]|\{\d*,?\d*\})/uy;
 
 /**
- * `source` without what JavaScript lacks: atomic groups, `(?>a)`, and possessive quantifiers, `a++`. What they matched may not
- * match in another way later, as what a lookahead found; so they become a lookahead, and a reference to what it found.
+ * Rewrites atomic groups, `(?>a)`, and possessive quantifiers, `a++`, which JavaScript lacks. They must not backtrack
+ * into what they matched; neither does a lookahead, so each becomes a lookahead followed by a reference to what it
+ * captured.
  */
 export function withoutAtomic(source: string): string {
   let out = '';
@@ -53,7 +57,8 @@ export function withoutAtomic(source: string): string {
     out += part;
     i += part.length;
   }
-  if (held > 0 && /\\[1-9]/.test(source)) throw new Error(`a group and a reference to one in ${printable(source)}`);
+  if (held > 0 && /\\[1-9]/.test(source))
+    throw new Error(`an atomic group together with a numbered reference in ${printable(source)}`);
   return out;
 }
 
@@ -71,7 +76,7 @@ function classAt(source: string, begin: number): string {
   for (let i = begin; i < source.length; i++) {
     if (source[i] === '\\') i++;
     else if (source[i] === '[') depth++;
-    // A bracket that closes a class of nothing stands for itself.
+    // A bracket that would close an empty class is a literal.
     else if (source[i] === ']' && !/\[\^?$/.test(source.slice(begin, i)) && --depth === 0)
       return source.slice(begin, i + 1);
   }

@@ -5,11 +5,11 @@ import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 import { readVocabulary } from './words.ts';
 
-/** Words that are kept with their tokens, and the longest of them: texts repeat their words. */
+/** Number of words whose tokens are cached, and the length of the longest: texts repeat their words. */
 const KEPT_WORDS = 10_000;
 const KEPT_LENGTH = 256;
 
-/** Byte-pair encoding: the characters of a word, of which pairs are merged in the order of the merges. */
+/** Byte-pair encoding: starts with the characters of a word and merges pairs in the order of the merges. */
 export class Bpe implements Model {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly merges: Merges;
@@ -24,7 +24,7 @@ export class Bpe implements Model {
   constructor(step: Step) {
     this.vocabulary = readVocabulary(step);
     if (step.has('dropout') && step.number('dropout') !== 0)
-      step.refuse('dropout', 'the same text would get other tokens');
+      step.refuse('dropout', 'the same text would get different tokens each time');
     this.unknown = step.maybeString('unk_token');
     this.prefix = step.maybeString('continuing_subword_prefix') ?? '';
     this.suffix = step.maybeString('end_of_word_suffix') ?? '';
@@ -47,7 +47,10 @@ export class Bpe implements Model {
     return tokens;
   }
 
-  /** The tokens of the characters. What has none is the unknown token; without one it is left out, and its neighbours may merge. */
+  /**
+   * The tokens of the characters. A character without one becomes the unknown token; if there is none, it is omitted,
+   * and its neighbours may merge.
+   */
   private letters(word: string): number[] {
     const tokens: number[] = [];
     let unknown: number | undefined;
@@ -80,5 +83,5 @@ export class Bpe implements Model {
 }
 
 function noUnknown(character: string, name: string): never {
-  throw new Error(`no token for ${printable(character)}, nor the unk_token ${printable(name)}`);
+  throw new Error(`no token for ${printable(character)}, and no unk_token ${printable(name)}`);
 }

@@ -4,10 +4,10 @@ import { replaceMatches } from './pieces.ts';
 import { checkByteLevel, readMetaspace } from './pre-tokenizers.ts';
 import type { Step } from './step.ts';
 
-/** Makes text of the names of tokens. The last one's are joined. */
+/** Turns the names of tokens into text. The results of the last decoder are joined. */
 export type Decoder = (tokens: string[]) => string[];
 
-/** The decoder that a step describes. @throws Error for one that is not supported. */
+/** Creates the decoder that a step describes. @throws Error if it is not supported. */
 export function createDecoder(step: Step): Decoder {
   switch (step.type) {
     case 'Sequence':
@@ -48,7 +48,7 @@ function replace(pattern: RegExp, content: string): Decoder {
   return (tokens) => tokens.map((token) => replaceMatches(token, pattern, content));
 }
 
-/** Tokens such as `<0x0A>` side by side become the text of their bytes. */
+/** Replaces runs of tokens such as `<0x0A>` by the text of their bytes. */
 function byteFallback(tokens: string[]): string[] {
   const texts: string[] = [];
   let bytes: number[] = [];
@@ -68,14 +68,14 @@ function byteFallback(tokens: string[]): string[] {
   return texts;
 }
 
-/** The space that was put before a text goes again: all of the first token's, so does the Rust library. */
+/** Removes the space that was added before a text: all spaces of the first token, as the Rust library does. */
 function metaspace(step: Step): Decoder {
   const { letter, scheme } = readMetaspace(step);
   const first = scheme === 'never' ? ' ' : '';
   return (tokens) => tokens.map((token, i) => token.replaceAll(letter, i === 0 ? first : ' '));
 }
 
-/** Takes up to `start` times `content` from the beginning of every token, and up to `stop` times from its end. */
+/** Removes up to `start` occurrences of `content` from the start of every token, and up to `stop` from its end. */
 function strip(content: string, start: number, stop: number): Decoder {
   return (tokens) =>
     tokens.map((token) => {
@@ -95,7 +95,7 @@ function wordPiece(step: Step): Decoder {
   return (tokens) => tokens.map((token, i) => cleanUp(i === 0 ? token : inside(token)));
 }
 
-/** Connectionist temporal classification: a token after itself, and paddings, say nothing. */
+/** Connectionist temporal classification: repeated tokens and padding are dropped. */
 function ctc(step: Step): Decoder {
   const padding = step.nonEmpty('pad_token');
   const delimiter = step.nonEmpty('word_delimiter_token');
@@ -110,7 +110,7 @@ function ctc(step: Step): Decoder {
 
 const JOINED = [' .', ' ?', ' !', ' ,', " ' ", " n't", " 'm", ' do not', " 's", " 've", " 're"];
 
-/** Without the spaces before punctuation and contractions. */
+/** Removes the spaces before punctuation and contractions. */
 function joinPunctuation(text: string): string {
   const joined = (part: string) => (part === ' do not' ? " don't" : part.trim());
   return JOINED.reduce((result, part) => result.replaceAll(part, joined(part)), text);

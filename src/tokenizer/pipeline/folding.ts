@@ -1,19 +1,22 @@
 import { printable } from '../../errors.ts';
 
-/** A group without case: characters, escaped signs and classes without ranges, but no groups. */
+/** A case-insensitive group of characters, escaped signs and classes without ranges; no nested groups. */
 const GROUP = /\(\?i:((?:\\[^a-zA-Z0-9]|\[[^\][\\^-]+\]|[^()[\]\\])*)\)/g;
-/** What Oniguruma matches in more ways than its two cases: other letters, and pairs that are one letter somewhere. */
+/**
+ * Characters that Oniguruma matches in more ways than upper and lower case: letters beyond ASCII, and pairs that are a
+ * ligature.
+ */
 const UNEVEN = /[^\p{ASCII}]|ss|st|ff|fi|fl/iu;
-/** Letters beyond ASCII whose other case is in it: the long s and the sign of the kelvin. */
+/** Non-ASCII letters whose other case is ASCII: the long s and the kelvin sign. */
 const BEYOND: Readonly<Record<string, string>> = { s: '\u017f', k: '\u212a' };
 
-/** `source` with all cases written out where it says `(?i:…)`, which JavaScript lacks. @throws Error for one that is not told. */
+/** Writes out both cases in groups `(?i:…)`, which JavaScript lacks. @throws Error for an unsupported group. */
 export function withoutFolding(source: string): string {
   const result = source.replace(GROUP, (group, inner: string) => {
-    if (UNEVEN.test(inner)) throw new Error(`a group without case of ${printable(group)}`);
+    if (UNEVEN.test(inner)) throw new Error(`the case-insensitive group ${printable(group)}`);
     return `(?:${allCases(inner)})`;
   });
-  if (result.includes('(?i:')) throw new Error(`a group without case in ${printable(source)}`);
+  if (result.includes('(?i:')) throw new Error(`a case-insensitive group in ${printable(source)}`);
   return result;
 }
 

@@ -1,23 +1,23 @@
 import { printable } from '../../errors.ts';
 
-/** More than there are tokens, so that `left * TOKENS + right` tells pairs apart; and than a text has characters. */
+/** Exceeds every token id, so that `left * TOKENS + right` identifies a pair, and every text length. */
 const TOKENS = 2 ** 24;
 const PLACES = 2 ** 30;
 
-/** The pairs of tokens that become one, the first before the others. */
+/** The pairs of tokens to merge, in order of priority. */
 export class Merges {
-  /** For each pair its rank, and for each rank the token that it becomes. */
+  /** The rank of each pair, and the merged token of each rank. */
   private readonly ranks = new Map<number, number>();
   private readonly merged: number[] = [];
 
   /**
-   * @param merges two tokens each: in a list, or with a space between them
-   * @param prefixLength how many characters the second token has before those that it adds to the first
-   * @throws Error for a token, or a pair of them, that is not in the vocabulary.
+   * @param merges two tokens each: in a list, or separated by a space
+   * @param prefixLength the number of leading characters of the second token that merging drops
+   * @throws Error if a token or a merged pair is not in the vocabulary.
    */
   constructor(merges: readonly unknown[], vocabulary: ReadonlyMap<string, number>, prefixLength: number) {
     const tokenOf = (name: string) => vocabulary.get(name) ?? outOfVocabulary(name);
-    if (new Set(merges.map((merge) => typeof merge)).size > 1) throw new Error('merges written in two ways');
+    if (new Set(merges.map((merge) => typeof merge)).size > 1) throw new Error('merges in two different formats');
     merges.forEach((merge, rank) => {
       const [left, right] = readMerge(merge);
       this.ranks.set(tokenOf(left) * TOKENS + tokenOf(right), rank);
@@ -25,7 +25,7 @@ export class Merges {
     });
   }
 
-  /** `tokens` after all merges; of equal ones the leftmost first. */
+  /** Applies all merges to `tokens`; of equal pairs, the leftmost first. */
   apply(tokens: number[]): number[] {
     const { length } = tokens;
     const next = Int32Array.from({ length }, (_, place) => (place + 1 < length ? place + 1 : -1));
@@ -42,7 +42,7 @@ export class Merges {
       const place = entry % PLACES;
       const right = next[place] as number;
       if (gone[place] === 1 || right === -1) continue;
-      // The pair at this place may have become another one since.
+      // The pair at this position may have changed since it was queued.
       const now = this.rankOf(tokens, place, right);
       if (now === undefined || this.merged[now] !== this.merged[rank]) continue;
       tokens[place] = this.merged[now] as number;
@@ -60,7 +60,7 @@ export class Merges {
   }
 }
 
-/** Numbers, the smallest first: a heap. */
+/** A min-heap of numbers. */
 class Queue {
   private readonly heap: number[] = [];
 
@@ -95,7 +95,7 @@ function readMerge(merge: unknown): [string, string] {
   const parts = typeof merge === 'string' ? merge.split(' ') : merge;
   if (Array.isArray(parts) && parts.length === 2 && parts.every((part) => typeof part === 'string'))
     return parts as [string, string];
-  throw new Error(`the merge ${printable(merge)}, not two tokens`);
+  throw new Error(`the merge ${printable(merge)}, which is not two tokens`);
 }
 
 function outOfVocabulary(name: string): never {

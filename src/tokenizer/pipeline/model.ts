@@ -1,6 +1,6 @@
-/** What makes tokens of a piece of text. */
+/** Encodes a piece of text as tokens. */
 export interface Model {
   readonly vocabulary: ReadonlyMap<string, number>;
-  /** @throws Error for a text that cannot be written in the vocabulary. */
+  /** @throws Error if the vocabulary cannot represent the text. */
   encode(text: string): readonly number[];
 }

@@ -4,7 +4,7 @@ import { isObject, type Json, Step } from './step.ts';
 import { Unigram } from './unigram.ts';
 import { WordLevel, WordPiece } from './words.ts';
 
-/** The model that a tokenizer.json describes. @throws Error for a damaged one, or an option that is not supported. */
+/** Creates the model that a tokenizer.json describes. @throws Error if it is damaged or uses an unsupported option. */
 export function createModel(json: unknown): Model {
   const step = new Step(json, isObject(json) ? typeOf(json) : undefined);
   switch (step.type) {
@@ -21,7 +21,7 @@ export function createModel(json: unknown): Model {
   }
 }
 
-/** Files of old versions do not name the type. */
+/** Old files do not name the type. */
 function typeOf(json: Json): string | undefined {
   if (typeof json.type === 'string') return json.type;
   if (Array.isArray(json.vocab)) return 'Unigram';

@@ -5,10 +5,10 @@ import { precompiled } from './precompiled.ts';
 import type { Step } from './step.ts';
 import { MARK, NMT_REMOVED, NO_TEXT, NONSPACING_MARK, SPACE, WITHOUT_FORM } from './unicode.ts';
 
-/** Rewrites a text before it is cut. */
+/** Rewrites a text before it is split. */
 export type Normalizer = (piece: Piece) => Piece;
 
-/** The normalizer that a step describes. @throws Error for one that is not supported. */
+/** Creates the normalizer that a step describes. @throws Error if it is not supported. */
 export function createNormalizer(step: Step): Normalizer {
   switch (step.type) {
     case 'Sequence':
@@ -53,7 +53,7 @@ function rewriting(rewrite: (text: string) => string): Normalizer {
   return (piece) => ({ ...piece, text: rewrite(piece.text) });
 }
 
-/** What is cut off at the beginning takes the beginning of the whole text with it. */
+/** A replacement that removes the start of a piece also removes its mark as the start of the whole text. */
 function replace(pattern: RegExp, content: string): Normalizer {
   return (piece) => {
     const [first] = spansOf(piece.text, pattern);
@@ -78,7 +78,7 @@ function prepend(prefix: string): Normalizer {
 }
 
 function normalForm(form: string): (text: string) => string {
-  // The split has what it is at in every second place.
+  // With a capturing group, split puts the separators at the odd indices.
   return (text) =>
     text
       .split(WITHOUT_FORM)
@@ -86,7 +86,7 @@ function normalForm(form: string): (text: string) => string {
       .join('');
 }
 
-/** Character by character: JavaScript's own lower case of a text writes a sigma at the end of a word otherwise. */
+/** Lowercases each character separately: JavaScript writes a sigma at the end of a word differently. */
 function lowercase(text: string): string {
   return text.includes('Σ') ? text.replace(/./gsu, (character) => character.toLowerCase()) : text.toLowerCase();
 }

@@ -1,8 +1,8 @@
-/** Texts on their way to the model, and how they are cut. */
+/** Pieces of text on their way to the model, and how they are split. */
 
 /**
- * Where a piece begins: where the whole text does, at the end of an earlier text that it goes on with, or anywhere else. Some
- * tokenizers put a space before a text; one that goes on gets none.
+ * Where a piece begins: at the start of the whole text, at the end of an earlier text that it continues, or elsewhere.
+ * Some tokenizers put a space before a text, but not before one that continues another.
  */
 export type Start = 'text' | 'continued' | 'middle';
 
@@ -11,7 +11,7 @@ export interface Piece {
   readonly start: Start;
 }
 
-/** A part of a text that a pattern matches, or one between matches. */
+/** A part of a text that matches a pattern, or lies between matches. */
 export interface Span {
   begin: number;
   end: number;
@@ -19,7 +19,7 @@ export interface Span {
 }
 
 export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const;
-/** What becomes of the matches of a pattern when a text is cut there. */
+/** What happens to the matches of a pattern when a text is split there. */
 export type Behavior = (typeof BEHAVIORS)[number];
 
 const belongTogether: Record<Behavior, (before: Span, after: Span) => boolean> = {
@@ -30,12 +30,12 @@ const belongTogether: Record<Behavior, (before: Span, after: Span) => boolean> =
   Contiguous: (before, after) => before.match === after.match,
 };
 
-/** The matches of a global `pattern` and what lies between them: all of the text, in order. */
+/** The matches of a global `pattern` and the text between them, in order; together they are the whole text. */
 export function spansOf(text: string, pattern: RegExp): Span[] {
   const spans: Span[] = [];
   let at = 0;
   for (const { 0: match, index } of text.matchAll(pattern)) {
-    // Oniguruma, unlike JavaScript, finds no empty match at the end of another.
+    // Unlike JavaScript, Oniguruma finds no empty match at the end of another match.
     if (match === '' && spans.length > 0 && index === at) continue;
     if (index > at) spans.push({ begin: at, end: index, match: false });
     at = index + match.length;
@@ -45,14 +45,14 @@ export function spansOf(text: string, pattern: RegExp): Span[] {
   return spans;
 }
 
-/** `text` with `content`, as it is, for every match. */
+/** Replaces every match in `text` by `content`, taken literally. */
 export function replaceMatches(text: string, pattern: RegExp, content: string): string {
   return spansOf(text, pattern)
     .map(({ begin, end, match }) => (match ? content : text.slice(begin, end)))
     .join('');
 }
 
-/** Cuts a piece at the matches of a pattern, or (`invert`) at all that it does not match. */
+/** Splits a piece at the matches of a pattern or, with `invert`, at everything it does not match. */
 export function split(piece: Piece, pattern: RegExp, behavior: Behavior, invert = false): Piece[] {
   const parts: Span[] = [];
   let before: Span | undefined;
@@ -71,7 +71,7 @@ export function cut(piece: Piece, begin: number, end: number): Piece {
   return { text: piece.text.slice(begin, end), start: begin === 0 ? piece.start : 'middle' };
 }
 
-/** The piece with `prefix` before it, unless it begins with that already or goes on with an earlier text. */
+/** Puts `prefix` before a piece, unless it already starts with that or continues an earlier text. */
 export function withPrefix(piece: Piece, prefix: string): Piece {
   const none = piece.start === 'continued' || piece.text.startsWith(prefix);
   return none ? piece : { ...piece, text: prefix + piece.text };

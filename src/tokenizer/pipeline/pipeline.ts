@@ -10,9 +10,9 @@ import { createPreTokenizer, type PreTokenizer } from './pre-tokenizers.ts';
 import { isObject, type Json, Step } from './step.ts';
 
 /**
- * All steps of a tokenizer.json, as the Rust library `tokenizers` takes them: added tokens are found, the texts between them
- * normalized, added tokens found in those, the rest cut into pieces and given to the model. Ids are the Rust library's, or the
- * file is refused.
+ * All steps of a tokenizer.json, in the order of the Rust library `tokenizers`: find added tokens, normalize the text
+ * between them, find added tokens in the result, split the rest into pieces, and encode these with the model. Ids equal
+ * those of the Rust library, or the file is rejected.
  */
 export class Pipeline {
   private readonly normalize: Normalizer;
@@ -24,7 +24,7 @@ export class Pipeline {
   private readonly special: ReadonlySet<number>;
   private readonly names: ReadonlyMap<number, string>;
 
-  /** @throws Error that says what is damaged or not supported. */
+  /** @throws Error that describes what is damaged or unsupported. */
   constructor(json: Json) {
     checkFile(json);
     this.normalize = optional(json.normalizer, createNormalizer) ?? ((piece) => piece);
@@ -41,13 +41,13 @@ export class Pipeline {
       ...[...this.model.vocabulary].map(([name, token]): [number, string] => [token, name]),
       ...added.map((token): [number, string] => [token.id, written(token)]),
     ]);
-    // Of two that are written the same, the special one is found.
+    // Of two tokens written the same, the special one is found.
     for (const token of [...added.filter(({ special }) => special), ...added.filter(({ special }) => !special)]) {
       (token.normalized ? this.whenNormalized : this.asWritten).add(token, written(token));
     }
   }
 
-  /** The tokens of `text`. One that `continues` an earlier text gets no space put before it. */
+  /** Encodes `text`. With `continues`, the text continues an earlier one, and no space is put before it. */
   encode(text: string, continues: boolean): number[] {
     const tokens: number[] = [];
     for (const section of this.asWritten.split({ text, start: continues ? 'continued' : 'text' })) {
@@ -69,7 +69,7 @@ export class Pipeline {
     }
   }
 
-  /** The text of tokens, without special ones and those that the vocabulary lacks. */
+  /** Decodes tokens, omitting special ones and those missing from the vocabulary. */
   decode(tokens: readonly number[]): string {
     const shown = tokens.filter((token) => !this.special.has(token)).flatMap((token) => this.names.get(token) ?? []);
     return this.decodeNames === undefined ? shown.join(' ') : this.decodeNames(shown).join('');
@@ -77,17 +77,17 @@ export class Pipeline {
 }
 
 const KEYS = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'];
-/** What is put around texts of a batch, or cut from them; nothing is here. */
+/** Keys that pad or truncate batches; they are ignored here. */
 const BATCHES = ['truncation', 'padding'];
 
-/** Another version, or a key that this one does not have, may give other tokens. */
+/** Another version, or an unknown key, may produce other tokens. */
 function checkFile(json: Json): void {
   const { version = '1.0' } = json;
-  if (version !== '1.0') throw new Error(`version ${printable(version)}, not "1.0"`);
+  if (version !== '1.0') throw new Error(`version ${printable(version)} instead of "1.0"`);
   const unknown = Object.keys(json).find((key) => !['version', ...BATCHES, ...KEYS].includes(key));
   if (unknown !== undefined) throw new Error(`the key ${printable(unknown)}, which version 1.0 does not have`);
   const wrong = BATCHES.find((key) => !isObject(json[key] ?? {}));
-  if (wrong !== undefined) throw new Error(`${printable(json[wrong])} as ${wrong}, not an object`);
+  if (wrong !== undefined) throw new Error(`${printable(json[wrong])} as ${wrong} instead of an object`);
 }
 
 function optional<T>(json: unknown, create: (step: Step) => T): T | undefined {
@@ -96,18 +96,18 @@ function optional<T>(json: unknown, create: (step: Step) => T): T | undefined {
 
 function readAddedTokens(list: unknown): AddedToken[] {
   if (list === undefined) return [];
-  if (!Array.isArray(list)) throw new Error(`${printable(list)} as added_tokens, not a list`);
+  if (!Array.isArray(list)) throw new Error(`${printable(list)} as added_tokens instead of a list`);
   return list.map((json) => readAddedToken(new Step(json, 'added token')));
 }
 
-/** The Rust library numbers added tokens itself: the file's numbers are what it was saved with, unless someone changed it. */
+/** The Rust library numbers added tokens itself: the ids in the file agree with it, unless someone changed them. */
 function checkNumbers(added: readonly AddedToken[], vocabulary: ReadonlyMap<string, number>): void {
   const numbers = new Map(vocabulary);
   let next = vocabulary.size;
   for (const { content, id } of added) {
     if (content === '') continue;
     const right = numbers.get(content) ?? next++;
-    if (right !== id) throw new Error(`${id} as the id of the added token ${printable(content)}, which is ${right}`);
+    if (right !== id) throw new Error(`${id} as the id of the added token ${printable(content)} instead of ${right}`);
     numbers.set(content, id);
   }
 }

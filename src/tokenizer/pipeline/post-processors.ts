@@ -3,8 +3,8 @@ import { checkByteLevel } from './pre-tokenizers.ts';
 import { isObject, type Step } from './step.ts';
 
 /**
- * Nothing is put before or after a text here, which is all that post-processors do but for offsets.
- * @throws Error for one that would do something else.
+ * Checks a post-processor. We add no special tokens, so one that only adds these or changes offsets can be ignored.
+ * @throws Error if it does anything else.
  */
 export function checkPostProcessor(step: Step): void {
   switch (step.type) {
@@ -27,7 +27,7 @@ export function checkPostProcessor(step: Step): void {
   }
 }
 
-/** A template could have the text twice, or not at all, or one that only pairs have. */
+/** A template might contain the text twice or not at all, or refer to the second text of a pair. */
 function checkTemplate(step: Step): void {
   step.list('pair');
   step.object('special_tokens');

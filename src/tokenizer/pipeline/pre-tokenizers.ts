@@ -4,7 +4,7 @@ import { BEHAVIORS, type Behavior, cut, type Piece, split, withPrefix } from './
 import type { Step } from './step.ts';
 import { PUNCTUATION, SPACE } from './unicode.ts';
 
-/** Cuts a text into what the model encodes one by one. */
+/** Splits a text into the pieces that the model encodes one by one. */
 export type PreTokenizer = (piece: Piece) => Piece[];
 
 const NUMERIC = /\p{N}/gu;
@@ -13,7 +13,7 @@ const WORD_OR_SIGNS = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu')
 const BYTE_LEVEL =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** The pre-tokenizer that a step describes. @throws Error for one that is not supported. */
+/** Creates the pre-tokenizer that a step describes. @throws Error if it is not supported. */
 export function createPreTokenizer(step: Step): PreTokenizer {
   switch (step.type) {
     case 'Sequence':
@@ -59,7 +59,7 @@ function fixedLength(length: number): PreTokenizer {
   return splitting(new RegExp(`[^]{1,${length}}`, 'gu'), 'Isolated');
 }
 
-/** Options of ByteLevel that change offsets only, and must be there, wherever it is. */
+/** Checks options of ByteLevel that only affect offsets but must be present. */
 export function checkByteLevel(step: Step): void {
   step.flag('add_prefix_space');
   step.flag('trim_offsets');
@@ -78,7 +78,7 @@ function byteLevel(step: Step): PreTokenizer {
 
 const SCHEMES = ['always', 'first', 'never'] as const;
 
-/** How a Metaspace, before or after the model, writes spaces. */
+/** Reads how a Metaspace pre-tokenizer or decoder writes spaces. */
 export function readMetaspace(step: Step): { letter: string; scheme: (typeof SCHEMES)[number] } {
   const letter = step.character('replacement');
   const without = step.has('add_prefix_space') && !step.flag('add_prefix_space');

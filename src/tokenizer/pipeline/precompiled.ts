@@ -1,19 +1,21 @@
-/** SentencePiece's table of what is written for what, compiled into a trie of bytes in a double array (Darts). */
+/** SentencePiece's table of replacements, compiled to a byte trie in a double array (Darts). */
 
-/** Graphemes of as many bytes are looked up as a whole; longer ones character by character. */
+/** Graphemes of up to this many bytes are looked up as a whole; longer ones character by character. */
 const LONGEST_GRAPHEME = 5;
 const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
-/** The rewriting that a `precompiled_charsmap` describes: base64 of the trie's size, the trie, and texts that end with NUL. */
+/**
+ * Creates the rewriting function of a `precompiled_charsmap`: base64 of the trie's size, the trie, and NUL-terminated
+ * texts.
+ */
 export function precompiled(base64: string): (text: string) => string {
   const bytes = Buffer.from(base64, 'base64');
-  if (bytes.length < 4 || bytes.readUInt32LE(0) > bytes.length - 4)
-    throw new Error('a precompiled_charsmap that is cut');
+  if (bytes.length < 4 || bytes.readUInt32LE(0) > bytes.length - 4) throw new Error('a truncated precompiled_charsmap');
   const size = bytes.readUInt32LE(0);
   const units = Uint32Array.from({ length: size / 4 }, (_, unit) => bytes.readUInt32LE(4 + 4 * unit));
   const texts = bytes.subarray(4 + size);
 
-  /** What is written for the shortest beginning of `text` that the trie knows: so does the Rust library. */
+  /** The replacement of the shortest prefix of `text` in the trie, as in the Rust library. */
   function lookUp(text: string): string | undefined {
     const found = shortestPrefix(units, Buffer.from(text, 'utf8'));
     if (found === undefined) return undefined;
@@ -32,7 +34,7 @@ export function precompiled(base64: string): (text: string) => string {
   };
 }
 
-/** The value at the first leaf on the way of `key` through the trie. */
+/** The value of the first leaf on the path of `key` through the trie. */
 function shortestPrefix(units: Uint32Array, key: Uint8Array): number | undefined {
   const offset = (unit: number) => (unit >>> 10) << ((unit & (1 << 9)) >>> 6);
   let at = offset(units[0] ?? 0);

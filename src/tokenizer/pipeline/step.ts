@@ -7,26 +7,26 @@ export function isObject(value: unknown): value is Json {
 }
 
 /**
- * One step of a tokenizer.json: an object with a type. A key that it lacks takes the default that the Rust library has for it;
- * one without a default, and a value of another type, are refused.
+ * One step of a tokenizer.json: an object with a type. A missing key takes the Rust library's default; it is an error
+ * if there is none, or if a value has the wrong type.
  */
 export class Step {
   readonly type: string;
   private readonly json: Json;
 
-  /** @throws Error, here and in every method, that says what is wrong. */
+  /** @throws Error that describes the problem, here and in every method. */
   constructor(json: unknown, type?: string) {
-    if (!isObject(json)) throw new Error(`${printable(json)} in place of a step`);
+    if (!isObject(json)) throw new Error(`${printable(json)} instead of a step`);
     this.json = json;
     this.type = type ?? this.string('type');
   }
 
-  /** For a type that is not supported. */
+  /** The error for an unsupported type. */
   unknown(kind: string): Error {
     return new Error(`the ${kind} ${printable(this.type)}, which is not supported`);
   }
 
-  /** Refuses an option that would change the tokens. */
+  /** Rejects an option that would change the tokens. */
   refuse(key: string, why: string): never {
     throw new Error(`${this.type} with ${key} = ${printable(this.json[key])}: ${why}`);
   }
@@ -40,11 +40,11 @@ export class Step {
       key,
       undefined,
       (value) => typeof value === 'string' && value !== '',
-      'a string with characters',
+      'a non-empty string',
     );
   }
 
-  /** A string, or undefined where there is none or null. */
+  /** A string, or undefined if the key is missing or null. */
   maybeString(key: string): string | undefined {
     return this.has(key) ? this.string(key) : undefined;
   }
@@ -94,6 +94,6 @@ export class Step {
   ): T {
     const value = this.json[key] === undefined ? otherwise : this.json[key];
     if (value !== undefined && fits(value)) return value as T;
-    throw new Error(`${printable(value)} as ${key} of ${printable(this.json.type)}, not ${expected}`);
+    throw new Error(`${printable(value)} as ${key} of ${printable(this.json.type)} instead of ${expected}`);
   }
 }

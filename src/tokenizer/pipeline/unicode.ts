@@ -1,6 +1,6 @@
 /**
- * Classes of characters as the Rust library has them: the tables of its steps are of different years, older than Node's, and
- * lack what Unicode got since.
+ * Character classes as in the Rust library, whose Unicode tables are of various versions older than Node's and lack the
+ * characters added since.
  */
 
 const YOUNG_PUNCTUATION = [
@@ -48,29 +48,29 @@ const YOUNG_NONSPACING = [
   String.raw`\u{1e6e3}\u{1e6e6}\u{1e6ee}\u{1e6ef}\u{1e6f5}\u{1e944}-\u{1e94a}`,
 ].join('');
 
-/** Of those that are written otherwise in a normal form. */
+/** Newer characters that a normal form changes. */
 const YOUNG_COMPATIBLE = [
   String.raw`\u32ff\ua7f1-\ua7f4\uab69\u{105c9}\u{105e4}\u{10781}-\u{10785}\u{10787}-\u{107b0}\u{107b2}-\u{107ba}`,
   String.raw`\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}`,
   String.raw`\u{16d68}-\u{16d6a}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}\u{1f16c}\u{1fbf0}-\u{1fbf9}`,
 ].join('');
 
-/** What Punctuation and BertPreTokenizer cut at. */
+/** The characters that Punctuation and BertPreTokenizer split at. */
 export const PUNCTUATION = older(YOUNG_PUNCTUATION, '[\\p{P}!-/:-@[-`{-~\\u166d\\u{111c9}]');
-/** What StripAccents removes. */
+/** The characters that StripAccents removes. */
 export const MARK = older(YOUNG_MARKS, String.raw`[\p{M}\u1cf2\u1cf3]`);
-/** What BertNormalizer removes as accents. */
+/** The characters that BertNormalizer removes as accents. */
 export const NONSPACING_MARK = older(YOUNG_NONSPACING, String.raw`[\p{Mn}\u1734\u{1171e}]`);
-/** What BertNormalizer removes as no text. */
+/** The control characters that BertNormalizer removes. */
 export const NO_TEXT = older(
   String.raw`\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}`,
   String.raw`[\0\ufffd\p{Cc}\p{Cf}\p{Co}]`,
 );
-/** What Nmt removes. */
+/** The characters that Nmt removes. */
 export const NMT_REMOVED = older(String.raw`\0\t\n\f\r\x80-\x8e\x90-\x9e`, String.raw`\p{Cc}`);
-/** What no normal form changes. */
+/** The characters that no normal form changes. */
 export const WITHOUT_FORM = new RegExp(`([${YOUNG_COMPATIBLE}]+)`, 'u');
-/** White space, as `char::is_whitespace`. */
+/** White space, as in Rust's `char::is_whitespace`. */
 export const SPACE = /\p{White_Space}/gu;
 
 function older(young: string, characters: string): RegExp {

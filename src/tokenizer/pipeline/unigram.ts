@@ -3,24 +3,24 @@ import { fallbackTokens } from './bytes.ts';
 import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 
-/** How much less likely an unknown character is than the least likely token. */
+/** The log-probability of an unknown character, relative to the least likely token. */
 const UNKNOWN_PENALTY = 10;
 
-/** The best way to the end of a part of the text: where its last token begins, which it is, and the score of the whole way. */
+/** The best segmentation up to a position: the start and id of its last token, and its total score. */
 interface Way {
   score: number;
   begin: number;
   token: number;
 }
 
-/** SentencePiece's unigram model: the most likely tokens that make up the text. */
+/** SentencePiece's unigram model: finds the most likely sequence of tokens for a text. */
 export class Unigram implements Model {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly scores: readonly number[];
   private readonly unknown: number | undefined;
   private readonly unknownScore: number;
   private readonly byteFallback: boolean;
-  /** All tokens and all that they begin with. */
+  /** All prefixes of all tokens. */
   private readonly beginnings = new Set<string>();
 
   constructor(step: Step) {
@@ -30,7 +30,7 @@ export class Unigram implements Model {
     this.unknown = step.has('unk_id') ? step.count('unk_id') : undefined;
     if (this.unknown !== undefined && this.unknown >= entries.length) step.refuse('unk_id', 'no such token');
     this.unknownScore =
-      this.scores.reduce((least, score) => Math.min(least, score), Number.POSITIVE_INFINITY) - UNKNOWN_PENALTY;
+      this.scores.reduce((min, score) => Math.min(min, score), Number.POSITIVE_INFINITY) - UNKNOWN_PENALTY;
     this.byteFallback = step.flag('byte_fallback', false);
     for (const [name] of entries) for (let end = 1; end <= name.length; end++) this.beginnings.add(name.slice(0, end));
   }
@@ -46,7 +46,7 @@ export class Unigram implements Model {
     return bytes ?? [this.unknown ?? noToken(part)];
   }
 
-  /** The texts of the best tokens; unknown characters side by side are one of them. */
+  /** The texts of the best tokens; a run of unknown characters is one of them. */
   private bestParts(text: string): string[] {
     const ways = this.bestWays(text);
     const parts: string[] = [];
@@ -65,7 +65,7 @@ export class Unigram implements Model {
     return parts.reverse();
   }
 
-  /** The best way to each place in the text that tokens lead to. */
+  /** The best segmentation up to each position that tokens reach. */
   private bestWays(text: string): (Way | undefined)[] {
     const ways = new Array<Way | undefined>(text.length + 1);
     const isBetter = (end: number, score: number) => !((ways[end]?.score ?? Number.NEGATIVE_INFINITY) >= score);
@@ -93,18 +93,18 @@ export class Unigram implements Model {
 }
 
 function noToken(text: string): never {
-  throw new Error(`no token for ${printable(text)}, nor an unk_id`);
+  throw new Error(`no token for ${printable(text)}, and no unk_id`);
 }
 
 function readEntry(entry: unknown): [string, number] {
   if (Array.isArray(entry) && entry.length === 2 && typeof entry[0] === 'string' && typeof entry[1] === 'number')
     return entry as [string, number];
-  throw new Error(`${printable(entry)} in a vocabulary, not a text and its score`);
+  throw new Error(`${printable(entry)} in a vocabulary instead of a text and its score`);
 }
 
 /**
- * The number that serde_json makes of the same digits, which is not always the nearest: between ways that are equally good the
- * last bit decides.
+ * Parses a number as serde_json does, which is not always the nearest double: its last bit decides between equally good
+ * segmentations.
  */
 function asSerdeReads(score: number): number {
   const [digits, exponent = '0'] = String(score).split('e') as [string, string?];

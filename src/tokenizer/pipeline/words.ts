@@ -1,21 +1,21 @@
-/** The models whose vocabulary is one of whole words or their parts. */
+/** Models with a vocabulary of whole words or parts of words. */
 import { printable } from '../../errors.ts';
 import type { Model } from './model.ts';
 import type { Step } from './step.ts';
 
-/** The `vocab` of a model with names and numbers. */
+/** The `vocab` of a model, an object of names and ids. */
 export function readVocabulary(step: Step): Map<string, number> {
   return new Map(Object.entries(step.object('vocab')) as [string, number][]);
 }
 
-/** The token for what the vocabulary lacks. */
+/** The token for text missing from the vocabulary. */
 function unknownToken(vocabulary: ReadonlyMap<string, number>, name: string, text: string): number {
   const token = vocabulary.get(name);
   if (token !== undefined) return token;
-  throw new Error(`no token for ${printable(text)}, nor the unk_token ${printable(name)}`);
+  throw new Error(`no token for ${printable(text)}, and no unk_token ${printable(name)}`);
 }
 
-/** Every piece of text is a token, or unknown. */
+/** Each piece of text is one token, known or unknown. */
 export class WordLevel implements Model {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly unknown: string;
@@ -30,18 +30,21 @@ export class WordLevel implements Model {
   }
 }
 
-/** A piece of text is its longest beginning in the vocabulary, then the longest of the rest, ...; or unknown as a whole. */
+/**
+ * Encodes a piece greedily: its longest prefix in the vocabulary, then the longest prefix of the rest, and so on. If
+ * that fails, the whole piece is unknown.
+ */
 export class WordPiece implements Model {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly unknown: string;
   private readonly prefix: string;
-  private readonly longest: number;
+  private readonly maxLength: number;
 
   constructor(step: Step) {
     this.vocabulary = readVocabulary(step);
     this.unknown = step.string('unk_token');
     this.prefix = step.string('continuing_subword_prefix');
-    this.longest = step.count('max_input_chars_per_word');
+    this.maxLength = step.count('max_input_chars_per_word');
   }
 
   encode(text: string): number[] {
@@ -49,7 +52,7 @@ export class WordPiece implements Model {
   }
 
   private parts(characters: string[]): number[] | undefined {
-    if (characters.length > this.longest) return undefined;
+    if (characters.length > this.maxLength) return undefined;
     const tokens: number[] = [];
     for (let begin = 0; begin < characters.length; ) {
       let end = characters.length;
