@@ -138,6 +138,7 @@ const subjects = {
     rows: {
       ...resource,
       value: [(parameter) => parameter.value(), D, 'ok', D],
+      leaf: [(parameter) => parameter.leaf(), D, 'ok', D],
       grad: [(parameter) => parameter.grad(), D, 'ok', D],
       setGrad: [(parameter) => parameter.setGrad(zerosLike(parameter)), D, 'ok', D],
       data: [(parameter) => parameter.data(), D, 'ok', D],

@@ -1,6 +1,6 @@
 /** Losses have metrics with names, which C++ gives beside their values. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Experience, experienceRows, judge, ppoLoss } from '../src/index.ts';
+import { type Experience, experienceRows, judge, maskedMean, ppoLoss, Tensor } from '../src/index.ts';
 import { ActorCritic, type ValuedRollout } from '../src/models/actor-critic.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
@@ -64,4 +64,13 @@ describe('the metrics of', () => {
     expect(metrics.margin).toBeCloseTo(better - worse, 5);
     expect(metrics.accuracy).toBe(better > worse ? 1 : 0);
   });
+});
+
+it('a loss of a parameter that stands alone gives it a gradient', async () => {
+  using parameter = Tensor.parameter(new Float64Array([1, -2, 4]), { shape: [1, 3], dtype: 'float64', device });
+  using leaf = await parameter.leaf();
+  using mean = await maskedMean(leaf);
+  await mean.backward();
+  using gradient = await parameter.grad();
+  expect(Array.from((await gradient?.data()) ?? [])).toEqual([1 / 3, 1 / 3, 1 / 3]);
 });

@@ -21,18 +21,27 @@ writeFileSync(at('text.txt'), 'Tiger, tiger, burning bright\nin the forests of t
 const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' }));
 writeFileSync(at('rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
 
-/** A short run of each method, each with the models that those before it left. */
-const RUNS: Record<keyof typeof methods, string> = {
-  pretrain:
-    '--data text.txt --steps 3 --sequenceLength 16 --batchSize 2 --model.dim 16 --model.depth 1 --model.dimHead 8',
-  reward: '--model pretrain --data rows.jsonl --epochs 1 --batchSize 4',
-  ppo: '--model pretrain --reward reward --data rows.jsonl --steps 2 --criticWarmup 0 --rolloutBatch 4 --sampling.maxNewTokens 4',
+/** What makes a run short, by setting; each run uses the models that those before it left. */
+const PRETRAIN =
+  '--data text.txt --steps 3 --sequenceLength 16 --batchSize 2 --model.dim 16 --model.depth 1 --model.dimHead 8';
+const SETTINGS: Readonly<Record<string, string>> = {
+  data: '--data rows.jsonl',
+  model: '--model pretrain',
+  reward: '--reward reward',
+  steps: '--steps 2',
+  epochs: '--epochs 1',
+  batchSize: '--batchSize 4',
+  rolloutBatch: '--rolloutBatch 4',
+  criticWarmup: '--criticWarmup 0',
+  sampling: '--sampling.maxNewTokens 4',
 };
-const names = Object.keys(RUNS) as (keyof typeof methods)[];
+const names = Object.keys(methods) as (keyof typeof methods)[];
 
 /** The arguments of a run, with what is in the folder by its path. */
 function argumentsOf(name: keyof typeof methods): string[] {
-  const words = RUNS[name].split(' ');
+  const { properties = {} } = fieldSchema(methods[name].schema);
+  const settings = Object.keys(properties).map((field) => SETTINGS[field]);
+  const words = (name === 'pretrain' ? PRETRAIN : settings.filter(Boolean).join(' ')).split(' ');
   return words.map((word, i) => (/^--(data|model|reward)$/.test(words[i - 1] ?? '') ? at(word) : word));
 }
 

@@ -13,6 +13,9 @@ std::vector<NamedParameter> named(const ParameterList& parameters) {
 
 static NamedParameter parameter_create(const Tensor& value) { return named({make_parameter(value)}).front(); }
 
+// The leaf itself: what is computed from it can be differentiated down to the parameter.
+static Tensor parameter_leaf(const Parameter& parameter) { return parameter.tensor; }
+
 static void parameters_copy(const ParameterList& targets, const ParameterList& sources) {
   at::NoGradGuard no_grad;
   for (size_t i = 0; i < targets.size(); ++i) targets[i]->value().copy_(sources[i]->value());
@@ -33,6 +36,7 @@ static std::optional<int64_t> parameters_first_non_finite(const ParameterList& p
 void parameter_rows(Table& table) {
   table.now<&parameter_create>("parameterCreate");
   table.job<&Parameter::value>("parameterValue");
+  table.job<&parameter_leaf>("parameterLeaf");
   table.job<&Parameter::grad>("parameterGrad");
   table.job<&Parameter::set_grad>("parameterSetGrad");
   table.job<&parameters_copy>("parametersCopy");

@@ -94,6 +94,8 @@ export interface Native {
   // Parameters (native/binding/parameter.cc)
   parameterCreate(value: TensorHandle): NativeParameter;
   parameterValue(parameter: ParameterHandle): Promise<TensorHandle>;
+  /** The values as what graphs lead to. */
+  parameterLeaf(parameter: ParameterHandle): Promise<TensorHandle>;
   parameterGrad(parameter: ParameterHandle): Promise<TensorHandle | undefined>;
   parameterSetGrad(parameter: ParameterHandle, grad: TensorHandle): Promise<void>;
   parametersCopy(targets: ParameterHandle[], sources: ParameterHandle[]): Promise<void>;

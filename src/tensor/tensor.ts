@@ -147,6 +147,11 @@ export class Parameter extends Resource<ParameterHandle> {
     return new Tensor(await run([this], () => addon().parameterValue(handleOf(this))));
   }
 
+  /** The values as the leaf of a graph: `backward` of a loss computed from it gives this parameter its gradient. */
+  async leaf(): Promise<Tensor> {
+    return new Tensor(await run([this], () => addon().parameterLeaf(handleOf(this))));
+  }
+
   /** The gradient as a tensor that shares its memory, float32 even for bfloat16; null if no backward pass since `zeroGrad`. */
   async grad(): Promise<Tensor | null> {
     const handle = await run([this], () => addon().parameterGrad(handleOf(this)));
