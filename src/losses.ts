@@ -52,6 +52,52 @@ export async function ppoLoss(
   return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)));
 }
 
+/** What `dpoLoss` measures: means over pairs, or over chosen tokens, that add up over the pieces of a step. */
+export interface DpoMetrics {
+  /** Share of pairs whose chosen response has the higher log-ratio to the reference; equal ones count half. */
+  accuracy: number;
+  /** chosenReward minus rejectedReward. */
+  margin: number;
+  /** beta times the log-ratio of the response to the reference. */
+  chosenReward: number;
+  rejectedReward: number;
+  /** log p of the response: where that of chosen ones falls, the policy forgets what it is to say. */
+  chosenLogProb: number;
+  rejectedLogProb: number;
+  /** Negative log-likelihood of chosen responses, in nats per token. */
+  nll: number;
+}
+
+export interface DpoLossOptions {
+  /** How strongly a log-ratio to the reference counts, per nat. */
+  beta: number;
+  /** Weight of the negative log-likelihood of chosen responses. */
+  nllWeight: number;
+  /** What sums over pairs are divided by. Defaults to their number. */
+  denominator?: number;
+  /** What sums over chosen tokens are divided by. Defaults to their number. */
+  nllDenominator?: number;
+}
+
+/**
+ * The loss of direct preference optimisation, one scalar. `logProb` and `referenceLogProb` [2N, T] are of N chosen responses, then
+ * of the N rejected ones to the same prompts; `responseMask` [2N, T] is true where a token is response.
+ */
+export async function dpoLoss(
+  logProb: Tensor,
+  referenceLogProb: Tensor,
+  responseMask: Mask,
+  options: DpoLossOptions,
+): Promise<Loss<keyof DpoMetrics>> {
+  checkObject(options, 'dpoLoss options');
+  const { beta, nllWeight, denominator, nllDenominator } = options;
+  const [now, reference] = [handleOf(logProb, 'logProb'), handleOf(referenceLogProb, 'referenceLogProb')];
+  using inputs = new Inputs(logProb.device);
+  const mask = inputs.mask(responseMask, 'responseMask');
+  const lose = () => addon().dpoLoss(now, reference, mask, { beta, nllWeight }, denominator, nllDenominator);
+  return new Loss(await run([logProb, referenceLogProb, ...inputs.used], lose));
+}
+
 /** Copies of the given rows of an experience; see `tensorGroup` for how to spread them. */
 export function experienceRows(experience: Experience, rows: readonly number[]): Promise<TensorGroup<Experience>> {
   const fields = EXPERIENCE.map((key) => [key, experience?.[key]]);

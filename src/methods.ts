@@ -1,4 +1,5 @@
 /** All training methods by name: what `palm <name>` runs, and what a program opens or assembles. */
+import { dpoMethod } from './methods/dpo.ts';
 import type { Method } from './methods/method.ts';
 import { ppoMethod } from './methods/ppo.ts';
 import { pretrainMethod } from './methods/pretrain.ts';
@@ -8,4 +9,5 @@ export const methods = {
   pretrain: pretrainMethod,
   reward: rewardMethod,
   ppo: ppoMethod,
+  dpo: dpoMethod,
 } satisfies Readonly<Record<string, Method>>;

@@ -72,5 +72,5 @@ it('a loss of a parameter that stands alone gives it a gradient', async () => {
   using mean = await maskedMean(leaf);
   await mean.backward();
   using gradient = await parameter.grad();
-  expect(Array.from((await gradient?.data()) ?? [])).toEqual([1 / 3, 1 / 3, 1 / 3]);
+  expect(Array.from((await gradient?.data()) ?? [], Number)).toEqual([1 / 3, 1 / 3, 1 / 3]);
 });

@@ -2,6 +2,7 @@
 #include "base/masked.h"
 #include "binding/bindings.h"
 #include "kernels/token-log-prob.h"
+#include "losses/dpo.h"
 #include "losses/ppo.h"
 
 namespace palm::binding {
@@ -26,6 +27,27 @@ static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const Ppo
   });
   return ppo_loss(now.log_prob, now.entropy, now.value, then.rollout_log_prob, then.rollout_value, then.advantage,
                   then.returns, then.response_mask, options, denominator);
+}
+
+PALM_FIELDS(DpoOptions, PALM_FIELD(beta), PALM_FIELD(nll_weight));
+
+// Throws unless every tensor is [B, T] like the first, of numbers, and the mask is one.
+static void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask) {
+  const Tensor& first = *numbers.begin()->second;
+  expect_shape(first, numbers.begin()->first, {-1, -1});
+  for (const auto& [name, tensor] : numbers) {
+    expect_shape(*tensor, name, first.sizes());
+    expect_floating(*tensor, name);
+  }
+  expect_shape(mask, "responseMask", first.sizes());
+  expect_bool(mask, "responseMask");
+}
+
+static Loss dpo_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                        const DpoOptions& options, std::optional<double> denominator,
+                        std::optional<double> nll_denominator) {
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
+  return dpo_loss(log_prob, reference_log_prob, response_mask, options, denominator, nll_denominator);
 }
 
 void expect_floating(const Tensor& tensor, const char* argument) {
@@ -61,6 +83,7 @@ static Tensor entropy_of(const Tensor& logits) {
 
 void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
+  table.job<&dpo_loss_of>("dpoLoss");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
   table.job<&entropy_of>("entropy");

@@ -258,6 +258,15 @@ export interface Native {
     options: { clip: number; valueClip: number; valueWeight: number; entropyWeight: number },
     denominator: number | undefined,
   ): Promise<NativeLoss>;
+  /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
+  dpoLoss(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    options: { beta: number; nllWeight: number },
+    denominator: number | undefined,
+    nllDenominator: number | undefined,
+  ): Promise<NativeLoss>;
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   entropy(logits: TensorHandle): Promise<TensorHandle>;
