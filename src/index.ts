@@ -68,9 +68,16 @@ export { Policy } from './models/policy.ts';
 export type { LogProb, PolicyOptions, Rollout, RolloutInput } from './models/policy.ts';
 export { ActorCritic } from './models/actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
-export { entropy, experienceRows, maskedMean, ppoLoss, whiten } from './losses.ts';
+export { dpoLoss, entropy, experienceRows, grpoLoss, maskedMean, ppoLoss, whiten } from './losses.ts';
 export type { Loss } from './tensor/loss.ts';
-export type { DpoLossOptions, DpoMetrics, PpoLossOptions, PpoMetrics } from './losses.ts';
+export type {
+  DpoLossOptions,
+  DpoMetrics,
+  GrpoLossOptions,
+  GrpoMetrics,
+  PpoLossOptions,
+  PpoMetrics,
+} from './losses.ts';
 export { groupAdvantages, judge } from './advantages.ts';
 export type {
   GroupAdvantages,
@@ -94,6 +101,8 @@ export { pretrainConfig } from './config/pretrain.ts';
 export type { PretrainConfig, PretrainConfigInput } from './config/pretrain.ts';
 export { rewardConfig } from './config/reward.ts';
 export type { RewardConfig, RewardConfigInput } from './config/reward.ts';
+export { grpoConfig } from './config/grpo.ts';
+export type { GrpoConfig, GrpoConfigInput } from './config/grpo.ts';
 export { dpoConfig } from './config/dpo.ts';
 export type { DpoConfig, DpoConfigInput } from './config/dpo.ts';
 export { ppoConfig } from './config/ppo.ts';
@@ -116,6 +125,8 @@ export { pretrain, validationLoss } from './trainers/pretrain.ts';
 export type { PretrainParts, PretrainStep } from './trainers/pretrain.ts';
 export { evaluatePairs, reward, rewardSteps } from './trainers/reward.ts';
 export type { RewardParts, RewardStep } from './trainers/reward.ts';
+export { grpo } from './trainers/grpo.ts';
+export type { GrpoParts, GrpoStep } from './trainers/grpo.ts';
 export { dpo } from './trainers/dpo.ts';
 export type { DpoParts, DpoStep } from './trainers/dpo.ts';
 export { ppo } from './trainers/ppo.ts';
@@ -125,6 +136,7 @@ export { planPpo, planPreferences, planPretraining, planReward } from './models/
 export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
 export { methods } from './methods.ts';
 export type { Assembled, Method, Opened, RunConfig, Training } from './methods/method.ts';
+export type { GrpoIngredients } from './methods/grpo.ts';
 export type { DpoIngredients } from './methods/dpo.ts';
 export type { PpoIngredients } from './methods/ppo.ts';
 export type { PretrainIngredients } from './methods/pretrain.ts';

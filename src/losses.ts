@@ -1,6 +1,6 @@
 /** Losses and reductions over tensors: they take tensors, never a model. docs/ppo.md has the formulas. */
 import type { Evaluation, Experience } from './models/actor-critic.ts';
-import { ROLLOUT } from './models/policy.ts';
+import { type LogProb, ROLLOUT, type Rollout } from './models/policy.ts';
 import { handlesOf, Inputs, type Mask, tensorsOf } from './tensor/arguments.ts';
 import { addon, type TensorHandle } from './native/addon.ts';
 import { checkObject } from './checks/options.ts';
@@ -50,6 +50,50 @@ export async function ppoLoss(
   const weights = { clip, valueClip, valueWeight, entropyWeight };
   const used = [...tensorsOf(now, EVALUATION), ...tensorsOf(experience, EXPERIENCE)];
   return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)));
+}
+
+/** What `grpoLoss` measures, averaged as the loss is. */
+export interface GrpoMetrics {
+  policyLoss: number;
+  entropy: number;
+  /** Estimate of the KL from the policy of the rollout to the current one, in nats per token. */
+  approxKl: number;
+  /** Share of tokens that the clip keeps from moving further, in all and from below and above. */
+  clipFraction: number;
+  clippedLow: number;
+  clippedHigh: number;
+  /** Largest |log ratio|. */
+  maxLogRatio: number;
+}
+
+export interface GrpoLossOptions {
+  /** The probability ratio counts only above 1 − clip. */
+  clip: number;
+  /** And below 1 + clipHigh. Defaults to `clip`. */
+  clipHigh?: number | undefined;
+  /** `dapo` averages over response tokens, `row-mean` over the tokens of a response, then over responses. */
+  aggregation: 'dapo' | 'row-mean';
+  /** What sums over response tokens (`dapo`) or responses (`row-mean`) are divided by. Defaults to their number. */
+  denominator?: number;
+}
+
+/** Answers with their advantages, all [B, T]. */
+type Compared = Pick<Rollout, 'rolloutLogProb' | 'responseMask'> & { advantage: Tensor };
+
+/** The clipped policy loss of group relative policy optimisation, one scalar. `now` is of the current weights, [B, T]. */
+export async function grpoLoss(
+  now: LogProb,
+  compared: Compared,
+  options: GrpoLossOptions,
+): Promise<Loss<keyof GrpoMetrics>> {
+  checkObject(options, 'grpoLoss options');
+  const { clip, clipHigh = clip, aggregation, denominator } = options;
+  const current = handlesOf(now, ['logProb', 'entropy']);
+  const given = handlesOf(compared, COMPARED);
+  const { rolloutLogProb, advantage, responseMask } = given;
+  const limits = { clipLow: clip, clipHigh, aggregation };
+  const lose = () => addon().grpoLoss(current, rolloutLogProb, advantage, responseMask, limits, denominator);
+  return new Loss(await run([now.logProb, now.entropy, ...tensorsOf(compared, COMPARED)], lose));
 }
 
 /** What `dpoLoss` measures: means over pairs, or over chosen tokens, that add up over the pieces of a step. */
@@ -130,5 +174,6 @@ async function reduce(
   return new Tensor(await run([values, ...inputs.used], () => call(handleOf(values, 'values'), maskHandle)));
 }
 
+const COMPARED = ['rolloutLogProb', 'advantage', 'responseMask'] as const;
 const EVALUATION = ['logProb', 'entropy', 'value'] as const;
 const EXPERIENCE = [...ROLLOUT, 'rolloutValue', 'advantage', 'returns'] as const;

@@ -1,5 +1,6 @@
 /** All training methods by name: what `palm <name>` runs, and what a program opens or assembles. */
 import { dpoMethod } from './methods/dpo.ts';
+import { grpoMethod } from './methods/grpo.ts';
 import type { Method } from './methods/method.ts';
 import { ppoMethod } from './methods/ppo.ts';
 import { pretrainMethod } from './methods/pretrain.ts';
@@ -9,5 +10,6 @@ export const methods = {
   pretrain: pretrainMethod,
   reward: rewardMethod,
   ppo: ppoMethod,
+  grpo: grpoMethod,
   dpo: dpoMethod,
 } satisfies Readonly<Record<string, Method>>;

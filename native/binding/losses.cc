@@ -3,6 +3,7 @@
 #include "binding/bindings.h"
 #include "kernels/token-log-prob.h"
 #include "losses/dpo.h"
+#include "losses/grpo.h"
 #include "losses/ppo.h"
 
 namespace palm::binding {
@@ -29,6 +30,16 @@ static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const Ppo
                   then.returns, then.response_mask, options, denominator);
 }
 
+template <>
+struct Js<Aggregation> {
+  static Aggregation from(const Napi::Value& value) {
+    const std::string wanted = Js<std::string>::from(value);
+    if (wanted == "dapo") return Aggregation::token_mean;
+    if (wanted == "row-mean") return Aggregation::row_mean;
+    throw Error(ErrorKind::argument, "aggregation", wanted, "dapo or row-mean");
+  }
+};
+PALM_FIELDS(GrpoOptions, PALM_FIELD(clip_low), PALM_FIELD(clip_high), PALM_FIELD(aggregation));
 PALM_FIELDS(DpoOptions, PALM_FIELD(beta), PALM_FIELD(nll_weight));
 
 // Throws unless every tensor is [B, T] like the first, of numbers, and the mask is one.
@@ -48,6 +59,16 @@ static Loss dpo_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob
                         std::optional<double> nll_denominator) {
   expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
   return dpo_loss(log_prob, reference_log_prob, response_mask, options, denominator, nll_denominator);
+}
+
+static Loss grpo_loss_of(const LogProb& now, const Tensor& rollout_log_prob, const Tensor& advantage,
+                         const Tensor& response_mask, const GrpoOptions& options, std::optional<double> denominator) {
+  expect_alike({{"logProb", &now.log_prob},
+                {"entropy", &now.entropy},
+                {"rolloutLogProb", &rollout_log_prob},
+                {"advantage", &advantage}},
+               response_mask);
+  return grpo_loss(now.log_prob, now.entropy, rollout_log_prob, advantage, response_mask, options, denominator);
 }
 
 void expect_floating(const Tensor& tensor, const char* argument) {
@@ -84,6 +105,7 @@ static Tensor entropy_of(const Tensor& logits) {
 void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
   table.job<&dpo_loss_of>("dpoLoss");
+  table.job<&grpo_loss_of>("grpoLoss");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
   table.job<&entropy_of>("entropy");

@@ -267,6 +267,14 @@ export interface Native {
     denominator: number | undefined,
     nllDenominator: number | undefined,
   ): Promise<NativeLoss>;
+  grpoLoss(
+    now: NativeLogProb,
+    rolloutLogProb: TensorHandle,
+    advantage: TensorHandle,
+    responseMask: TensorHandle,
+    options: { clipLow: number; clipHigh: number; aggregation: string },
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   entropy(logits: TensorHandle): Promise<TensorHandle>;
