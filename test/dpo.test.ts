@@ -7,6 +7,7 @@ import type { Preference } from '../src/data/preferences.ts';
 import { ArgumentError, ShapeError } from '../src/errors.ts';
 import { dpoLoss } from '../src/losses.ts';
 import { dpoMethod } from '../src/methods/dpo.ts';
+import { planPreferences } from '../src/models/memory-plan.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { Policy } from '../src/models/policy.ts';
 import { rowsOf } from '../src/tensor/rows.ts';
@@ -14,6 +15,7 @@ import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { type DpoStep, dpo } from '../src/trainers/dpo.ts';
 import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
+import { drain, expectNear, peakOf } from './memory/peak.ts';
 import { distance } from './parity/numbers.ts';
 
 /** Pairs whose chosen response has the lower tokens; lengths differ. */
@@ -78,6 +80,21 @@ describe('training by DPO', () => {
     using fresh = await new Policy(model()).logProb([[1, 2, 3]], { grad: false });
     expect(await reference.data()).toEqual(await fresh.logProb.data());
     expect(await trained.logProb.data()).not.toEqual(await reference.data());
+  });
+
+  it.each([8, false] as const)('needs the memory that is planned for it, lora %s', async (lora) => {
+    const sizes = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3, device };
+    using planned = new PaLM(sizes);
+    const long = (from: number) => Array.from({ length: 128 }, (_, t) => (from + t) % 260);
+    const some = Array.from({ length: 3 }, (_, i) => ({ prompt: long(i), chosen: long(i + 1), rejected: long(i + 2) }));
+    const measured = await peakOf(async () => {
+      using model = new PaLM(sizes);
+      const { parts, train } = dpoMethod.assemble(config({ lora, batchSize: 3 }), { model, pairs: some });
+      using _policy = parts.weights;
+      using _optimizer = parts.optimizer;
+      await drain(train());
+    });
+    expectNear(planPreferences(planned.decoder, { batchSize: 3, length: 256, lora }), measured);
   });
 
   it('refuses a policy without a reference', async () => {

@@ -6,6 +6,7 @@ import { parseConfig } from '../src/config/schema.ts';
 import { ConfigError, ShapeError } from '../src/errors.ts';
 import { type GrpoLossOptions, grpoLoss } from '../src/losses.ts';
 import { grpoMethod } from '../src/methods/grpo.ts';
+import { planPpo } from '../src/models/memory-plan.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { Policy } from '../src/models/policy.ts';
 import { rowsOf } from '../src/tensor/rows.ts';
@@ -14,6 +15,7 @@ import type { GrpoStep } from '../src/trainers/grpo.ts';
 import type { Reward } from '../src/trainers/rollouts.ts';
 import { ROLLOUT_READS, trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
+import { drain, expectNear, peakOf } from './memory/peak.ts';
 import { distance } from './parity/numbers.ts';
 
 const EOS = 1;
@@ -89,6 +91,25 @@ describe('training by GRPO', () => {
     expect(third?.reward).toBeCloseTo((third?.score ?? 0) - 0.1 * (third?.kl ?? 0), 4);
     const [alone] = await train({ lora: false, steps: 1 });
     expect(alone?.kl).toBeUndefined();
+  });
+
+  it('needs the memory that is planned for it', async () => {
+    const sizes = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3, device };
+    using planned = new PaLM(sizes);
+    const prompts = Array.from({ length: 8 }, (_, i) => Array<number>(32).fill(i));
+    const shape = { rolloutBatch: 8, minibatchSize: 8, lora: 8, klWeight: 0.1 };
+    const sampling = { samplesPerPrompt: 2, maxNewTokens: 96 };
+    const measured = await peakOf(async () => {
+      using policy = new Policy(new PaLM(sizes));
+      const reward: Reward = (answers) => answers.map((_, i) => i % 2);
+      const all = config({ ...shape, sampling, steps: 1, epochs: 1 });
+      const { parts, train } = grpoMethod.assemble(all, { policy, reward, prompts });
+      using _optimizer = parts.optimizer;
+      await drain(train());
+      policy.model.dispose();
+    });
+    const run = { ...shape, ...sampling, promptLength: 32, reference: true, critic: false };
+    expectNear(planPpo(planned.decoder, run), measured);
   });
 
   it('refuses one response to a prompt, which has nothing to be compared with', () => {

@@ -7,48 +7,21 @@ import { rewardConfig } from '../src/config/reward.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { Batches } from '../src/data/batches.ts';
 import { Windows } from '../src/data/text.ts';
-import { type MemoryPlan, planPpo, planPretraining, planReward } from '../src/models/memory-plan.ts';
+import { planPpo, planPretraining, planReward } from '../src/models/memory-plan.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM, type PalmConfigInput } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
-import { memory, Tensor } from '../src/tensor/tensor.ts';
 import { ppo } from '../src/trainers/ppo.ts';
 import { pretrain } from '../src/trainers/pretrain.ts';
 import { reward } from '../src/trainers/reward.ts';
+import { drain, expectNear, peakOf } from './memory/peak.ts';
 
 // The allocator that is asked is the CPU's; blocks below 256 KiB are not counted, so sizes are such that most are larger.
 const SIZE = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3 };
 const PRECISIONS = ['float32', 'bfloat16'] as const;
 const LEVELS = ['none', 'selective', 'full'] as const;
 const EVERY = PRECISIONS.flatMap((dtype) => LEVELS.map((recompute) => ({ dtype, recompute })));
-
-/** Waits until what was disposed of is freed. */
-async function settled(): Promise<void> {
-  using one = Tensor.from([1]);
-  await one.data();
-}
-
-/** The most that `work` held at once, of what was allocated during it. */
-async function peakOf(work: () => Promise<void>): Promise<number> {
-  await settled();
-  const { usedBytes } = memory({ resetPeak: true });
-  await work();
-  await settled();
-  const after = memory();
-  expect(after.usedBytes).toBe(usedBytes); // nothing stays behind
-  return after.peakBytes - usedBytes;
-}
-
-function expectNear(plan: MemoryPlan, measured: number): void {
-  expect(measured).toBeGreaterThan(15e6);
-  const off = plan.totalBytes / measured - 1;
-  expect(Math.abs(off), `planned ${plan.totalBytes}, measured ${measured}`).toBeLessThan(0.15);
-}
-
-async function drain(steps: AsyncIterable<unknown>): Promise<void> {
-  for await (const _ of steps);
-}
 
 async function measurePretraining(options: Partial<PalmConfigInput>, run: { batchSize: number; length: number }) {
   return await peakOf(async () => {
