@@ -3,10 +3,19 @@
  * and without it shows what DPO is known for, that chosen responses become less likely while pairs are told apart.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { dpoConfig, type DpoStep, type LanguageModel, parseConfig } from '../../src/index.ts';
+import { dpoConfig, type DpoStep, type LanguageModel, parseConfig, type Preference } from '../../src/index.ts';
 import { comparedPairs, learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
 import { dpoMethod } from '../../src/methods/dpo.ts';
 import { device } from '../device.ts';
+import {
+  distance,
+  optimum,
+  PROMPTS as BANDIT,
+  probabilities,
+  type Rewards,
+  rewardsOf,
+  startingModel,
+} from './bandit.ts';
 
 /** 160 steps of 64 pairs, all from 50 walks of every start. */
 const PAIRS = 330;
@@ -48,4 +57,45 @@ describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
     expect(steps.at(-1)?.accuracy).toBeGreaterThan(0.9);
     expect(steps.at(-1)?.chosenLogProb ?? 0).toBeLessThan((steps[0]?.chosenLogProb ?? 0) - 1);
   });
+});
+
+/** All pairs of answers to each prompt, `rows` of each, won as often as Bradley and Terry have it: exact proportions. */
+function everyPair(rewards: Rewards, rows: number): Preference[] {
+  return BANDIT.flatMap((prompt, place) => {
+    const reward = rewards[place] as number[];
+    return reward.flatMap((first, a) =>
+      reward.slice(a + 1).flatMap((second, i) => {
+        const wins = Math.round(rows / (1 + Math.exp(second - first)));
+        const pair = (chosen: number, rejected: number) => ({ prompt, chosen: [chosen], rejected: [rejected] });
+        const b = a + 1 + i;
+        return [...Array(wins).fill(pair(a, b)), ...Array(rows - wins).fill(pair(b, a))];
+      }),
+    );
+  });
+}
+
+describe('the bandit of one token', () => {
+  it.each([
+    [0.2, 0, 100],
+    [0.5, 1, 40],
+  ])(
+    'is played by the best policy at beta %d, from exact proportions of pairs, seed %i',
+    { timeout: 600_000 },
+    async (beta, seed, rows) => {
+      const rewards = rewardsOf(seed);
+      using model = startingModel(seed);
+      const before = await probabilities(model);
+      const pairs = everyPair(rewards, rows);
+      const sizes = { epochs: 200, batchSize: pairs.length, lr: 1e-2, warmupSteps: 0, minLr: 0, lora: false as const };
+      const config = parseConfig(dpoConfig, { ...sizes, beta, seed }, 'test');
+      const { parts, train } = dpoMethod.assemble(config, { model, pairs });
+      using _policy = parts.weights;
+      using _optimizer = parts.optimizer;
+      for await (const _step of train());
+      const best = optimum(before, rewards, beta);
+      expect(distance(best, before)).toBeGreaterThan(0.05); // there is something to learn
+      const off = distance(await probabilities(model), best);
+      expect(off).toBeLessThanOrEqual(0.02);
+    },
+  );
 });

@@ -6,6 +6,15 @@ import { learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
 import { letterTokenizer, optimality, walkPrompts } from '../../src/demo/random-walks.ts';
 import { grpoMethod } from '../../src/methods/grpo.ts';
 import { device } from '../device.ts';
+import {
+  distance,
+  optimum,
+  PROMPTS as PROMPTS_OF_BANDIT,
+  probabilities,
+  rewardFunction,
+  rewardsOf,
+  startingModel,
+} from './bandit.ts';
 
 const PROMPTS = walkPrompts.map((node) => letterTokenizer.encode(node));
 const arrival: RewardFunction = (answers) =>
@@ -58,5 +67,30 @@ describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
   it('do not become so from scores that are shuffled', { timeout: 600_000 }, async () => {
     const found = await improve(wanderer, shuffled(seed), seed, 'dapo');
     expect(found).toBeLessThan(0.55);
+  });
+});
+
+describe('the bandit of one token', () => {
+  it.each([
+    [0.2, 0],
+    [0.2, 1],
+    [0.5, 2],
+  ])('is played by the best policy at a KL cost of %d, seed %i', { timeout: 600_000 }, async (klWeight, seed) => {
+    const rewards = rewardsOf(seed);
+    using model = startingModel(seed);
+    const before = await probabilities(model);
+    const sizes = { steps: 60, rolloutBatch: PROMPTS_OF_BANDIT.length, minibatchSize: 64, epochs: 4, klWeight, seed };
+    const sampling = { maxNewTokens: 1, samplesPerPrompt: 32 };
+    const rate = { lr: 1e-2, warmupSteps: 0, lora: false as const, score: { norm: 'none' as const } };
+    const config = parseConfig(grpoConfig, { ...sizes, ...rate, sampling }, 'test');
+    using policy = new Policy(model, { lora: false, reference: true });
+    const ingredients = { policy, reward: rewardFunction(rewards), prompts: PROMPTS_OF_BANDIT };
+    const { parts, train } = grpoMethod.assemble(config, ingredients);
+    using _ = parts.optimizer;
+    for await (const _step of train());
+    const best = optimum(before, rewards, klWeight);
+    expect(distance(best, before)).toBeGreaterThan(0.05); // there is something to learn
+    const off = distance(await probabilities(model), best);
+    expect(off).toBeLessThanOrEqual(0.03);
   });
 });
