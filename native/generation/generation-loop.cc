@@ -205,7 +205,7 @@ std::vector<double> GenerationLoop::log_probs_since(size_t first) const {
 }
 
 void GenerationLoop::refuse_numbers() const {
-  throw Error(ErrorKind::numerics, "logits", "numbers that are not finite", "finite ones",
+  throw Error(ErrorKind::numerics, "logits", "non-finite numbers", "finite numbers",
               "The weights are so large that their products overflow: train again with a lower lr.");
 }
 
