@@ -122,8 +122,8 @@ function sum(values: number[]): number {
   return values.reduce((a, b) => a + b, 0);
 }
 
-describe('merging a scope into the weights preserves', () => {
-  it('logits', async () => {
+describe('merging a scope into the weights', () => {
+  it('preserves the logits', async () => {
     using palm = await palm64();
     using scoped = await palm.forward(PADDED, { scope: 'actor' });
     await palm.mergeScope('actor');
@@ -131,7 +131,7 @@ describe('merging a scope into the weights preserves', () => {
     expect(distance(await merged.logits.data(), await scoped.logits.data())).toBeLessThan(EXACT);
   });
 
-  it('generation', async () => {
+  it('preserves what is generated', async () => {
     const sampling = { prompts: [[3, 1, 4], [1]], maxNewTokens: 16, seed: 3 };
     using palm = await palm64();
     using scoped = await palm.generate({ ...sampling, scope: 'actor' });
@@ -141,8 +141,8 @@ describe('merging a scope into the weights preserves', () => {
   });
 });
 
-describe('a row in a padded batch has the same result as alone:', () => {
-  it('logits and embeddings', async () => {
+describe('a row in a padded batch', () => {
+  it('has the logits and embeddings that it has alone', async () => {
     using palm = await palm64();
     using batch = await palm.forward(PADDED, { scope: 'actor' });
     for (const name of ['logits', 'embeddings'] as const) {
@@ -158,7 +158,7 @@ describe('a row in a padded batch has the same result as alone:', () => {
     }
   });
 
-  it('logits of a bidirectional model, with negative ids as padding', async () => {
+  it('has the logits that it has alone, in a bidirectional model with negative ids as padding', async () => {
     using palm = await palmOf(drawn(palmShapes(SIZE), 2), { ...FLOAT64, causal: false });
     const padded = PADDED.map((row, i) => row.map((token, t) => (REAL[i]?.[t] ? token : -1)));
     using batch = await palm.forward(padded);
@@ -171,7 +171,7 @@ describe('a row in a padded batch has the same result as alone:', () => {
     }
   });
 
-  it('the loss', async () => {
+  it('adds the loss that it has alone', async () => {
     using palm = await palm64();
     using batch = await palm.loss(PADDED, { mask: TARGETS });
     const denominator = sum(LENGTHS.map((length) => length - 1));
@@ -183,7 +183,7 @@ describe('a row in a padded batch has the same result as alone:', () => {
     expect(Math.abs((await batch.item()) - total)).toBeLessThan(EXACT);
   });
 
-  it('greedy generation, up to the end of each row', async () => {
+  it('is continued greedily as it is alone, up to its own end', async () => {
     using palm = await palm64();
     const sampling = { maxNewTokens: 24, temperature: 0, padToken: 0 };
     using free = await palm.generate({ prompts: ALONE, ...sampling });
@@ -202,7 +202,7 @@ describe('a row in a padded batch has the same result as alone:', () => {
     }
   });
 
-  it('scores', async () => {
+  it('has the score that it has alone', async () => {
     using model = await rewardModelOf(drawn(rewardShapes(SIZE, 4), 6), FLOAT64);
     const promptLengths = LENGTHS.map((length) => Math.ceil(length / 3));
     using batch = await model.score(PADDED, { promptLengths, mask: REAL });
