@@ -27,12 +27,12 @@ const schema = z.strictObject({
 });
 type Config = z.output<typeof schema>;
 
-/** What DPO works with. */
+/** The ingredients of DPO. */
 export interface DpoIngredients {
   /** The model to train; with LoRA its weights stay as they are. */
   model: LanguageModel;
   pairs: readonly Preference[];
-  /** Held-out pairs; without any there are no validation metrics. */
+  /** Held-out pairs; without them there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
 }
 
@@ -75,7 +75,7 @@ async function open(config: Config): Promise<Opened> {
         tokenizer,
         inputs: { data: config.data, validation: config.validation, model: file.path },
         rows,
-        sizes: { 'parameters to train': parameters, pairs: pairs.length, 'held out': validation.length },
+        sizes: { 'trainable parameters': parameters, pairs: pairs.length, 'held out': validation.length },
       };
     },
   };

@@ -18,7 +18,7 @@ import { loadPromptsAndJudge, promptFiles } from './prompts.ts';
 const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, rules, ...grpoConfig.shape });
 type Config = z.output<typeof schema>;
 
-/** What GRPO works with. */
+/** The ingredients of GRPO. */
 export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'stop'> {
   /** Gives reward functions the texts, and eos and padding unless they are given. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
@@ -82,7 +82,7 @@ async function open(config: Config): Promise<Opened> {
         tokenizer,
         inputs: { data: config.data, reward: judge.path, model: file.path },
         rows,
-        sizes: { 'parameters to train': countNumbers(policy.parameters()), prompts: prompts.length },
+        sizes: { 'trainable parameters': countNumbers(policy.parameters()), prompts: prompts.length },
       };
     },
   };

@@ -1,68 +1,44 @@
 /** Direct preference optimisation (Rafailov et al. 2023). docs/dpo.md has the formulas. */
 import { type DpoConfig, dpoConfig } from '../config/dpo.ts';
 import { parseKnown } from '../config/schema.ts';
-import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
+import { checkKinds, instanceOf } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
-import type { Batches } from '../data/batches.ts';
 import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { type DpoMetrics, dpoLoss } from '../losses.ts';
 import { Mean } from '../metrics/mean.ts';
 import { Policy } from '../models/policy.ts';
-import { Optimizer } from '../optim.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { checkPairs, pairSteps, tokensOf } from './pairs.ts';
-import { BATCHES, itemsAt, PAIRS } from './parts.ts';
+import { checkPairs, PAIR_PARTS, type PairParts, type PairStep, pairSteps, tokensOf } from './pairs.ts';
+import { itemsAt } from './parts.ts';
 import { defaultPolicyRate, learningRate, skipsAllowed } from './schedule.ts';
 import { chunks } from './rollouts.ts';
 import { update } from './update.ts';
 
-/** What DPO works with. All that it changes is in here, so saving these and the step number saves the run. */
-export interface DpoParts {
-  /** With a reference. */
+/** The parts of a DPO run. They hold all mutable training state, so saving them and the step number saves the run. */
+export interface DpoParts extends PairParts {
+  /** Trained by `optimizer`; it has a reference. */
   policy: Policy;
-  /** Over `policy.parameters()`. */
-  optimizer: Optimizer;
-  /** The pairs to learn from. */
-  pairs: readonly Preference[];
-  /** Which of `pairs` come next, `config.batchSize` at a time. */
-  batches: Batches;
-  /** Held-out pairs; without any there are no validation metrics. */
-  validation?: readonly Preference[] | undefined;
 }
 
 const PARTS = {
   policy: instanceOf(Policy),
-  optimizer: instanceOf(Optimizer),
-  pairs: PAIRS,
-  batches: BATCHES,
-  validation: optional(PAIRS),
+  ...PAIR_PARTS,
 };
 
-/** What a step tells: metrics of the pairs that it learned from, before it did. */
-export interface DpoStep extends DpoMetrics {
-  /** Steps done, from 1. */
-  step: number;
+/** The metrics of a step. Those of the loss are of its pairs before the update. */
+export interface DpoStep extends PairStep, DpoMetrics {
   loss: number;
-  /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
-  validationLoss: number | undefined;
-  validationAccuracy: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 where the loss or the gradient was not finite: the weights did not change. */
-  skipped: 1 | undefined;
-  /** Pairs that were read at once, where memory did not suffice for `batchSize` of them. */
-  microBatch: number | undefined;
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /**
  * Trains `policy` on pairs. `start` is the number of steps already done. All native memory of a step is freed before it is yielded.
- * @throws ArgumentError before the first step for a policy without a reference and for a token that the model does not have,
- * NumericsError after `config.maxSkippedSteps` steps in a row that were not finite, or where the last one is not.
+ * @throws ArgumentError before the first step, for a policy without a reference.
+ * @throws ArgumentError before the first step, for a token that the model does not have.
+ * @throws NumericsError if `config.maxSkippedSteps` consecutive steps are not finite.
+ * @throws NumericsError if the last step is not finite.
  */
 export async function* dpo(parts: DpoParts, options: DpoConfig, start = 0): AsyncGenerator<DpoStep> {
   checkKinds('dpo parts', parts, PARTS);
@@ -120,11 +96,12 @@ function checkReference(policy: Policy): void {
   throw new ArgumentError({
     argument: 'parts.policy',
     received: 'a policy without a reference',
-    expected: 'one made with { reference: true }',
+    expected: 'a policy with a reference',
+    fix: 'Create the policy with { reference: true }.',
   });
 }
 
-/** The loss of some pairs: chosen responses in the first rows, rejected ones in the others. */
+/** The loss of some pairs. The chosen responses are the first half of the rows, the rejected ones the second. */
 async function lossOf(
   policy: Policy,
   pairs: readonly Preference[],
@@ -140,13 +117,13 @@ async function lossOf(
   return await dpoLoss(now.logProb, reference, mask, { beta, nllWeight, ...denominators });
 }
 
-/** Pairs as tensors [2N, T]: token ids, and which of them are response. */
+/** Pairs as tensors [2N, T]: token ids, and a mask of the response tokens. */
 function pairRows(pairs: readonly Preference[]): { sequence: Tensor; responseMask: Tensor } {
   const all = [...pairs.map(({ chosen }) => chosen), ...pairs.map(({ rejected }) => rejected)];
   const prompts = [...pairs, ...pairs].map(({ prompt }) => prompt);
   const { tokens, shape, lengths } = padRight(
     all.map((response, row) => [...(prompts[row] as number[]), ...response]),
-    0, // behind the end of a row any token will do
+    0, // padding: the mask excludes it, and no earlier token sees it
   );
   const mask = new Uint8Array(tokens.length);
   for (const [row, prompt] of prompts.entries())

@@ -4,16 +4,17 @@
  */
 import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
+import { having, instanceOf, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Policy } from '../models/policy.ts';
-import type { Optimizer } from '../optim.ts';
+import { Optimizer } from '../optim.ts';
 import type { Loss } from '../tensor/loss.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
-import type { MicroBatch } from './out-of-memory.ts';
-import { itemsAt } from './parts.ts';
+import { MicroBatch } from './out-of-memory.ts';
+import { BATCHES, itemsAt, REWARD } from './parts.ts';
 import { scoresOf } from './rewards.ts';
 import {
   type Answer,
@@ -26,7 +27,7 @@ import {
   minibatches,
   type Reward,
 } from './rollouts.ts';
-import { type RunningScores, scoreNormOf } from './score-norm.ts';
+import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
 import { update } from './update.ts';
 
 /** What all such methods need, apart from the policy. */
@@ -53,6 +54,60 @@ export interface OnPolicyParts extends Ending {
    * reason is thrown.
    */
   signal?: AbortSignal | undefined;
+}
+
+/** The kinds of `OnPolicyParts`, for `checkKinds`. */
+export const ON_POLICY_PARTS = {
+  reward: REWARD,
+  prompts: LISTS,
+  batches: BATCHES,
+  optimizer: instanceOf(Optimizer),
+  stop: optional(LISTS),
+  signal: optional(SIGNAL),
+  runningScores: optional(having('a RunningScores', 'update')),
+};
+
+/** The metrics of an iteration that all such methods have. */
+export interface OnPolicyStep {
+  /** Iterations done, from 1. */
+  step: number;
+  /** Raw score, before normalisation and penalties, averaged over responses. */
+  score: number;
+  /** Normalised score minus the KL penalty, averaged over responses. */
+  reward: number;
+  /** log p of a response minus that of the reference policy, in nats, averaged over responses; undefined without a reference. */
+  kl: number | undefined;
+  /** Mean number of tokens in a response. */
+  responseLength: number;
+  /** Share of responses that ended with the eos or a stop sequence. */
+  eosShare: number;
+  gradNorm: number;
+  learningRate: number;
+  /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
+  skipped: number;
+  /** Reduced micro-batch size after running out of memory, in responses; otherwise undefined. */
+  microBatch: number | undefined;
+  /** Epochs started; fewer than configured if stopped early by approxKlStop. */
+  epochs: number;
+  /** Largest |log ratio| in the first minibatch, before any update: 0 except for rounding. */
+  firstLogRatio: number;
+  /** Largest difference between a log-probability as the sampler saw it and as training computes it. */
+  samplerGap: number;
+  timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
+}
+
+/** What the iterations of a run share, apart from its parts. */
+export interface RunState {
+  microBatch: MicroBatch;
+  normalise: (scores: readonly number[]) => number[];
+}
+
+/** The state of a run before its first iteration. */
+export function runStateOf(
+  { reward, runningScores = new RunningScores() }: OnPolicyParts,
+  { minibatchSize, score }: Pick<PpoConfig, 'minibatchSize' | 'score'>,
+): RunState {
+  return { microBatch: new MicroBatch(minibatchSize), normalise: scoreNorm(reward, score, runningScores) };
 }
 
 /** The fields of a configuration that are used to answer and score. */
@@ -221,6 +276,7 @@ function allUpdatesSkipped(nonFinite: string, updates: number): NumericsError {
   });
 }
 
-function sum(values: readonly number[]): number {
+/** The sum of `values`, 0 for none. */
+export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }

@@ -1,10 +1,51 @@
 /** Shared by trainers that learn from pairs of responses, one of them preferred. */
 import type { RewardConfig } from '../config/reward.ts';
-import { checkKind, checkKinds, COUNT, POSITIVE } from '../checks/kinds.ts';
+import { checkKind, checkKinds, COUNT, instanceOf, optional, POSITIVE } from '../checks/kinds.ts';
+import type { Batches } from '../data/batches.ts';
 import type { Preference } from '../data/preferences.ts';
 import { ArgumentError } from '../errors.ts';
 import type { LanguageModel } from '../models/language-model.ts';
+import { Optimizer } from '../optim.ts';
 import { checkTokens } from './check-tokens.ts';
+import { BATCHES, PAIRS } from './parts.ts';
+
+/** The parts that all such trainers have, apart from the model. */
+export interface PairParts {
+  /** The optimizer of the model's parameters. */
+  optimizer: Optimizer;
+  /** The training pairs. */
+  pairs: readonly Preference[];
+  /** Selects the next of `pairs`, `config.batchSize` at a time. */
+  batches: Batches;
+  /** Held-out pairs; without them there are no validation metrics. */
+  validation?: readonly Preference[] | undefined;
+}
+
+/** The kinds of `PairParts`, for `checkKinds`. */
+export const PAIR_PARTS = {
+  optimizer: instanceOf(Optimizer),
+  pairs: PAIRS,
+  batches: BATCHES,
+  validation: optional(PAIRS),
+};
+
+/** The metrics of a step that all such trainers have. */
+export interface PairStep {
+  /** Steps done, from 1. */
+  step: number;
+  /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
+  validationLoss: number | undefined;
+  validationAccuracy: number | undefined;
+  /** Norm of the gradient before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
+  skipped: 1 | undefined;
+  /** Reduced micro-batch size after running out of memory, in pairs; otherwise undefined. */
+  microBatch: number | undefined;
+  /** `tokensPerSecond` excludes padding. */
+  timing: { seconds: number; tokensPerSecond: number };
+}
 
 /** The number of optimizer steps that `epochs` passes over `pairs` pairs take. */
 export function pairSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {

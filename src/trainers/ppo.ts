@@ -7,9 +7,8 @@ import { judge } from '../advantages.ts';
 import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
 import { parseKnown } from '../config/schema.ts';
 import { type PpoMetrics, ppoLoss } from '../losses.ts';
-import { checkKinds, having, instanceOf, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
+import { checkKinds, having, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
-import { Optimizer } from '../optim.ts';
 import { rowsOf } from '../tensor/rows.ts';
 import { useDeterministic } from '../tensor/tensor.ts';
 import {
@@ -19,12 +18,15 @@ import {
   checkPrompts,
   learnInPasses,
   missing,
+  ON_POLICY_PARTS,
   type OnPolicyParts,
+  type OnPolicyStep,
+  type RunState,
+  runStateOf,
+  sum,
 } from './on-policy.ts';
-import { MicroBatch } from './out-of-memory.ts';
-import { BATCHES, REWARD } from './parts.ts';
+import type { MicroBatch } from './out-of-memory.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
-import { RunningScores, scoreNorm } from './score-norm.ts';
 
 /** The parts of a PPO run. They hold all mutable training state, so saving them and the step number saves the run. */
 export interface PpoParts extends OnPolicyParts {
@@ -36,49 +38,18 @@ export interface PpoParts extends OnPolicyParts {
 
 const PARTS = {
   actorCritic: instanceOf(ActorCritic),
-  reward: REWARD,
-  prompts: LISTS,
-  batches: BATCHES,
-  optimizer: instanceOf(Optimizer),
-  stop: optional(LISTS),
-  signal: optional(SIGNAL),
+  ...ON_POLICY_PARTS,
   adaptiveKl: optional(having('an AdaptiveKl', 'update')),
-  runningScores: optional(having('a RunningScores', 'update')),
 };
 
 /** During critic warm-up nothing else trains, so value clipping is effectively off. */
 const NO_VALUE_CLIP = { valueClip: 1e30 };
 
 /** The metrics of an iteration. Fields computed during updates (losses, gradNorm, …) are averaged over updates. */
-export interface PpoStep extends Omit<PpoMetrics, 'maxLogRatio'> {
-  /** Iterations done, from 1. */
-  step: number;
-  /** Raw score, before normalisation and penalties, averaged over responses. */
-  score: number;
-  /** Normalised score minus the KL penalty, averaged over responses. */
-  reward: number;
-  /** log p of a response minus that of the reference policy, in nats, averaged over responses; undefined without a reference. */
-  kl: number | undefined;
+export interface PpoStep extends OnPolicyStep, Omit<PpoMetrics, 'maxLogRatio'> {
   klWeight: number;
   /** Share of the variance of the returns that the critic predicted. */
   explainedVariance: number;
-  /** Mean number of tokens in a response. */
-  responseLength: number;
-  /** Share of responses that ended with the eos or a stop sequence. */
-  eosShare: number;
-  gradNorm: number;
-  learningRate: number;
-  /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
-  skipped: number;
-  /** Reduced micro-batch size after running out of memory, in responses; otherwise undefined. */
-  microBatch: number | undefined;
-  /** Epochs started; fewer than configured if stopped early by approxKlStop. */
-  epochs: number;
-  /** Largest |log ratio| in the first minibatch, before any update: 0 except for rounding. */
-  firstLogRatio: number;
-  /** Largest difference between a log-probability as the sampler saw it and as training computes it. */
-  samplerGap: number;
-  timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
 }
 
 /**
@@ -98,17 +69,8 @@ export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): Asyn
   if (config.deterministic) await useDeterministic(true);
   checkPrompts(parts.actorCritic, parts);
   checkParts(parts, config, start);
-  const state = {
-    microBatch: new MicroBatch(config.minibatchSize),
-    normalise: scoreNorm(parts.reward, config.score, parts.runningScores ?? new RunningScores()),
-  };
+  const state = runStateOf(parts, config);
   for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, state);
-}
-
-/** What the iterations of a run share, apart from its parts. */
-interface RunState {
-  microBatch: MicroBatch;
-  normalise: (scores: readonly number[]) => number[];
 }
 
 function checkParts(parts: PpoParts, config: PpoConfig, start: number): void {
@@ -179,8 +141,4 @@ async function learn(
     },
   );
   return { ...means, ...passes };
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

@@ -4,68 +4,42 @@
  */
 import { type RewardConfig, rewardConfig } from '../config/reward.ts';
 import { parseKnown } from '../config/schema.ts';
-import type { Batches } from '../data/batches.ts';
 import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
 import { Mean } from '../metrics/mean.ts';
-import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
+import { checkKind, checkKinds, COUNT, instanceOf } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
-import { Optimizer } from '../optim.ts';
 import { type RankingMetrics, RewardModel } from '../models/reward-model.ts';
 import { ArgumentError } from '../errors.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { checkPairs, pairSteps, tokensOf } from './pairs.ts';
-import { BATCHES, itemsAt, PAIRS } from './parts.ts';
+import { checkPairs, PAIR_PARTS, type PairParts, type PairStep, pairSteps, tokensOf } from './pairs.ts';
+import { itemsAt, PAIRS } from './parts.ts';
 import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
 import { statisticsOf } from './score-norm.ts';
 import { PADDING, scoresOfModel } from './rewards.ts';
 import { type Piece, update } from './update.ts';
 
 /** The parts of a reward-model run. They hold all mutable training state, so saving them and the step number saves the run. */
-export interface RewardParts {
+export interface RewardParts extends PairParts {
+  /** Trained by `optimizer`. */
   rewardModel: RewardModel;
-  /** The optimizer of `rewardModel.parameters()`. */
-  optimizer: Optimizer;
-  /** The training pairs. */
-  pairs: readonly Preference[];
-  /** Selects the next of `pairs`, `config.batchSize` at a time. */
-  batches: Batches;
-  /** Held-out pairs; without them there are no validation metrics. */
-  validation?: readonly Preference[] | undefined;
 }
 
 const PARTS = {
   rewardModel: instanceOf(RewardModel),
-  optimizer: instanceOf(Optimizer),
-  pairs: PAIRS,
-  batches: BATCHES,
-  validation: optional(PAIRS),
+  ...PAIR_PARTS,
 };
 
 /** The metrics of a step. Loss, accuracy and margin are those of its pairs before the update. */
-export interface RewardStep {
-  /** Steps done, from 1. */
-  step: number;
+export interface RewardStep extends PairStep {
   /** −log of the predicted probability that the chosen response is the better one, averaged over pairs. */
   loss: number;
   /** Share of pairs whose chosen response has the higher score. */
   accuracy: number;
   /** Score of the chosen response minus that of the rejected one, averaged over pairs. */
   margin: number;
-  /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
-  validationLoss: number | undefined;
-  validationAccuracy: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in pairs; otherwise undefined. */
-  microBatch: number | undefined;
-  /** `tokensPerSecond` excludes padding. */
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /** The number of steps that `epochs` passes over `pairs` pairs take. */
