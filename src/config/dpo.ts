@@ -5,11 +5,11 @@ import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { heldOutPairs, pairs } from './pairs.ts';
 
 export const dpoConfig = z.strictObject({
-  epochs: count.default(1).describe('times that every pair is seen'),
+  epochs: count.default(1).describe('passes over the pairs'),
   ...pairs,
-  beta: z.number().gt(0).default(0.1).describe('how strongly a log-ratio to the reference counts, per nat'),
-  nllWeight: z.number().min(0).default(0).describe('weight of the loss of chosen responses, which keeps them likely'),
-  lr: lr.optional().describe('highest learning rate; one that fits the width unless given'),
+  beta: z.number().gt(0).default(0.1).describe('scale of the log ratios to the reference, per nat'),
+  nllWeight: z.number().min(0).default(0).describe('weight of the negative log-likelihood of chosen responses'),
+  lr: lr.optional().describe('peak learning rate (default: chosen by the width of the model)'),
   ...schedule,
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
   ...limits,
@@ -19,7 +19,7 @@ export const dpoConfig = z.strictObject({
   ...computing,
 });
 
-/** What DPO takes besides a model and pairs. */
+/** The options of DPO, apart from model and pairs. */
 export type DpoConfigInput = z.input<typeof dpoConfig>;
-/** The same with every default filled in. */
+/** The options of DPO with defaults filled in. */
 export type DpoConfig = z.output<typeof dpoConfig>;

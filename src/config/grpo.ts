@@ -5,8 +5,12 @@ import { limits, lr, optimizer } from './optimisation.ts';
 import { passes, rollouts, scores } from './rollouts.ts';
 
 const loss = z.strictObject({
-  clip: z.number().gt(0).default(0.2).describe('the probability ratio counts only above 1 − clip'),
-  clipHigh: z.number().gt(0).optional().describe('and below 1 + clipHigh; clip unless given'),
+  clip: z.number().gt(0).default(0.2).describe('lower clip of the probability ratio, at 1 − clip'),
+  clipHigh: z
+    .number()
+    .gt(0)
+    .optional()
+    .describe('upper clip of the probability ratio, at 1 + clipHigh (default: clip)'),
   aggregation: z
     .enum(['dapo', 'row-mean'])
     .default('dapo')
@@ -14,36 +18,41 @@ const loss = z.strictObject({
 });
 
 export const grpoConfig = z.strictObject({
-  steps: count.default(100).describe('iterations: roll out, score, learn'),
+  steps: count.default(100).describe('iterations, each a rollout and its updates'),
   ...rollouts,
   sampling: rollouts.sampling
     .unwrap()
-    .extend({ samplesPerPrompt: z.int().min(2).default(8).describe('responses to a prompt, which are compared') })
+    .extend({
+      samplesPerPrompt: z.int().min(2).default(8).describe('number of responses per prompt, compared with each other'),
+    })
     .prefault({})
-    .describe('how responses are drawn'),
+    .describe('how responses are sampled'),
   ...scores,
   klWeight: z.number().min(0).default(0).describe('cost of KL to the reference policy, per nat, in the reward'),
   scale: z.boolean().default(true).describe('divide advantages by the deviation of the scores for the same prompt'),
   ...passes,
-  lr: lr.optional().describe('highest learning rate of the policy; one that fits its width unless given'),
+  lr: lr.optional().describe('peak learning rate of the policy (default: chosen by its width)'),
   warmupSteps: z.int().min(0).default(3).describe('iterations over which the learning rate rises to lr'),
-  decay: z.enum(['linear', 'cosine', 'constant']).default('linear').describe('how it falls to 0 at the last step'),
+  decay: z
+    .enum(['linear', 'cosine', 'constant'])
+    .default('linear')
+    .describe('how the learning rate falls to 0 at the last step'),
   optimisation: z
     .strictObject(optimizer({ betas: [0.9, 0.999], weightDecay: 0 }))
     .prefault({})
-    .describe('what moves the weights'),
+    .describe('the optimizer and its settings'),
   loss: loss.prefault({}).describe('the loss of the policy'),
   approxKlStop: z
     .union([z.number().gt(0), z.literal(false)])
     .default(false)
-    .describe('ends the passes of an iteration once the policy moved so far, in nats per token; false does not'),
+    .describe('end the epochs of an iteration early above this KL, in nats per token; false never does'),
   ...limits,
   lora,
   checkpoint: checkpoint(50),
   ...computing,
 });
 
-/** What GRPO takes besides a model, prompts and a reward. */
+/** The options of GRPO, apart from model, prompts and reward. */
 export type GrpoConfigInput = z.input<typeof grpoConfig>;
-/** The same with every default filled in. */
+/** The options of GRPO with defaults filled in. */
 export type GrpoConfig = z.output<typeof grpoConfig>;
