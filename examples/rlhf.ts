@@ -38,7 +38,7 @@ using trainer = new RLHFTrainer({
     sampling: { maxNewTokens: 9, samplesPerPrompt: 6 },
     klWeight: 0.05,
     lr: 1e-2,
-    criticWarmup: 1,
+    critic: { warmup: 1 },
     warmupSteps: 2,
   },
 });

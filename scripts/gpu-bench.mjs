@@ -106,7 +106,7 @@ async function decode(palm, count) {
 async function iteration(palm) {
   const [count, promptLength, newTokens] = small ? [4, 4, 4] : [256, 256, 256];
   const sizes = {
-    ...{ criticWarmup: 0, warmupSteps: 0, approxKlStop: false }, // do all the work from the first iteration on
+    ...{ critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false }, // do all the work from the first iteration on
     rolloutBatch: count,
     minibatchSize: small ? 2 : 32,
     epochs: 1,

@@ -292,7 +292,11 @@ describe('the other trainers', () => {
       const prompts = Array.from({ length: 8 }, (_, row) => draw(row, 24, row));
       const batches = new Batches({ size: 8, batchSize: 8, seed: 5 });
       const options = { rolloutBatch: 8, minibatchSize: 8, sampling: { maxNewTokens: 40 }, steps: 2, epochs: 2 };
-      const settings = parseConfig(ppoConfig, { ...options, rolloutLogProb: 'sampled' }, 'test');
+      const settings = parseConfig(
+        ppoConfig,
+        { ...options, sampling: { ...options.sampling, logProb: 'sampled' } },
+        'test',
+      );
       const rewards = (answers: readonly { response: number[] }[]) =>
         answers.map(({ response }) => response[0] as number);
       const dispose = () => {

@@ -114,7 +114,7 @@ describe('the plan of PPO matches the memory used', () => {
   const planned = { ...shape, ...sampling, promptLength: 32 };
   const run = (lora: number | false) => ({
     ...shape,
-    ...{ sampling, steps: 1, epochs: 1, criticWarmup: 0, klWeight: 0.1, lora }, // the critic alone would need less
+    ...{ sampling, steps: 1, epochs: 1, critic: { warmup: 0 }, klWeight: 0.1, lora }, // the critic alone would need less
   });
 
   it.each(EVERY)('$dtype, recompute $recompute', async (options) => {

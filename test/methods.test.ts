@@ -32,7 +32,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
   epochs: '--epochs 1',
   batchSize: '--batchSize 4',
   rolloutBatch: '--rolloutBatch 4',
-  criticWarmup: '--criticWarmup 0',
+  criticWarmup: '--critic.warmup 0',
   sampling: '--sampling.maxNewTokens 4',
 };
 const names = Object.keys(methods) as (keyof typeof methods)[];

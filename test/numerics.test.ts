@@ -614,7 +614,7 @@ describe('a reward function', () => {
     ['never answers', () => new Promise(() => {}), 'reward', /nothing within 0.05 s/],
   ])('that %s causes a RewardError and leaves weights unchanged', async (name, bad, argument, message) => {
     const { actorCritic, optimizer, parts, config } = policy(
-      { rewardTimeout: name === 'never answers' ? 0.05 : 600, steps: 1 },
+      { score: { timeout: name === 'never answers' ? 0.05 : 600 }, steps: 1 },
       { ...texts, reward: bad as unknown as Reward },
     );
     const before = await bits(actorCritic.parameters(), optimizer);
@@ -669,7 +669,7 @@ describe('a reward function', () => {
       model: new PaLM(SIZE),
       rewardModel: () => new Promise(() => {}),
       promptTokenIds: PROMPTS,
-      config: { rewardTimeout: 0.02 },
+      config: { score: { timeout: 0.02 } },
     });
     expect(await failure(() => trainer.generate(6, { prompt: [2] }))).toBeInstanceOf(RewardError);
   });

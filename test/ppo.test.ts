@@ -31,13 +31,13 @@ const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device }
 /** Likes the token 5. */
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
-const MANY = { klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, criticWarmup: 1, warmupSteps: 3 };
+const MANY = { klWeight: 0.1, adaptiveKl: { target: 1, horizon: 100 }, critic: { warmup: 1 }, warmupSteps: 3 };
 
 trainerContract('ppo', {
   config({ rows, steps, batchSize: minibatchSize, accumulate }, settings) {
     const sizes = { steps, rolloutBatch: Math.max(rows, 1), minibatchSize, accumulate };
     const sampling = { maxNewTokens: 6 };
-    const free = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false } as const;
+    const free = { critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false } as const;
     return parseConfig(ppoConfig, { ...sizes, sampling, epochs: 2, lr: 1e-2, lora: 4, ...free, ...settings }, 'test');
   },
   ingredients(config, rows) {
@@ -58,7 +58,7 @@ function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
       minibatchSize: 4,
       epochs: 2,
       lr: 1e-2,
-      criticWarmup: 0,
+      critic: { warmup: 0 },
       warmupSteps: 0,
       sampling: { maxNewTokens: 6, samplesPerPrompt: 2 },
       ...options,
@@ -98,7 +98,7 @@ describe('a step', () => {
 
   it("may use the sampler's log-probabilities: the same run up to rounding", async () => {
     using recomputed = setUp({ klWeight: 0.1, steps: 1, epochs: 1 });
-    using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, rolloutLogProb: 'sampled' });
+    using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, sampling: { maxNewTokens: 6, logProb: 'sampled' } });
     const [expected] = await stepsOf(ppo(recomputed.parts, recomputed.config));
     const [step] = await stepsOf(ppo(sampled.parts, sampled.config));
     expect(step?.samplerGap).toBe(0);
@@ -122,14 +122,14 @@ describe('a step', () => {
   });
 
   it('subtracts the penalty from responses that did not end', async () => {
-    using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
+    using run = setUp({ steps: 1, score: { missingEosPenalty: 3 }, klWeight: 0 }, (answers) => answers.map(() => 1));
     const [step] = await stepsOf(ppo(run.parts, run.config));
     expect(step?.score).toBe(1);
     expect(step?.reward).toBeCloseTo(-3 * (1 - (step?.eosShare ?? 1)), 5);
   });
 
   it('treats a stop sequence as an end, like the eos', async () => {
-    using run = setUp({ steps: 1, missingEosPenalty: 3, klWeight: 0 }, (answers) => answers.map(() => 1));
+    using run = setUp({ steps: 1, score: { missingEosPenalty: 3 }, klWeight: 0 }, (answers) => answers.map(() => 1));
     const stop = Array.from({ length: run.parts.actorCritic.model.decoder.numTokens }, (_, token) => [token]);
     const [step] = await stepsOf(ppo({ ...run.parts, eosToken: undefined, stop }, run.config));
     expect(step).toMatchObject({ eosShare: 1, responseLength: 1 });
@@ -164,7 +164,13 @@ describe('a step', () => {
 
 describe('the first iterations', () => {
   it.each([4, false] as const)('train only the critic, lora %s', async (lora) => {
-    using run = setUp({ lora, klWeight: 0.1, criticWarmup: 2, steps: 3, adaptiveKl: { target: 1, horizon: 100 } });
+    using run = setUp({
+      lora,
+      klWeight: 0.1,
+      critic: { warmup: 2 },
+      steps: 3,
+      adaptiveKl: { target: 1, horizon: 100 },
+    });
     const { actorCritic } = run;
     const moves = async () => {
       const values = actorCritic
@@ -188,7 +194,7 @@ describe('the first iterations', () => {
 
   it('warm up the learning rate, which then decays to 0 or stays', async () => {
     const rates = async (options: PpoConfigInput) => {
-      using run = setUp({ epochs: 1, criticWarmup: 1, warmupSteps: 2, steps: 6, lr: 0.01, ...options });
+      using run = setUp({ epochs: 1, critic: { warmup: 1 }, warmupSteps: 2, steps: 6, lr: 0.01, ...options });
       return (await stepsOf(ppo(run.parts, run.config))).map(({ learningRate }) => learningRate);
     };
     const close = (values: number[]) => values.map((value) => expect.closeTo(value, 10));

@@ -74,7 +74,7 @@ describe('a resumed run', () => {
     const draw = ['--rolloutBatch', '2', '--sampling.maxNewTokens', '2', '--device', device, '--steps', '2'];
     const inputs = ['--reward', at('reader'), '--data', data];
     await palm(trainingCommand('ppo'), '--model', at('from-1'), ...inputs, '--out', at('writer'), ...draw);
-    expect(warnings()).toEqual([expect.stringContaining('criticWarmup (2) covers all 2 steps')]);
+    expect(warnings()).toEqual([expect.stringContaining('critic.warmup (2) covers all 2 steps')]);
     printed.stderr = '';
     await palm(trainingCommand('ppo'), '--resume', '--out', at('writer'), '--model', at('from-2'), '--steps', '3');
     expect(warnings()).toEqual([

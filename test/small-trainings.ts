@@ -76,5 +76,5 @@ export function policy(options: PpoConfigInput = {}, parts: Partial<PpoParts> = 
   return { actorCritic, optimizer, batches, parts: all, config, steps: ppo(all, config) };
 }
 /** Everything learns from the first step, at full rate and as long as it is told. */
-const PLAIN = { steps: 4, criticWarmup: 0, warmupSteps: 0, approxKlStop: false } as const;
+const PLAIN = { steps: 4, critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false } as const;
 export const SAMPLING = { maxNewTokens: 4, samplesPerPrompt: 2 };

@@ -104,7 +104,7 @@ async function ppo({ prompts: count, promptLength, newTokens, minibatch, device,
   const palm = await load({ ...workload, device });
   const prompts = rowsOf(readTokens(workload, count, promptLength)[0], promptLength);
   const sizes = { rolloutBatch: count, minibatchSize: minibatch, epochs: 1, sampling: { maxNewTokens: newTokens } };
-  const whole = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false }; // all of the work, from the first iteration on
+  const whole = { critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false }; // all of the work, from the first iteration on
   const config = parseConfig(ppoConfig, { ...sizes, ...whole, steps: 1_000_000, decay: 'constant', lr: 1e-4, device });
   const actorCritic = new ActorCritic(palm, { lora: false, reference: true });
   const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });

@@ -40,13 +40,13 @@ export function configuredCommand<S extends ConfigSchema>(
 /**
  * Like `configuredCommand`, for a command that fills the run folder `out`, a field of `schema`. Adds `--resume`, which
  * loads the saved configuration below file and flags and warns of what these change, and `--dry-run`, which must change
- * nothing. `before` holds the settings of 0.1.0, for runs of that version whose configuration lacks the key.
+ * nothing. `before` brings the saved configuration of a 0.1.0 run to today's form.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
-  before: Readonly<Record<string, unknown>> = {},
+  before: (saved: Record<string, unknown>) => Record<string, unknown> = (saved) => saved,
 ): Command {
   const flags = flagsOf(schema);
   return command(name, flags)
@@ -126,7 +126,10 @@ function layered<S extends ConfigSchema>(schema: S, name: string, { file, flags,
 }
 
 /** The configuration of the run in `out`, with the run's own copy of the tokenizer if it has one. */
-function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function savedConfig(
+  out: unknown,
+  before: (saved: Record<string, unknown>) => Record<string, unknown>,
+): Record<string, unknown> {
   if (typeof out !== 'string') {
     throw new ArgumentError({
       argument: '--resume',
@@ -141,5 +144,5 @@ function savedConfig(out: unknown, before: Readonly<Record<string, unknown>>): R
   }
   const saved = readConfigFile(run.config);
   if (existsSync(run.tokenizer)) saved.tokenizer = run.tokenizer;
-  return readNote(run.note) === undefined ? { ...before, ...saved } : saved;
+  return readNote(run.note) === undefined ? before(saved) : saved;
 }

@@ -22,7 +22,7 @@ export const ppoConfig = z.strictObject({
   ...scores,
   klWeight: z.number().min(0).default(0.05).describe('weight of the penalty for KL to the reference policy'),
   adaptiveKl: adaptiveKl.optional().describe('if set, adapts klWeight to reach a target KL'),
-  ...critic,
+  critic: critic.prefault({}).describe('the critic, and the advantages it gives'),
   ...passes,
   lr: lr.optional().describe('peak learning rate of the policy (default: chosen by its width)'),
   warmupSteps: z.int().min(0).default(3).describe('iterations of learning-rate warm-up, after the critic warm-up'),
@@ -50,10 +50,18 @@ export type PpoConfigInput = z.input<typeof ppoConfig>;
 /** The same with every default filled in. */
 export type PpoConfig = z.output<typeof ppoConfig>;
 
-/** Values for newer keys that the configuration of a 0.1.0 run lacks: resumed with them, it behaves as before. */
-export const ppoBefore = {
-  score: { norm: 'none' },
-  criticWarmup: 0,
-  warmupSteps: 0,
-  approxKlStop: false,
-} as const satisfies PpoConfigInput;
+/**
+ * The configuration of a 0.1.0 run in today's form: some keys were at its top, and newer ones get the values with which the run
+ * behaves as before.
+ */
+export function ppoBefore(saved: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { rolloutLogProb: logProb, rewardTimeout: timeout, missingEosPenalty, gamma, lambda, whiten, ...same } = saved;
+  return {
+    warmupSteps: 0,
+    approxKlStop: false,
+    ...same,
+    sampling: { ...(same.sampling as object | undefined), logProb },
+    score: { norm: 'none', missingEosPenalty, timeout },
+    critic: { gamma, lambda, whiten, warmup: 0 },
+  };
+}

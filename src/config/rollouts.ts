@@ -8,6 +8,10 @@ const sampling = z.strictObject({
   maxNewTokens: samplingConfig.shape.maxNewTokens.default(64),
   temperature: z.number().gt(0).default(1).describe('divides the logits, both in sampling and in training'),
   samplesPerPrompt: samplingConfig.shape.samplesPerPrompt,
+  logProb: z
+    .enum(['recomputed', 'sampled'])
+    .default('recomputed')
+    .describe('log-probabilities of the rollout: recomputed by the forward pass of training, or as sampled'),
 });
 
 /** Sampling responses. */
@@ -15,10 +19,6 @@ export const rollouts = {
   rolloutBatch: count.default(64).describe('prompts per iteration'),
   maxPromptLength: count.default(96).describe('max tokens of a prompt, kept from its end'),
   sampling: sampling.prefault({}).describe('how responses are sampled'),
-  rolloutLogProb: z
-    .enum(['recomputed', 'sampled'])
-    .default('recomputed')
-    .describe('log-probabilities of the rollout: recomputed by the forward pass of training, or as sampled'),
 };
 
 const score = z.strictObject({
@@ -29,26 +29,26 @@ const score = z.strictObject({
       'statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run ' +
         'so far (default: reference if the reward model has them, else running)',
     ),
-});
-
-/** Scoring responses. */
-export const scores = {
-  rewardTimeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
-  score: score.prefault({}).describe('normalisation of scores'),
   missingEosPenalty: z
     .number()
     .min(0)
     .default(0)
     .describe('subtracted from the normalised score of a response that did not end'),
+  timeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
+});
+
+/** Scoring responses. */
+export const scores = {
+  score: score.prefault({}).describe('how responses are scored'),
 };
 
-/** Advantages from a critic. */
-export const critic = {
+/** The critic, and the advantages it gives. */
+export const critic = z.strictObject({
   gamma: z.number().min(0).max(1).default(1).describe('discount factor of rewards'),
   lambda: z.number().min(0).max(1).default(0.95).describe('GAE lambda: 1 is unbiased, lower has less variance'),
   whiten: z.boolean().default(true).describe('whiten advantages: mean 0 and variance 1 over each iteration'),
-  criticWarmup: z.int().min(0).default(2).describe('initial iterations that train only the critic'),
-};
+  warmup: z.int().min(0).default(2).describe('initial iterations that train only the critic'),
+});
 
 /** Updates from a rollout. */
 export const passes = {

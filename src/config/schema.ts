@@ -86,9 +86,7 @@ function numberExpectation(field: FieldSchema): string {
 function explain(issue: Issue, json: FieldSchema, value: unknown, argument: string): ErrorDetail[] {
   const field = fieldAt(json, issue.path);
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) =>
-      unknownKey(key, Object.keys(field?.properties ?? {}), pathName(argument, [...issue.path, key])),
-    );
+    return issue.keys.map((key) => unknownKey(key, field?.properties ?? {}, pathName(argument, [...issue.path, key])));
   }
   const received = valueAt(value, issue.path);
   return [
@@ -101,7 +99,10 @@ function explain(issue: Issue, json: FieldSchema, value: unknown, argument: stri
   ];
 }
 
-function unknownKey(key: string, known: string[], argument: string): ErrorDetail {
+function unknownKey(key: string, fields: Record<string, FieldSchema>, argument: string): ErrorDetail {
+  const known = Object.keys(fields);
+  const group = known.find((name) => Object.hasOwn(fields[name]?.properties ?? {}, key));
+  if (group !== undefined) return { argument, received: 'an unknown key', fix: `Nest it under ${group}.` };
   const [outer = ''] = key.split('.');
   if (outer !== key && known.includes(outer))
     return { argument, received: 'an unknown key', fix: `Nest it under ${outer}, without "${outer}.".` };

@@ -121,7 +121,7 @@ export async function learnToJudge(
 }
 
 /** 20 iterations leave no room for warm-up; scores from 0 to 1, or in nats, need no normalisation. */
-const HASTE = { criticWarmup: 0, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
+const HASTE = { critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
 
 /** Runs PPO: by default 20 iterations of 140 walks each, 160 optimizer steps in total. */
 export async function* learnToArrive(

@@ -39,7 +39,7 @@ function assemble<C extends GrpoConfig>(given: C, ingredients: GrpoIngredients) 
   const { policy, reward, prompts, stop, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(policy) } = given;
-  const config = { ...given, lr, score: { norm: scoreNormOf(reward, given.score) } };
+  const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
   const batchSize = Math.min(given.rolloutBatch, prompts.length);
   const batches = new Batches({ size: prompts.length, batchSize, seed });
   const state = {

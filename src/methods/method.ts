@@ -57,8 +57,8 @@ export interface Method<Schema extends RunSchema = RunSchema> {
   /** What it does, for the list of commands. */
   readonly summary: string;
   readonly schema: Schema;
-  /** Values for newer keys that the configuration of a 0.1.0 run lacks: the run is resumed with them. */
-  readonly before?: Readonly<Record<string, unknown>>;
+  /** Brings the saved configuration of a 0.1.0 run to today's form; the run is resumed with the result. */
+  before?(saved: Readonly<Record<string, unknown>>): Record<string, unknown>;
   /** Reads the files that `config` names. @throws for any error in files or settings, before anything is created. */
   open(config: z.output<Schema>): Promise<Opened>;
   /**

@@ -39,7 +39,7 @@ export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' 
 export const ppoMethod = {
   summary: 'train a policy with PPO and a reward model',
   schema,
-  before: { ...ppoBefore, rules: 'v1' },
+  before: (saved) => ({ rules: 'v1', ...ppoBefore(saved) }),
   open,
   assemble,
 } satisfies Method<typeof schema>;
@@ -62,7 +62,7 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
   const { actorCritic, reward, prompts, stop, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(actorCritic) } = given;
-  const config = { ...given, lr, score: { norm: scoreNormOf(reward, given.score) } };
+  const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
   const batchSize = Math.min(given.rolloutBatch, prompts.length);
   const state = {
     batches: new Batches({ size: prompts.length, batchSize, seed }),
@@ -82,11 +82,11 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
 
 async function open(config: Config): Promise<Opened> {
   adaptiveKlOf(config); // reports a bad configuration before anything is created
-  const { device, klWeight, steps, criticWarmup } = config;
+  const { device, klWeight, steps, critic } = config;
   const { policy, judge, tokenizer, stop, prompts, promptLength, rows, notices } = await loadPromptsAndJudge(config);
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
-  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0 };
-  const idle = steps > criticWarmup ? [] : [warning(onlyCriticTrains(criticWarmup, steps))];
+  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0, critic: true };
+  const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];
   return {
     plan: planPpo(policy.decoder, { ...sizes, reward: judge.decoder }),
     notices: [...idle, ...notices],
@@ -107,6 +107,6 @@ async function open(config: Config): Promise<Opened> {
   };
 }
 
-function onlyCriticTrains(criticWarmup: number, steps: number): string {
-  return `criticWarmup (${criticWarmup}) covers all ${steps} steps: only the critic is trained, never the policy`;
+function onlyCriticTrains(warmup: number, steps: number): string {
+  return `critic.warmup (${warmup}) covers all ${steps} steps: only the critic is trained, never the policy`;
 }

@@ -36,7 +36,7 @@ export interface PretrainIngredients {
 export const pretrainMethod = {
   summary: 'train a new model on text',
   schema,
-  before: { rules: 'v1' },
+  before: (saved) => ({ rules: 'v1', ...saved }),
   open,
   assemble,
 } satisfies Method<typeof schema>;

@@ -38,7 +38,7 @@ export interface RewardIngredients {
 export const rewardMethod = {
   summary: 'train a reward model on preferences',
   schema,
-  before: { rules: 'v1' },
+  before: (saved) => ({ rules: 'v1', ...saved }),
   open,
   assemble,
 } satisfies Method<typeof schema>;

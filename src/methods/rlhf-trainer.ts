@@ -98,7 +98,8 @@ export class RLHFTrainer implements Disposable {
       seed,
     });
     const answers = await answersOf(rollout, [prompt], numSamples);
-    const { minibatchSize: size, rewardTimeout: timeout } = this.#config;
+    const { minibatchSize: size, score } = this.#config;
+    const { timeout } = score;
     const { sequence } = rollout;
     const scores = await scoresOf(rewardModel, answers, { size, timeout, sequence });
     const best = scores.indexOf(Math.max(...scores));

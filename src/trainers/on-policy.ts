@@ -111,10 +111,7 @@ export function runStateOf(
 }
 
 /** The fields of a configuration that are used to answer and score. */
-type ScoringConfig = Pick<
-  PpoConfig,
-  'sampling' | 'minibatchSize' | 'rolloutLogProb' | 'seed' | 'rewardTimeout' | 'missingEosPenalty'
->;
+type ScoringConfig = Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed' | 'score'>;
 
 /** Answers to a batch of prompts, row by row. Dispose of it. */
 export interface Scored<Rolled extends Disposable> extends Disposable {
@@ -144,9 +141,9 @@ export async function answerAndScore<Who extends Policy>(
     const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
-    const scoring = { size: config.minibatchSize, timeout: config.rewardTimeout, signal: parts.signal, sequence };
+    const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal, sequence };
     const scores = await scoresOf(parts.reward, answers, scoring);
-    const normalised = applyMissingEosPenalty(normalise(scores), answers, parts, config.missingEosPenalty);
+    const normalised = applyMissingEosPenalty(normalise(scores), answers, parts, config.score.missingEosPenalty);
     const dispose = () => {
       rollout.dispose();
       normalised.dispose();

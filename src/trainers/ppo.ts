@@ -82,7 +82,7 @@ function checkParts(parts: PpoParts, config: PpoConfig, start: number): void {
 async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: RunState): Promise<PpoStep> {
   const { actorCritic, optimizer, adaptiveKl } = parts;
   const klWeight = adaptiveKl?.weight ?? config.klWeight;
-  const criticAlone = step < config.criticWarmup;
+  const criticAlone = step < config.critic.warmup;
   optimizer.learningRate = ppoLearningRate(step, config, actorCritic);
   const began = performance.now();
 
@@ -91,7 +91,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
   const { rollout, normalised, lengths, rolloutSeconds } = scored;
 
   // Judge: the score at the last token, a KL penalty at every token, then advantages.
-  using judgement = await judge(rollout, normalised, { ...config, klWeight });
+  using judgement = await judge(rollout, normalised, { ...config.critic, klWeight });
   const { kl, ...judged } = await judgement.metrics();
   if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, lengths.length);
 
@@ -126,7 +126,7 @@ async function learn(
   lengths: readonly number[],
   microBatch: MicroBatch,
 ) {
-  const criticAlone = step < config.criticWarmup;
+  const criticAlone = step < config.critic.warmup;
   const options = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
   const loss = { ...config.loss, ...(criticAlone && NO_VALUE_CLIP) };
   const countOf = (rows: readonly number[]) => sum(rows.map((row) => lengths[row] as number));

@@ -116,7 +116,7 @@ function tooLate(answers: readonly Answer[], timeout: number): RewardError {
     argument: 'reward',
     received: `nothing within ${timeout} s`,
     expected: wanted(answers),
-    fix: 'Raise rewardTimeout, or let the function give up on slow answers itself.',
+    fix: 'Raise score.timeout, or let the function give up on slow answers itself.',
   });
 }
 

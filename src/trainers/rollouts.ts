@@ -58,12 +58,13 @@ export function collect<Who extends Policy>(
   policy: Who,
   prompts: readonly (readonly number[])[],
   { eosToken, stop, padToken, signal }: CollectOptions,
-  config: Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'rolloutLogProb' | 'seed'>,
+  config: Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed'>,
   step: number,
 ): ReturnType<Who['rollout']> {
-  const rows = prompts.length * config.sampling.samplesPerPrompt;
+  const { logProb, ...sampling } = config.sampling;
+  const rows = prompts.length * sampling.samplesPerPrompt;
   const input: RolloutInput = {
-    ...config.sampling,
+    ...sampling,
     prompts,
     eosToken,
     stop,
@@ -71,7 +72,7 @@ export function collect<Who extends Policy>(
     seed: deriveSeed(config.seed, step) % 2 ** 32, // the seed that 0.1.0 used, whose runs can be resumed
     pieces: minibatches(rows, config.minibatchSize, config, step, 0),
     reference: policy.hasReference,
-    recompute: config.rolloutLogProb === 'recomputed',
+    recompute: logProb === 'recomputed',
     ...(signal && { signal }),
   };
   return policy.rollout(input) as ReturnType<Who['rollout']>;

@@ -52,12 +52,12 @@ export function defaultPolicyRate({ lora, model }: Policy): number {
  */
 export function ppoLearningRate(
   step: number,
-  { criticWarmup, lr, steps, ...config }: Pick<PpoConfig, 'criticWarmup' | 'lr' | 'steps' | 'warmupSteps' | 'decay'>,
+  { critic, lr, steps, ...config }: Pick<PpoConfig, 'critic' | 'lr' | 'steps' | 'warmupSteps' | 'decay'>,
   actorCritic: ActorCritic,
 ): number {
-  if (step < criticWarmup) return CRITIC_REACH / actorCritic.model.decoder.dim;
-  const schedule = { ...config, lr: lr ?? defaultPolicyRate(actorCritic), minLr: 0, steps: steps - criticWarmup };
-  return learningRate(step - criticWarmup, schedule);
+  if (step < critic.warmup) return CRITIC_REACH / actorCritic.model.decoder.dim;
+  const schedule = { ...config, lr: lr ?? defaultPolicyRate(actorCritic), minLr: 0, steps: steps - critic.warmup };
+  return learningRate(step - critic.warmup, schedule);
 }
 
 /** The learning-rate schedule of a reward model; the defaults depend on its width and on `steps`. */

@@ -54,7 +54,10 @@ export function statisticsOf(scores: readonly number[]): ScoreStatistics {
 }
 
 /** The norm to use for `reward`. Defaults to the statistics of a reward model that has them, else to those of the run. */
-export function scoreNormOf(reward: Reward, { norm }: PpoConfig['score']): NonNullable<PpoConfig['score']['norm']> {
+export function scoreNormOf(
+  reward: Reward,
+  { norm }: Pick<PpoConfig['score'], 'norm'>,
+): NonNullable<Pick<PpoConfig['score'], 'norm'>['norm']> {
   return norm ?? (referenceOf(reward) === undefined ? 'running' : 'reference');
 }
 
@@ -64,7 +67,7 @@ export function scoreNormOf(reward: Reward, { norm }: PpoConfig['score']): NonNu
  */
 export function scoreNorm(
   reward: Reward,
-  config: PpoConfig['score'],
+  config: Pick<PpoConfig['score'], 'norm'>,
   running: RunningScores,
 ): (scores: readonly number[]) => number[] {
   const norm = scoreNormOf(reward, config);

@@ -134,7 +134,7 @@ describe('a reward function that fails', () => {
         const directory = join(folder, `${name} ${at}`);
         let asked = 0;
         const failing = ((answers) => (++asked === at ? fail(answers.length) : fives(answers))) as Reward;
-        const first = policy({ ...options, rewardTimeout: 0.05 }, { reward: failing });
+        const first = policy({ ...options, score: { timeout: 0.05 } }, { reward: failing });
         const partsOf = ({ actorCritic, optimizer, batches, parts: { runningScores } }: typeof first) => {
           return { actorCritic, optimizer, batches, runningScores };
         };

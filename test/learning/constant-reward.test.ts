@@ -26,7 +26,7 @@ const MODEL = { numTokens: 16, dim: 32, depth: 1, heads: 2, dimHead: 16, device 
 const PROMPTS = Array.from({ length: 16 }, (_, i) => [i % 16, (7 * i + 3) % 16]);
 const TASK: PpoConfigInput = { steps: 12, rolloutBatch: 16, sampling: { maxNewTokens: 24, samplesPerPrompt: 4 } };
 /** As it was before: scores as they are, and a critic that learns from the first step along with the policy. */
-const RAW: PpoConfigInput = { score: { norm: 'none' }, criticWarmup: 0, warmupSteps: 0, klWeight: 0, lr: 3e-3 };
+const RAW: PpoConfigInput = { score: { norm: 'none' }, critic: { warmup: 0 }, warmupSteps: 0, klWeight: 0, lr: 3e-3 };
 
 async function train(reward: Reward, options: PpoConfigInput = {}): Promise<PpoStep[]> {
   using palm = new PaLM({ ...MODEL, seed: 1 });

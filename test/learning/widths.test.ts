@@ -44,7 +44,7 @@ async function firstUpdates(dim: number, lora: number | false): Promise<Moved> {
   const batches = new Batches({ size: PROMPTS.length, batchSize: config.rolloutBatch, seed: 0 });
   const parts = { actorCritic, reward, prompts: PROMPTS, batches, optimizer };
   for await (const step of ppo(parts, config)) {
-    if (step.step <= config.criticWarmup) continue;
+    if (step.step <= config.critic.warmup) continue;
     expect(step.epochs).toBe(4);
     break;
   }
