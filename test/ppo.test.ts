@@ -27,6 +27,7 @@ import { device } from './device.ts';
 
 const EOS = 1;
 const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
+const SAMPLING = { maxNewTokens: 6, samplesPerPrompt: 2 };
 const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device };
 /** Likes the token 5. */
 const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
@@ -60,7 +61,7 @@ function setUp(options: PpoConfigInput = {}, reward: Reward = fives) {
       lr: 1e-2,
       critic: { warmup: 0 },
       warmupSteps: 0,
-      sampling: { maxNewTokens: 6, samplesPerPrompt: 2 },
+      sampling: SAMPLING,
       ...options,
     },
     'test',
@@ -98,7 +99,7 @@ describe('a step', () => {
 
   it("may use the sampler's log-probabilities: the same run up to rounding", async () => {
     using recomputed = setUp({ klWeight: 0.1, steps: 1, epochs: 1 });
-    using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, sampling: { maxNewTokens: 6, logProb: 'sampled' } });
+    using sampled = setUp({ klWeight: 0.1, steps: 1, epochs: 1, sampling: { ...SAMPLING, logProb: 'sampled' } });
     const [expected] = await stepsOf(ppo(recomputed.parts, recomputed.config));
     const [step] = await stepsOf(ppo(sampled.parts, sampled.config));
     expect(step?.samplerGap).toBe(0);
