@@ -68,16 +68,12 @@ export { Policy } from './models/policy.ts';
 export type { LogProb, PolicyOptions, Rollout, RolloutInput } from './models/policy.ts';
 export { ActorCritic } from './models/actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
-export { dpoLoss, entropy, experienceRows, grpoLoss, maskedMean, ppoLoss, whiten } from './losses.ts';
+export { experienceRows, grpoLoss, ppoLoss } from './losses/policy.ts';
+export { dpoLoss } from './losses/preference.ts';
+export { entropy, maskedMean, whiten } from './losses/reductions.ts';
 export type { Loss } from './tensor/loss.ts';
-export type {
-  DpoLossOptions,
-  DpoMetrics,
-  GrpoLossOptions,
-  GrpoMetrics,
-  PpoLossOptions,
-  PpoMetrics,
-} from './losses.ts';
+export type { GrpoLossOptions, GrpoMetrics, PpoLossOptions, PpoMetrics } from './losses/policy.ts';
+export type { DpoLossOptions, DpoMetrics } from './losses/preference.ts';
 export { groupAdvantages, judge } from './advantages.ts';
 export type {
   GroupAdvantages,

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';
 import { judge } from '../src/advantages.ts';
-import { experienceRows, ppoLoss } from '../src/losses.ts';
+import { experienceRows, ppoLoss } from '../src/losses/policy.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';
 import type { Parameter, Tensor } from '../src/tensor/tensor.ts';

@@ -5,7 +5,7 @@ import { type DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import type { Preference } from '../src/data/preferences.ts';
 import { ArgumentError, ShapeError } from '../src/errors.ts';
-import { dpoLoss } from '../src/losses.ts';
+import { dpoLoss } from '../src/losses/preference.ts';
 import { dpoMethod } from '../src/methods/dpo.ts';
 import { planPreferences } from '../src/models/memory-plan.ts';
 import { PaLM } from '../src/models/palm.ts';

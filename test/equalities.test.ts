@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { judge } from '../src/advantages.ts';
-import { experienceRows, ppoLoss } from '../src/losses.ts';
+import { experienceRows, ppoLoss } from '../src/losses/policy.ts';
 import { AdamW } from '../src/optim.ts';
 import type { PaLM } from '../src/models/palm.ts';
 import type { Parameter, Tensor } from '../src/tensor/tensor.ts';

@@ -1,6 +1,6 @@
 /** Golden numbers of palm-rlhf-pytorch 0.7.5 in float64, for weights that a formula gives. */
 import { describe, expect, it } from 'vitest';
-import { entropy, maskedMean, whiten } from '../src/losses.ts';
+import { entropy, maskedMean, whiten } from '../src/losses/reductions.ts';
 import { Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import { distance } from './parity/numbers.ts';

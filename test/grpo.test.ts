@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type GrpoConfigInput, grpoConfig } from '../src/config/grpo.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { ConfigError, ShapeError } from '../src/errors.ts';
-import { type GrpoLossOptions, grpoLoss } from '../src/losses.ts';
+import { type GrpoLossOptions, grpoLoss } from '../src/losses/policy.ts';
 import { grpoMethod } from '../src/methods/grpo.ts';
 import { planPpo } from '../src/models/memory-plan.ts';
 import { PaLM } from '../src/models/palm.ts';

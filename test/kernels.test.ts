@@ -4,7 +4,7 @@
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
-import { ppoLoss } from '../src/losses.ts';
+import { ppoLoss } from '../src/losses/policy.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
 import { Tensor } from '../src/tensor/tensor.ts';

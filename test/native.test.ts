@@ -1,14 +1,18 @@
-/** What src/native/exports.ts promises is what the addon exports, no more and no less. */
+/** What src/native/exports.ts and losses.ts promise is what the addon exports, no more and no less. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { addon } from '../src/native/addon.ts';
 
-const source = readFileSync(new URL('../src/native/exports.ts', import.meta.url), 'utf8');
+const source = ['exports', 'losses']
+  .map((stem) => readFileSync(new URL(`../src/native/${stem}.ts`, import.meta.url), 'utf8'))
+  .join('\n');
 
-/** The methods of the interface `Native`. */
+/** The methods of the interfaces `Native` and `NativeLosses`. */
 function declared(): string[] {
-  const [, body = ''] = /^export interface Native \{\n([\s\S]*?)^\}$/m.exec(source) ?? [];
-  return [...body.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as string);
+  const bodies = [...source.matchAll(/^export interface Native\w* .*\{\n([\s\S]*?)^\}$/gm)].map(
+    ([, body]) => body as string,
+  );
+  return bodies.flatMap((body) => [...body.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as string));
 }
 
 describe('the interface Native', () => {

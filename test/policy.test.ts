@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { Policy, type PolicyOptions, ROLLOUT, type RolloutInput } from '../src/models/policy.ts';
-import { maskedMean } from '../src/losses.ts';
+import { maskedMean } from '../src/losses/reductions.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
 import { loadTensors, saveTensors } from '../src/tensor/tensor-files.ts';

@@ -5,7 +5,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { judge } from '../src/advantages.ts';
-import { ppoLoss } from '../src/losses.ts';
+import { ppoLoss } from '../src/losses/policy.ts';
 import { addon } from '../src/native/addon.ts';
 import { AdamW } from '../src/optim.ts';
 import { PaLM } from '../src/models/palm.ts';

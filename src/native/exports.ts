@@ -2,6 +2,7 @@
  * The types of the addon's exports. Functions that compute return promises and run in program order on one native thread; the
  * others only allocate, name or release. A test compares this file with the addon.
  */
+import type { NativeLosses } from './losses.ts';
 import type {
   ActorCriticHandle,
   CancelHandle,
@@ -15,11 +16,9 @@ import type {
   LanguageModelHandle,
   NamedShape,
   NativeEvaluation,
-  NativeExperience,
   NativeGeneration,
   NativeLogProb,
   NativeLoss,
-  NativeMetrics,
   NativeParameter,
   NativeRollout,
   NativeState,
@@ -35,7 +34,7 @@ import type {
 } from './types.ts';
 
 /** Everything that the addon exports. */
-export interface Native {
+export interface Native extends NativeLosses {
   // Process (native/binding/process.cc)
   /** Stops all jobs of this thread and waits for the running one; later calls fail. */
   close(): void;
@@ -233,51 +232,6 @@ export interface Native {
     recompute: boolean,
     cancel: CancelHandle | undefined,
   ): Promise<NativeValuedRollout>;
-
-  // Advantages (native/binding/advantages.cc)
-  /** Turns scores [B] into rewards, advantages by GAE, and returns. */
-  judge(
-    rollout: NativeValuedRollout,
-    score: TensorHandle,
-    options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
-  ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
-  /**
-   * Turns scores [B] minus the KL penalty into advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same
-   * number for every token of a response, 0 elsewhere. `scale` divides by the standard deviation of the group.
-   */
-  groupAdvantages(
-    rollout: NativeRollout,
-    score: TensorHandle,
-    options: { samplesPerPrompt: number; klWeight: number; scale: boolean },
-  ): Promise<{ advantage: TensorHandle; metrics: NativeMetrics }>;
-
-  // Losses (native/binding/losses.cc)
-  ppoLoss(
-    evaluation: NativeEvaluation,
-    experience: NativeExperience,
-    options: { clip: number; valueClip: number; valueWeight: number; entropyWeight: number },
-    denominator: number | undefined,
-  ): Promise<NativeLoss>;
-  /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
-  dpoLoss(
-    logProb: TensorHandle,
-    referenceLogProb: TensorHandle,
-    responseMask: TensorHandle,
-    options: { beta: number; nllWeight: number },
-    denominator: number | undefined,
-    nllDenominator: number | undefined,
-  ): Promise<NativeLoss>;
-  grpoLoss(
-    now: NativeLogProb,
-    rolloutLogProb: TensorHandle,
-    advantage: TensorHandle,
-    responseMask: TensorHandle,
-    options: { clipLow: number; clipHigh: number; aggregation: string },
-    denominator: number | undefined,
-  ): Promise<NativeLoss>;
-  maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
-  whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
-  entropy(logits: TensorHandle): Promise<TensorHandle>;
 
   // Optimizers (native/binding/optim.cc)
   adamWCreate(

@@ -6,7 +6,7 @@ import { checkInteger } from '../checks/options.ts';
 import type { Preference } from '../data/preferences.ts';
 import { padRight } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
-import { type DpoMetrics, dpoLoss } from '../losses.ts';
+import { type DpoMetrics, dpoLoss } from '../losses/preference.ts';
 import { Mean } from '../metrics/mean.ts';
 import { Policy } from '../models/policy.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';

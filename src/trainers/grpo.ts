@@ -4,7 +4,7 @@ import { type GrpoConfig, grpoConfig } from '../config/grpo.ts';
 import { parseKnown } from '../config/schema.ts';
 import { checkKinds, instanceOf } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
-import { type GrpoMetrics, grpoLoss } from '../losses.ts';
+import { type GrpoMetrics, grpoLoss } from '../losses/policy.ts';
 import { Policy } from '../models/policy.ts';
 import { rowsOf } from '../tensor/rows.ts';
 import { useDeterministic } from '../tensor/tensor.ts';

@@ -6,7 +6,7 @@ import { ActorCritic, type Experience } from '../models/actor-critic.ts';
 import { judge } from '../advantages.ts';
 import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
 import { parseKnown } from '../config/schema.ts';
-import { type PpoMetrics, ppoLoss } from '../losses.ts';
+import { type PpoMetrics, ppoLoss } from '../losses/policy.ts';
 import { checkKinds, having, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { rowsOf } from '../tensor/rows.ts';

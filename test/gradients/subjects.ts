@@ -4,7 +4,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { ActorCritic } from '../../src/models/actor-critic.ts';
-import { ppoLoss } from '../../src/losses.ts';
+import { ppoLoss } from '../../src/losses/policy.ts';
 import { Tensor, type Parameter } from '../../src/tensor/tensor.ts';
 import { device } from '../device.ts';
 import { drawn, ids, normals, palmOf, palmShapes, rewardModelOf, rewardShapes } from '../parity/weights.ts';

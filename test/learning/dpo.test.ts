@@ -4,9 +4,8 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { dpoConfig, type DpoStep, type LanguageModel, parseConfig, type Preference } from '../../src/index.ts';
-import { comparedPairs, learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
+import { comparedPairs } from '../../src/demo/learning.ts';
 import { dpoMethod } from '../../src/methods/dpo.ts';
-import { device } from '../device.ts';
 import {
   distance,
   optimum,
@@ -16,6 +15,7 @@ import {
   rewardsOf,
   startingModel,
 } from './bandit.ts';
+import { howGood, SEEDS, wandererOf } from './walks.ts';
 
 /** 160 steps of 64 pairs, all from 50 walks of every start. */
 const PAIRS = 330;
@@ -32,16 +32,15 @@ async function improve(wanderer: LanguageModel, nllWeight: number, seed: number)
   using _optimizer = parts.optimizer;
   const steps: DpoStep[] = [];
   for await (const step of train()) if (steps.push(step) === STEPS) break;
-  return { steps, optimality: await sampledOptimality(model, { seed: 1 }) };
+  return { steps, optimality: await howGood(model) };
 }
 
-describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
+describe.each(SEEDS)('the random walks, seed %i', (seed) => {
   let wanderer: LanguageModel;
   let start: number;
 
   beforeAll(async () => {
-    wanderer = await learnToWander(seed, () => {}, device);
-    start = await sampledOptimality(wanderer, { seed: 1 });
+    ({ wanderer, start } = await wandererOf(seed));
   }, 600_000);
 
   it('become much shorter by DPO with the likelihood of chosen walks', { timeout: 600_000 }, async () => {

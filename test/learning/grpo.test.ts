@@ -1,11 +1,8 @@
 /** GRPO learns the shortest way from a score alone, without a critic, and from a score that means nothing it does not. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { grpoConfig, type LanguageModel, Policy, parseConfig, type RewardFunction } from '../../src/index.ts';
-import { Random } from '../../src/data/random.ts';
-import { learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
-import { letterTokenizer, optimality, walkPrompts } from '../../src/demo/random-walks.ts';
+import { letterTokenizer } from '../../src/demo/random-walks.ts';
 import { grpoMethod } from '../../src/methods/grpo.ts';
-import { device } from '../device.ts';
 import {
   distance,
   optimum,
@@ -15,18 +12,8 @@ import {
   rewardsOf,
   startingModel,
 } from './bandit.ts';
+import { arrival, howGood, ONLINE, SEEDS, shuffled, WALKS, wandererOf } from './walks.ts';
 
-const PROMPTS = walkPrompts.map((node) => letterTokenizer.encode(node));
-const arrival: RewardFunction = (answers) =>
-  answers.map(({ prompt, response }) => optimality([...prompt, ...response]));
-
-/** The same scores, each given to somebody else's walk. */
-function shuffled(seed: number): RewardFunction {
-  const random = new Random(seed);
-  return (answers) => random.shuffle([...(arrival(answers) as number[])]);
-}
-
-/** 20 iterations of 140 walks each, 160 optimizer steps, at a constant rate. */
 async function improve(
   wanderer: LanguageModel,
   reward: RewardFunction,
@@ -34,39 +21,32 @@ async function improve(
   aggregation: 'dapo' | 'row-mean',
 ) {
   using model = wanderer.clone();
-  const sizes = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4 };
-  const sampling = { maxNewTokens: 9, samplesPerPrompt: 7 };
-  const rate = { lr: 3e-4, warmupSteps: 0, decay: 'constant' as const, lora: false as const };
-  const optimisation = { betas: [0.9, 0.95] as [number, number], weightDecay: 1e-6 };
-  const settings = { ...sizes, ...rate, sampling, optimisation, loss: { aggregation }, score: { norm: 'none' }, seed };
-  const config = parseConfig(grpoConfig, settings as object, 'test');
+  const config = parseConfig(grpoConfig, { ...ONLINE, loss: { aggregation }, seed }, 'test');
   using policy = new Policy(model, { lora: false });
   const { eosToken, padToken } = letterTokenizer;
-  const { parts, train } = grpoMethod.assemble(config, { policy, reward, prompts: PROMPTS, eosToken, padToken });
+  const { parts, train } = grpoMethod.assemble(config, { policy, reward, prompts: WALKS, eosToken, padToken });
   using _ = parts.optimizer;
   for await (const { firstLogRatio } of train()) expect(firstLogRatio).toBeLessThanOrEqual(1e-6);
-  return await sampledOptimality(model, { seed: 1 });
+  return await howGood(model);
 }
 
-describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
+describe.each(SEEDS)('the random walks, seed %i', (seed) => {
   let wanderer: LanguageModel;
 
   beforeAll(async () => {
-    wanderer = await learnToWander(seed, () => {}, device);
+    ({ wanderer } = await wandererOf(seed));
   }, 600_000);
 
   it.each(['dapo', 'row-mean'] as const)(
     'are the shortest after GRPO, aggregation %s',
     { timeout: 600_000 },
     async (aggregation) => {
-      const found = await improve(wanderer, arrival, seed, aggregation);
-      expect(found).toBeGreaterThanOrEqual(0.92);
+      expect(await improve(wanderer, arrival, seed, aggregation)).toBeGreaterThanOrEqual(0.92);
     },
   );
 
   it('do not become so from scores that are shuffled', { timeout: 600_000 }, async () => {
-    const found = await improve(wanderer, shuffled(seed), seed, 'dapo');
-    expect(found).toBeLessThan(0.55);
+    expect(await improve(wanderer, shuffled(seed), seed, 'dapo')).toBeLessThan(0.55);
   });
 });
 

@@ -4,19 +4,8 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ActorCritic, type LanguageModel, type PpoStep, type RewardFunction } from '../../src/index.ts';
-import { learnToArrive, learnToWander, sampledOptimality } from '../../src/demo/learning.ts';
-import { optimality } from '../../src/demo/random-walks.ts';
-import { Random } from '../../src/data/random.ts';
-import { device } from '../device.ts';
-
-const arrival: RewardFunction = (answers) =>
-  answers.map(({ prompt, response }) => optimality([...prompt, ...response]));
-
-/** The same scores, each given to somebody else's walk. */
-function shuffled(seed: number): RewardFunction {
-  const random = new Random(seed);
-  return (answers) => random.shuffle([...(arrival(answers) as number[])]);
-}
+import { learnToArrive } from '../../src/demo/learning.ts';
+import { ALL, arrival, howGood, SEEDS, shuffled, wandererOf } from './walks.ts';
 
 async function improve(
   wanderer: LanguageModel,
@@ -28,16 +17,15 @@ async function improve(
   const steps: PpoStep[] = [];
   for await (const step of learnToArrive(actorCritic, reward, options)) steps.push(step);
   const scope = options.lora === false ? undefined : 'actor';
-  return { steps, optimality: await sampledOptimality(palm, { scope, seed: 1 }) };
+  return { steps, optimality: await howGood(palm, scope) };
 }
 
-describe.each([0, 1, 2])('the random walks, seed %i', (seed) => {
+describe.each(ALL ? SEEDS : [0, 1, 2])('the random walks, seed %i', (seed) => {
   let wanderer: LanguageModel;
   let start: number;
 
   beforeAll(async () => {
-    wanderer = await learnToWander(seed, () => {}, device);
-    start = await sampledOptimality(wanderer, { seed: 1 });
+    ({ wanderer, start } = await wandererOf(seed));
   }, 600_000);
 
   it('start from a model that wanders', () => {

@@ -4,7 +4,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { entropy, maskedMean, whiten } from '../../src/losses.ts';
+import { entropy, maskedMean, whiten } from '../../src/losses/reductions.ts';
 import { AdamAtan2, AdamW, AdoptAtan2 } from '../../src/optim.ts';
 import { PaLM } from '../../src/models/palm.ts';
 import { RewardModel } from '../../src/models/reward-model.ts';

@@ -1,13 +1,13 @@
-/** Losses and reductions over tensors: they take tensors, never a model. docs/ppo.md has the formulas. */
-import type { Evaluation, Experience } from './models/actor-critic.ts';
-import { type LogProb, ROLLOUT, type Rollout } from './models/policy.ts';
-import { handlesOf, Inputs, type Mask, tensorsOf } from './tensor/arguments.ts';
-import { addon, type TensorHandle } from './native/addon.ts';
-import { checkObject } from './checks/options.ts';
-import { handleOf, run } from './native/resource.ts';
-import { Loss } from './tensor/loss.ts';
-import { rowsOf } from './tensor/rows.ts';
-import { Tensor, type TensorGroup } from './tensor/tensor.ts';
+/** Losses of policies that learn from their own responses: they take tensors, never a model. docs/ppo.md has the formulas. */
+import { checkObject } from '../checks/options.ts';
+import type { Evaluation, Experience } from '../models/actor-critic.ts';
+import { type LogProb, ROLLOUT, type Rollout } from '../models/policy.ts';
+import { addon } from '../native/addon.ts';
+import { run } from '../native/resource.ts';
+import { handlesOf, tensorsOf } from '../tensor/arguments.ts';
+import { Loss } from '../tensor/loss.ts';
+import { rowsOf } from '../tensor/rows.ts';
+import type { Tensor, TensorGroup } from '../tensor/tensor.ts';
 
 /** The metrics of `ppoLoss`, over the response tokens it was given. */
 export interface PpoMetrics {
@@ -96,82 +96,10 @@ export async function grpoLoss(
   return new Loss(await run([now.logProb, now.entropy, ...tensorsOf(compared, COMPARED)], lose));
 }
 
-/** What `dpoLoss` measures: means over pairs, or over chosen tokens, that add up over the pieces of a step. */
-export interface DpoMetrics {
-  /** Share of pairs whose chosen response has the higher log-ratio to the reference; equal ones count half. */
-  accuracy: number;
-  /** chosenReward minus rejectedReward. */
-  margin: number;
-  /** beta times the log-ratio of the response to the reference. */
-  chosenReward: number;
-  rejectedReward: number;
-  /** log p of the response: where that of chosen ones falls, the policy forgets what it is to say. */
-  chosenLogProb: number;
-  rejectedLogProb: number;
-  /** Negative log-likelihood of chosen responses, in nats per token. */
-  nll: number;
-}
-
-export interface DpoLossOptions {
-  /** How strongly a log-ratio to the reference counts, per nat. */
-  beta: number;
-  /** Weight of the negative log-likelihood of chosen responses. */
-  nllWeight: number;
-  /** What sums over pairs are divided by. Defaults to their number. */
-  denominator?: number;
-  /** What sums over chosen tokens are divided by. Defaults to their number. */
-  nllDenominator?: number;
-}
-
-/**
- * The loss of direct preference optimisation, one scalar. `logProb` and `referenceLogProb` [2N, T] are of N chosen responses, then
- * of the N rejected ones to the same prompts; `responseMask` [2N, T] is true where a token is response.
- */
-export async function dpoLoss(
-  logProb: Tensor,
-  referenceLogProb: Tensor,
-  responseMask: Mask,
-  options: DpoLossOptions,
-): Promise<Loss<keyof DpoMetrics>> {
-  checkObject(options, 'dpoLoss options');
-  const { beta, nllWeight, denominator, nllDenominator } = options;
-  const [now, reference] = [handleOf(logProb, 'logProb'), handleOf(referenceLogProb, 'referenceLogProb')];
-  using inputs = new Inputs(logProb.device);
-  const mask = inputs.mask(responseMask, 'responseMask');
-  const lose = () => addon().dpoLoss(now, reference, mask, { beta, nllWeight }, denominator, nllDenominator);
-  return new Loss(await run([logProb, referenceLogProb, ...inputs.used], lose));
-}
-
 /** Copies of the given rows of an experience; see `tensorGroup` for how to spread them. */
 export function experienceRows(experience: Experience, rows: readonly number[]): Promise<TensorGroup<Experience>> {
   const fields = EXPERIENCE.map((key) => [key, experience?.[key]]);
   return rowsOf(Object.fromEntries(fields) as Experience, rows);
-}
-
-/** The mean of each row of values [B, T] where `mask` [B, T] is true: [B], 0 for a row without a true entry. */
-export function maskedMean(values: Tensor, mask?: Mask): Promise<Tensor> {
-  return reduce(values, mask, (handle, maskHandle) => addon().maskedMean(handle, maskHandle));
-}
-
-/** Normalises values to mean 0 and variance 1 over the entries where `mask` is true; 0 elsewhere. */
-export function whiten(values: Tensor, mask?: Mask): Promise<Tensor> {
-  return reduce(values, mask, (handle, maskHandle) => addon().whiten(handle, maskHandle));
-}
-
-/** Entropy in nats of the distribution given by logits [..., V], at every position. */
-export function entropy(logits: Tensor): Promise<Tensor> {
-  return reduce(logits, undefined, (handle) => addon().entropy(handle));
-}
-
-async function reduce(
-  values: Tensor,
-  mask: Mask | undefined,
-  call: (values: TensorHandle, mask: TensorHandle | undefined) => Promise<TensorHandle>,
-): Promise<Tensor> {
-  handleOf(values, 'values');
-  using inputs = new Inputs(values.device);
-  const maskHandle = mask === undefined ? undefined : inputs.mask(mask, 'mask');
-  return new Tensor(await run([values, ...inputs.used], () => call(handleOf(values, 'values'), maskHandle)));
 }
 
 const COMPARED = ['rolloutLogProb', 'advantage', 'responseMask'] as const;

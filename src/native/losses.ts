@@ -1,0 +1,58 @@
+/** The types of the addon's exports that compute advantages and losses; exports.ts has the others. */
+import type {
+  NativeEvaluation,
+  NativeExperience,
+  NativeLogProb,
+  NativeLoss,
+  NativeMetrics,
+  NativeRollout,
+  NativeValuedRollout,
+  TensorHandle,
+} from './types.ts';
+
+export interface NativeLosses {
+  // Advantages (native/binding/advantages.cc)
+  /** Turns scores [B] into rewards, advantages by GAE, and returns. */
+  judge(
+    rollout: NativeValuedRollout,
+    score: TensorHandle,
+    options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
+  ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
+  /**
+   * Turns scores [B] minus the KL penalty into advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same
+   * number for every token of a response, 0 elsewhere. `scale` divides by the standard deviation of the group.
+   */
+  groupAdvantages(
+    rollout: NativeRollout,
+    score: TensorHandle,
+    options: { samplesPerPrompt: number; klWeight: number; scale: boolean },
+  ): Promise<{ advantage: TensorHandle; metrics: NativeMetrics }>;
+
+  // Losses (native/binding/losses.cc)
+  ppoLoss(
+    evaluation: NativeEvaluation,
+    experience: NativeExperience,
+    options: { clip: number; valueClip: number; valueWeight: number; entropyWeight: number },
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
+  dpoLoss(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    options: { beta: number; nllWeight: number },
+    denominator: number | undefined,
+    nllDenominator: number | undefined,
+  ): Promise<NativeLoss>;
+  grpoLoss(
+    now: NativeLogProb,
+    rolloutLogProb: TensorHandle,
+    advantage: TensorHandle,
+    responseMask: TensorHandle,
+    options: { clipLow: number; clipHigh: number; aggregation: string },
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
+  whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
+  entropy(logits: TensorHandle): Promise<TensorHandle>;
+}
