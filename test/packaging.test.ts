@@ -16,9 +16,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findLibtorchToBuild } from '../src/native/libtorch.ts';
 
 const root = join(import.meta.dirname, '..');
-const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-  dependencies: Record<string, string>;
-};
 let home: string;
 let project: string;
 
@@ -38,6 +35,14 @@ function onThePath(name: string): string {
   const folder = process.env.PATH?.split(delimiter).find((candidate) => existsSync(join(candidate, name)));
   if (folder === undefined) throw new Error(`${name} is not on the PATH`);
   return realpathSync(join(folder, name));
+}
+
+/** Folders of the packages that users need, as a lock file lists them: dependencies, and what these depend on. */
+function packagesOf(lock: string): string[] {
+  const { packages } = JSON.parse(readFileSync(join(root, lock), 'utf8')) as {
+    packages: Record<string, { dev?: boolean }>;
+  };
+  return Object.keys(packages).filter((path) => path !== '' && !packages[path]?.dev);
 }
 
 const GENERATE = `import { PaLM } from 'palm-rlhf';
@@ -63,7 +68,7 @@ describe('the packed tarball', () => {
   it('installs into an empty project without scripts, compiler or network', () => {
     const tarball = readdirSync(home).find((name) => name.endsWith('.tgz')) as string;
     // The registry's part, the packages it depends on, is played by this clone's node_modules.
-    const depended = Object.keys(dependencies).map((name) => join(root, 'node_modules', name));
+    const depended = packagesOf('package-lock.json').map((path) => join(root, path));
     const options = ['--ignore-scripts', '--offline', '--install-links', '--no-audit', '--no-fund'];
     const { status, stderr } = user('npm', ['install', ...options, join(home, tarball), ...depended]);
     expect(stderr).not.toContain('npm error');
