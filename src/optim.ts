@@ -4,7 +4,8 @@ import type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 import {
   type AdamWConfigInput,
   type Atan2Config,
-  type Atan2ConfigInput,
+  type AdamAtan2ConfigInput,
+  type AdoptAtan2ConfigInput,
   adamAtan2Config,
   adamWConfig,
   adoptAtan2Config,
@@ -175,7 +176,7 @@ export class AdamW extends Optimizer {
 
 /** ADOPT (Taniguchi et al. 2024) with atan2 (Everett et al. 2024). Its first step only initialises its state. */
 export class AdoptAtan2 extends Optimizer {
-  constructor(parameters: Iterable<Parameter>, options: Atan2ConfigInput = {}) {
+  constructor(parameters: Iterable<Parameter>, options: AdoptAtan2ConfigInput = {}) {
     const config = parseConfig(adoptAtan2Config, options, 'AdoptAtan2');
     super('AdoptAtan2', parameters, config.lr, (handles) => addon().adoptAtan2Create(handles, atan2Options(config)));
   }
@@ -183,7 +184,7 @@ export class AdoptAtan2 extends Optimizer {
 
 /** Adam with atan2 in place of the division (Everett et al. 2024). */
 export class AdamAtan2 extends Optimizer {
-  constructor(parameters: Iterable<Parameter>, options: Atan2ConfigInput = {}) {
+  constructor(parameters: Iterable<Parameter>, options: AdamAtan2ConfigInput = {}) {
     const config = parseConfig(adamAtan2Config, options, 'AdamAtan2');
     super('AdamAtan2', parameters, config.lr, (handles) => addon().adamAtan2Create(handles, atan2Options(config)));
   }

@@ -20,6 +20,6 @@ export const dpoConfig = z.strictObject({
 });
 
 /** The options of DPO, apart from model and pairs. */
-export type DpoConfigInput = z.input<typeof dpoConfig>;
+export type { DpoConfigInput } from './options/dpo.ts';
 /** The options of DPO with defaults filled in. */
 export type DpoConfig = z.output<typeof dpoConfig>;

@@ -53,6 +53,6 @@ export const grpoConfig = z.strictObject({
 });
 
 /** The options of GRPO, apart from model, prompts and reward. */
-export type GrpoConfigInput = z.input<typeof grpoConfig>;
+export type { GrpoConfigInput } from './options/grpo.ts';
 /** The options of GRPO with defaults filled in. */
 export type GrpoConfig = z.output<typeof grpoConfig>;

@@ -28,6 +28,10 @@ export const adamAtan2Config = z.strictObject({
   weightDecay: weightDecay.default(0).describe('share of a weight that a step at lr 1 would subtract'),
 });
 
-export type AdamWConfigInput = z.input<typeof adamWConfig>;
-export type Atan2ConfigInput = z.input<typeof adoptAtan2Config>;
+/** The options of `new AdamW`. */
+export type { AdamWConfigInput } from './options/optim.ts';
+/** The options of `new AdoptAtan2`. */
+export type { AdoptAtan2ConfigInput } from './options/optim.ts';
+/** The options of `new AdamAtan2`. */
+export type { AdamAtan2ConfigInput } from './options/optim.ts';
 export type Atan2Config = z.output<typeof adoptAtan2Config>;

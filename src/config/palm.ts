@@ -1,5 +1,6 @@
 /** The hyperparameters of a PaLM. */
 import { z } from 'zod';
+import type { PalmConfigInput } from './options/palm.ts';
 import { count, device, dtype, probability, seed } from './fields.ts';
 import { parseConfig } from './schema.ts';
 
@@ -27,7 +28,7 @@ export const palmConfig = z.strictObject({
 });
 
 /** The options of `new PaLM`. */
-export type PalmConfigInput = z.input<typeof palmConfig>;
+export type { PalmConfigInput } from './options/palm.ts';
 /** The same with every default filled in. */
 export type PalmConfig = z.output<typeof palmConfig> & { qkScale: number };
 

@@ -46,7 +46,7 @@ export const ppoConfig = z.strictObject({
 });
 
 /** The options of PPO, apart from models, prompts and a reward. */
-export type PpoConfigInput = z.input<typeof ppoConfig>;
+export type { PpoConfigInput } from './options/ppo.ts';
 /** The same with every default filled in. */
 export type PpoConfig = z.output<typeof ppoConfig>;
 

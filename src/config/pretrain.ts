@@ -40,6 +40,6 @@ export const pretrainConfig = z.strictObject({
 });
 
 /** The options of pretraining, apart from text. */
-export type PretrainConfigInput = z.input<typeof pretrainConfig>;
+export type { PretrainConfigInput } from './options/pretrain.ts';
 /** The same with every default filled in. */
 export type PretrainConfig = z.output<typeof pretrainConfig>;

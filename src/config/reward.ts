@@ -23,6 +23,6 @@ export const rewardConfig = z.strictObject({
 });
 
 /** The options of reward-model training, apart from pairs. */
-export type RewardConfigInput = z.input<typeof rewardConfig>;
+export type { RewardConfigInput } from './options/reward.ts';
 /** The same with every default filled in. */
 export type RewardConfig = z.output<typeof rewardConfig>;

@@ -27,4 +27,4 @@ export const samplingConfig = z.strictObject({
 });
 
 /** The options of generation, apart from prompts. */
-export type SamplingConfigInput = z.input<typeof samplingConfig>;
+export type { SamplingConfigInput } from './options/sampling.ts';

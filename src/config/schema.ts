@@ -25,6 +25,7 @@ export interface FieldSchema {
   multipleOf?: number;
   anyOf?: FieldSchema[];
   prefixItems?: FieldSchema[];
+  items?: FieldSchema;
   properties?: Record<string, FieldSchema>;
   required?: string[];
 }

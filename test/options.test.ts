@@ -1,0 +1,42 @@
+/** The interfaces of options say what the schemas accept, and are written from them. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, expectTypeOf, it } from 'vitest';
+import type { z } from 'zod';
+import type { DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
+import type { GrpoConfigInput, grpoConfig } from '../src/config/grpo.ts';
+import type {
+  AdamAtan2ConfigInput,
+  AdamWConfigInput,
+  AdoptAtan2ConfigInput,
+  adamAtan2Config,
+  adamWConfig,
+  adoptAtan2Config,
+} from '../src/config/optim.ts';
+import type { PalmConfigInput, palmConfig } from '../src/config/palm.ts';
+import type { PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
+import type { PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
+import type { RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
+import type { SamplingConfigInput, samplingConfig } from '../src/config/sampling.ts';
+import { optionFiles } from '../scripts/options.ts';
+
+const folder = join(import.meta.dirname, '../src/config/options');
+
+it('are those that `npm run options` writes', async () => {
+  const files = await optionFiles();
+  expect(readdirSync(folder).sort()).toEqual([...files.keys()].sort());
+  for (const [name, text] of files) expect(readFileSync(join(folder, name), 'utf8'), name).toBe(text);
+});
+
+it('accept what the schemas accept', () => {
+  expectTypeOf<z.input<typeof adamAtan2Config>>().toEqualTypeOf<AdamAtan2ConfigInput>();
+  expectTypeOf<z.input<typeof adamWConfig>>().toEqualTypeOf<AdamWConfigInput>();
+  expectTypeOf<z.input<typeof adoptAtan2Config>>().toEqualTypeOf<AdoptAtan2ConfigInput>();
+  expectTypeOf<z.input<typeof dpoConfig>>().toEqualTypeOf<DpoConfigInput>();
+  expectTypeOf<z.input<typeof grpoConfig>>().toEqualTypeOf<GrpoConfigInput>();
+  expectTypeOf<z.input<typeof palmConfig>>().toEqualTypeOf<PalmConfigInput>();
+  expectTypeOf<z.input<typeof ppoConfig>>().toEqualTypeOf<PpoConfigInput>();
+  expectTypeOf<z.input<typeof pretrainConfig>>().toEqualTypeOf<PretrainConfigInput>();
+  expectTypeOf<z.input<typeof rewardConfig>>().toEqualTypeOf<RewardConfigInput>();
+  expectTypeOf<z.input<typeof samplingConfig>>().toEqualTypeOf<SamplingConfigInput>();
+});
