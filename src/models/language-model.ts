@@ -227,7 +227,10 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
-  /** The same as `contents`, in the form of that library. Dispose of it. @throws ArgumentError if the family comes from none. */
+  /**
+   * The same as `contents`, in the form of that library. Dispose of it. @throws ArgumentError if the family comes from none.
+   * @internal
+   */
   pythonContents(_scopes: readonly string[] = this.scopes): OwnedContents {
     const received = `"python" for a ${this.#family.kind}`;
     throw new ArgumentError({ argument: 'save.names', received, expected: '"palm"' });
@@ -240,7 +243,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     return { tensors, metadata: writeMetadata(this.#family.kind, this.metadata(scopes)) };
   }
 
-  /** The hyperparameters and scopes as stored in files; see `contents`. */
+  /** The hyperparameters and scopes as stored in files; see `contents`. @internal */
   description(scopes: readonly string[] = this.scopes): ModelDescription<Config> {
     const sizes = scopes.map((name) => {
       const { rank, alpha } = this.#scopes.get(name);
@@ -311,13 +314,16 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     }
   }
 
-  /** For models that read this trunk: from now on it cannot be changed under them. Returns a function that ends this. */
+  /**
+   * For models that read this trunk: from now on it cannot be changed under them. Returns a function that ends this.
+   * @internal
+   */
   addReader(reader: Reader): () => void {
     handleOf(this);
     return this.#readers.add(reader);
   }
 
-  /** For models that read this trunk: the native adapters of `name`. */
+  /** For models that read this trunk: the native adapters of `name`. @internal */
   scopeHandle(name: string): ScopeHandle {
     return this.#scopes.get(name).handle;
   }
@@ -326,6 +332,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
    * For models that read this trunk: which parameters a graph is recorded for. When the trunk is read through adapters, its
    * own weights get no gradient if a model shares the trunk for these adapters, or if an optimizer owns the adapters and none
    * of the weights.
+   * @internal
    */
   gradients(grad: boolean, scope: string | undefined): Gradients {
     if (!grad) return 'none';

@@ -64,6 +64,7 @@ export class PaLM extends LanguageModel<PalmConfig> {
    * The same as `contents`, as a state_dict of palm-rlhf-pytorch, which also has buffers and a second name for the token
    * embedding. Dispose of it.
    * @throws ArgumentError for a non-default `qkScale` or `alpha`, which that library cannot compute.
+   * @internal
    */
   override pythonContents(scopes: readonly string[] = this.scopes): OwnedContents {
     checkComputable(this.description(scopes));

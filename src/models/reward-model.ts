@@ -261,7 +261,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
   }
 
-  /** The same as `contents`, with the names, buffers and shapes of palm-rlhf-pytorch. Dispose of it. */
+  /** The same as `contents`, with the names, buffers and shapes of palm-rlhf-pytorch. Dispose of it. @internal */
   async pythonContents(): Promise<OwnedContents> {
     handleOf(this);
     const trunk = this.model.pythonContents(this.#scopes);

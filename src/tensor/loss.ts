@@ -4,7 +4,7 @@ import { Tensor } from './tensor.ts';
 
 /** A scalar to differentiate, with metrics that were computed on the way. */
 export class Loss<Name extends string> extends Tensor {
-  /** For this package only: the metrics in native memory. */
+  /** For this package only: the metrics in native memory. @internal */
   readonly measured: Measured<Name>;
 
   constructor({ loss, metrics }: NativeLoss) {

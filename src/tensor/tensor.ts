@@ -175,18 +175,18 @@ export class Parameter extends Resource<ParameterHandle> {
     return await value.item();
   }
 
-  /** Whether an undisposed optimizer trains it, which determines what a graph is recorded for. */
+  /** Whether an undisposed optimizer trains it, which determines what a graph is recorded for. @internal */
   get owned(): boolean {
     return this.#owners > 0;
   }
 
-  /** For optimizers: marks it as trained by one. Returns a function that ends this. */
+  /** For optimizers: marks it as trained by one. Returns a function that ends this. @internal */
   own(): () => void {
     this.#owners++;
     return () => this.#owners--;
   }
 
-  /** For models: records whether they have frozen it. */
+  /** For models: records whether they have frozen it. @internal */
   setFrozen(frozen: boolean): void {
     this.#frozen = frozen;
   }
@@ -194,6 +194,7 @@ export class Parameter extends Resource<ParameterHandle> {
   /**
    * @throws SharedTrunkError if others read the trunk that it is part of.
    * @throws ArgumentError while it is frozen.
+   * @internal
    */
   checkTrainable(): void {
     this.#guard?.();
