@@ -1,6 +1,7 @@
 import { checkKind, TOKENIZER } from '../checks/kinds.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
+import { type Row, readStrings, type Skipped } from './row.ts';
+import { readRows } from './rows.ts';
 import { joinTokens } from './text.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.ts';
 import { checkKind, checkKinds, LISTS, NUMBER, optional } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
-import { checkLimit } from './preferences.ts';
+import { checkLimit } from './fit.ts';
 
 /**
  * Several sequences packed into each row: arrays of `shape` [B, T] to convert to tensors of that shape for a model's

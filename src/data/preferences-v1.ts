@@ -7,7 +7,8 @@ import {
   readPairs,
   unlessTied,
 } from './preferences.ts';
-import type { Row } from './rows.ts';
+import type { Row } from './row.ts';
+import type { Paths } from './records.ts';
 
 /**
  * Reads pairs as version 0.1.0 did, for runs that it started: a response is encoded as a separate text and ends with
@@ -15,7 +16,7 @@ import type { Row } from './rows.ts';
  * @throws as loadPreferences does
  */
 export async function loadPreferencesV1(
-  path: string,
+  path: Paths,
   tokenizer: Tokenizer,
   limits: PreferenceLimits,
 ): Promise<Preferences> {

@@ -1,24 +1,31 @@
 import { createHash } from 'node:crypto';
-import { ArgumentError, printable } from '../errors.ts';
+import { DataError, FileError } from '../errors.ts';
 import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type NumberedRow, type Row, readRows, readStrings, type Skipped } from './rows.ts';
+import { type Dialogue, readDialogue } from './dialogue.ts';
+import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
+import { converts } from './forms/convert.ts';
+import { unknownForm } from './forms/detect.ts';
+import { given, numberOf } from './forms/fields.ts';
+import { checkGives, type FormOptions, firstForms, readKind } from './forms/read.ts';
+import type { PairRow } from './forms/rows.ts';
+import type { Form } from './forms/table.ts';
+import { renderPrompt, renderResponse } from './forms/transcript.ts';
+import type { FieldMap, Paths } from './records.ts';
+import type { PlacedResult, Row, Skipped } from './row.ts';
+import { readRows, sortRows } from './rows.ts';
 
 /** A prompt with a preferred and a rejected response, as tokens. */
 export interface Preference {
   prompt: number[];
   chosen: number[];
   rejected: number[];
+  /** How much better the chosen response is, if the row says so, in the scale of whoever judged. */
+  margin?: number;
 }
 
-/** Length limits of a row, in tokens. */
-export interface PreferenceLimits {
-  /** Maximum length of prompt plus response, including the eos. Longer rows are truncated, see `cutToFit`. */
-  maxLength: number;
-  /** Maximum length of the prompt, which is truncated on the left. Defaults to what the responses leave room for. */
-  maxPromptLength?: number | undefined;
-}
+export type PreferenceLimits = LengthLimits;
 
 /** The pairs read from a file, and statistics of its rows. */
 export interface Preferences {
@@ -31,30 +38,47 @@ export interface Preferences {
 }
 
 /**
- * Reads preferences from JSONL: `{prompt, chosen, rejected}`, or the whole dialogues `{chosen, rejected}` of hh-rlhf.
+ * Reads preferences: `{prompt, chosen, rejected}`, the whole dialogues `{chosen, rejected}` of hh-rlhf, or any other form
+ * that becomes pairs without loss (docs/data.md), from files of any format.
  * Responses end with the tokenizer's eos, if it has one, unless they are truncated.
  * Rows without two different responses to a prompt are skipped and listed in `skipped`. So are duplicates of an earlier
  * row, and all rows that contradict each other about the same two responses; untruncated rows are compared.
- * @throws FileError if the file cannot be read or has no usable row.
- * @throws DataError if a line is not a JSON object.
+ * @throws FileError if a file cannot be read or no row is usable.
+ * @throws DataError if a line is not a JSON object, or not of the form of the first line.
  */
 export async function loadPreferences(
-  path: string,
+  paths: Paths,
   tokenizer: Tokenizer,
   limits: PreferenceLimits,
+  options: FormOptions = {},
 ): Promise<Preferences> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength'], 'loadPreferences');
   checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
-  checkLimit('maxLength', limits.maxLength, 2);
-  if (limits.maxPromptLength !== undefined) checkLimit('maxPromptLength', limits.maxPromptLength, 1);
+  checkOptions(options, ['form', 'map'], 'loadPreferences');
+  checkLimits(limits);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
-  return await readPairs(
-    path,
-    tokenizer,
-    (whole) => cutToFit(whole, limits, end),
-    (whole) => whole,
-  );
+  const fit = (whole: Preference) => cutToFit(whole, limits, end);
+  const firsts = await firstForms(paths, options);
+  if (options.form !== undefined || firsts.some(({ form }) => form !== undefined && !ownForm(form))) {
+    return await readFormPairs(paths, tokenizer, fit, options);
+  }
+  try {
+    return await readPairs(paths, tokenizer, fit, (whole) => whole, options.map);
+  } catch (error) {
+    const [first] = firsts;
+    if (error instanceof DataError || !(error instanceof FileError) || first === undefined) throw error;
+    const { record, form } = first;
+    if (form === undefined && Object.keys(record.value).length > 0) throw unknownForm(record.place, record.value);
+    if (form !== undefined && !Object.hasOwn(record.value, 'chosen')) checkGives(form, 'pair', record.place);
+    throw error;
+  }
+}
+
+/** Whether rows of this form are read one by one with strings, as they always were, or not at all as pairs. */
+function ownForm({ name, gives }: Form): boolean {
+  const own = ['preference', 'hh-rlhf', 'implicit-preference'].includes(name);
+  return own || !gives.some((kind) => converts(kind, 'pair'));
 }
 
 /**
@@ -62,19 +86,46 @@ export async function loadPreferences(
  * row and the pair.
  */
 export async function readPairs(
-  path: string,
+  paths: Paths,
   tokenizer: Pick<Tokenizer, 'encode'>,
   cut: (whole: Preference) => Row<Fitted>,
   said: (whole: Preference, pair: Preference) => Preference,
+  map?: FieldMap,
 ): Promise<Preferences> {
   const read = (value: Record<string, unknown>): Row<Candidate> => {
     const whole = encodeRow(value, tokenizer);
-    if ('skip' in whole) return whole;
-    const row = cut(whole.use);
-    if ('skip' in row) return row;
-    return { use: { ...row.use, prompt: digest(whole.use.prompt), ...ballot(said(whole.use, row.use.pair)) } };
+    return 'skip' in whole ? whole : candidate(whole.use, cut, said);
   };
-  const { used, skipped } = await readRows(path, read, settle);
+  const { used, skipped } = await readRows(paths, read, settle, map);
+  return preferencesOf(used, skipped);
+}
+
+async function readFormPairs(
+  paths: Paths,
+  tokenizer: Pick<Tokenizer, 'encode'>,
+  cut: (whole: Preference) => Row<Fitted>,
+  options: FormOptions,
+): Promise<Preferences> {
+  const found = await readKind('pair', paths, options);
+  const rows = found.rows.map(({ place, at, row }): PlacedResult<Candidate> => {
+    const whole = encodePair(row, tokenizer);
+    return { place, at, row: 'skip' in whole ? whole : candidate(whole.use, cut, (all) => all) };
+  });
+  const { used, skipped } = sortRows(paths, settle(rows));
+  return preferencesOf(used, [...found.skipped, ...skipped]);
+}
+
+function candidate(
+  whole: Preference,
+  cut: (whole: Preference) => Row<Fitted>,
+  said: (whole: Preference, pair: Preference) => Preference,
+): Row<Candidate> {
+  const row = cut(whole);
+  if ('skip' in row) return row;
+  return { use: { ...row.use, prompt: digest(whole.prompt), ...ballot(said(whole, row.use.pair)) } };
+}
+
+function preferencesOf(used: readonly Candidate[], skipped: Skipped[]): Preferences {
   const numbers = new Map<string, number>();
   for (const { prompt } of used) if (!numbers.has(prompt)) numbers.set(prompt, numbers.size);
   return {
@@ -102,25 +153,28 @@ interface Ballot {
 }
 type Candidate = Fitted & Ballot & { prompt: string };
 
-/** The first row that prefers each of two responses. */
-type FirstRows = { [chosen in 'smaller' | 'larger']?: number };
+/** Where each of two responses is first preferred, in words. */
+type FirstRows = { [chosen in 'smaller' | 'larger']?: string };
 
 /** Keeps only the first of duplicate rows, and none of rows that contradict each other. */
-function settle<T extends Ballot>(rows: NumberedRow<T>[]): NumberedRow<T>[] {
+function settle<T extends Ballot>(rows: PlacedResult<T>[]): PlacedResult<T>[] {
   const firstRows = new Map<string, FirstRows>();
-  for (const { line, row } of rows) {
-    if ('skip' in row) continue;
-    const found = firstRows.get(row.use.question) ?? {};
-    found[row.use.chosen] ??= line;
-    firstRows.set(row.use.question, found);
+  const kept = new Set<PlacedResult<T>>();
+  for (const result of rows) {
+    if ('skip' in result.row) continue;
+    const { question, chosen } = result.row.use;
+    const found = firstRows.get(question) ?? {};
+    if (found[chosen] === undefined) kept.add(result);
+    found[chosen] ??= result.at;
+    firstRows.set(question, found);
   }
-  return rows.map(({ line, row }) => {
-    if ('skip' in row) return { line, row };
-    const { question, chosen } = row.use;
+  return rows.map((result) => {
+    if ('skip' in result.row) return result;
+    const { question, chosen } = result.row.use;
     const found = firstRows.get(question) as FirstRows;
     const contrary = found[chosen === 'smaller' ? 'larger' : 'smaller'];
-    if (contrary !== undefined) return { line, row: { skip: `line ${contrary} prefers the other response` } };
-    return found[chosen] === line ? { line, row } : { line, row: { skip: `it duplicates line ${found[chosen]}` } };
+    if (contrary !== undefined) return { ...result, row: { skip: `${contrary} prefers the other response` } };
+    return kept.has(result) ? result : { ...result, row: { skip: `it duplicates ${found[chosen]}` } };
   });
 }
 
@@ -135,96 +189,43 @@ function digest(parts: readonly (string | number)[]): string {
   return createHash('sha256').update(parts.join(';')).digest('base64');
 }
 
-/** @throws ArgumentError unless `value` is an integer of at least `min`. */
-export function checkLimit(argument: string, value: number, min: number): void {
-  if (Number.isInteger(value) && value >= min) return;
-  throw new ArgumentError({ argument, received: printable(value), expected: `an integer of at least ${min}` });
-}
-
-/** A preference as text. */
-export interface Dialogue {
-  prompt: string;
-  chosen: string;
-  rejected: string;
-}
-
-const ANSWER = '\n\nAssistant:';
-
-/**
- * Splits two whole dialogues into their common prompt and their responses. The prompt ends with the last
- * `\n\nAssistant:` that both share, or else before the last white space of their common prefix. Returns undefined if
- * that leaves no prompt or an empty response, as it does for equal dialogues.
- */
-export function splitDialogue(chosen: string, rejected: string): Dialogue | undefined {
-  const common = commonLength(chosen, rejected);
-  const answer = common < ANSWER.length ? -1 : chosen.lastIndexOf(ANSWER, common - ANSWER.length);
-  const end = answer >= 0 ? answer + ANSWER.length : whiteSpaceBefore(chosen.slice(0, common));
-  const split = { prompt: chosen.slice(0, end), chosen: chosen.slice(end), rejected: rejected.slice(end) };
-  const usable = end > 0 && chosen !== rejected && Object.values(split).every((text) => text.trim() !== '');
-  return usable ? split : undefined;
-}
-
-function commonLength(a: string, b: string): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
-  return length;
-}
-
-/** The position of the last run of white space in `text`; 0 if there is none. */
-function whiteSpaceBefore(text: string): number {
-  let end = text.length;
-  while (end > 0 && text.charAt(end - 1).trim() !== '') end--;
-  return text.slice(0, end).trimEnd().length;
-}
-
-/** The texts of a row of either form, or the reason it has none. */
-export function readDialogue(value: Record<string, unknown>): Row<Dialogue> {
-  if (!Object.hasOwn(value, 'prompt')) return readWhole(value);
-  const row = readStrings(value, ['prompt', 'chosen', 'rejected']);
-  if ('skip' in row) return row;
-  const { prompt, chosen, rejected } = row.use;
-  if (chosen === rejected) return { skip: 'its responses are equal' };
-  const empty = Object.entries({ prompt, chosen, rejected }).find(([, text]) => text.trim() === '');
-  return empty === undefined ? row : { skip: `"${empty[0]}" is empty` };
-}
-
-function readWhole(value: Record<string, unknown>): Row<Dialogue> {
-  const row = readStrings(value, ['chosen', 'rejected']);
-  if ('skip' in row) return row;
-  const { chosen, rejected } = row.use;
-  if (chosen === rejected) return { skip: 'its dialogues are equal' };
-  const split = splitDialogue(chosen, rejected);
-  return split === undefined ? { skip: 'its dialogues share no prompt, or one has no response' } : { use: split };
-}
-
 /** The tokens of an untruncated row, without an eos, or the reason it has none. */
 function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
   const row = readDialogue(value);
   if ('skip' in row) return row;
-  const prompt = tokenizer.encode(row.use.prompt);
-  const chosen = tokenizer.encode(row.use.chosen, { continues: true });
-  const rejected = tokenizer.encode(row.use.rejected, { continues: true });
+  return encode(row.use, numberOf(value.margin), tokenizer);
+}
+
+function encodePair(pair: PairRow, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
+  const prompt = renderPrompt(pair.prompt);
+  if ('skip' in prompt) return prompt;
+  const chosen = renderResponse(pair.prompt, pair.chosen);
+  if ('skip' in chosen) return chosen;
+  const rejected = renderResponse(pair.prompt, pair.rejected);
+  if ('skip' in rejected) return rejected;
+  return encode({ prompt: prompt.use, chosen: chosen.use, rejected: rejected.use }, pair.margin, tokenizer);
+}
+
+function encode(text: Dialogue, margin: number | undefined, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
+  const prompt = tokenizer.encode(text.prompt);
+  const chosen = tokenizer.encode(text.chosen, { continues: true });
+  const rejected = tokenizer.encode(text.rejected, { continues: true });
   const empty = Math.min(prompt.length, chosen.length, rejected.length) === 0;
-  return empty ? { skip: 'one of its texts has no tokens' } : { use: { prompt, chosen, rejected } };
+  if (empty) return { skip: 'one of its texts has no tokens' };
+  return { use: { prompt, chosen, rejected, ...given('margin', margin) } };
 }
 
 /**
  * Truncates a pair to the limits. The longer response leaves the rest of the room to the prompt, but at least a third;
  * if that is not enough, the response is truncated on the right and loses its `end`.
  */
-function cutToFit(
-  { prompt, chosen, rejected }: Preference,
-  { maxLength, maxPromptLength = maxLength }: PreferenceLimits,
-  end: readonly number[],
-): Row<Fitted> {
+function cutToFit(whole: Preference, limits: PreferenceLimits, end: readonly number[]): Row<Fitted> {
+  const { prompt, chosen, rejected } = whole;
   const longest = Math.max(chosen.length, rejected.length) + end.length;
-  const room = Math.max(1, Math.floor(maxLength / 3), maxLength - longest);
-  const kept = prompt.slice(-Math.min(room, maxPromptLength));
-  const max = maxLength - kept.length;
-  const fitted = (response: number[]) => {
-    return response.length + end.length <= max ? [...response, ...end] : response.slice(0, max);
-  };
-  const pair = { prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
+  const kept = keptPrompt(prompt, longest, limits);
+  const max = limits.maxLength - kept.length;
+  const fitted = (response: number[]) => fittedResponse(response, end, max);
+  const pair = { ...whole, prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };
   return unlessTied({ pair, promptCut: kept.length < prompt.length, responseCut: longest > max }, max);
 }
 

@@ -2,39 +2,90 @@ import { ShapeError } from '../errors.ts';
 import { COUNT, checkKind, checkKinds, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { readDialogue } from './preferences.ts';
-import { type Row, readRows, readStrings, type Skipped } from './rows.ts';
+import { readDialogue } from './dialogue.ts';
+import { metaOf } from './forms/fields.ts';
+import { type FormOptions, firstForms, readKind } from './forms/read.ts';
+import type { Meta } from './forms/rows.ts';
+import type { Form } from './forms/table.ts';
+import { renderPrompt } from './forms/transcript.ts';
+import type { DataRecord, Paths } from './records.ts';
+import { type Row, readStrings, type Skipped } from './row.ts';
+import { readRows, sortRows } from './rows.ts';
+
+/** The prompts read from some files. */
+export interface Prompts {
+  prompts: number[][];
+  /** What each row has besides its prompt and the responses to it, for reward functions. */
+  meta: Meta[];
+  skipped: Skipped[];
+  /** The number of truncated prompts. */
+  cut: number;
+}
 
 /**
- * Reads prompts from JSONL: `{prompt}`, `{prompt, chosen, rejected}`, or the dialogues `{chosen, rejected}` of hh-rlhf.
+ * Reads prompts: `{prompt}`, `{prompt, chosen, rejected}`, the dialogues `{chosen, rejected}` of hh-rlhf, or the prompts of
+ * any other form (docs/data.md), from files of any format.
  * Prompts longer than `maxPromptLength` tokens are truncated on the left and counted in `cut`; rows without a prompt
  * are skipped and listed in `skipped`.
- * @throws FileError if the file cannot be read or has no usable row.
- * @throws DataError if a line is not a JSON object.
+ * @throws FileError if a file cannot be read or no row is usable.
+ * @throws DataError if a line is not a JSON object, or not of the form of the first line.
  */
 export async function loadPrompts(
-  path: string,
+  paths: Paths,
   tokenizer: Tokenizer,
   limits: { maxPromptLength: number },
-): Promise<{ prompts: number[][]; skipped: Skipped[]; cut: number }> {
+  options: FormOptions = {},
+): Promise<Prompts> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxPromptLength'], 'loadPrompts');
   checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
-  const { maxPromptLength } = limits;
+  checkOptions(options, ['form', 'map'], 'loadPrompts');
   let cut = 0;
-  const { used, skipped } = await readRows(path, (value): Row<number[]> => {
-    const row = readPrompt(value);
-    if ('skip' in row) return row;
-    const tokens = tokenizer.encode(row.use.prompt);
-    if (tokens.length > maxPromptLength) cut++;
-    return tokens.length === 0 ? { skip: '"prompt" is empty' } : { use: tokens.slice(-maxPromptLength) };
-  });
-  return { prompts: used, skipped, cut };
+  const encode = (prompt: string, meta: Meta): Row<EncodedPrompt> => {
+    const tokens = tokenizer.encode(prompt);
+    if (tokens.length > limits.maxPromptLength) cut++;
+    if (tokens.length === 0) return { skip: '"prompt" is empty' };
+    return { use: { tokens: tokens.slice(-limits.maxPromptLength), meta } };
+  };
+  const { used, skipped } = await ((await hasOwnForm(paths, options))
+    ? readRows(paths, (value) => encodeRow(value, encode), undefined, options.map)
+    : readFormPrompts(paths, encode, options));
+  return { prompts: used.map(({ tokens }) => tokens), meta: used.map(({ meta }) => meta), skipped, cut };
 }
 
-function readPrompt(value: Record<string, unknown>): Row<{ prompt: string }> {
+/** The tokens of a prompt, truncated, and what else its row has. */
+interface EncodedPrompt {
+  tokens: number[];
+  meta: Meta;
+}
+type Encode = (prompt: string, meta: Meta) => Row<EncodedPrompt>;
+
+/** Whether all files have the rows that are read one by one: a prompt that is text, or two dialogues. */
+async function hasOwnForm(paths: Paths, options: FormOptions): Promise<boolean> {
+  if (options.form !== undefined) return false;
+  const own = ({ record: { value }, form }: { record: DataRecord; form: Form | undefined }) =>
+    form === undefined || typeof value.prompt === 'string' || typeof value.chosen === 'string';
+  return (await firstForms(paths, options)).every(own);
+}
+
+function encodeRow(value: Record<string, unknown>, encode: Encode): Row<EncodedPrompt> {
   const isDialogue = !Object.hasOwn(value, 'prompt') && Object.hasOwn(value, 'chosen');
-  return isDialogue ? readDialogue(value) : readStrings(value, ['prompt']);
+  const row = isDialogue ? readDialogue(value) : readStrings(value, ['prompt']);
+  return 'skip' in row ? row : encode(row.use.prompt, metaOf(value, 'prompt'));
+}
+
+async function readFormPrompts(
+  paths: Paths,
+  encode: Encode,
+  options: FormOptions,
+): Promise<{ used: EncodedPrompt[]; skipped: Skipped[] }> {
+  const found = await readKind('prompt', paths, options);
+  const rows = found.rows.map(({ row: { prompt, meta }, ...at }) => {
+    const text = renderPrompt(prompt);
+    return { ...at, row: 'skip' in text ? text : encode(text.use, meta) };
+  });
+  const { used, skipped } = sortRows(paths, rows);
+  return { used, skipped: [...found.skipped, ...skipped] };
 }
 
 /**

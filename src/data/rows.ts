@@ -1,72 +1,52 @@
 import { DataError, FileError } from '../errors.ts';
-import { isWellFormed } from '../files/json.ts';
-import { checkKind, PATH } from '../checks/kinds.ts';
-import { readJsonl } from './jsonl.ts';
-
-/** An unusable row: its `file:line` and the reason. */
-export interface Skipped {
-  place: string;
-  reason: string;
-}
-
-/** The result of reading a row: something to use, or the reason to skip it. */
-export type Row<T> = { use: T } | { skip: string };
-/** A row with its 1-based line number. */
-export interface NumberedRow<T> {
-  line: number;
-  row: Row<T>;
-}
+import { type FieldMap, type Paths, pathsOf, readRecords } from './records.ts';
+import type { PlacedResult, Row, Skipped } from './row.ts';
 
 /** Maximum number of unusable rows, as each is kept: a file with more has the wrong format. */
 const MAX_SKIPPED = 1_000_000;
 
 /**
- * Reads every row of a JSONL file with `read`, in order. `judge` sees all rows together and may mark more of them as
- * unusable.
- * @throws FileError if the file cannot be read or has no usable row.
+ * Reads every row of some files with `read`, in order. `judge` sees all rows together and may mark more of them as
+ * unusable. `map` renames fields.
+ * @throws FileError if a file cannot be read, or none has a usable row.
  * @throws DataError if a line is not a JSON object.
  */
 export async function readRows<T>(
-  path: string,
+  paths: Paths,
   read: (value: Record<string, unknown>) => Row<T>,
-  judge: (rows: NumberedRow<T>[]) => NumberedRow<T>[] = (rows) => rows,
+  judge: (rows: PlacedResult<T>[]) => PlacedResult<T>[] = (rows) => rows,
+  map: FieldMap = {},
 ): Promise<{ used: T[]; skipped: Skipped[] }> {
-  checkKind('path', path, PATH);
-  const rows: NumberedRow<T>[] = [];
+  const rows: PlacedResult<T>[] = [];
   let unusable = 0;
-  for await (const { line, value } of readJsonl(path)) {
+  for await (const { place, at, value } of readRecords(paths, map)) {
     const row = read(value);
-    if ('skip' in row && ++unusable > MAX_SKIPPED) throw tooMany(`${path}:${line}`, row.skip);
-    rows.push({ line, row });
+    if ('skip' in row && ++unusable > MAX_SKIPPED) throw tooMany(place, row.skip);
+    rows.push({ place, at, row });
   }
+  return sortRows(paths, judge(rows));
+}
+
+/** Takes the usable rows from the others. @throws FileError if there are none */
+export function sortRows<T>(paths: Paths, rows: readonly PlacedResult<T>[]): { used: T[]; skipped: Skipped[] } {
   const used: T[] = [];
   const skipped: Skipped[] = [];
-  for (const { line, row } of judge(rows)) {
+  for (const { place, row } of rows) {
     if ('use' in row) used.push(row.use);
-    else skipped.push({ place: `${path}:${line}`, reason: row.skip });
+    else skipped.push({ place, reason: row.skip });
   }
-  if (used.length > 0) return { used, skipped };
-  const first = skipped[0];
+  if (used.length === 0) throw nothingUsable(paths, skipped);
+  return { used, skipped };
+}
+
+/** The error for files without a usable row. */
+export function nothingUsable(paths: Paths, [first, ...others]: readonly Skipped[]): FileError {
   const received =
     first === undefined
       ? 'no rows'
-      : `${skipped.length} unusable ${skipped.length === 1 ? 'row' : 'rows'}, the first because ${first.reason}`;
-  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/cli.md describes the formats.';
-  throw new FileError({ argument: path, received, expected: 'at least one usable row', fix });
-}
-
-/** Reads the fields of a row that must be well-formed strings, or returns the reason why one is not. */
-export function readStrings<K extends string>(
-  value: Record<string, unknown>,
-  keys: readonly K[],
-): Row<Record<K, string>> {
-  for (const key of keys) {
-    if (!Object.hasOwn(value, key)) return { skip: `"${key}" is missing` };
-    const text = value[key];
-    if (typeof text !== 'string') return { skip: `"${key}" is not a string` };
-    if (!isWellFormed(text)) return { skip: `"${key}" has a lone surrogate` };
-  }
-  return { use: value as Record<K, string> };
+      : `${others.length + 1} unusable ${others.length === 0 ? 'row' : 'rows'}, the first because ${first.reason}`;
+  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/data.md describes the forms.';
+  return new FileError({ argument: pathsOf(paths).join(', '), received, expected: 'at least one usable row', fix });
 }
 
 function tooMany(place: string, reason: string): DataError {

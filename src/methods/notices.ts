@@ -1,5 +1,5 @@
 /** What a run reports about its data before it begins: lines, or none if there is nothing to report. */
-import type { Skipped } from '../data/rows.ts';
+import type { Skipped } from '../data/row.ts';
 
 export function warning(message: string): string {
   return `warning: ${message}`;
