@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
 import { threadTime } from '../native/addon.ts';
 import { measureWork } from '../tokenizer/deadline.ts';
+import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { exportCommand } from './export.ts';
@@ -28,6 +29,7 @@ function program(): Command {
   const look = [
     generateCommand(),
     inspectCommand(),
+    dataCommand(),
     importCommand(),
     exportCommand(),
     doctorCommand(),

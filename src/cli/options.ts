@@ -31,10 +31,10 @@ export function configuredCommand<S extends ConfigSchema>(
     await run(layered(schema, name, { file, flags: given }));
   };
   if (positional === undefined) return named.action(act);
-  const description = flags.find((flag) => flag.name === positional)?.description;
+  const place = flags.find((flag) => flag.name === positional);
   return named
-    .argument(`<${positional.toUpperCase()}>`, description)
-    .action((value: string, given: Record<string, unknown>) => act({ ...given, [positional]: value }));
+    .argument(`<${positional.toUpperCase()}${place?.repeats ? '...' : ''}>`, place?.description)
+    .action((value: string | string[], given: Record<string, unknown>) => act({ ...given, [positional]: value }));
 }
 
 /**
@@ -99,7 +99,11 @@ function optionsOf(flag: Flag): Option[] {
     flag.takesValue ? `--${flag.name} <${flag.placeholder}>` : `--${flag.name}`,
     `${flag.description}${flag.required ? ' (required)' : preset}`,
   );
-  if (flag.takesValue) on.argParser((text) => flag.parse(text));
+  if (flag.takesValue)
+    on.argParser((text, before: unknown) => {
+      const value = flag.parse(text);
+      return flag.repeats && before !== undefined ? [before, value].flat() : value;
+    });
   if (!flag.takesNo) return [on];
   const off = new Option(`--no-${flag.name}`, `do not ${flag.description}`);
   return [on.hideHelp(!flag.takesValue && flag.default === true), off.hideHelp(flag.default !== true)];

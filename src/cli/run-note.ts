@@ -30,7 +30,7 @@ export type RunNote = z.output<typeof runNote>;
 export interface Noted {
   tokenizer: Pick<Tokenizer, 'hash'>;
   /** The files that affect the results, by the option that names them. */
-  inputs: Readonly<Record<string, string | undefined>>;
+  inputs: Readonly<Record<string, string | readonly string[] | undefined>>;
   rows?: Readonly<Record<string, number>> | undefined;
 }
 
@@ -55,24 +55,27 @@ export function readNote(path: string): RunNote | undefined {
 /** The note of a run started by `version` that uses these files. @throws FileError if one is unreadable. */
 export async function noteOf({ tokenizer, inputs, rows }: Noted, version: string): Promise<RunNote> {
   const found: RunNote['inputs'] = {};
-  for (const [name, path] of Object.entries(inputs)) {
-    if (path !== undefined) found[name] = await fingerprintOf(path);
+  for (const [name, paths] of Object.entries(inputs)) {
+    if (paths !== undefined) found[name] = await fingerprintOf([paths].flat());
   }
   return { version, tokenizer: tokenizer.hash, inputs: found, rows };
 }
 
-async function fingerprintOf(path: string): Promise<z.output<typeof fingerprint>> {
+/** One fingerprint of all files, in their order. */
+async function fingerprintOf(paths: readonly string[]): Promise<z.output<typeof fingerprint>> {
   const hash = createHash('sha256');
   let bytes = 0;
-  try {
-    for await (const piece of createReadStream(path)) {
-      hash.update(piece as Buffer);
-      bytes += (piece as Buffer).length;
+  for (const path of paths) {
+    try {
+      for await (const piece of createReadStream(path)) {
+        hash.update(piece as Buffer);
+        bytes += (piece as Buffer).length;
+      }
+    } catch (error) {
+      throw asFileError(error, path, 'a readable file');
     }
-  } catch (error) {
-    throw asFileError(error, path, 'a readable file');
   }
-  return { path, bytes, sha256: hash.digest('hex') };
+  return { path: paths.join(', '), bytes, sha256: hash.digest('hex') };
 }
 
 /**

@@ -7,6 +7,9 @@ import { ArgumentError } from '../errors.ts';
 /** A path. A leading `~/` means the home folder, because no shell expands it in files or in `--out=~/run`. */
 export const path = z.string().min(1).overwrite(fromHome);
 
+/** One path or a list of them; on the command line, the flag is given once for each. */
+export const paths = z.union([path, z.array(path).min(1)]);
+
 /** Replaces a leading `~/` with the home folder. @throws ArgumentError if the user has none. */
 export function fromHome(path: string): string {
   if (path !== '~' && !path.startsWith('~/')) return path;

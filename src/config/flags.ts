@@ -14,6 +14,8 @@ export interface Flag {
   /** Whether `--name VALUE` is accepted, and whether `--no-name` is, which means false. */
   takesValue: boolean;
   takesNo: boolean;
+  /** Whether the flag may be given several times; then the values are a list. */
+  repeats: boolean;
   /** Converts the text after the flag to a value. Text of the wrong type stays text, and the schema rejects it. */
   parse(text: string): unknown;
 }
@@ -55,6 +57,7 @@ function flagOf(name: string, field: FieldSchema, required: boolean): Flag {
     required,
     takesValue: kinds.some((kind) => kind.type !== 'boolean'),
     takesNo: kinds.some((kind) => kind.type === 'boolean'),
+    repeats: kinds.some((kind) => kind.items !== undefined),
     parse: (text) => parseText(text, kinds),
   };
 }

@@ -20,3 +20,20 @@ export const rules = z
   .describe('how rows are detected, truncated, compared, held out and padded; v1 is for resuming runs of 0.1.0');
 
 export const out = path.describe('run folder');
+
+/** For commands that read rows of any form: how they are read, where their first row does not say it. */
+export const reading = {
+  form: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('form of the rows (default: the one that the first row has; docs/data.md lists them)'),
+  map: z
+    .string()
+    .regex(/^[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*$/)
+    .optional()
+    .meta({
+      description: 'other names of fields, such as chosen=better,rejected=worse',
+      expected: 'names such as chosen=better,rejected=worse',
+    }),
+};

@@ -67,6 +67,7 @@ export function expectation(field: FieldSchema): string {
   if (field.const !== undefined) return String(field.const);
   if (field.enum) return `one of ${field.enum.join(', ')}`;
   if (field.prefixItems) return `${field.prefixItems.length} values, each ${expectation(field.prefixItems[0] ?? {})}`;
+  if (field.items) return `a list, each ${expectation(field.items)}`;
   if (field.type === 'boolean') return 'true or false';
   if (field.type === 'number' || field.type === 'integer') return numberExpectation(field);
   return field.type === 'string' ? 'text' : `an ${field.type}`;

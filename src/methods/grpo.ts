@@ -19,7 +19,7 @@ const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, rules, ...
 type Config = z.output<typeof schema>;
 
 /** The ingredients of GRPO. */
-export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'stop'> {
+export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop'> {
   /** Gives reward functions the texts, and eos and padding unless they are given. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Ends a response. */
@@ -36,7 +36,7 @@ export const grpoMethod = {
 
 /** `config` has the learning rate and the norm of scores that were chosen. */
 function assemble<C extends GrpoConfig>(given: C, ingredients: GrpoIngredients) {
-  const { policy, reward, prompts, stop, tokenizer } = ingredients;
+  const { policy, reward, prompts, meta, stop, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(policy) } = given;
   const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
@@ -47,7 +47,7 @@ function assemble<C extends GrpoConfig>(given: C, ingredients: GrpoIngredients) 
     batches,
     runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
   };
-  const parts = { ...state, policy, reward, prompts, eosToken, stop, padToken, tokenizer };
+  const parts = { ...state, policy, reward, prompts, meta, eosToken, stop, padToken, tokenizer };
   return {
     config,
     steps: config.steps,
@@ -64,6 +64,7 @@ async function open(config: Config): Promise<Opened> {
     tokenizer,
     stop,
     prompts,
+    meta,
     promptLength,
     rows,
     notices,
@@ -78,7 +79,7 @@ async function open(config: Config): Promise<Opened> {
       const reward = await RewardModel.load(judge.path, { device });
       const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
       return {
-        ...assemble(config, { policy, reward, prompts, stop, tokenizer }),
+        ...assemble(config, { policy, reward, prompts, meta, stop, tokenizer }),
         tokenizer,
         inputs: { data: config.data, reward: judge.path, model: file.path },
         rows,

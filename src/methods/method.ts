@@ -33,7 +33,7 @@ export interface Training extends Assembled {
   /** Recorded in the model's files and in the run. */
   tokenizer: Tokenizer;
   /** The files that the results depend on, by the option that names them. */
-  inputs: Readonly<Record<string, string | undefined>>;
+  inputs: Readonly<Record<string, string | readonly string[] | undefined>>;
   /** How many rows of the data were used, held out and truncated. */
   rows: Readonly<Record<string, number>>;
   /** Sizes to print, by the words that follow the number. */

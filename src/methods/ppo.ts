@@ -28,7 +28,7 @@ const schema = z.strictObject({
 type Config = z.output<typeof schema>;
 
 /** The ingredients of PPO. */
-export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'stop'> {
+export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop'> {
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Token that ends a response. */
@@ -59,7 +59,7 @@ export function adaptiveKlOf({ klWeight, adaptiveKl }: PpoConfig): AdaptiveKl | 
  * `config.steps`.
  */
 function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
-  const { actorCritic, reward, prompts, stop, tokenizer } = ingredients;
+  const { actorCritic, reward, prompts, meta, stop, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(actorCritic) } = given;
   const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
@@ -70,7 +70,7 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
     runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
     optimizer: optimizerOf(actorCritic.parameters(), { ...given.optimisation, lr }),
   };
-  const parts = { ...state, actorCritic, reward, prompts, eosToken, stop, padToken, tokenizer };
+  const parts = { ...state, actorCritic, reward, prompts, meta, eosToken, stop, padToken, tokenizer };
   return {
     config,
     steps: config.steps,
@@ -83,7 +83,8 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
 async function open(config: Config): Promise<Opened> {
   adaptiveKlOf(config); // reports a bad configuration before anything is created
   const { device, klWeight, steps, critic } = config;
-  const { policy, judge, tokenizer, stop, prompts, promptLength, rows, notices } = await loadPromptsAndJudge(config);
+  const { policy, judge, tokenizer, stop, prompts, meta, promptLength, rows, notices } =
+    await loadPromptsAndJudge(config);
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0, critic: true };
   const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];
@@ -95,7 +96,7 @@ async function open(config: Config): Promise<Opened> {
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
-      const assembled = assemble(config, { actorCritic, reward, prompts, stop, tokenizer: answering });
+      const assembled = assemble(config, { actorCritic, reward, prompts, meta, stop, tokenizer: answering });
       return {
         ...assembled,
         tokenizer,

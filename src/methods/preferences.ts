@@ -1,22 +1,28 @@
 /** Loads preference files, for methods that learn from pairs. */
-import { path } from '../config/fields.ts';
+import { paths } from '../config/fields.ts';
+import { reading } from '../config/inputs.ts';
 import type { RewardConfig } from '../config/reward.ts';
 import { holdOutPrompts, type Split } from '../data/hold-out.ts';
 import { loadPreferences, type Preference, type Preferences } from '../data/preferences.ts';
 import { loadPreferencesV1 } from '../data/preferences-v1.ts';
+import { formOptions } from '../data/forms/read.ts';
+import type { Paths } from '../data/records.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { cutRows, skippedRows } from './notices.ts';
 
 /** The fields that name the files. */
 export const pairFiles = {
-  data: path.describe('.jsonl with {prompt, chosen, rejected} or dialogues {chosen, rejected}'),
-  validation: path.optional().describe('held-out pairs in the same format (default: some prompts of data)'),
+  data: paths.describe('files with {prompt, chosen, rejected} or any form that gives pairs; repeatable'),
+  validation: paths.optional().describe('files with held-out pairs (default: some prompts of data)'),
+  ...reading,
 };
 
 /** The fields of a configuration that are used here. */
 type PairConfig = Pick<RewardConfig, 'maxLength' | 'maxPromptLength' | 'validationFraction' | 'seed'> & {
-  data: string;
-  validation?: string | undefined;
+  data: Paths;
+  validation?: Paths | undefined;
+  form?: string | undefined;
+  map?: string | undefined;
   rules: 'v1' | 'v2';
 };
 
@@ -57,10 +63,11 @@ function noticesOf({ skipped, cut, pairs }: Preferences): string[] {
   return [...skippedRows(skipped), ...cutRows({ ...cut }, pairs.length)];
 }
 
-async function read(path: string, config: PairConfig, tokenizer: Tokenizer): Promise<Preferences> {
+async function read(paths: Paths, config: PairConfig, tokenizer: Tokenizer): Promise<Preferences> {
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength };
-  return await (config.rules === 'v1' ? loadPreferencesV1 : loadPreferences)(path, tokenizer, limits);
+  if (config.rules === 'v1') return await loadPreferencesV1(paths, tokenizer, limits);
+  return await loadPreferences(paths, tokenizer, limits, formOptions(config));
 }
 
 function holdOut(

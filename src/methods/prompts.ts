@@ -1,25 +1,31 @@
 /** Loads prompts and finds the models that answer them and score the answers, for methods that learn from scores. */
-import { path } from '../config/fields.ts';
+import { path, paths } from '../config/fields.ts';
+import { reading } from '../config/inputs.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { MODEL_KINDS } from '../models/registry.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withoutNote } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
+import { formOptions } from '../data/forms/read.ts';
+import type { Paths } from '../data/records.ts';
 import { cutRows, skippedRows, warning } from './notices.ts';
 
 /** The fields that name the files. */
 export const promptFiles = {
   model: path.describe('model to train: a run folder or a model file'),
   reward: path.describe('reward model: a run folder or a model file'),
-  data: path.describe('.jsonl with {prompt}, or with preferences, whose prompts are used'),
+  data: paths.describe('files with {prompt}, or any form, whose prompts are used; repeatable'),
+  ...reading,
 };
 
 /** The fields of a configuration that are used here. */
 type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   model: string;
   reward: string;
-  data: string;
+  data: Paths;
+  form?: string | undefined;
+  map?: string | undefined;
   tokenizer?: string | undefined;
   stop?: string | undefined;
 };
@@ -32,13 +38,15 @@ export async function loadPromptsAndJudge(config: PromptConfig) {
   const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
   const stop = stopSequences(config.stop, tokenizer);
   const { maxPromptLength } = config;
-  const { prompts, skipped, cut } = await loadPrompts(config.data, tokenizer, { maxPromptLength });
+  const found = await loadPrompts(config.data, tokenizer, { maxPromptLength }, formOptions(config));
+  const { prompts, meta, skipped, cut } = found;
   return {
     policy,
     judge,
     tokenizer,
     stop,
     prompts,
+    meta,
     /** Tokens of the longest prompt. */
     promptLength: prompts.reduce((max, { length }) => Math.max(max, length), 0),
     rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },

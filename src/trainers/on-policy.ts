@@ -4,7 +4,7 @@
  */
 import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
-import { having, instanceOf, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
+import { having, instanceOf, LIST, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Policy } from '../models/policy.ts';
@@ -36,6 +36,8 @@ export interface OnPolicyParts extends Ending {
   reward: Reward;
   /** Token ids of every prompt. */
   prompts: readonly (readonly number[])[];
+  /** What the row of each prompt has besides it, for reward functions. */
+  meta?: readonly Readonly<Record<string, unknown>>[] | undefined;
   /** Selects the next prompts: indices into `prompts`, `config.rolloutBatch` at a time. */
   batches: Batches;
   /** The optimizer of the policy's parameters. */
@@ -60,6 +62,7 @@ export interface OnPolicyParts extends Ending {
 export const ON_POLICY_PARTS = {
   reward: REWARD,
   prompts: LISTS,
+  meta: optional(LIST),
   batches: BATCHES,
   optimizer: instanceOf(Optimizer),
   stop: optional(LISTS),
@@ -135,10 +138,12 @@ export async function answerAndScore<Who extends Policy>(
   normalise: (scores: readonly number[]) => number[],
 ): Promise<Scored<Awaited<ReturnType<Who['rollout']>>>> {
   const began = performance.now();
-  const prompts = itemsAt(parts.prompts, parts.batches.next(), 'prompts');
+  const numbers = parts.batches.next();
+  const prompts = itemsAt(parts.prompts, numbers, 'prompts');
+  const meta = parts.meta && itemsAt(parts.meta, numbers, 'meta');
   const rollout = await collect(policy, prompts, parts, config, step);
   try {
-    const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer);
+    const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer, meta);
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
     const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal, sequence };

@@ -13,6 +13,8 @@ export interface Answer {
   response: number[];
   promptText?: string;
   responseText?: string;
+  /** What the row of the prompt has besides it, such as the right answer; present if the prompts have it. */
+  meta?: Readonly<Record<string, unknown>>;
 }
 /** Scores answers with one number each; higher is better. */
 export type RewardFunction = (answers: Answer[]) => readonly number[] | Promise<readonly number[]>;
@@ -84,14 +86,16 @@ export async function answersOf(
   prompts: readonly (readonly number[])[],
   samplesPerPrompt: number,
   tokenizer?: Pick<Tokenizer, 'decode'>,
+  meta?: readonly Readonly<Record<string, unknown>>[],
 ): Promise<Answer[]> {
   const width = rollout.sequence.shape[1] as number;
   const [tokens, mask] = await Promise.all([rollout.sequence.data(), rollout.responseMask.data()]);
   const answers = prompts.flatMap((prompt) => Array.from({ length: samplesPerPrompt }, () => prompt));
+  const metaOf = (row: number) => meta && { meta: meta[Math.floor(row / samplesPerPrompt)] };
   return answers.map((prompt, row) => {
     const response: number[] = [];
     for (let t = prompt.length; t < width && mask[row * width + t]; t++) response.push(Number(tokens[row * width + t]));
-    const answer: Answer = { prompt: [...prompt], response };
+    const answer: Answer = { prompt: [...prompt], response, ...metaOf(row) };
     if (tokenizer === undefined) return answer;
     return { ...answer, promptText: tokenizer.decode(prompt), responseText: tokenizer.decode(response) };
   });

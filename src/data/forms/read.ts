@@ -1,6 +1,6 @@
 /** Reads files of any format and form as rows, which are still text. */
 import { DataError } from '../../errors.ts';
-import { type DataRecord, type FieldMap, type Paths, pathsOf, readRecords } from '../records.ts';
+import { type DataRecord, type FieldMap, type Paths, parseMap, pathsOf, readRecords } from '../records.ts';
 import type { Skipped } from '../row.ts';
 import { nothingUsable } from '../rows.ts';
 import { converts, type PlacedRow, rowsAs } from './convert.ts';
@@ -15,6 +15,11 @@ export interface FormOptions {
   form?: string | undefined;
   /** New names of fields: `{ chosen: 'better' }` reads what a file calls `better` as `chosen`. */
   map?: FieldMap | undefined;
+}
+
+/** The options that a configuration has as text. */
+export function formOptions({ form, map }: { form?: string | undefined; map?: string | undefined }): FormOptions {
+  return { form, map: map === undefined ? undefined : parseMap(map) };
 }
 
 /** What a record gave: rows, or the reason why none. */

@@ -27,7 +27,9 @@ export function prm800k(record: DataObject): FormRows {
     if (chosen.good === false) break;
   }
   if (steps.length === 0) return { skip: 'none of its steps has a completion' };
-  return { use: [{ kind: 'steps', prompt: question(problem), steps, meta: metaOf(record) }] };
+  const { question: asked, label } = record; // whole, with the completions that were not chosen
+  const meta = { ...metaOf(record, 'question', 'label'), prm800k: { question: asked, label } };
+  return { use: [{ kind: 'steps', prompt: question(problem), steps, meta }] };
 }
 
 /** The chosen completion of a step, or the one written by a person, or else the first one that is rated wrong. */

@@ -45,7 +45,12 @@ export interface Form {
   readonly read: (record: DataObject) => FormRows;
 }
 
-const MARKED = /\n\nHuman:[^]*\n\nAssistant:/;
+/** Whether a text is a dialogue as hh-rlhf writes it. */
+function isTranscript(text: unknown): boolean {
+  const human = (text as string).indexOf('\n\nHuman:');
+  return human >= 0 && (text as string).indexOf('\n\nAssistant:', human) >= 0;
+}
+
 const OASST_MESSAGE: Kind = {
   is: (value) => isObject(value) && ID.is(value.message_id) && TEXT.is(value.text) && TEXT.is(value.role),
   words: 'a message with message_id, role and text',
@@ -115,7 +120,7 @@ export const FORMS: readonly Form[] = [
   {
     name: 'hh-rlhf',
     needs: { chosen: TEXT, rejected: TEXT },
-    looks: ({ chosen, rejected }) => MARKED.test(chosen as string) && MARKED.test(rejected as string),
+    looks: ({ chosen, rejected }) => isTranscript(chosen) && isTranscript(rejected),
     gives: ['pair'],
     read: implicitPreference,
   },
