@@ -118,7 +118,7 @@ export function turnsOf(messages: unknown): Turn[] {
     const said =
       typeof message.train === 'boolean' ? message.train : numberOf(message.weight) === 0 ? false : undefined;
     const meta = metaOf(message, name, text, ...(said === undefined ? [] : ['weight', 'train']));
-    const special = ['developer', 'function', 'function_call'].includes(message[name] as string);
+    const special = ['developer', 'function', 'function_call', 'observation'].includes(message[name] as string);
     const kept = special ? { ...meta, from: message[name] } : meta;
     return {
       role,
