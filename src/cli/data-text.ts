@@ -5,6 +5,8 @@ import { type Row, table } from './table.ts';
 
 const WIDTH = 80;
 const BAR = 40;
+/** Columns of an example, beside its margin and what marks its ends. */
+const TEXT_WIDTH = WIDTH - 14;
 /** Lines of a prompt, kept from its end, and of a target, kept from its beginning. */
 const LINES = 3;
 const GREY = '\x1b[90m';
@@ -86,30 +88,42 @@ function spanLines(
 ): string[] {
   const { eosToken } = tokenizer;
   const ended = target && eosToken !== undefined && tokens.at(-1) === eosToken;
-  const text = tokenizer.decode(ended ? tokens.slice(0, -1) : tokens)
-    .replaceAll('\n', '↵')
-    .replace(/\p{Cc}/gu, '·');
-  const lines = wrap(`${text}${ended ? '⏎eos' : ''}`, WIDTH - 9, 0);
+  const text = tokenizer.decode(ended ? tokens.slice(0, -1) : tokens);
+  const shown = text.replaceAll('\n', '↵').replace(/\p{Cc}/gu, '·');
+  const lines = wrap(shown, TEXT_WIDTH, 0);
   const kept = target ? lines.slice(0, LINES) : lines.slice(-LINES);
-  const more = kept.length < lines.length;
-  if (more && target) kept[kept.length - 1] = `${kept.at(-1)?.slice(0, -1)}…${ended ? '⏎eos' : ''}`.slice(-(WIDTH - 9));
-  if (more && !target) kept[0] = `…${kept[0]?.slice(1)}`;
+  const more = kept.length < lines.length ? '…' : '';
+  if (target) kept.push(`${kept.pop()}${more}${ended ? '⏎eos' : ''}`);
+  else kept[0] = `${more}${kept[0]}`;
   const [on, off] = color ? [target ? GREEN : GREY, RESET] : ['', ''];
   return kept.map((line, i) => `${(i > 0 ? '' : target ? 'target' : 'prompt').padEnd(6)} │ ${on}${line}${off}`);
 }
 
-/** Splits a line at most `width` wide, at a space where there is one; the next lines begin with `indent` spaces. */
+/** Characters that take two columns of a terminal, and those that take none. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f000}-\u{3fffd}]/u;
+const NARROW = /[\p{M}\u200b-\u200f\u2060]/u;
+
+function columnsOf(character: string): number {
+  return WIDE.test(character) ? 2 : NARROW.test(character) ? 0 : 1;
+}
+
+/** Splits a line at most `width` columns wide, at a space where there is one; the next lines begin with `indent` spaces. */
 function wrap(text: string, width: number, indent: number): string[] {
   const lines: string[] = [];
-  let rest = text;
-  while ([...rest].length > width) {
-    const begin = [...rest].slice(0, width + 1).join('');
-    const space = begin.lastIndexOf(' ');
-    const end = space > indent + width / 2 ? space : begin.length - ([...begin].at(-1) as string).length;
-    lines.push(rest.slice(0, end));
-    rest = ' '.repeat(indent) + rest.slice(end).replace(/^ /, '');
+  let line = '';
+  let columns = 0;
+  for (const character of text) {
+    line += character;
+    columns += columnsOf(character);
+    if (columns <= width) continue;
+    const space = line.lastIndexOf(' ');
+    const end = space > indent + width / 2 ? space : line.length - character.length;
+    lines.push(line.slice(0, end));
+    line = ' '.repeat(indent) + line.slice(end).replace(/^ /, '');
+    columns = [...line].reduce((sum, one) => sum + columnsOf(one), 0);
   }
-  return [...lines, rest];
+  return [...lines, line];
 }
 
 function shortPath(path: string): string {

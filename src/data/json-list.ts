@@ -17,8 +17,7 @@ const code = (character: string) => character.charCodeAt(0);
 const QUOTE = code('"');
 const BACKSLASH = code('\\');
 const NEWLINE = code('\n');
-const OPEN = new Set([code('{'), code('[')]);
-const CLOSE = new Set([code('}'), code(']')]);
+const [BRACE, BRACE_END, BRACKET, BRACKET_END] = [code('{'), code('}'), code('['), code(']')];
 const BLANK = new Set([32, 9, 10, 13, 0xef, 0xbb, 0xbf]); // and the bytes of a byte order mark
 
 const ITEM = ['an object'];
@@ -66,17 +65,17 @@ class ListReader {
     if (meaning === undefined || !this.expected.includes(meaning)) {
       throw this.wrong(printable(character), this.expected.join(' or ') || 'nothing after the list');
     }
-    if (byte === code('{')) this.depth = 1;
+    if (byte === BRACE) this.depth = 1;
     else this.expected = character === ',' ? ITEM : character === '[' ? FIRST : [];
   }
 
   /** Takes a byte of an object; true if it ends the object. */
   private closes(byte: number): boolean {
     if (this.escaped) this.escaped = false;
-    else if (this.quoted && byte === BACKSLASH) this.escaped = true;
     else if (byte === QUOTE) this.quoted = !this.quoted;
-    else if (!this.quoted && OPEN.has(byte)) this.depth++;
-    else if (!this.quoted && CLOSE.has(byte)) return --this.depth === 0;
+    else if (this.quoted) this.escaped = byte === BACKSLASH;
+    else if (byte === BRACE || byte === BRACKET) this.depth++;
+    else if (byte === BRACE_END || byte === BRACKET_END) return --this.depth === 0;
     return false;
   }
 

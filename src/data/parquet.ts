@@ -6,6 +6,9 @@ import {
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
+  parquetSchema,
+  type RowGroup,
+  type SchemaTree,
 } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { DataError, PalmError, printable } from '../errors.ts';
@@ -54,11 +57,13 @@ export async function* readParquet(path: string): AsyncGenerator<ParquetRow> {
 }
 
 async function* rowsOf(path: string, file: AsyncBuffer, metadata: FileMetaData): AsyncGenerator<ParquetRow> {
+  const leaves = await guarded(path, async () => leavesOf(parquetSchema(metadata)));
   let start = 0;
   for (const [number, group] of metadata.row_groups.entries()) {
     const place = `${path}:row ${start + 1}`;
     const [rows, bytes] = [Number(group.num_rows), Number(group.total_byte_size)];
     checkSize(place, number, rows, bytes);
+    checkColumns(place, group, leaves);
     const options = { file, metadata, compressors: bounded, rowStart: start, rowEnd: start + rows };
     const values = rows === 0 ? [] : await guarded(place, () => parquetReadObjects(options));
     if (values.length !== rows) throw damaged(place, `${values.length} rows of ${rows}`);
@@ -78,6 +83,22 @@ function checkSize(place: string, number: number, rows: number, bytes: number): 
     expected: `at most ${MAX_GROUP_ROWS} rows and ${MAX_GROUP_BYTES} bytes`,
     fix: 'Write the file again with smaller row groups.',
   });
+}
+
+/** The paths of the columns below a part of the schema. */
+function leavesOf({ children, path }: SchemaTree): string[] {
+  return children.length === 0 ? [path.join('.')] : children.flatMap(leavesOf);
+}
+
+/**
+ * Refuses a row group whose columns are not those of the schema, each once: the library would not wait for the others, and
+ * an error in one of them would end the process.
+ */
+function checkColumns(place: string, { columns }: RowGroup, leaves: readonly string[]): void {
+  const paths = new Set(columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.') ?? ''));
+  const once = new Set(leaves).size === leaves.length && columns.length === leaves.length;
+  if (once && leaves.every((leaf) => paths.has(leaf))) return;
+  throw damaged(place, 'columns that are not those of its schema');
 }
 
 /** The library's decompressors, refusing pages that claim to be larger than a whole row group may be. */

@@ -29,14 +29,19 @@ export function lacks({ needs }: Form, record: DataObject): string[] {
     .map(([path]) => path);
 }
 
+/** What is named besides the forms that share a field with the record. */
+const COMMON = ['preference', 'prompt-completion', 'messages'];
+
 /** The error for a first record that no form fits, with the three nearest. */
 export function unknownForm(place: string, record: DataObject): DataError {
   const scored = FORMS.map((form) => {
     const missing = lacks(form, record);
     return { form, missing, present: Object.keys(form.needs).length - missing.length };
   });
-  const order = scored.sort((a, b) => b.present - b.missing.length - (a.present - a.missing.length));
-  const near = order.slice(0, 3).map(({ form, missing }) => {
+  const alike = scored.filter(({ present }) => present > 0);
+  alike.sort((a, b) => b.present - b.missing.length - (a.present - a.missing.length));
+  const common = scored.filter(({ form, present }) => present === 0 && COMMON.includes(form.name));
+  const near = [...alike, ...common].slice(0, 3).map(({ form, missing }) => {
     return `${form.name} lacks ${missing.map((path) => wanted(form, record, path)).join(' and ')}`;
   });
   return new DataError({
