@@ -80,6 +80,7 @@ function results(out: string, step: string) {
   const paths = ['model', `checkpoints/${step}/weights`, `checkpoints/${step}/optimizer`];
   return [
     readFileSync(join(run, 'metrics.jsonl'), 'utf8'),
+    existsSync(join(run, 'samples.jsonl')) && readFileSync(join(run, 'samples.jsonl'), 'utf8'),
     readFileSync(join(run, `checkpoints/${step}/state.json`), 'utf8'),
     ...paths.map((path) => readFileSync(join(run, `${path}.safetensors`)).toString('base64')),
   ];
@@ -89,10 +90,20 @@ describe('palm pretrain', () => {
   it('creates a run with metrics, timing, checkpoints and a model', async () => {
     await pretrain('run', '--steps', '9', '--checkpoint.every', '4');
     const run = join(folder, 'run');
-    expect(readdirSync(run).sort()).toEqual(
-      ['checkpoints', 'config.json', 'metrics.jsonl', 'model.safetensors', 'run.json', 'timing.jsonl'].sort(),
-    );
+    expect(readdirSync(run).sort()).toEqual([
+      'checkpoints',
+      'config.json',
+      'metrics.jsonl',
+      'model.safetensors',
+      'run.json',
+      'samples.jsonl',
+      'timing.jsonl',
+    ]);
     expect(readdirSync(join(run, 'checkpoints'))).toEqual(['latest', 'step-000008', 'step-000009']);
+    const samples = lines(join(run, 'samples.jsonl')).map((line) => JSON.parse(line));
+    expect(samples.map(({ step }) => step)).toEqual([4, 4, 8, 8, 9, 9]);
+    expect(samples[0]).toEqual({ step: 4, prompt: expect.any(String), response: expect.any(String) });
+    expect(samples[2].prompt).toBe(samples[0].prompt);
     const metrics = lines(join(run, 'metrics.jsonl')).map((line) => JSON.parse(line));
     expect(metrics.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     expect(Object.keys(metrics[8])).toEqual(['step', 'loss', 'validationLoss', 'gradNorm', 'learningRate']);
@@ -102,9 +113,29 @@ describe('palm pretrain', () => {
       'tokensPerSecond',
     ]);
     expect(JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'))).toMatchObject({ data: poem, steps: 9 });
-    expect(stderr).toMatch(/step 9\/9 {2}loss \d/);
+    expect(stderr).toMatch(
+      /^step\/9 {5}loss val\.loss gradNorm {7}lr tokens\/s {5}ETA\n(.*\n)*^ {5}9 +\d\.\d{3} +\d\.\d{3} /m,
+    );
+    expect(stdout).toMatch(/^model +.*run\/model\.safetensors\nsteps +9\nloss +\d/);
     using palm = await PaLM.load(join(run, 'model.safetensors'), { device });
     expect(palm.config).toMatchObject({ numTokens: 258, dim: 16, depth: 1 });
+  });
+
+  it('prints results alone with --quiet, and a JSON object a line with --json', async () => {
+    await pretrain('quiet', '--steps', '2', '--quiet');
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^model .*\nsteps +2\n/);
+    stdout = '';
+    await pretrain('json', '--steps', '2', '--json', '--log-every', '1');
+    const printed = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(printed.map(({ step }) => step)).toEqual([1, 2, undefined]);
+    expect(printed[1]).toMatchObject({ loss: expect.any(Number), timing: { seconds: expect.any(Number) } });
+    expect(printed[2]).toMatchObject({ steps: 2, metrics: { validationLoss: printed[1].validationLoss } });
+    await expect(pretrain('bad', '--log-every', '0')).rejects.toThrow('It must be an integer >= 1.');
+    expect(existsSync(join(folder, 'bad'))).toBe(false);
   });
 
   it('resumes bit for bit after it was killed', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { configuredCommand, runCommand } from '../src/cli/options.ts';
-import type { Resume } from '../src/cli/run.ts';
+import type { Resume } from '../src/training/run.ts';
 import { openRun } from '../src/runs/run-directory.ts';
 import { trainingCommand } from '../src/cli/train.ts';
 import { betas, count, lora } from '../src/config/fields.ts';

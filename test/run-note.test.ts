@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { trainingCommand } from '../src/cli/train.ts';
-import { readNote, settingsChanged } from '../src/cli/run-note.ts';
+import { readNote, settingsChanged } from '../src/runs/run-note.ts';
 import { capturePrinted, palm, printed } from './command-line.ts';
 import { device } from './device.ts';
 

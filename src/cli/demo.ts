@@ -87,7 +87,7 @@ function shown({ step, score, kl, entropy, timing }: PpoStep): StepMetrics {
 
 /** Runs a stage of `steps` steps with a progress line. */
 async function stage<T>(steps: number, run: (show: Show) => Promise<T>): Promise<T> {
-  const progress = new ConsoleMetrics(steps);
+  const progress = new ConsoleMetrics({ steps });
   try {
     return await run((step) => progress.write(step));
   } finally {

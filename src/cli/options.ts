@@ -8,8 +8,8 @@ import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError, ConfigError } from '../errors.ts';
 import { runDirectory } from '../runs/run-directory.ts';
-import type { Resume } from './run.ts';
-import { readNote, settingsChanged } from './run-note.ts';
+import type { Resume } from '../training/run.ts';
+import { readNote, settingsChanged } from '../runs/run-note.ts';
 import { warn } from './warn.ts';
 
 /**
@@ -40,16 +40,21 @@ export function configuredCommand<S extends ConfigSchema>(
 /**
  * Like `configuredCommand`, for a command that fills the run folder `out`, a field of `schema`. Adds `--resume`, which
  * loads the saved configuration below file and flags and warns of what these change, and `--dry-run`, which must change
- * nothing. `before` brings the saved configuration of a 0.1.0 run to today's form.
+ * nothing. `before` brings the saved configuration of a 0.1.0 run to today's form. `options` are further options of the
+ * command, outside the configuration; `run` gets their values by their names.
  */
 export function runCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
-  run: (config: z.output<S>, resume: Resume, dryRun: boolean) => Promise<void>,
+  run: (config: z.output<S>, resume: Resume, others: { dryRun: boolean }) => Promise<void>,
   before: (saved: Record<string, unknown>) => Record<string, unknown> = (saved) => saved,
+  options: readonly Option[] = [],
 ): Command {
   const flags = flagsOf(schema);
-  return command(name, flags)
+  const result = command(name, flags);
+  for (const option of options) result.addOption(option);
+  const others = options.map((option) => option.attributeName());
+  return result
     .option(
       '--resume [CHECKPOINT]',
       'resume the run in --out with its configuration, from CHECKPOINT or its newest complete one',
@@ -57,9 +62,13 @@ export function runCommand<S extends ConfigSchema>(
     .option('--dry-run', 'validate configuration and data, estimate memory, and exit')
     .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
       const saved = resume === false ? {} : savedConfig(given.out, before);
-      const config = layered(schema, name, { file, flags: given, saved });
+      const isOwn = ([key]: [string, unknown]) => others.includes(key);
+      const own = Object.fromEntries(Object.entries(given).filter(isOwn));
+      const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
+      const config = layered(schema, name, { file, flags, saved });
       if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), config);
-      await run(config, typeof resume === 'string' ? fromHome(resume) : (resume as boolean), dryRun === true);
+      const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
+      await run(config, from, { ...own, dryRun: dryRun === true });
     });
 }
 

@@ -1,33 +1,79 @@
 /** One command per training method: `palm pretrain`, and so on. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { methods } from '../methods.ts';
-import type { Method } from '../methods/method.ts';
+import type { Method, RunConfig, Training } from '../methods/method.ts';
+import { ConsoleMetrics } from '../metrics/console.ts';
+import { JsonLines } from '../metrics/jsonl.ts';
+import type { MetricsSink } from '../metrics/metrics.ts';
 import { checkFree, makeOut } from '../runs/run-directory.ts';
+import { type Resume, runTraining } from '../training/run.ts';
 import { checkFits, printPlan } from './dry-run.ts';
 import { runCommand } from './options.ts';
-import { runTraining } from './run.ts';
+import { resultText } from './results.ts';
+import { StopSignals } from './signals.ts';
 
 /** The commands of all methods, in the order of the method table. */
 export function trainingCommands(): Command[] {
   return (Object.keys(methods) as (keyof typeof methods)[]).map((name) => trainingCommand(name));
 }
 
+/** What a training command shows. These options are not part of the configuration, and change no result. */
+interface View {
+  quiet?: boolean;
+  json?: boolean;
+  logEvery?: number;
+  sampleEvery?: number;
+}
+
+const VIEW = [
+  new Option('--log-every <n>', 'steps between lines of progress (default: lines become rarer as time passes)'),
+  new Option('--sample-every <n>', 'iterations between answers kept in samples.jsonl (default: 10)'),
+  new Option('--quiet', 'print no progress, only warnings and the result'),
+  new Option('--json', 'print a JSON object per step on stdout, instead of progress'),
+].map((option) => (option.flags.includes('<n>') ? option.argParser(countOf) : option));
+
 /** The command of one method. */
 export function trainingCommand(name: keyof typeof methods): Command {
-  const { summary, schema, before, open }: Method = methods[name];
-  const command = runCommand(
-    name,
-    schema,
-    async (config, resume, dryRun) => {
-      checkFree(config.out, resume !== false);
-      const { plan, notices, start } = await open(config);
-      for (const line of notices) console.error(line);
-      if (dryRun) return printPlan(plan);
-      checkFits(plan, config.device);
-      makeOut(config.out);
-      await runTraining(await start(), resume);
-    },
-    before,
-  );
-  return command.description(summary);
+  const { summary, watched, schema, before, open }: Method = methods[name];
+  const run = async (
+    config: RunConfig & Record<string, unknown>,
+    resume: Resume,
+    { dryRun, ...view }: View & { dryRun: boolean },
+  ) => {
+    const say = view.quiet ? () => {} : (line: string) => console.error(line);
+    checkFree(config.out, resume !== false);
+    const { plan, notices, start } = await open(config);
+    for (const line of notices) say(line);
+    if (dryRun) return printPlan(plan);
+    checkFits(plan, config.device);
+    makeOut(config.out);
+    const training = await start();
+    let save = () => {};
+    using signals = new StopSignals(() => save());
+    const result = await runTraining(training, {
+      resume,
+      signal: signals.stop,
+      sinks: sinksOf(view, watched, training),
+      sampleEvery: view.sampleEvery,
+      say,
+      opened: (checkpoints) => {
+        save = () => checkpoints.saveSoon();
+      },
+    });
+    console.log(view.json ? JSON.stringify(result) : resultText(result, watched, config.out));
+  };
+  return runCommand(name, schema, run, before, VIEW).description(summary);
+}
+
+function sinksOf({ quiet, json, logEvery }: View, watched: readonly string[], training: Training): MetricsSink[] {
+  if (json) return [new JsonLines()];
+  if (quiet) return [];
+  const { steps, config } = training;
+  return [new ConsoleMetrics({ steps, watched, logEvery, checkpointEvery: config.checkpoint.every })];
+}
+
+function countOf(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1) return count;
+  throw new InvalidArgumentError('It must be an integer >= 1.');
 }

@@ -10,6 +10,7 @@ import { planPreferences } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import type { SamplePrompts } from '../trainers/samples.ts';
 import { dpo } from '../trainers/dpo.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
@@ -27,6 +28,9 @@ const schema = z.strictObject({
 });
 type Config = z.output<typeof schema>;
 
+/** Tokens of the answers that a run shows. */
+const SAMPLE_TOKENS = 64;
+
 /** The ingredients of DPO. */
 export interface DpoIngredients {
   /** The model to train; with LoRA its weights stay as they are. */
@@ -34,17 +38,20 @@ export interface DpoIngredients {
   pairs: readonly Preference[];
   /** Held-out pairs; without them there are no validation metrics. */
   validation?: readonly Preference[] | undefined;
+  /** Prompts that are answered at each evaluation. */
+  samples?: SamplePrompts | undefined;
 }
 
 export const dpoMethod = {
   summary: 'train a policy on preferences, without a reward model',
+  watched: ['loss', 'accuracy', 'margin', 'validationLoss', 'validationAccuracy'],
   schema,
   open,
   assemble,
 } satisfies Method<typeof schema>;
 
 /** `weights` is a new policy, the caller's to dispose of; `config` has the learning rate that was chosen. */
-function assemble<C extends DpoConfig>(given: C, { model, pairs, validation }: DpoIngredients) {
+function assemble<C extends DpoConfig>(given: C, { model, pairs, validation, samples }: DpoIngredients) {
   const { lora, batchSize, seed } = given;
   const steps = pairSteps(pairs.length, given);
   const policy = new Policy(model, { lora, seed, reference: true });
@@ -55,8 +62,14 @@ function assemble<C extends DpoConfig>(given: C, { model, pairs, validation }: D
     config,
     steps,
     parts: { weights: policy, optimizer, batches },
-    train: (start = 0) => dpo({ policy, optimizer, pairs, batches, validation }, config, start),
+    train: (start = 0) => dpo({ policy, optimizer, pairs, batches, validation, samples }, config, start),
   };
+}
+
+/** The first `count` different prompts. */
+function promptsOf(pairs: readonly Preference[], count: number): number[][] {
+  const different = new Map(pairs.map(({ prompt }) => [prompt.join(), prompt]));
+  return [...different.values()].filter(({ length }) => length > 0).slice(0, count);
 }
 
 async function open(config: Config): Promise<Opened> {
@@ -64,11 +77,13 @@ async function open(config: Config): Promise<Opened> {
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { pairs, validation, rows, notices, longest: length } = await loadPairs(config, tokenizer);
+  const samples = { prompts: promptsOf(validation, 2), maxNewTokens: SAMPLE_TOKENS, tokenizer };
   return {
     plan: planPreferences(file.decoder, { batchSize, length, lora }),
     notices,
     async start() {
-      const assembled = assemble(config, { model: await loadModel(file.path, { device }), pairs, validation });
+      const model = await loadModel(file.path, { device });
+      const assembled = assemble(config, { model, pairs, validation, samples });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,

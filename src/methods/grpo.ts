@@ -13,13 +13,13 @@ import { defaultPolicyRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import type { Method, Opened } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPromptsAndJudge, promptFiles } from './prompts.ts';
+import { loadPromptsAndJudge, promptFiles, SAMPLES } from './prompts.ts';
 
 const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, rules, ...grpoConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of GRPO. */
-export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop'> {
+export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Gives reward functions the texts, and eos and padding unless they are given. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Ends a response. */
@@ -29,6 +29,7 @@ export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | '
 
 export const grpoMethod = {
   summary: 'train a policy by feedback, without a critic',
+  watched: ['score', 'kl', 'entropy', 'responseLength', 'eosShare'],
   schema,
   open,
   assemble,
@@ -36,7 +37,7 @@ export const grpoMethod = {
 
 /** `config` has the learning rate and the norm of scores that were chosen. */
 function assemble<C extends GrpoConfig>(given: C, ingredients: GrpoIngredients) {
-  const { policy, reward, prompts, meta, stop, tokenizer } = ingredients;
+  const { policy, reward, prompts, meta, stop, samples, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(policy) } = given;
   const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
@@ -47,7 +48,7 @@ function assemble<C extends GrpoConfig>(given: C, ingredients: GrpoIngredients) 
     batches,
     runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
   };
-  const parts = { ...state, policy, reward, prompts, meta, eosToken, stop, padToken, tokenizer };
+  const parts = { ...state, policy, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer };
   return {
     config,
     steps: config.steps,
@@ -79,7 +80,7 @@ async function open(config: Config): Promise<Opened> {
       const reward = await RewardModel.load(judge.path, { device });
       const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
       return {
-        ...assemble(config, { policy, reward, prompts, meta, stop, tokenizer }),
+        ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,
         inputs: { data: config.data, reward: judge.path, model: file.path },
         rows,

@@ -56,6 +56,8 @@ export type RunSchema = ConfigSchema & z.ZodType<RunConfig>;
 export interface Method<Schema extends RunSchema = RunSchema> {
   /** What it does, for the list of commands. */
   readonly summary: string;
+  /** Names of at most five metrics that tell how a run goes, the most important first. */
+  readonly watched: readonly string[];
   readonly schema: Schema;
   /** Brings the saved configuration of a 0.1.0 run to today's form; the run is resumed with the result. */
   before?(saved: Readonly<Record<string, unknown>>): Record<string, unknown>;

@@ -15,7 +15,7 @@ import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import type { Method, Opened } from './method.ts';
 import { warning } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPromptsAndJudge, promptFiles } from './prompts.ts';
+import { loadPromptsAndJudge, promptFiles, SAMPLES } from './prompts.ts';
 
 const schema = z.strictObject({
   ...promptFiles,
@@ -28,7 +28,7 @@ const schema = z.strictObject({
 type Config = z.output<typeof schema>;
 
 /** The ingredients of PPO. */
-export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop'> {
+export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Token that ends a response. */
@@ -38,6 +38,7 @@ export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' 
 
 export const ppoMethod = {
   summary: 'train a policy with PPO and a reward model',
+  watched: ['score', 'kl', 'entropy', 'responseLength', 'eosShare'],
   schema,
   before: (saved) => ({ rules: 'v1', ...ppoBefore(saved) }),
   open,
@@ -59,7 +60,7 @@ export function adaptiveKlOf({ klWeight, adaptiveKl }: PpoConfig): AdaptiveKl | 
  * `config.steps`.
  */
 function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
-  const { actorCritic, reward, prompts, meta, stop, tokenizer } = ingredients;
+  const { actorCritic, reward, prompts, meta, stop, samples, tokenizer } = ingredients;
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
   const { seed, lr = defaultPolicyRate(actorCritic) } = given;
   const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
@@ -70,7 +71,7 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
     runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
     optimizer: optimizerOf(actorCritic.parameters(), { ...given.optimisation, lr }),
   };
-  const parts = { ...state, actorCritic, reward, prompts, meta, eosToken, stop, padToken, tokenizer };
+  const parts = { ...state, actorCritic, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer };
   return {
     config,
     steps: config.steps,
@@ -96,7 +97,7 @@ async function open(config: Config): Promise<Opened> {
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
-      const assembled = assemble(config, { actorCritic, reward, prompts, meta, stop, tokenizer: answering });
+      const assembled = assemble(config, { actorCritic, reward, prompts, meta, stop, samples: SAMPLES, tokenizer: answering });
       return {
         ...assembled,
         tokenizer,

@@ -12,6 +12,7 @@ import { planPretraining } from '../models/memory-plan.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { SamplePrompts } from '../trainers/samples.ts';
 import { pretrain } from '../trainers/pretrain.ts';
 import type { Method, Opened } from './method.ts';
 import { skippedRows, warning } from './notices.ts';
@@ -25,30 +26,37 @@ const schema = z.strictObject({
 });
 type Config = z.output<typeof schema>;
 
+/** Tokens of the prompts and answers that a run shows. */
+const PROMPT_TOKENS = 16;
+const SAMPLE_TOKENS = 64;
+
 /** The ingredients of pretraining. */
 export interface PretrainIngredients {
   model: LanguageModel;
   text: Sequences;
   /** Held-out text; without it there is no `validationLoss`. */
   validation?: Sequences | undefined;
+  /** Prompts that are answered at each evaluation. */
+  samples?: SamplePrompts | undefined;
 }
 
 export const pretrainMethod = {
   summary: 'train a new model on text',
+  watched: ['loss', 'validationLoss', 'gradNorm', 'learningRate'],
   schema,
   before: (saved) => ({ rules: 'v1', ...saved }),
   open,
   assemble,
 } satisfies Method<typeof schema>;
 
-function assemble(config: PretrainConfig, { model, text, validation }: PretrainIngredients) {
+function assemble(config: PretrainConfig, { model, text, validation, samples }: PretrainIngredients) {
   const { steps, batchSize, seed } = config;
   const batches = new Batches({ size: text.size, batchSize, seed });
   const optimizer = optimizerOf(model.parameters(), config);
   return {
     steps,
     parts: { weights: model, optimizer, batches },
-    train: (start = 0) => pretrain({ model, optimizer, text, batches, validation }, config, start),
+    train: (start = 0) => pretrain({ model, optimizer, text, batches, validation, samples }, config, start),
   };
 }
 
@@ -60,6 +68,7 @@ async function open(config: Config): Promise<Opened> {
   const text = new Windows(train, sequenceLength, config.data);
   // A short text may hold out less than a full window; the window then shrinks to fit.
   const validation = held.length < 2 ? undefined : new Windows(held, Math.min(sequenceLength, held.length - 1));
+  const samples = validation && { prompts: beginnings(validation), maxNewTokens: SAMPLE_TOKENS, tokenizer };
   const hyperparameters = { ...config.model, numTokens: tokenizer.vocabSize, device, dtype, seed };
   return {
     plan: planPretraining(describeModel(hyperparameters), { batchSize, length: sequenceLength }),
@@ -68,7 +77,7 @@ async function open(config: Config): Promise<Opened> {
       const model = createModel(hyperparameters);
       const parameters = countNumbers(model.parameters());
       return {
-        ...assemble(config, { model, text, validation }),
+        ...assemble(config, { model, text, validation, samples }),
         config,
         tokenizer,
         inputs: { data: config.data },
@@ -77,6 +86,11 @@ async function open(config: Config): Promise<Opened> {
       };
     },
   };
+}
+
+/** The beginnings of two of the held-out sequences, far from each other. */
+function beginnings(text: Sequences): number[][] {
+  return [0, Math.floor(text.size / 2)].map((row) => Array.from(text.rows([row]).tokens.subarray(0, PROMPT_TOKENS)));
 }
 
 async function load(

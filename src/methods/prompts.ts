@@ -11,6 +11,9 @@ import { formOptions } from '../data/forms/read.ts';
 import type { Paths } from '../data/records.ts';
 import { cutRows, skippedRows, warning } from './notices.ts';
 
+/** Number of answers that a run shows of an iteration. */
+export const SAMPLES = 4;
+
 /** The fields that name the files. */
 export const promptFiles = {
   model: path.describe('model to train: a run folder or a model file'),

@@ -37,6 +37,7 @@ export interface RewardIngredients {
 
 export const rewardMethod = {
   summary: 'train a reward model on preferences',
+  watched: ['validationAccuracy', 'validationLoss', 'loss', 'accuracy', 'margin'],
   schema,
   before: (saved) => ({ rules: 'v1', ...saved }),
   open,

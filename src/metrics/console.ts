@@ -1,4 +1,7 @@
-import { type MetricsSink, type Numbers, type StepMetrics, splitStep } from './metrics.ts';
+import { printable } from '../errors.ts';
+import { formatCount, formatDuration, formatNumber } from './format.ts';
+import { isEvaluation, type MetricsSink, type Numbers, type Sample, splitStep, type StepMetrics } from './metrics.ts';
+import { Course, sparkline } from './sparkline.ts';
 
 /** The part of a stream such as process.stderr that is used here. */
 export interface ProgressStream {
@@ -7,104 +10,190 @@ export interface ProgressStream {
   readonly columns?: number;
 }
 
-/** Milliseconds between two updates: a terminal line is rewritten more often than a log gets a line. */
-const TERMINAL_INTERVAL = 100;
-const LOG_INTERVAL = 1000;
+/** How a run is shown. */
+export interface ProgressOptions {
+  /** Total number of steps. */
+  steps: number;
+  /** Names of the metrics to show, the most important first; the first is drawn as a curve. Defaults to those of the first step. */
+  watched?: readonly string[] | undefined;
+  /** Steps between lines. By default a line is due when a tenth of the time of the run has passed since the last one. */
+  logEvery?: number | undefined;
+  /** Steps between checkpoints, each of which gets a line. */
+  checkpointEvery?: number | undefined;
+  /** Defaults to stderr. */
+  stream?: ProgressStream | undefined;
+  /** A monotonic clock in milliseconds. */
+  now?: (() => number) | undefined;
+}
+
+/** Milliseconds between two updates of the line at the bottom of a terminal. */
+const UPDATE_INTERVAL = 100;
+/** Bounds of the milliseconds between two lines. A terminal, whose bottom line is alive, needs fewer of them. */
+const LOG_INTERVAL = { min: 1000, max: 300_000 };
+const TERMINAL_INTERVAL = { min: 10_000, max: 300_000 };
+/** At most so many metrics have a column. */
+const MAX_COLUMNS = 5;
+/** Characters of a column of numbers, and of the remaining time. */
+const CELL = 8;
+const TIME_CELL = 7;
+/** Lines after which the header is shown again. */
+const HEADER_EVERY = 20;
+/** Answers that are printed at a time. */
+const SHOWN_SAMPLES = 2;
+const MAX_SPARKLINE = 40;
+
+/** Column titles of metrics whose names are too long for a column. */
+const TITLES: Readonly<Record<string, string>> = {
+  validationLoss: 'val.loss',
+  validationAccuracy: 'val.acc.',
+  responseLength: 'length',
+  learningRate: 'lr',
+};
 
 /**
- * Shows the progress of a run of `total` steps: on a terminal as one line rewritten in place, elsewhere as plain lines
- * at least a second apart. The first and last steps are always shown. A metric that a step lacks keeps its last value.
+ * Shows the progress of a run as a table: a line for the first and last step, each evaluation and each checkpoint, and others
+ * as time passes. Every number is a mean over the steps since the line before; one that no step reported is left out. On a
+ * terminal a line below the table, which is rewritten in place, shows the steps since, and the curve of the main metric.
  */
 export class ConsoleMetrics implements MetricsSink {
-  private readonly total: number;
-  private readonly stream: ProgressStream;
-  private readonly now: () => number;
-  private readonly terminal: boolean;
-  private first: { step: number; at: number } | undefined;
-  private shownAt = Number.NEGATIVE_INFINITY;
-  private step = 0;
-  private metrics: Numbers = {};
-  private timing: Numbers = {};
-  private waiting = false;
+  readonly #options: ProgressOptions;
+  readonly #stream: ProgressStream;
+  readonly #now: () => number;
+  readonly #terminal: boolean;
+  #columns: readonly string[] | undefined;
+  #first: { step: number; at: number } | undefined;
+  #course: Course;
+  /** The rows since the last line. */
+  #waiting = new Means();
+  #step = 0;
+  #lineAt = 0;
+  #updatedAt = Number.NEGATIVE_INFINITY;
+  #lines = 0;
 
-  /** @param now a monotonic clock in milliseconds */
-  constructor(total: number, stream: ProgressStream = process.stderr, now: () => number = () => performance.now()) {
-    this.total = total;
-    this.stream = stream;
-    this.now = now;
-    this.terminal = stream.isTTY === true && process.env.TERM !== 'dumb';
+  constructor(options: ProgressOptions) {
+    const { stream = process.stderr, now = () => performance.now(), watched } = options;
+    this.#options = options;
+    this.#stream = stream;
+    this.#now = now;
+    this.#terminal = stream.isTTY === true && process.env.TERM !== 'dumb';
+    this.#columns = watched?.slice(0, MAX_COLUMNS);
+    this.#course = new Course(MAX_SPARKLINE);
   }
 
   write(row: StepMetrics): void {
-    const { step, metrics, timing } = splitStep(row);
-    this.step = step;
-    this.metrics = { ...this.metrics, ...defined(metrics) };
-    this.timing = { ...this.timing, ...defined(timing) };
-    this.first ??= { step, at: this.now() };
-    this.waiting = true;
-    const interval = this.terminal ? TERMINAL_INTERVAL : LOG_INTERVAL;
-    if (step >= this.total || this.now() - this.shownAt >= interval) this.show();
+    const { step, metrics, timing, samples } = splitStep(row);
+    const isFirst = this.#first === undefined;
+    this.#first ??= { step, at: this.#now() };
+    this.#columns ??= Object.keys(metrics).slice(0, MAX_COLUMNS);
+    this.#step = step;
+    this.#waiting.add({ ...metrics, tokensPerSecond: timing.tokensPerSecond });
+    const main = metrics[this.#columns[0] ?? ''];
+    if (main !== undefined) this.#course.add(main);
+    const { steps, checkpointEvery = Number.POSITIVE_INFINITY } = this.#options;
+    const mark = isEvaluation(metrics) || step % checkpointEvery === 0;
+    if (isFirst || step >= steps || mark || this.#isDue()) this.#line();
+    else if (this.#terminal && this.#now() - this.#updatedAt >= UPDATE_INTERVAL) this.#update();
+    if (Number(metrics.skipped ?? 0) > 0) this.#print(`step ${step}: skipped an update that was not finite\n`);
+    this.#show(samples);
   }
 
-  /** Shows the last step if it is still pending, and moves the cursor to a new line. */
+  /** Shows the steps since the last line. */
   async close(): Promise<void> {
-    if (this.waiting) this.show();
-    if (this.terminal && this.first !== undefined) this.stream.write('\n');
-    this.first = undefined;
+    if (!this.#waiting.isEmpty) this.#line();
+    this.#first = undefined;
   }
 
-  private show(): void {
-    this.shownAt = this.now();
-    this.waiting = false;
-    const line = this.line();
-    // Return to the start and erase. A line as wide as the terminal would wrap, and could not be rewritten.
-    this.stream.write(this.terminal ? `\r\x1b[2K${line.slice(0, (this.stream.columns ?? 80) - 1)}` : `${line}\n`);
+  /** Whether the next line is due, by the steps or the time since the last one. */
+  #isDue(): boolean {
+    const { logEvery } = this.#options;
+    if (logEvery !== undefined) return this.#step % logEvery === 0;
+    const { min, max } = this.#terminal ? TERMINAL_INTERVAL : LOG_INTERVAL;
+    const elapsed = this.#now() - (this.#first?.at ?? 0);
+    return this.#now() - this.#lineAt >= Math.min(max, Math.max(min, elapsed / 10));
   }
 
-  private line(): string {
-    const { loss, ...others } = this.metrics;
-    const { tokensPerSecond } = this.timing;
+  #line(): void {
+    if (this.#lines++ % HEADER_EVERY === 0) this.#print(`${this.#header()}\n`);
+    this.#print(`${this.#cells().join(' ')}\n`);
+    this.#waiting = new Means();
+    this.#lineAt = this.#now();
+    this.#updatedAt = this.#now();
+  }
+
+  #update(): void {
+    const width = (this.#stream.columns ?? 80) - 1; // a line as wide as the terminal would wrap
+    const line = this.#cells().join(' ');
+    const room = Math.min(MAX_SPARKLINE, width - line.length - 1);
+    const curve = room < 4 ? '' : sparkline(this.#course.values(), room);
+    this.#stream.write(`\r\x1b[2K${`${line} ${curve}`.slice(0, width)}`);
+    this.#updatedAt = this.#now();
+  }
+
+  /** Prints whole lines, in place of the line at the bottom. */
+  #print(lines: string): void {
+    this.#stream.write(this.#terminal ? `\r\x1b[2K${lines}` : lines);
+  }
+
+  #show(samples: readonly Sample[]): void {
+    const width = (this.#terminal ? (this.#stream.columns ?? 80) : 120) - 1;
+    for (const { prompt, response, score, kl } of samples.slice(0, SHOWN_SAMPLES)) {
+      const numbers = Object.entries({ score, kl }).filter(([, value]) => value !== undefined);
+      const told = numbers.map(([name, value]) => `  ${name} ${formatNumber(value as number)}`).join('');
+      this.#print(`${fitted(`  > ${printable(prompt)}`, width)}\n`);
+      this.#print(`${fitted(`    ${printable(response)}`, width - told.length)}${told}\n`);
+    }
+  }
+
+  #header(): string {
+    const titles = (this.#columns ?? []).map((name) => TITLES[name] ?? name);
+    const cells = [...titles, 'tokens/s'].map((title) => title.slice(0, CELL).padStart(CELL));
+    return [`step/${this.#options.steps}`, ...cells, 'ETA'.padStart(TIME_CELL)].join(' ');
+  }
+
+  #cells(): string[] {
+    const means = this.#waiting.result();
+    const cell = (text: string) => text.padStart(CELL);
+    const { tokensPerSecond } = means;
     return [
-      `step ${String(this.step).padStart(String(this.total).length)}/${this.total}`,
-      ...(loss === undefined ? [] : [`loss ${formatNumber(loss)}`]),
-      ...(tokensPerSecond === undefined ? [] : [`${formatCount(tokensPerSecond)} tokens/s`]),
-      ...this.remaining(),
-      ...Object.entries(others).map(([name, value]) => `${name} ${formatNumber(value as number)}`),
-    ].join('  ');
+      String(this.#step).padStart(`step/${this.#options.steps}`.length),
+      ...(this.#columns ?? []).map((name) => cell(means[name] === undefined ? '' : formatNumber(means[name]))),
+      cell(tokensPerSecond === undefined ? '' : formatCount(tokensPerSecond)),
+      this.#remaining().padStart(TIME_CELL),
+    ];
   }
 
   /** The estimated time for the remaining steps, at the mean speed since the first step written. */
-  private remaining(): string[] {
-    const { step, at } = this.first ?? { step: 0, at: 0 };
-    if (this.step <= step || this.step >= this.total) return [];
-    const perStep = (this.now() - at) / (this.step - step);
-    return [`ETA ${formatDuration((perStep * (this.total - this.step)) / 1000)}`];
+  #remaining(): string {
+    const { step, at } = this.#first ?? { step: 0, at: 0 };
+    if (this.#step <= step || this.#step >= this.#options.steps) return '';
+    const perStep = (this.#now() - at) / (this.#step - step);
+    return formatDuration((perStep * (this.#options.steps - this.#step)) / 1000);
   }
 }
 
-function defined(numbers: Numbers): Numbers {
-  return Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== undefined));
+/** Means of numbers that not every step has. */
+class Means {
+  readonly #sums = new Map<string, { sum: number; count: number }>();
+  #rows = 0;
+
+  get isEmpty(): boolean {
+    return this.#rows === 0;
+  }
+
+  add(numbers: Numbers): void {
+    this.#rows++;
+    for (const [name, value] of Object.entries(numbers)) {
+      if (value === undefined) continue;
+      const { sum, count } = this.#sums.get(name) ?? { sum: 0, count: 0 };
+      this.#sums.set(name, { sum: sum + value, count: count + 1 });
+    }
+  }
+
+  result(): Numbers {
+    return Object.fromEntries([...this.#sums].map(([name, { sum, count }]) => [name, sum / count]));
+  }
 }
 
-/** Four significant digits; integers and non-finite numbers are printed as they are. */
-function formatNumber(value: number): string {
-  const size = Math.abs(value);
-  if (!Number.isFinite(value) || (Number.isInteger(value) && size < 1e6)) return String(value);
-  return size >= 1e-3 && size < 1e4 ? value.toPrecision(4) : value.toExponential(2);
-}
-
-/** 999, 1.2k, 34k, 5.6M. */
-function formatCount(value: number): string {
-  if (!(value >= 999.5)) return value.toFixed(0);
-  const [scaled, unit] = value < 999_500 ? [value / 1e3, 'k'] : [value / 1e6, 'M'];
-  return `${scaled.toFixed(scaled < 9.95 ? 1 : 0)}${unit}`;
-}
-
-/** 45s, 12m 03s, 3h 07m. */
-function formatDuration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const pad = (value: number) => String(value).padStart(2, '0');
-  if (whole < 60) return `${whole}s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}m ${pad(whole % 60)}s`;
-  return `${Math.floor(whole / 3600)}h ${pad(Math.floor((whole % 3600) / 60))}m`;
+function fitted(text: string, width: number): string {
+  return text.length <= width ? text.padEnd(width) : `${text.slice(0, width - 1)}…`;
 }

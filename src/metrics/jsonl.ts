@@ -3,43 +3,71 @@ import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
-import { type MetricsSink, type Numbers, type StepMetrics, splitStep } from './metrics.ts';
+import { type MetricsSink, type Numbers, type Sample, type StepMetrics, splitStep } from './metrics.ts';
 
 /** The metrics file of a run folder; the same run gives the same bytes. */
 export const METRICS_FILE = 'metrics.jsonl';
 /** The file of times and speeds, kept apart because they vary from run to run. */
 export const TIMING_FILE = 'timing.jsonl';
+/** The file of answers of the model, one a line, with the step they are from. */
+export const SAMPLES_FILE = 'samples.jsonl';
 
 /**
- * Appends a line per step to metrics.jsonl and timing.jsonl in a run folder. Numbers keep all their digits; non-finite
- * ones become null. A line is in the file when `write` returns and survives if the process is killed.
+ * Appends a line per step to metrics.jsonl and timing.jsonl in a run folder, and a line per sample to samples.jsonl, which is
+ * created with the first one. Numbers keep all their digits; non-finite ones become null. A line is in the file when `write`
+ * returns and survives if the process is killed.
  */
 export class JsonlMetrics implements MetricsSink {
   private readonly metrics: LineFile;
   private readonly timing: LineFile;
+  private readonly directory: string;
+  private samples: LineFile | undefined;
 
   /** @throws FileError if the files cannot be written. */
   constructor(directory: string) {
+    this.directory = directory;
     this.metrics = new LineFile(join(directory, METRICS_FILE));
     this.timing = new LineFile(join(directory, TIMING_FILE));
   }
 
   write(step: StepMetrics): void {
-    const { metrics, timing } = splitStep(step);
+    const { metrics, timing, samples } = splitStep(step);
     this.metrics.append(step.step, metrics);
     if (step.timing !== undefined) this.timing.append(step.step, timing);
+    for (const sample of samples) {
+      this.samples ??= new LineFile(join(this.directory, SAMPLES_FILE));
+      this.samples.append(step.step, sample);
+    }
   }
 
   /** Resolves once everything written is on disk. */
   async flush(): Promise<void> {
     this.metrics.flush();
     this.timing.flush();
+    this.samples?.flush();
   }
 
   async close(): Promise<void> {
     this.metrics.close();
     this.timing.close();
+    this.samples?.close();
   }
+}
+
+/** Prints each step as a JSON object on a line: step, metrics, `timing` and `samples`. */
+export class JsonLines implements MetricsSink {
+  readonly #stream: { write(text: string): unknown };
+
+  /** @param stream defaults to stdout */
+  constructor(stream: { write(text: string): unknown } = process.stdout) {
+    this.#stream = stream;
+  }
+
+  write(step: StepMetrics): void {
+    this.#stream.write(`${JSON.stringify(step)}\n`);
+  }
+
+  async close(): Promise<void> {}
 }
 
 class LineFile {
@@ -51,9 +79,9 @@ class LineFile {
     this.descriptor = attempt(path, () => openSync(path, 'a'));
   }
 
-  append(step: number, numbers: Numbers): void {
+  append(step: number, values: Numbers | Sample): void {
     // JSON omits undefined and writes null for NaN and the infinities.
-    attempt(this.path, () => writeFileSync(this.descriptor, `${JSON.stringify({ step, ...numbers })}\n`));
+    attempt(this.path, () => writeFileSync(this.descriptor, `${JSON.stringify({ step, ...values })}\n`));
   }
 
   flush(): void {

@@ -1,5 +1,5 @@
 /**
- * The run folder: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, checkpoints/ and, once the run is
+ * The run folder: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, samples.jsonl, checkpoints/ and, once the run is
  * complete, model.safetensors.
  */
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.ts';
 import { asFileError, reasonOf } from '../files/file-error.ts';
 import { makeFolder } from '../files/folder.ts';
-import { METRICS_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
+import { METRICS_FILE, SAMPLES_FILE, TIMING_FILE } from '../metrics/jsonl.ts';
 
 /** The paths in a run folder. */
 export interface RunDirectory {
@@ -16,6 +16,7 @@ export interface RunDirectory {
   tokenizer: string;
   metrics: string;
   timing: string;
+  samples: string;
   checkpoints: string;
   model: string;
 }
@@ -28,6 +29,7 @@ export function runDirectory(out: string): RunDirectory {
     tokenizer: join(out, 'tokenizer.json'),
     metrics: join(out, METRICS_FILE),
     timing: join(out, TIMING_FILE),
+    samples: join(out, SAMPLES_FILE),
     checkpoints: join(out, 'checkpoints'),
     model: join(out, 'model.safetensors'),
   };

@@ -8,11 +8,13 @@ import { padRight } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { type DpoMetrics, dpoLoss } from '../losses/preference.ts';
 import { Mean } from '../metrics/mean.ts';
+import type { Sample } from '../metrics/metrics.ts';
 import { Policy } from '../models/policy.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { checkPairs, PAIR_PARTS, type PairParts, type PairStep, pairSteps, tokensOf } from './pairs.ts';
 import { itemsAt } from './parts.ts';
+import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { defaultPolicyRate, learningRate, skipsAllowed } from './schedule.ts';
 import { chunks } from './rollouts.ts';
 import { update } from './update.ts';
@@ -21,16 +23,21 @@ import { update } from './update.ts';
 export interface DpoParts extends PairParts {
   /** Trained by `optimizer`; it has a reference. */
   policy: Policy;
+  /** Prompts that are answered at each evaluation. */
+  samples?: SamplePrompts | undefined;
 }
 
 const PARTS = {
   policy: instanceOf(Policy),
   ...PAIR_PARTS,
+  samples: SAMPLE_PROMPTS,
 };
 
 /** The metrics of a step. Those of the loss are of its pairs before the update. */
 export interface DpoStep extends PairStep, DpoMetrics {
   loss: number;
+  /** Answers to `parts.samples`, at evaluations; otherwise undefined. */
+  samples: Sample[] | undefined;
 }
 
 /**
@@ -45,13 +52,14 @@ export async function* dpo(parts: DpoParts, options: DpoConfig, start = 0): Asyn
   checkInteger(start, 0, 'start');
   const config = parseKnown(dpoConfig, options, 'dpo');
   if (config.deterministic) await useDeterministic(true);
-  const { policy, optimizer, pairs, batches, validation = [] } = parts;
+  const { policy, optimizer, pairs, batches, validation = [], samples } = parts;
   checkReference(policy);
   checkPairs(pairs, policy.model, 'pairs');
   checkPairs(validation, policy.model, 'validation');
   const steps = pairSteps(pairs.length, config);
   const schedule = { ...config, lr: config.lr ?? defaultPolicyRate(policy), steps, decay: 'cosine' as const };
   const microBatch = new MicroBatch(config.batchSize);
+  const answering = { seed: config.seed, scope: policy.scopes[0] };
   for (let step = start; step < steps; step++) {
     const began = performance.now();
     optimizer.learningRate = learningRate(step, schedule);
@@ -86,6 +94,7 @@ export async function* dpo(parts: DpoParts, options: DpoConfig, start = 0): Asyn
       learningRate: optimizer.learningRate,
       skipped: skipped ? 1 : undefined,
       microBatch: microBatch.reduced,
+      samples: evaluates && samples ? await answerSamples(policy.model, samples, answering) : undefined,
       timing: { seconds, tokensPerSecond: all.flat().reduce((sum, pair) => sum + tokensOf(pair), 0) / seconds },
     };
   }

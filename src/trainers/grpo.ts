@@ -21,6 +21,7 @@ import {
   runStateOf,
   sum,
 } from './on-policy.ts';
+import { rolloutSamples } from './samples.ts';
 import { defaultPolicyRate, learningRate } from './schedule.ts';
 
 /** The parts of a GRPO run. They hold all mutable training state, so saving them and the step number saves the run. */
@@ -105,6 +106,11 @@ async function iterate(parts: GrpoParts, config: GrpoConfig, step: number, state
     ...passes,
     microBatch: state.microBatch.reduced,
     learningRate: optimizer.learningRate,
+    samples: await rolloutSamples(scored, {
+      count: parts.samples,
+      samplesPerPrompt: config.sampling.samplesPerPrompt,
+      reference: policy.hasReference,
+    }),
     timing: {
       seconds: (performance.now() - began) / 1000,
       rolloutSeconds,

@@ -4,9 +4,10 @@
  */
 import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
-import { having, instanceOf, LIST, LISTS, optional, SIGNAL } from '../checks/kinds.ts';
+import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { Mean } from '../metrics/mean.ts';
+import type { Sample } from '../metrics/metrics.ts';
 import type { Policy } from '../models/policy.ts';
 import { Optimizer } from '../optim.ts';
 import type { Loss } from '../tensor/loss.ts';
@@ -49,6 +50,8 @@ export interface OnPolicyParts extends Ending {
   padToken?: number | undefined;
   /** Decodes texts for reward functions. */
   tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
+  /** Number of answers that each step shows as `samples`; defaults to 0. */
+  samples?: number | undefined;
   /** Statistics of the scores so far; needed to resume when `config.score.norm` is, or resolves to, `running`. */
   runningScores?: RunningScores | undefined;
   /**
@@ -67,6 +70,7 @@ export const ON_POLICY_PARTS = {
   optimizer: instanceOf(Optimizer),
   stop: optional(LISTS),
   signal: optional(SIGNAL),
+  samples: optional(WHOLE),
   runningScores: optional(having('a RunningScores', 'update')),
 };
 
@@ -96,6 +100,8 @@ export interface OnPolicyStep {
   firstLogRatio: number;
   /** Largest difference between a log-probability as the sampler saw it and as training computes it. */
   samplerGap: number;
+  /** Some of the answers; undefined unless `parts.samples` asks for them. */
+  samples: Sample[] | undefined;
   timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
 }
 

@@ -26,6 +26,7 @@ import {
   sum,
 } from './on-policy.ts';
 import type { MicroBatch } from './out-of-memory.ts';
+import { rolloutSamples } from './samples.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
 
 /** The parts of a PPO run. They hold all mutable training state, so saving them and the step number saves the run. */
@@ -109,6 +110,11 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
     ...learned,
     microBatch: state.microBatch.reduced,
     learningRate: optimizer.learningRate,
+    samples: await rolloutSamples(scored, {
+      count: parts.samples,
+      samplesPerPrompt: config.sampling.samplesPerPrompt,
+      reference: actorCritic.hasReference,
+    }),
     timing: {
       seconds: (performance.now() - began) / 1000,
       rolloutSeconds,

@@ -9,8 +9,10 @@ import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
+import type { Sample } from '../metrics/metrics.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts';
+import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
 import { update } from './update.ts';
 
@@ -20,6 +22,7 @@ const PARTS = {
   text: SEQUENCES,
   batches: BATCHES,
   validation: optional(SEQUENCES),
+  samples: SAMPLE_PROMPTS,
 };
 
 type Rows = ReturnType<Sequences['rows']>;
@@ -34,6 +37,8 @@ export type PretrainParts = ModelPart & {
   batches: Batches;
   /** Held-out text; without it there is no `validationLoss`. */
   validation?: Sequences | undefined;
+  /** Prompts that are answered at each evaluation. */
+  samples?: SamplePrompts | undefined;
 };
 
 /** The metrics of a step. Losses are in nats per token. */
@@ -51,6 +56,8 @@ export interface PretrainStep {
   skipped: 1 | undefined;
   /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
   microBatch: number | undefined;
+  /** Answers to `parts.samples`, at evaluations; otherwise undefined. */
+  samples: Sample[] | undefined;
   timing: { seconds: number; tokensPerSecond: number };
 }
 
@@ -70,7 +77,7 @@ export async function* pretrain(
   checkInteger(start, 0, 'start');
   const config = parseKnown(pretrainConfig, options, 'pretrain');
   if (config.deterministic) await useDeterministic(true);
-  const { model, optimizer, text, batches, validation } = given;
+  const { model, optimizer, text, batches, validation, samples } = given;
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < config.steps; step++) {
     const began = performance.now();
@@ -106,6 +113,7 @@ export async function* pretrain(
       learningRate: optimizer.learningRate,
       skipped: skipped ? 1 : undefined,
       microBatch: microBatch.reduced,
+      samples: evaluates && samples ? await answerSamples(model, samples, config) : undefined,
       timing: { seconds, tokensPerSecond: targets / seconds },
     };
   }
