@@ -66,11 +66,12 @@ const SEES: Record<string, string[]> = {
     ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],
     ...['trainers', 'runs'],
   ],
+  report: ['errors', 'files', 'metrics', 'runs'],
   training: ['version', 'files', 'metrics', 'tensor', 'checkpoint', 'trainers', 'runs', 'methods'],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'trainers', 'runs', 'methods', 'training', 'demo'],
+    ...['checkpoint', 'models', 'trainers', 'runs', 'methods', 'training', 'report', 'demo'],
   ],
 };
 

@@ -208,10 +208,10 @@ describe('a log', () => {
     const sample = { prompt: 'Hi\x1b[2J', response: 'line\nbreak', score: 0.5, kl: 1.25 };
     sink.write({ step: 1, score: 1, samples: [sample, { prompt: [1, 2], response: [3] }, sample] });
     expect(written.slice(2).map((line) => line.replace(/ {3,}/g, '  '))).toEqual([
-      '  > "Hi\\u001b[2J"  \n',
+      '  > "Hi\\u001b[2J"\n',
       '  "line\\nbreak"  score 0.5000  kl 1.250\n',
-      '  > [1, 2]  \n',
-      '  [3]  \n',
+      '  > [1, 2]\n',
+      '  [3]\n',
     ]);
   });
 });
@@ -284,7 +284,7 @@ describe('a terminal', () => {
     const updates = written.filter((text) => !text.endsWith('\n'));
     expect(updates).toHaveLength(24); // 100 ms apart
     expect(updates.every((text) => text.startsWith('\r\x1b[2K') && text.length <= 5 + 79)).toBe(true);
-    expect(updates.at(-1)).toMatch(/^\r\x1b\[2K {5}49 {4}74\.50 .* [▂▃▄▅▆▇█]+▁+$/u);
+    expect(updates.at(-1)?.slice(5)).toMatch(/^ {5}49 {4}74\.50 .* [▂▃▄▅▆▇█]+▁+$/u);
   });
 
   it('gets a log if it cannot rewrite a line', () => {

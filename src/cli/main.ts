@@ -15,6 +15,7 @@ import { generateCommand } from './generate.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
+import { reportCommand } from './report.ts';
 import { packageVersion } from '../version.ts';
 import { Stopped } from './signals.ts';
 import { trainingCommands } from './train.ts';
@@ -29,6 +30,7 @@ function program(): Command {
   const look = [
     generateCommand(),
     inspectCommand(),
+    reportCommand(),
     dataCommand(),
     importCommand(),
     exportCommand(),

@@ -139,8 +139,9 @@ export class ConsoleMetrics implements MetricsSink {
     for (const { prompt, response, score, kl } of samples.slice(0, SHOWN_SAMPLES)) {
       const numbers = Object.entries({ score, kl }).filter(([, value]) => value !== undefined);
       const told = numbers.map(([name, value]) => `  ${name} ${formatNumber(value as number)}`).join('');
-      this.#print(`${fitted(`  > ${printable(prompt)}`, width)}\n`);
-      this.#print(`${fitted(`    ${printable(response)}`, width - told.length)}${told}\n`);
+      // Of a long prompt the end says more about the answer.
+      this.#print(`${fitted(`  > ${printable(prompt.slice(4 - width))}`, width).trimEnd()}\n`);
+      this.#print(`${`${fitted(`    ${printable(response)}`, width - told.length)}${told}`.trimEnd()}\n`);
     }
   }
 

@@ -1,0 +1,139 @@
+/** One metric of several runs as an SVG drawing. */
+import { formatNumber } from '../metrics/format.ts';
+import { type Bucket, type Point, type Stretch, stretches } from './curve.ts';
+import { escapeHtml } from './escape.ts';
+import { linearScale, logScale, type Scale } from './scale.ts';
+
+/** The curve of one run. */
+export interface Series {
+  /** The letter of the run, written at the end of its curve. */
+  label: string;
+  /** Its place among the runs, which gives color and dashes. */
+  index: number;
+  points: readonly Point[];
+}
+
+const WIDTH = 420;
+const HEIGHT = 220;
+const LEFT = 54;
+const RIGHT = 20;
+const TOP = 12;
+const BOTTOM = 30;
+/** Buckets of a curve. */
+const MOST = 160;
+/** Curves with at most so many points show each of them. */
+const DOTS = 40;
+
+/** A drawing of `series` with axes, for an HTML page that has the colors; `id` is unique in the page. */
+export function chart(name: string, series: readonly Series[], id: string): string {
+  const curves = series.map((each) => ({ ...each, parts: stretches(each.points, MOST) }));
+  const buckets = curves.flatMap(({ parts }) => parts.flat());
+  const steps = series
+    .flatMap(({ points }) => [points[0]?.step, points.at(-1)?.step])
+    .filter((step) => step !== undefined);
+  const x = linearScale(Math.min(...steps), Math.max(...steps), 4);
+  const y = valueScale(name, buckets);
+  const place = placing(x, y);
+  const drawn = curves.map(({ parts, label, index, points }) =>
+    curve(parts, { label, index, dots: points.length <= DOTS }, place),
+  );
+  const labels = series.length < 2 ? [] : endLabels(curves, place);
+  return [
+    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="${id}-title ${id}-desc">`,
+    `<title id="${id}-title">${escapeHtml(name)}</title>`,
+    `<desc id="${id}-desc">${escapeHtml(series.map(described).join(' '))}</desc>`,
+    axes(x, y, place),
+    ...drawn,
+    ...labels,
+    '</svg>',
+  ].join('');
+}
+
+interface Place {
+  x(step: number): string;
+  y(value: number): string;
+}
+
+function placing(x: Scale, y: Scale): Place {
+  const fixed = (value: number) => String(Math.round(value * 10) / 10);
+  return {
+    x: (step) => fixed(LEFT + x.at(step) * (WIDTH - LEFT - RIGHT)),
+    y: (value) => fixed(HEIGHT - BOTTOM - y.at(value) * (HEIGHT - TOP - BOTTOM)),
+  };
+}
+
+/** Losses and norms that span more than a factor of ten get a logarithmic axis. */
+function valueScale(name: string, buckets: readonly Bucket[]): Scale {
+  const min = buckets.reduce((least, bucket) => Math.min(least, bucket.min), Number.POSITIVE_INFINITY);
+  const max = buckets.reduce((most, bucket) => Math.max(most, bucket.max), Number.NEGATIVE_INFINITY);
+  if (buckets.length === 0) return linearScale(0, 1);
+  if (/loss$|norm$/i.test(name) && min > 0 && max / min > 10) return logScale(min, max);
+  const margin = (max - min) * 0.04;
+  return linearScale(min - margin, max + margin);
+}
+
+function axes(x: Scale, y: Scale, place: Place): string {
+  const right = WIDTH - RIGHT;
+  const bottom = HEIGHT - BOTTOM;
+  const rows = y.ticks.map(({ value, label }) => {
+    const at = place.y(value);
+    return `<path class="grid" d="M${LEFT} ${at}H${right}"/><text class="tick" x="${LEFT - 7}" y="${at}" dy="4" text-anchor="end">${label}</text>`;
+  });
+  const columns = x.ticks
+    .filter(({ value }) => Number.isInteger(value))
+    .map(({ value, label }) => {
+      const at = place.x(value);
+      return `<path class="axis" d="M${at} ${bottom}v4"/><text class="tick" x="${at}" y="${bottom + 17}" text-anchor="middle">${label}</text>`;
+    });
+  const note = y.log ? `<text class="tick" x="${right}" y="${TOP}" dy="2" text-anchor="end">log scale</text>` : '';
+  return `${rows.join('')}<path class="axis" d="M${LEFT} ${bottom}H${right}"/>${columns.join('')}${note}`;
+}
+
+/** The line of the means; where a bucket holds several values, a band from their minimum to their maximum. */
+function curve(
+  parts: readonly Stretch[],
+  { index, dots }: { label: string; index: number; dots: boolean },
+  place: Place,
+): string {
+  const at = ({ step }: Bucket, value: number) => `${place.x(step)} ${place.y(value)}`;
+  const shapes = parts.map((part) => {
+    const wide = part.some(({ count }) => count > 1) && part.length > 1;
+    const upper = part.map((bucket) => at(bucket, bucket.max));
+    const lower = part.map((bucket) => at(bucket, bucket.min)).reverse();
+    const band = wide ? `<path class="band" d="M${[...upper, ...lower].join('L')}Z"/>` : '';
+    const line =
+      part.length > 1 ? `<path class="line" d="M${part.map((bucket) => at(bucket, bucket.mean)).join('L')}"/>` : '';
+    const shown = dots || part.length === 1 ? part : [];
+    const points = shown.map(({ step, mean }) => `<circle cx="${place.x(step)}" cy="${place.y(mean)}" r="2.2"/>`);
+    return band + line + points.join('');
+  });
+  return `<g class="run run-${index}">${shapes.join('')}</g>`;
+}
+
+/** The letters of the runs at the ends of their curves, moved apart where they would touch. */
+function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], place: Place): string[] {
+  const ends = curves
+    .flatMap(({ parts, label, index }) => {
+      const last = parts.at(-1)?.at(-1);
+      return last === undefined ? [] : [{ label, index, x: Number(place.x(last.step)), y: Number(place.y(last.mean)) }];
+    })
+    .sort((a, b) => a.y - b.y);
+  const placed: { x: number; below: number }[] = [];
+  return ends.map(({ label, index, x, y }) => {
+    const near = placed.filter((other) => Math.abs(other.x - x) < 14).map((other) => other.below + 11);
+    const below = Math.max(y, ...near);
+    placed.push({ x, below });
+    return `<text class="end run-${index}" x="${x + 4}" y="${below}" dy="4">${escapeHtml(label)}</text>`;
+  });
+}
+
+/** The curve in words. */
+function described({ label, points }: Series): string {
+  const values = points.filter((point): point is { step: number; value: number } => point.value !== null);
+  const [first, last] = [values[0], values.at(-1)];
+  if (first === undefined || last === undefined) return `Run ${label}: no finite value.`;
+  const low = values.reduce((least, point) => (point.value < least.value ? point : least));
+  const high = values.reduce((most, point) => (point.value > most.value ? point : most));
+  const said = ({ step, value }: { step: number; value: number }) => `${formatNumber(value)} at step ${step}`;
+  return `Run ${label}: ${said(first)}, ${said(last)}; lowest ${said(low)}, highest ${said(high)}.`;
+}
