@@ -5,6 +5,7 @@ import type { Method, RunConfig, Training } from '../methods/method.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
 import { JsonLines } from '../metrics/jsonl.ts';
 import type { MetricsSink } from '../metrics/metrics.ts';
+import { TensorBoardMetrics } from '../metrics/tensorboard.ts';
 import { checkFree, makeOut } from '../runs/run-directory.ts';
 import { type Resume, runTraining } from '../training/run.ts';
 import { checkFits, printPlan } from './dry-run.ts';
@@ -23,12 +24,14 @@ interface View {
   json?: boolean;
   logEvery?: number;
   sampleEvery?: number;
+  tensorboard?: boolean;
 }
 
 const VIEW = [
   new Option('--log-every <n>', 'steps between lines of progress (default: lines become rarer as time passes)'),
   new Option('--sample-every <n>', 'iterations between answers kept in samples.jsonl (default: 10)'),
   new Option('--quiet', 'print no progress, only warnings and the result'),
+  new Option('--tensorboard', 'also write TensorBoard event files into the run folder'),
   new Option('--json', 'print a JSON object per step on stdout, instead of progress'),
 ].map((option) => (option.flags.includes('<n>') ? option.argParser(countOf) : option));
 
@@ -65,11 +68,12 @@ export function trainingCommand(name: keyof typeof methods): Command {
   return runCommand(name, schema, run, before, VIEW).description(summary);
 }
 
-function sinksOf({ quiet, json, logEvery }: View, watched: readonly string[], training: Training): MetricsSink[] {
-  if (json) return [new JsonLines()];
-  if (quiet) return [];
-  const { steps, config } = training;
-  return [new ConsoleMetrics({ steps, watched, logEvery, checkpointEvery: config.checkpoint.every })];
+function sinksOf(view: View, watched: readonly string[], { steps, config }: Training): MetricsSink[] {
+  const events = view.tensorboard ? [new TensorBoardMetrics(config.out)] : [];
+  if (view.json) return [...events, new JsonLines()];
+  if (view.quiet) return events;
+  const { logEvery } = view;
+  return [...events, new ConsoleMetrics({ steps, watched, logEvery, checkpointEvery: config.checkpoint.every })];
 }
 
 function countOf(text: string): number {
