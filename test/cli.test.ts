@@ -133,7 +133,18 @@ describe('help of training', () => {
       .configureOutput({ getOutHelpWidth: () => 80 })
       .helpInformation();
     expect(help.split('\n').filter((line) => line.length > 80)).toEqual([]);
-    expect(help).toContain('  --out <text>                  run folder (required)\n');
+    expect(help).toContain('  --out <dir>                   run folder (required)\n');
+    const headings = help.split('\n').filter((line) => /^\S.*:/.test(line));
+    expect(headings[1]).toBe('Data and files:');
+    expect(headings).toContain('checkpoint: when the run is saved');
+    expect(headings.at(-1)).toBe('Running and watching:');
+    const shown: string[] = [];
+    trainingCommand(name)
+      .configureOutput({ writeOut: (text) => shown.push(text), getOutHelpWidth: () => 80 })
+      .outputHelp();
+    const [, examples] = shown.join('').split('\nExamples:\n') as [string, string];
+    expect(examples).toMatch(new RegExp(`^  palm ${name} --.*runs/${name}\n  palm ${name} --config`, 's'));
+    expect(examples.split('\n').every((line) => line.length <= 80)).toBe(true);
   });
 });
 

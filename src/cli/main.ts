@@ -37,7 +37,8 @@ function program(): Command {
     doctorCommand(),
     libtorchCommand(),
   ];
-  for (const command of [...train, ...look]) root.addCommand(command);
+  for (const command of train) root.addCommand(command.helpGroup('Train:'));
+  for (const command of look) root.addCommand(command.helpGroup('Use and look:'));
   return throwing(root);
 }
 

@@ -1,6 +1,6 @@
 /** Configurable commands: flags override the config file, which overrides the defaults. */
 import { existsSync } from 'node:fs';
-import { Command, type Help, Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { z } from 'zod';
 import { fromHome } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
@@ -9,6 +9,7 @@ import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError, ConfigError } from '../errors.ts';
 import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from '../training/run.ts';
+import { addFlags, addRunOptions, configureHelp } from './help.ts';
 import { readNote, settingsChanged } from '../runs/run-note.ts';
 import { warn } from './warn.ts';
 
@@ -52,24 +53,25 @@ export function runCommand<S extends ConfigSchema>(
 ): Command {
   const flags = flagsOf(schema);
   const result = command(name, flags);
-  for (const option of options) result.addOption(option);
+  addRunOptions(result, [
+    new Option(
+      '--resume [dir]',
+      'resume the run in --out with its configuration, from the checkpoint in dir or its newest complete one',
+    ),
+    new Option('--dry-run', 'validate configuration and data, estimate memory, and exit'),
+    ...options,
+  ]);
   const others = options.map((option) => option.attributeName());
-  return result
-    .option(
-      '--resume [CHECKPOINT]',
-      'resume the run in --out with its configuration, from CHECKPOINT or its newest complete one',
-    )
-    .option('--dry-run', 'validate configuration and data, estimate memory, and exit')
-    .action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-      const saved = resume === false ? {} : savedConfig(given.out, before);
-      const isOwn = ([key]: [string, unknown]) => others.includes(key);
-      const own = Object.fromEntries(Object.entries(given).filter(isOwn));
-      const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
-      const config = layered(schema, name, { file, flags, saved });
-      if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), config);
-      const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
-      await run(config, from, { ...own, dryRun: dryRun === true });
-    });
+  return result.action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
+    const saved = resume === false ? {} : savedConfig(given.out, before);
+    const isOwn = ([key]: [string, unknown]) => others.includes(key);
+    const own = Object.fromEntries(Object.entries(given).filter(isOwn));
+    const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
+    const config = layered(schema, name, { file, flags, saved });
+    if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), config);
+    const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
+    await run(config, from, { ...own, dryRun: dryRun === true });
+  });
 }
 
 /** Settings whose changes are not reported: they do not affect the results, or the checkpoint covers them. */
@@ -83,39 +85,10 @@ function warnOfChanges(then: Record<string, unknown>, now: Record<string, unknow
 }
 
 function command(name: string, flags: Flag[]): Command {
-  const result = new Command(name)
-    .configureHelp({ padWidth: () => TERM_WIDTH, formatItem })
-    .option('--config <file>', 'YAML or JSON with the options below; flags override it');
-  for (const option of flags.flatMap(optionsOf)) result.addOption(option);
+  const result = configureHelp(new Command(name), flags);
+  addFlags(result, flags);
+  addRunOptions(result, [new Option('--config <file>', 'YAML or JSON with the options above; flags override it')]);
   return result;
-}
-
-/** Width of the option column in help. */
-const TERM_WIDTH = 28;
-
-/** Formats an option in help. If the option is wider than its column, the explanation starts on the next line. */
-function formatItem(term: string, width: number, explanation: string, help: Help): string {
-  const lines = help.boxWrap(explanation, (help.helpWidth ?? 80) - width - 4).split('\n');
-  if (term.length > width) lines.unshift('');
-  return lines.map((line, i) => `  ${(i === 0 ? term : '').padEnd(width)}  ${line}`.trimEnd()).join('\n');
-}
-
-// Defaults are only shown here; the schema applies them, or they would override the config file. Of two switches, help
-// shows the one that changes the default.
-function optionsOf(flag: Flag): Option[] {
-  const preset = flag.default === undefined ? '' : ` (default: ${String(flag.default).replaceAll('\n', '\\n')})`;
-  const on = new Option(
-    flag.takesValue ? `--${flag.name} <${flag.placeholder}>` : `--${flag.name}`,
-    `${flag.description}${flag.required ? ' (required)' : preset}`,
-  );
-  if (flag.takesValue)
-    on.argParser((text, before: unknown) => {
-      const value = flag.parse(text);
-      return flag.repeats && before !== undefined ? [before, value].flat() : value;
-    });
-  if (!flag.takesNo) return [on];
-  const off = new Option(`--no-${flag.name}`, `do not ${flag.description}`);
-  return [on.hideHelp(!flag.takesValue && flag.default === true), off.hideHelp(flag.default !== true)];
 }
 
 interface Layers {

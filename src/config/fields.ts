@@ -5,10 +5,12 @@ import { z } from 'zod';
 import { ArgumentError } from '../errors.ts';
 
 /** A path. A leading `~/` means the home folder, because no shell expands it in files or in `--out=~/run`. */
-export const path = z.string().min(1).overwrite(fromHome);
+export const path = z.string().min(1).overwrite(fromHome).meta({ placeholder: 'path' });
+export const file = path.meta({ placeholder: 'file' });
+export const folder = path.meta({ placeholder: 'dir' });
 
 /** One path or a list of them; on the command line, the flag is given once for each. */
-export const paths = z.union([path, z.array(path).min(1)]);
+export const paths = z.union([path, z.array(path).min(1)]).meta({ placeholder: 'file' });
 
 /** Replaces a leading `~/` with the home folder. @throws ArgumentError if the user has none. */
 export function fromHome(path: string): string {
@@ -32,7 +34,11 @@ export const device = z
   .string()
   .regex(/^(cpu|cuda(:\d{1,3})?)$/)
   .default('cpu')
-  .meta({ description: 'where to compute: cpu, cuda or cuda:N', expected: 'cpu, cuda or cuda:N' });
+  .meta({
+    description: 'where to compute: cpu, cuda or cuda:N',
+    placeholder: 'device',
+    expected: 'cpu, cuda or cuda:N',
+  });
 
 const deterministic = z
   .boolean()

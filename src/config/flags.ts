@@ -5,6 +5,8 @@ import { type ConfigSchema, expectation, type FieldSchema, fieldSchema } from '.
 export interface Flag {
   name: string;
   description: string;
+  /** Name and description of the object it is nested in; undefined at the top. */
+  group: { name: string; description: string } | undefined;
   /** The allowed values, in words. Boolean flags take no value. */
   expected: string;
   /** Stands for the value in help, such as `n`. */
@@ -22,7 +24,7 @@ export interface Flag {
 
 /** The flags of a schema in the order of its fields, including those of nested objects. */
 export function flagsOf(schema: ConfigSchema): Flag[] {
-  return nestedFlags(fieldSchema(schema), '', true);
+  return nestedFlags(fieldSchema(schema), '', true, undefined);
 }
 
 /**
@@ -37,22 +39,23 @@ export function mergeFlags(file: Record<string, unknown>, flags: Record<string, 
   return merged;
 }
 
-function nestedFlags(object: FieldSchema, prefix: string, parentRequired: boolean): Flag[] {
+function nestedFlags(object: FieldSchema, prefix: string, parentRequired: boolean, group: Flag['group']): Flag[] {
   return Object.entries(object.properties ?? {}).flatMap(([key, field]) => {
     const required = parentRequired && (object.required ?? []).includes(key);
     return field.properties
-      ? nestedFlags(field, `${prefix}${key}.`, required)
-      : [flagOf(`${prefix}${key}`, field, required)];
+      ? nestedFlags(field, `${prefix}${key}.`, required, { name: prefix + key, description: field.description ?? '' })
+      : [flagOf(`${prefix}${key}`, field, required, group)];
   });
 }
 
-function flagOf(name: string, field: FieldSchema, required: boolean): Flag {
+function flagOf(name: string, field: FieldSchema, required: boolean, group: Flag['group']): Flag {
   const kinds = field.anyOf ?? [field];
   return {
     name,
     description: field.description ?? '',
+    group,
     expected: expectation(field),
-    placeholder: placeholder(kinds[0] ?? field),
+    placeholder: field.placeholder ?? placeholder(kinds[0] ?? field),
     default: field.default,
     required,
     takesValue: kinds.some((kind) => kind.type !== 'boolean'),

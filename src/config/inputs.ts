@@ -1,6 +1,6 @@
 /** Fields of commands that read models or rows, or write to a run folder. */
 import { z } from 'zod';
-import { path } from './fields.ts';
+import { folder, path } from './fields.ts';
 
 export const tokenizer = path
   .optional()
@@ -19,7 +19,7 @@ export const rules = z
   .default('v2')
   .describe('how rows are detected, truncated, compared, held out and padded; v1 is for resuming runs of 0.1.0');
 
-export const out = path.describe('run folder');
+export const out = folder.describe('run folder');
 
 /** For commands that read rows of any form: how they are read, where their first row does not say it. */
 export const reading = {

@@ -15,6 +15,8 @@ export interface FieldSchema {
   description?: string;
   /** The allowed values in words, if the other keywords cannot express them. */
   expected?: string;
+  /** Stands for the value in help, such as `file`. */
+  placeholder?: string;
   default?: unknown;
   const?: unknown;
   enum?: unknown[];

@@ -1,6 +1,6 @@
 /** Pretraining: trains a new model on text. */
 import { z } from 'zod';
-import { path } from '../config/fields.ts';
+import { file } from '../config/fields.ts';
 import { out, rules } from '../config/inputs.ts';
 import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
 import { Batches } from '../data/batches.ts';
@@ -19,7 +19,7 @@ import { skippedRows, warning } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 
 const schema = z.strictObject({
-  data: path.describe('training text, or .jsonl with preferences, whose chosen side is used'),
+  data: file.describe('training text, or .jsonl with preferences, whose chosen side is used'),
   out,
   rules,
   ...pretrainConfig.shape,

@@ -1,6 +1,6 @@
 /** Answers of the model during training, for people to read. */
 import { checkKinds, COUNT, type Kind, LISTS, TOKENIZER } from '../checks/kinds.ts';
-import { maskedMean } from '../losses.ts';
+import { maskedMean } from '../losses/reductions.ts';
 import type { Sample } from '../metrics/metrics.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import type { Rollout } from '../models/policy.ts';

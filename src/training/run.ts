@@ -1,8 +1,10 @@
 /**
  * What all training commands do around a trainer: write metrics, save checkpoints, resume, and save the final model.
  */
+import { checkKind, having } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
 import { type Checkpoints, openCheckpoints } from '../checkpoint/checkpoints.ts';
-import type { Training } from '../methods/method.ts';
+import type { RunConfig, Training } from '../methods/method.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import { isEvaluation, type MetricsSink, splitStep, type StepMetrics } from '../metrics/metrics.ts';
 import { keepTokenizer, withTokenizer } from '../runs/model-file.ts';
@@ -42,6 +44,9 @@ export interface RunResult {
   metrics: Readonly<Record<string, number>>;
 }
 
+const OPTIONS = ['resume', 'signal', 'sinks', 'sampleEvery', 'say', 'warn', 'opened'];
+const TRAINING = having('a training, from start() of an opened method', 'train');
+
 /**
  * Runs `training` in the run folder of its configuration, until it ends or the signal stops it. Resuming continues from a
  * checkpoint as if the run had not been interrupted, or from the beginning if there is none.
@@ -49,11 +54,14 @@ export interface RunResult {
  * @throws the errors of the trainer, and those of `openCheckpoints` and its result.
  */
 export async function runTraining(training: Training, options: RunOptions = {}): Promise<RunResult> {
+  checkKind('training', training, TRAINING);
+  checkOptions(options, OPTIONS, 'runTraining');
   const { resume = false, signal, sinks = [], sampleEvery = 10, opened } = options;
   const { say = (line) => console.error(line), warn = (line) => console.error(`warning: ${line}`) } = options;
   const { config, steps, train, tokenizer } = training;
   const run = runDirectory(config.out);
   say(sizesOf(training));
+  for (const note of unfinishedWarmup(training)) say(note);
   const parts = { ...training.parts, weights: withTokenizer(training.parts.weights, tokenizer) };
   const cut = async (step: number) => {
     for (const path of [run.metrics, run.timing, run.samples]) await truncateAfter(path, step);
@@ -122,6 +130,18 @@ function thinned(row: StepMetrics, every: number, steps: number): StepMetrics {
   if (samples === undefined) return row;
   const due = row.step % every === 0 || row.step === steps || isEvaluation(splitStep(row).metrics);
   return due ? row : (others as StepMetrics);
+}
+
+/** A note if the learning rate has not reached its peak when the last step comes. */
+function unfinishedWarmup({ config, steps }: Training): string[] {
+  const { warmupSteps = 0, critic } = config as RunConfig & { warmupSteps?: number; critic?: { warmup: number } };
+  const needed = warmupSteps + (critic?.warmup ?? 0);
+  if (warmupSteps === 0 || needed < steps) return [];
+  const share = Math.round((100 * Math.max(0, steps - (critic?.warmup ?? 0))) / warmupSteps);
+  const fix = 'use more steps or fewer warmupSteps';
+  return [
+    `note: the warm-up of ${needed} steps is longer than the run of ${steps}, which ends at ${share} % of lr: ${fix}`,
+  ];
 }
 
 /** As in `983,936 parameters, 1,003,855 tokens`. */
