@@ -30,7 +30,7 @@ const SEES: Record<string, string[]> = {
   distributed: [],
   checks: ['errors'],
   files: ['errors', 'checks'],
-  metrics: ['errors', 'files'],
+  metrics: ['errors', 'checks', 'files'],
   import: ['errors', 'files', 'config'],
   config: ['errors', 'checks', 'files'],
   tokenizer: ['errors', 'checks', 'files'],

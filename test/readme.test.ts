@@ -51,7 +51,7 @@ describe('README and docs', () => {
       .join('\n');
     const metrics = ['PpoStep', 'OnPolicyStep', 'PpoMetrics'].flatMap((name) => fieldsOf(source, name));
     expect(metrics).toEqual(expect.arrayContaining(['explainedVariance', 'score', 'clipFraction']));
-    const told = metrics.filter((name) => !['step', 'timing', 'maxLogRatio'].includes(name));
+    const told = metrics.filter((name) => !['step', 'timing', 'samples', 'maxLogRatio'].includes(name));
     expect(told.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
     const steering = ['klWeight', 'score', 'critic', 'epochs', 'accumulate', 'approxKlStop', 'maxGradNorm', 'lr'];
     expect(steering.filter((name) => !(name in ppoConfig.shape) || !page.includes(name))).toEqual([]);

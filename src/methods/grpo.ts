@@ -19,7 +19,8 @@ const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, rules, ...
 type Config = z.output<typeof schema>;
 
 /** The ingredients of GRPO. */
-export interface GrpoIngredients extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
+export interface GrpoIngredients
+  extends Pick<GrpoParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Gives reward functions the texts, and eos and padding unless they are given. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Ends a response. */

@@ -28,7 +28,8 @@ const schema = z.strictObject({
 type Config = z.output<typeof schema>;
 
 /** The ingredients of PPO. */
-export interface PpoIngredients extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
+export interface PpoIngredients
+  extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Token that ends a response. */
@@ -97,7 +98,15 @@ async function open(config: Config): Promise<Opened> {
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
-      const assembled = assemble(config, { actorCritic, reward, prompts, meta, stop, samples: SAMPLES, tokenizer: answering });
+      const assembled = assemble(config, {
+        actorCritic,
+        reward,
+        prompts,
+        meta,
+        stop,
+        samples: SAMPLES,
+        tokenizer: answering,
+      });
       return {
         ...assembled,
         tokenizer,

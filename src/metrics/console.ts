@@ -1,3 +1,5 @@
+import { checkKinds, COUNT, FUNCTION, having, LIST, optional } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
 import { printable } from '../errors.ts';
 import { formatCount, formatDuration, formatNumber } from './format.ts';
 import { isEvaluation, type MetricsSink, type Numbers, type Sample, splitStep, type StepMetrics } from './metrics.ts';
@@ -25,6 +27,15 @@ export interface ProgressOptions {
   /** A monotonic clock in milliseconds. */
   now?: (() => number) | undefined;
 }
+
+const OPTIONS = {
+  steps: COUNT,
+  watched: optional(LIST),
+  logEvery: optional(COUNT),
+  checkpointEvery: optional(COUNT),
+  stream: optional(having('a stream', 'write')),
+  now: optional(FUNCTION),
+};
 
 /** Milliseconds between two updates of the line at the bottom of a terminal. */
 const UPDATE_INTERVAL = 100;
@@ -70,7 +81,10 @@ export class ConsoleMetrics implements MetricsSink {
   #updatedAt = Number.NEGATIVE_INFINITY;
   #lines = 0;
 
+  /** @throws ArgumentError for an unknown or wrong option. */
   constructor(options: ProgressOptions) {
+    checkOptions(options, Object.keys(OPTIONS), 'ConsoleMetrics');
+    checkKinds('ConsoleMetrics', options, OPTIONS);
     const { stream = process.stderr, now = () => performance.now(), watched } = options;
     this.#options = options;
     this.#stream = stream;

@@ -1,6 +1,7 @@
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkKind, having, PATH } from '../checks/kinds.ts';
 import { DataError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { type MetricsSink, type Numbers, type Sample, type StepMetrics, splitStep } from './metrics.ts';
@@ -25,6 +26,7 @@ export class JsonlMetrics implements MetricsSink {
 
   /** @throws FileError if the files cannot be written. */
   constructor(directory: string) {
+    checkKind('directory', directory, PATH);
     this.directory = directory;
     this.metrics = new LineFile(join(directory, METRICS_FILE));
     this.timing = new LineFile(join(directory, TIMING_FILE));
@@ -60,6 +62,7 @@ export class JsonLines implements MetricsSink {
 
   /** @param stream defaults to stdout */
   constructor(stream: { write(text: string): unknown } = process.stdout) {
+    checkKind('stream', stream, having('a stream', 'write'));
     this.#stream = stream;
   }
 

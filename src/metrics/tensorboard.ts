@@ -4,6 +4,7 @@
  */
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkKind, FUNCTION, PATH } from '../checks/kinds.ts';
 import { asFileError } from '../files/file-error.ts';
 import { type MetricsSink, type Numbers, splitStep, type StepMetrics } from './metrics.ts';
 
@@ -20,6 +21,8 @@ export class TensorBoardMetrics implements MetricsSink {
 
   /** @param now the time in milliseconds since 1970 */
   constructor(directory: string, now: () => number = Date.now) {
+    checkKind('directory', directory, PATH);
+    checkKind('now', now, FUNCTION);
     this.#directory = directory;
     this.#now = now;
   }

@@ -1,13 +1,12 @@
 /** A whole run in one call: what a training command does, for programs. */
 import type { z } from 'zod';
-import { checkObject } from '../checks/options.ts';
 import { parseConfig } from '../config/schema.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { methods } from '../methods.ts';
 import type { Method } from '../methods/method.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
 import { checkFree, makeOut } from '../runs/run-directory.ts';
-import { type RunOptions, type RunResult, runTraining } from './run.ts';
+import { checkRunOptions, type RunOptions, type RunResult, runTraining } from './run.ts';
 
 type MethodName = keyof typeof methods;
 
@@ -27,7 +26,7 @@ export async function runMethod<Name extends MethodName>(
     const expected = `one of ${Object.keys(methods).join(', ')}`;
     throw new ArgumentError({ argument: 'name', received: printable(name), expected });
   }
-  checkObject(options, 'options');
+  checkRunOptions(options, 'runMethod');
   const { schema, watched, open }: Method = methods[name];
   const parsed = parseConfig(schema, config, name);
   checkFree(parsed.out, (options.resume ?? false) !== false);

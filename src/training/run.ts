@@ -1,7 +1,19 @@
 /**
  * What all training commands do around a trainer: write metrics, save checkpoints, resume, and save the final model.
  */
-import { checkKind, having } from '../checks/kinds.ts';
+import {
+  BOOLEAN,
+  checkKind,
+  checkKinds,
+  COUNT,
+  either,
+  FUNCTION,
+  having,
+  LIST,
+  optional,
+  PATH,
+  SIGNAL,
+} from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { type Checkpoints, openCheckpoints } from '../checkpoint/checkpoints.ts';
 import type { RunConfig, Training } from '../methods/method.ts';
@@ -44,8 +56,22 @@ export interface RunResult {
   metrics: Readonly<Record<string, number>>;
 }
 
-const OPTIONS = ['resume', 'signal', 'sinks', 'sampleEvery', 'say', 'warn', 'opened'];
+const OPTIONS = {
+  resume: optional(either(BOOLEAN, PATH)),
+  signal: optional(SIGNAL),
+  sinks: optional(LIST),
+  sampleEvery: optional(COUNT),
+  say: optional(FUNCTION),
+  warn: optional(FUNCTION),
+  opened: optional(FUNCTION),
+};
 const TRAINING = having('a training, from start() of an opened method', 'train');
+
+/** @throws ArgumentError for an unknown or wrong option. */
+export function checkRunOptions(options: RunOptions, name: string): void {
+  checkOptions(options, Object.keys(OPTIONS), name);
+  checkKinds(`${name} options`, options, OPTIONS);
+}
 
 /**
  * Runs `training` in the run folder of its configuration, until it ends or the signal stops it. Resuming continues from a
@@ -54,8 +80,8 @@ const TRAINING = having('a training, from start() of an opened method', 'train')
  * @throws the errors of the trainer, and those of `openCheckpoints` and its result.
  */
 export async function runTraining(training: Training, options: RunOptions = {}): Promise<RunResult> {
+  checkRunOptions(options, 'runTraining');
   checkKind('training', training, TRAINING);
-  checkOptions(options, OPTIONS, 'runTraining');
   const { resume = false, signal, sinks = [], sampleEvery = 10, opened } = options;
   const { say = (line) => console.error(line), warn = (line) => console.error(`warning: ${line}`) } = options;
   const { config, steps, train, tokenizer } = training;
