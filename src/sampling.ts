@@ -4,13 +4,19 @@ import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
 import type { Ids, Inputs } from './tensor/arguments.ts';
 import { checkKind, SIGNAL } from './checks/kinds.ts';
-import { addon, type CancelHandle, type GenerateOptions, type TensorHandle } from './native/addon.ts';
-import { handleOf } from './native/resource.ts';
+import {
+  addon,
+  type CancelHandle,
+  type GenerateOptions,
+  type ReadoutHandle,
+  type TensorHandle,
+} from './native/addon.ts';
+import { handleOf, Resource } from './native/resource.ts';
 import { randomSeed } from './seed.ts';
 import { type Parameter, Tensor, type TensorGroup } from './tensor/tensor.ts';
 
 /** The keys of the options that control sampling and cancellation. */
-export const DRAWING = ['scope', 'signal', ...Object.keys(samplingConfig.shape)];
+export const DRAWING = ['scope', 'signal', 'readout', ...Object.keys(samplingConfig.shape)];
 
 /** Prompts to answer in one batch: arrays of token ids of any length, or a right-padded Tensor [B, P]. */
 export interface PromptInput {
@@ -19,16 +25,47 @@ export interface PromptInput {
   lengths?: Ids;
 }
 
-/** Prompts, how to answer them, with which adapters, and a signal that cancels. */
-export type GenerateInput = PromptInput & SamplingConfigInput & { scope?: string; signal?: AbortSignal };
+/** With which adapters to answer, from which logits (by default the model's own), and a signal that cancels. */
+interface Drawing {
+  scope?: string | undefined;
+  readout?: Readout | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Prompts and how to answer them. */
+export type GenerateInput = PromptInput & SamplingConfigInput & Drawing;
 /** The result of `generate`: sequences [B, T] int64, responseMask [B, T] bool, logProbs [B, T]. */
 export type Generation = TensorGroup<{ sequences: Tensor; responseMask: Tensor; logProbs: Tensor }>;
 /** One prompt and how to answer it. */
 export type StreamInput = Omit<SamplingConfigInput, 'samplesPerPrompt' | 'padToken'> & {
   prompt: readonly number[];
-  scope?: string;
-  signal?: AbortSignal;
-};
+} & Drawing;
+
+/** What tokens are sampled from in place of a model's own logits; a policy makes it for its model. Dispose of it. */
+export class Readout extends Resource<ReadoutHandle> {
+  readonly #model: Resource;
+
+  constructor(handle: ReadoutHandle, model: Resource) {
+    super(handle, 'Readout');
+    this.#model = model;
+  }
+
+  /** Whether it was made for `model`. @internal */
+  reads(model: Resource): boolean {
+    return this.#model === model;
+  }
+}
+
+/** The native part of a readout. @throws ArgumentError if it was not made for `model`. */
+export function readoutHandle(readout: Readout | undefined, model: Resource): ReadoutHandle | undefined {
+  if (readout === undefined) return undefined;
+  const kind = { is: (value: unknown) => value instanceof Readout, words: 'a readout made by a policy' };
+  checkKind('readout', readout, kind);
+  if (readout.reads(model)) return handleOf(readout, 'readout');
+  const expected = 'a readout made by a policy of this model';
+  throw new ArgumentError({ argument: 'readout', received: 'a readout of another model', expected });
+}
+
 /** Checks the sampling options and fills in the defaults. @throws ConfigError */
 export function nativeSampling(input: SamplingConfigInput, argument: string): GenerateOptions {
   const config = parseConfig(samplingConfig, input, argument);

@@ -14,6 +14,7 @@ const file = (name: string, text: string) => {
 };
 const text = file('text.txt', 'some text to learn');
 const rows = file('rows.jsonl', '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
+const sampleRows = file('samples.jsonl', '{"prompt": "a", "completion": "b", "reward": 1}\n');
 const tokenizer = await api.loadTokenizer('byte');
 const palm = new api.PaLM(SIZE);
 const rewardModel = new api.RewardModel(new api.PaLM(SIZE), { lora: false });
@@ -35,6 +36,11 @@ const rollout = await actorCritic.rollout({ prompts: [[1, 2]], maxNewTokens: 2, 
 const judging = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
 const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
 const policy = new api.Policy(new api.PaLM(SIZE));
+const ilqlPolicy = new api.IlqlPolicy(new api.PaLM(SIZE));
+const ilqlRead = await ilqlPolicy.actionValues([[1, 2]], [[0]], { grad: false });
+const ilqlActions = { response: [[2]], reward: api.Tensor.from([[1]], { device }), responseMask: [[1]] };
+const ilqlWeights = { tau: 0.7, gamma: 1, cqlWeight: 0.1, awacWeight: 1, beta: 0 };
+const samples = [{ prompt: [1], response: [2], reward: 1 }];
 const now = await actorCritic.evaluate(rollout.sequence, { grad: false });
 const losing = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0 };
 const plannedModel = { ...palm.decoder };
@@ -73,6 +79,7 @@ const FUNCTIONS = {
   RewardModel: entry((model, options) => new api.RewardModel(model, options), palm, { lora: false }),
   Policy: entry((model, options) => new api.Policy(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
+  IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   Spikes: entry((options) => new api.Spikes(options), { threshold: 6, skip: 0 }),
   AdaptiveKl: entry((weight, options) => new api.AdaptiveKl(weight, options), 0.1, { target: 1, horizon: 1 }),
@@ -87,6 +94,8 @@ const FUNCTIONS = {
   ppoLoss: entry(api.ppoLoss, now, experience, losing),
   grpoLoss: entry(api.grpoLoss, now, experience, { clip: 0.2, clipHigh: 0.3, aggregation: 'dapo' }),
   dpoLoss: entry(api.dpoLoss, now.logProb, now.logProb, rollout.responseMask, { beta: 0.1, nllWeight: 0 }),
+  ilqlLoss: entry(api.ilqlLoss, ilqlRead, ilqlActions, ilqlWeights),
+  ilqlLogits: entry(api.ilqlLogits, ilqlRead, { beta: 1 }),
   loadTensors: entry(api.loadTensors, saved, palm.contents().tensors),
   saveTensors: entry(api.saveTensors, join(folder, 'tensors.safetensors'), palm.contents()),
   openCheckpoints: entry(api.openCheckpoints, {}),
@@ -99,6 +108,7 @@ const FUNCTIONS = {
   loadText: entry(api.loadText, text, tokenizer),
   loadDocuments: entry(api.loadDocuments, rows, tokenizer),
   loadPreferences: entry(api.loadPreferences, rows, tokenizer, { maxLength: 8 }),
+  loadSamples: entry(api.loadSamples, sampleRows, tokenizer, { maxLength: 8 }),
   loadPrompts: entry(api.loadPrompts, rows, tokenizer, { maxPromptLength: 8 }),
   packSequences: entry(api.packSequences, [[1, 2], [3]], 4, {}),
   loadTokenizer: entry(api.loadTokenizer, 'byte'),
@@ -127,6 +137,23 @@ const FUNCTIONS = {
   JsonLines: entry((stream) => new api.JsonLines(stream), { write() {} }),
   JsonlMetrics: entry((directory) => new api.JsonlMetrics(directory).close(), folder),
   TensorBoardMetrics: entry((directory, now) => new api.TensorBoardMetrics(directory, now), folder, Date.now),
+  ilql: entry(
+    (some, options, start) => first(api.ilql(some, options, start)),
+    { ...parts, samples, policy: ilqlPolicy },
+    config,
+    1,
+  ),
+  rft: entry(
+    (some, options, start) => first(api.rft(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  selectResponses: entry(api.selectResponses, [[1], [2]], [1, 2], { samplesPerPrompt: 2, percentile: 0.5 }),
+  bestOfN: entry(api.bestOfN, [1, 2], 2),
+  bestOfNKl: entry(api.bestOfNKl, 4),
+  passAtK: entry(api.passAtK, 4, 2, 1),
+  planIlql: entry(api.planIlql, plannedModel, { batchSize: 1, length: 4, responseLength: 2, lora: 4 }),
   planPreferences: entry(api.planPreferences, plannedModel, { batchSize: 1, length: 4, lora: 4 }),
   planPretraining: entry(api.planPretraining, plannedModel, { batchSize: 1, length: 4 }),
   planReward: entry(api.planReward, plannedModel, { batchSize: 1, length: 4, lora: 4, dropout: 0 }),
@@ -160,6 +187,16 @@ const METHODS = {
   'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),
   'policy.referenceLogProb': entry((ids, options) => policy.referenceLogProb(ids, options), [[1, 2]], {}),
   'policy.rollout': entry((input) => policy.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
+  'IlqlPolicy.load': entry((path, options) => api.IlqlPolicy.load(path, options), saved, {}),
+  'ilqlPolicy.actionValues': entry(
+    (ids, states, options) => ilqlPolicy.actionValues(ids, states, options),
+    [[1, 2]],
+    [[0]],
+    {},
+  ),
+  'ilqlPolicy.sync': entry((alpha) => ilqlPolicy.sync(alpha), 0.1),
+  'ilqlPolicy.readout': entry((options) => ilqlPolicy.readout(options), { beta: 1 }),
+  'ilqlPolicy.generate': entry((input) => ilqlPolicy.generate(input), { prompts: [[1]], maxNewTokens: 1, beta: 1 }),
   'actorCritic.evaluate': entry((ids, options) => actorCritic.evaluate(ids, options), [[1, 2]], {}),
   'actorCritic.rollout': entry((input) => actorCritic.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
   'optimizer.step': entry((options) => optimizer.step(options), { maxGradNorm: 1, loss: [], maxSkipped: 1, read: [] }),

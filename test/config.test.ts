@@ -10,9 +10,11 @@ import { adamAtan2Config, adamWConfig, adoptAtan2Config } from '../src/config/op
 import { palmConfig, resolvePalmConfig } from '../src/config/palm.ts';
 import { dpoConfig } from '../src/config/dpo.ts';
 import { grpoConfig } from '../src/config/grpo.ts';
+import { ilqlConfig } from '../src/config/ilql.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { rewardConfig } from '../src/config/reward.ts';
+import { rftConfig } from '../src/config/rft.ts';
 import { samplingConfig } from '../src/config/sampling.ts';
 import { type ConfigSchema, type FieldSchema, fieldSchema, parseConfig } from '../src/config/schema.ts';
 import { ConfigError, FileError } from '../src/errors.ts';
@@ -28,6 +30,8 @@ const schemas: Record<string, ConfigSchema> = {
   ppo: ppoConfig,
   grpo: grpoConfig,
   dpo: dpoConfig,
+  ilql: ilqlConfig,
+  rft: rftConfig,
 };
 const palm = { numTokens: 256, dim: 64, depth: 2 };
 

@@ -131,7 +131,7 @@ export class Decoder implements Disposable {
       ...filters,
       ...sampling,
     };
-    const given = [handleOf(prompts), handleOf(lengths), options, undefined] as const;
+    const given = [handleOf(prompts), handleOf(lengths), options, undefined, undefined] as const;
     const out = await addon().generate(this.handle, scope?.handle, ...given);
     using sequences = new Tensor(out.sequences);
     using logProbs = new Tensor(out.logProbs);

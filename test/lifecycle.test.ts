@@ -237,6 +237,31 @@ const subjects = {
     internal: POLICY_INTERNAL,
   } satisfies Subject<Palm.ActorCritic>,
 
+  IlqlPolicy: {
+    async make() {
+      const owner = new palm.PaLM(SIZE);
+      return { object: new palm.IlqlPolicy(owner), owner };
+    },
+    rows: {
+      ...policyRows<Palm.IlqlPolicy>(),
+      actionValues: [(policy) => policy.actionValues(X, [[0, 1]]), D, 'ok', D],
+      sync: [(policy) => policy.sync(0.5), D, 'ok', 'ok'],
+      readout: [(policy) => policy.readout({ beta: 1 }), D, 'ok', 'ok'],
+      generate: [(policy) => policy.generate({ prompts: [[1]], maxNewTokens: 1, beta: 1 }), D, 'ok', D],
+    },
+    internal: POLICY_INTERNAL,
+  } satisfies Subject<Palm.IlqlPolicy>,
+
+  Readout: {
+    async make() {
+      const model = new palm.PaLM(SIZE);
+      const owner = new palm.IlqlPolicy(model);
+      return { object: owner.readout({ beta: 1 }), owner: both(owner, model) };
+    },
+    rows: { ...resource, reads: [(readout) => readout.reads(readout), 'ok', 'ok', 'ok'] },
+    internal: ['release'],
+  } satisfies Subject<Palm.Readout>,
+
   Policy: {
     async make() {
       const owner = new palm.PaLM(SIZE);
@@ -454,6 +479,7 @@ describe('objects from another copy of the package', async () => {
     entropy: [({ rollout }) => palm.entropy(rollout.rolloutValue), 'ERR_HANDLE'],
     judge: [({ rollout }) => palm.judge(rollout, [1], JUDGE), 'ERR_HANDLE'],
     ppoLoss: [({ now, experience }) => palm.ppoLoss(now, experience, PPO), 'ERR_HANDLE'],
+    IlqlPolicy: [({ trunk }) => new palm.IlqlPolicy(trunk), 'ERR_HANDLE'],
     RewardModel: [({ trunk }) => new palm.RewardModel(trunk), 'ERR_HANDLE'],
     ActorCritic: [({ trunk }) => new palm.ActorCritic(trunk), 'ERR_HANDLE'],
     experienceRows: [({ experience }) => palm.experienceRows(experience, [0]), 'ERR_HANDLE'],

@@ -19,7 +19,9 @@ capturePrinted();
 const at = (...names: string[]) => join(folder, ...names);
 writeFileSync(at('text.txt'), 'Tiger, tiger, burning bright\nin the forests of the night,\n'.repeat(9));
 const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' }));
-writeFileSync(at('rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
+const samples = rows.map(({ prompt, chosen }, i) => ({ prompt, completion: chosen, reward: i % 3 }));
+for (const [name, all] of Object.entries({ 'rows.jsonl': rows, 'samples.jsonl': samples }))
+  writeFileSync(at(name), all.map((row) => JSON.stringify(row)).join('\n'));
 
 /** What makes a run short, by setting; each run uses the models that those before it left. */
 const PRETRAIN =
@@ -35,12 +37,14 @@ const SETTINGS: Readonly<Record<string, string>> = {
   criticWarmup: '--critic.warmup 0',
   sampling: '--sampling.maxNewTokens 4',
 };
+/** Settings of single methods, in place of these. */
+const OWN: Partial<Record<keyof typeof methods, typeof SETTINGS>> = { ilql: { data: '--data samples.jsonl' } };
 const names = Object.keys(methods) as (keyof typeof methods)[];
 
 /** The arguments of a run, with what is in the folder by its path. */
 function argumentsOf(name: keyof typeof methods): string[] {
   const { properties = {} } = fieldSchema(methods[name].schema);
-  const settings = Object.keys(properties).map((field) => SETTINGS[field]);
+  const settings = Object.keys(properties).map((field) => OWN[name]?.[field] ?? SETTINGS[field]);
   const words = (name === 'pretrain' ? PRETRAIN : settings.filter(Boolean).join(' ')).split(' ');
   return words.map((word, i) => (/^--(data|model|reward)$/.test(words[i - 1] ?? '') ? at(word) : word));
 }

@@ -13,10 +13,12 @@ import type {
   adamWConfig,
   adoptAtan2Config,
 } from '../src/config/optim.ts';
+import type { IlqlConfigInput, ilqlConfig } from '../src/config/ilql.ts';
 import type { PalmConfigInput, palmConfig } from '../src/config/palm.ts';
 import type { PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import type { PretrainConfigInput, pretrainConfig } from '../src/config/pretrain.ts';
 import type { RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
+import type { RftConfigInput, rftConfig } from '../src/config/rft.ts';
 import type { SamplingConfigInput, samplingConfig } from '../src/config/sampling.ts';
 import { optionFiles } from '../scripts/options.ts';
 
@@ -34,9 +36,11 @@ it('accept what the schemas accept', () => {
   expectTypeOf<z.input<typeof adoptAtan2Config>>().toEqualTypeOf<AdoptAtan2ConfigInput>();
   expectTypeOf<z.input<typeof dpoConfig>>().toEqualTypeOf<DpoConfigInput>();
   expectTypeOf<z.input<typeof grpoConfig>>().toEqualTypeOf<GrpoConfigInput>();
+  expectTypeOf<z.input<typeof ilqlConfig>>().toEqualTypeOf<IlqlConfigInput>();
   expectTypeOf<z.input<typeof palmConfig>>().toEqualTypeOf<PalmConfigInput>();
   expectTypeOf<z.input<typeof ppoConfig>>().toEqualTypeOf<PpoConfigInput>();
   expectTypeOf<z.input<typeof pretrainConfig>>().toEqualTypeOf<PretrainConfigInput>();
   expectTypeOf<z.input<typeof rewardConfig>>().toEqualTypeOf<RewardConfigInput>();
+  expectTypeOf<z.input<typeof rftConfig>>().toEqualTypeOf<RftConfigInput>();
   expectTypeOf<z.input<typeof samplingConfig>>().toEqualTypeOf<SamplingConfigInput>();
 });

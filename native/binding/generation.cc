@@ -14,8 +14,8 @@ PALM_FIELDS(Piece, PALM_FIELD(tokens), PALM_FIELD(log_probs), PALM_FIELD(done));
 
 static Generation generate_all(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                                const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                               const std::shared_ptr<Cancel>& cancel) {
-  return generate(model, scope, prompts, lengths, options, cancel.get());
+                               const std::shared_ptr<Readout>& readout, const std::shared_ptr<Cancel>& cancel) {
+  return generate(model, scope, prompts, lengths, options, cancel.get(), readout);
 }
 
 static Piece loop_advance(GenerationLoop& loop, int64_t count, const std::shared_ptr<Cancel>& cancel) {
@@ -28,7 +28,7 @@ static Piece loop_advance(GenerationLoop& loop, int64_t count, const std::shared
 void generation_rows(Table& table) {
   table.job<&generate_all>("generate");
   table.now<&make<GenerationLoop, GenerationLoop, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor,
-                  Tensor, GenerateOptions>>("generationLoopCreate");
+                  Tensor, GenerateOptions, std::shared_ptr<Readout>>>("generationLoopCreate");
   table.job<&loop_advance>("generationLoopAdvance");
 }
 

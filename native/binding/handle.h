@@ -13,6 +13,7 @@
 #include "model/lora.h"
 #include "optim/optimizer.h"
 #include "rlhf/actor-critic.h"
+#include "rlhf/ilql-policy.h"
 #include "rlhf/reward-model.h"
 
 namespace palm::binding {
@@ -37,6 +38,8 @@ PALM_HANDLE(ActorCritic, "ActorCritic", 6, {value.storage()});
 PALM_HANDLE(Optimizer, "Optimizer", 7, {});
 PALM_HANDLE(GenerationLoop, "GenerationLoop", 8, {});
 PALM_HANDLE(Cancel, "Cancel", 9, {});
+PALM_HANDLE(IlqlPolicy, "IlqlPolicy", 11, {value.storage()});
+PALM_HANDLE(Readout, "Readout", 12, {});
 #undef PALM_HANDLE
 
 struct Memory {

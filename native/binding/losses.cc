@@ -4,6 +4,7 @@
 #include "kernels/token-log-prob.h"
 #include "losses/dpo.h"
 #include "losses/grpo.h"
+#include "losses/ilql.h"
 #include "losses/ppo.h"
 
 namespace palm::binding {
@@ -71,6 +72,35 @@ static Loss grpo_loss_of(const LogProb& now, const Tensor& rollout_log_prob, con
   return grpo_loss(now.log_prob, now.entropy, rollout_log_prob, advantage, response_mask, options, denominator);
 }
 
+PALM_FIELDS(IlqlOptions, PALM_FIELD(tau), PALM_FIELD(gamma), PALM_FIELD(cql_weight), PALM_FIELD(awac_weight),
+            PALM_FIELD(beta));
+
+static Loss ilql_loss_of(const ActionValues& read, const Tensor& response, const Tensor& reward,
+                         const Tensor& response_mask, const IlqlOptions& options, std::optional<double> denominator) {
+  expect_alike({{"value", &read.value}, {"reward", &reward}}, response_mask);
+  const int64_t rows = read.value.size(0), tokens = read.value.size(1);
+  expect_shape(read.logits, "logits", {rows, tokens, -1});
+  Fields<ActionValues>::visit(read, [&](const char* name, const Tensor& member) {
+    const std::string argument = camel_case(name);
+    if (&member != &read.value) expect_shape(member, argument.c_str(), read.logits.sizes());
+    expect_floating(member, argument.c_str());
+  });
+  expect_shape(response, "response", {rows, tokens});
+  const Tensor known = to_ids(response, "response", read.logits.device());
+  expect_range(known.masked_fill(response_mask.logical_not(), 0), "response", 0, read.logits.size(2),
+               "Pass the tokens of the responses.");
+  return ilql_loss(read, known, reward, response_mask, options, denominator);
+}
+
+static Tensor ilql_logits_of(const Tensor& logits, const Tensor& target_q1, const Tensor& target_q2, double beta) {
+  for (const auto& [name, tensor] :
+       {std::pair{"logits", &logits}, {"targetQ1", &target_q1}, {"targetQ2", &target_q2}}) {
+    expect_shape(*tensor, name, logits.sizes());
+    expect_floating(*tensor, name);
+  }
+  return ilql_logits(logits, target_q1, target_q2, beta);
+}
+
 void expect_floating(const Tensor& tensor, const char* argument) {
   if (!tensor.is_floating_point())
     throw Error(ErrorKind::dtype, argument, std::string("dtype ") + at::toString(tensor.scalar_type()),
@@ -106,6 +136,8 @@ void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
   table.job<&dpo_loss_of>("dpoLoss");
   table.job<&grpo_loss_of>("grpoLoss");
+  table.job<&ilql_loss_of>("ilqlLoss");
+  table.job<&ilql_logits_of>("ilqlLogits");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
   table.job<&entropy_of>("entropy");

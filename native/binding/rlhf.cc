@@ -27,6 +27,8 @@ static Evaluation actor_critic_evaluate(ActorCritic& actor_critic, const Tensor&
   return actor_critic.evaluate(actor_critic.actor().accept(sequence), temperature, gradients, critic_only);
 }
 
+static std::vector<NamedParameter> ilql_targets(const IlqlPolicy& policy) { return named(policy.targets()); }
+
 template <class Who>
 static auto rollout_of(Who& who, const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                        const std::vector<std::vector<int64_t>>& pieces, bool with_reference, bool recompute,
@@ -36,6 +38,13 @@ static auto rollout_of(Who& who, const Tensor& prompts, const Tensor& lengths, c
 }
 
 void rlhf_rows(Table& table) {
+  table.now<&make<IlqlPolicy, IlqlPolicy, std::shared_ptr<Policy>>>("ilqlPolicyCreate");
+  table.now<&parameters_of<IlqlPolicy>>("ilqlPolicyParameters");
+  table.now<&ilql_targets>("ilqlPolicyTargets");
+  table.job<&IlqlPolicy::initialise>("ilqlPolicyInitialise");
+  table.job<&IlqlPolicy::evaluate>("ilqlPolicyEvaluate");
+  table.job<&IlqlPolicy::sync>("ilqlPolicySync");
+  table.now<&make<IlqlReadout, Readout, std::shared_ptr<IlqlPolicy>, double>>("ilqlReadoutCreate");
   table.now<
       &make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double, bool>>(
       "rewardModelCreate");

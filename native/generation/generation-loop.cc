@@ -26,12 +26,14 @@ namespace palm {
 constexpr double kNeverDrawn = -3e38;
 
 GenerationLoop::GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
-                               const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options)
+                               const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
+                               std::shared_ptr<Readout> readout)
     : model_(std::move(model)),
       scope_(std::move(scope)),
       prompts_(prompts),
       lengths_(lengths),
       options_(options),
+      readout_(std::move(readout)),
       generator_(make_generator(model_->shape().options.device(), options.seed)) {}
 
 GenerationLoop::~GenerationLoop() = default;
@@ -64,12 +66,14 @@ void GenerationLoop::prefill() {
   const Tensor hidden = model_->hidden(prompts_, {.scope = scope_.get(), .cache = &*cache_});
   cache_->advance(lengths_, longest);
   const Tensor last = (lengths_ - 1).view({batch, 1, 1}).expand({batch, 1, hidden.size(2)});
-  logits_ = model_->head(Gradients::none).logits(hidden.gather(1, last).squeeze(1));
+  logits_ = read(hidden.gather(1, last).squeeze(1));
 
   const int64_t samples = options_.samples_per_prompt;
-  decode_step_ = model_->decode_step(scope_.get(), *cache_, samples, options_.int8);
+  // A decode step computes logits, without the hidden states that a readout needs.
+  if (!readout_) decode_step_ = model_->decode_step(scope_.get(), *cache_, samples, options_.int8);
   if (options_.int8 && !decode_step_)
-    throw Error(ErrorKind::argument, "weights", "int8 for an unsupported model", "a model on the CPU",
+    throw Error(ErrorKind::argument, "weights", readout_ ? "int8 with a readout" : "int8 for an unsupported model",
+                readout_ ? "no weights option" : "a model on the CPU",
                 "int8 requires a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
   if (decode_step_)
     cache_.reset();
@@ -85,6 +89,10 @@ void GenerationLoop::prefill() {
   was_alive_ = at::zeros(tokens_.sizes(), alive_.options());
 }
 
+Tensor GenerationLoop::read(const Tensor& hidden) const {
+  return readout_ ? readout_->logits(hidden) : model_->head(Gradients::none).logits(hidden);
+}
+
 void GenerationLoop::decode_next() {
   if (decode_step_) {
     logits_ = decode_step_->next_logits(next_);
@@ -92,7 +100,7 @@ void GenerationLoop::decode_next() {
   }
   const Tensor hidden = model_->hidden(next_.unsqueeze(1), {.scope = scope_.get(), .cache = &*cache_});
   cache_->advance(at::ones({1}, lengths_.options()), 1);
-  logits_ = model_->head(Gradients::none).logits(hidden.squeeze(1));
+  logits_ = read(hidden.squeeze(1));
 }
 
 void GenerationLoop::keep(const Draw& draw) {
@@ -210,9 +218,9 @@ void GenerationLoop::refuse_numbers() const {
 }
 
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
-                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
-                    const Cancel* cancel) {
-  GenerationLoop loop(model, scope, prompts, lengths, options);
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel,
+                    const std::shared_ptr<Readout>& readout) {
+  GenerationLoop loop(model, scope, prompts, lengths, options, readout);
   // At least one call, even if already cancelled: prefill the prompts so that result() is defined.
   do loop.advance(16, cancel);
   while (!loop.done() && !(cancel && *cancel));

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "generation/readout.h"
 #include "generation/sampler.h"
 #include "model/decode-step.h"
 #include "model/kv-cache.h"
@@ -44,7 +45,7 @@ class GenerationLoop {
   // prompts [B, P] right-padded, lengths [B] of at least 1. Output rows are prompt-major: prompt 0's samples come
   // first.
   GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope, const Tensor& prompts,
-                 const Tensor& lengths, const GenerateOptions& options);
+                 const Tensor& lengths, const GenerateOptions& options, std::shared_ptr<Readout> readout = nullptr);
   ~GenerationLoop();
 
   bool done() const { return done_; }
@@ -62,6 +63,7 @@ class GenerationLoop {
   void check_tokens() const;
   void prefill();
   void decode_next();
+  Tensor read(const Tensor& hidden) const;  // [n, D] → [n, V]
   void step();
   void keep(const Draw& draw);
   Tensor ends() const;
@@ -75,6 +77,7 @@ class GenerationLoop {
   std::shared_ptr<Scope> scope_;
   Tensor prompts_, lengths_;  // [B, P], [B]; one row per sample after prefill
   GenerateOptions options_;
+  std::shared_ptr<Readout> readout_;  // undefined: the model's head
   at::Generator generator_;
   std::unique_ptr<DecodeStep> decode_step_;
   std::optional<KvCache> cache_;           // only if there is no decode step
@@ -92,6 +95,7 @@ class GenerationLoop {
 
 // Runs a loop to its end. Does not throw when cancelled: the caller knows that it cancelled.
 Generation generate(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
-                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel);
+                    const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options, const Cancel* cancel,
+                    const std::shared_ptr<Readout>& readout = nullptr);
 
 }  // namespace palm

@@ -14,6 +14,10 @@ export const LISTS: Kind = {
 export const TOKENS: Kind = { is: (value) => value instanceof Int32Array, words: 'an Int32Array' };
 export const NUMBER: Kind = { is: Number.isFinite, words: 'a finite number' };
 export const POSITIVE: Kind = { is: (value) => Number.isFinite(value) && (value as number) > 0, words: 'a number > 0' };
+export const SHARE: Kind = {
+  is: (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) <= 1,
+  words: 'a number from 0 to 1',
+};
 export const COUNT: Kind = {
   is: (value) => Number.isSafeInteger(value) && (value as number) >= 1,
   words: 'an integer >= 1',

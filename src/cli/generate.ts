@@ -5,9 +5,10 @@ import { device, path } from '../config/fields.ts';
 import { stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
+import { IlqlPolicy } from '../models/ilql-policy.ts';
 import { POLICY_KINDS } from '../models/model-file.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { findModelOf, type ModelFile, tokenizerOf } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { configuredCommand } from './options.ts';
@@ -20,6 +21,11 @@ const sampling = samplingConfig
 
 const schema = z.strictObject({
   model: path.describe('run folder or model file'),
+  beta: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("how strongly an ilql model's values steer the tokens (default: the policy alone)"),
   prompt: z.string().min(1).default('\n').meta({ description: 'text to continue' }),
   ...sampling.shape,
   stop,
@@ -40,16 +46,36 @@ function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): num
   return padToken === undefined || padToken === eosToken || padToken >= numTokens ? [] : [padToken];
 }
 
+/** What tokens are sampled from: a model, or with `beta` a policy's readout of it. @throws ArgumentError if it has no values. */
+async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, device: string) {
+  if (beta === undefined) {
+    const model = await loadModel(path, { device });
+    return { model, readout: undefined, [Symbol.dispose]: () => model.dispose() };
+  }
+  if (kind !== 'IlqlPolicy') {
+    const received = `${beta} for a model without values of tokens`;
+    throw new ArgumentError({ argument: '--beta', received, expected: 'a model trained by ilql' });
+  }
+  const policy = await IlqlPolicy.load(path, { device });
+  const readout = policy.readout({ beta });
+  const dispose = () => {
+    for (const each of [readout, policy, policy.model]) each.dispose();
+  };
+  return { model: policy.model, readout, [Symbol.dispose]: dispose };
+}
+
 async function generate(config: z.output<typeof schema>): Promise<void> {
-  const { model: place, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
+  const { model: place, beta, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
   const file = await findModelOf(place, [...MODEL_KINDS, ...POLICY_KINDS]);
   const tokenizer = await tokenizerOf(asked, file);
   const tokens = tokenizer.encode(prompt);
   if (tokens.length === 0)
     throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
-  using model = await loadModel(file.path, { device });
+  using source = await sourceOf(file, beta, device);
+  const { model, readout } = source;
   const stream = model.stream({
     ...sampling,
+    readout,
     prompt: tokens,
     eosToken: tokenizer.eosToken,
     stop: stopSequences(stop, tokenizer),

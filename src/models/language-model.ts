@@ -32,6 +32,7 @@ import {
   inChunks,
   nativeSampling,
   promptTensors,
+  readoutHandle,
   type StreamInput,
   withWeightNamed,
 } from '../sampling.ts';
@@ -266,13 +267,14 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
    */
   async generate(input: GenerateInput): Promise<Generation> {
     checkOptions(input, [...PROMPTS, ...DRAWING], 'generate');
-    const { prompts, lengths, scope, signal, ...sampling } = input;
+    const { prompts, lengths, scope, readout, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'generate');
     const adapters = this.#scopeHandle(scope);
+    const read = readoutHandle(readout, this);
     using inputs = new Inputs(this.decoder.device);
     const rows = promptTensors(inputs, { prompts, lengths }, options.padToken);
     return await cancellable(signal, async (cancel) => {
-      const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, cancel);
+      const draw = () => addon().generate(handleOf(this), adapters, rows.prompts, rows.lengths, options, read, cancel);
       return tensorGroup(await withWeightNamed(this.#read(scope), () => run([this, ...inputs.used], draw)));
     });
   }
@@ -285,22 +287,22 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
    */
   stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
     checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
-    const { prompt, scope, signal, ...sampling } = input;
+    const { prompt, scope, readout, signal, ...sampling } = input;
     const options = nativeSampling(sampling, 'stream');
     handleOf(this);
     this.#scopeHandle(scope);
-    return this.#stream(prompt, scope, options, signal);
+    readoutHandle(readout, this);
+    return this.#stream({ prompt, scope, readout, signal }, options);
   }
 
   async *#stream(
-    prompt: readonly number[],
-    scope: string | undefined,
+    { prompt, scope, readout, signal }: Pick<StreamInput, 'prompt' | 'scope' | 'readout' | 'signal'>,
     options: GenerateOptions,
-    signal: AbortSignal | undefined,
   ): AsyncGenerator<{ token: number; logProb: number }> {
     using inputs = new Inputs(this.decoder.device);
     const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
-    const loop = addon().generationLoopCreate(handleOf(this), this.#scopeHandle(scope), prompts, lengths, options);
+    const [adapters, read] = [this.#scopeHandle(scope), readoutHandle(readout, this)];
+    const loop = addon().generationLoopCreate(handleOf(this), adapters, prompts, lengths, options, read);
     try {
       yield* inChunks((count) =>
         cancellable(signal, (cancel) =>

@@ -36,9 +36,9 @@ const LEVELS = ['none', 'selective', 'full'];
 const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
 const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, kvHeads: COUNT, dimHead: COUNT, ff: COUNT };
 const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
-const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
+export const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
 
-function checkModel(model: PlannedModel, argument = 'model'): void {
+export function checkModel(model: PlannedModel, argument = 'model'): void {
   checkKinds(argument, model, MODEL);
 }
 
@@ -158,7 +158,7 @@ function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
   ];
 }
 
-function planOf(always: MemoryItem[], moments: MemoryMoment[]): MemoryPlan {
+export function planOf(always: MemoryItem[], moments: MemoryMoment[]): MemoryPlan {
   const largest = Math.max(...moments.map(({ items }) => sum(items)));
   return { always, moments, totalBytes: sum(always) + largest };
 }
@@ -173,7 +173,7 @@ export function sum(items: readonly MemoryItem[]): number {
 const BYTES = { float32: 4, bfloat16: 2, float64: 8 } as const;
 
 /** Bytes per value of the model. */
-function bytesEach({ dtype }: PlannedModel): number {
+export function bytesEach({ dtype }: PlannedModel): number {
   return BYTES[dtype as keyof typeof BYTES];
 }
 
@@ -184,7 +184,7 @@ function weightBytes(model: PlannedModel, each: number): number {
   return block(embedding * each) + model.depth * block(layer * each);
 }
 
-function weightsItem(what: string, model: PlannedModel, also?: string): MemoryItem {
+export function weightsItem(what: string, model: PlannedModel, also?: string): MemoryItem {
   const each = bytesEach(model);
   return {
     what,
@@ -194,7 +194,7 @@ function weightsItem(what: string, model: PlannedModel, also?: string): MemoryIt
 }
 
 /** What training adds: gradients and AdamW's state, in at least float32. `bytes` is the total for a given size per value. */
-function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
+export function trainingItems(model: PlannedModel, numbers: number, bytes: (each: number) => number): MemoryItem[] {
   const each = bytesEach(model);
   const precise = Math.max(each, 4);
   const copies = each < 4 ? 3 : 2;
@@ -214,7 +214,7 @@ function trunkTrainingItems(model: PlannedModel): MemoryItem[] {
 }
 
 /** What `scopes` scopes of rank `lora` need, including their training; without LoRA, what training the trunk needs. */
-function adapterItems(model: PlannedModel, lora: number | false, scopes: number): MemoryItem[] {
+export function adapterItems(model: PlannedModel, lora: number | false, scopes: number): MemoryItem[] {
   if (lora === false) return trunkTrainingItems(model);
   const numbers = countAdapters(model, ATTENTION_SITES, lora);
   const bytes = (each: number) => scopes * block(numbers * each);
@@ -268,7 +268,7 @@ function isFused({ causal, qkNorm, kvHeads, dtype }: PlannedModel): boolean {
 }
 
 /** Passes of `model` over `batch` rows of `length` tokens; `trains` says whether its own weights are trained. */
-class Reading {
+export class Reading {
   readonly #model: PlannedModel;
   readonly #rows: number;
   readonly #length: number;
@@ -388,13 +388,13 @@ class Reading {
 }
 
 /** The bytes a tensor takes: from 256 KiB on, rounded up to an eighth of a power of two (native/base/cpu-allocator.cc). */
-function block(bytes: number): number {
+export function block(bytes: number): number {
   const min = 2 ** 18;
   if (bytes < min) return bytes;
   const step = Math.max(min / 8, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
   return Math.ceil(bytes / step) * step;
 }
 
-function count(number: number): string {
+export function count(number: number): string {
   return number.toLocaleString('en-US');
 }

@@ -49,7 +49,7 @@ export interface Described {
 }
 
 /** The kinds of files that hold a policy: a language model, its scopes, and any value head and reference copy. */
-export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'Policy'];
+export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'IlqlPolicy', 'Policy'];
 
 const KEY = 'palm-rlhf';
 /** The metadata key of the tokenizer's description. */
@@ -194,5 +194,5 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
 
 /** Whether a tensor of a policy's file is not part of the language model or its scopes. */
 export function isPolicyOnly(name: string): boolean {
-  return name.startsWith('value_head.') || name.startsWith('reference.');
+  return ['value_head.', 'reference.', 'ilql.'].some((prefix) => name.startsWith(prefix));
 }

@@ -96,11 +96,12 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
   readonly #unregister: () => void;
 
   /**
-   * `more` names further scopes, for subclasses that read the model in additional ways.
+   * `more` names further scopes, for subclasses that read the model in additional ways. With `loaded`, which is for this package
+   * only, the model was read from a file and already has the scopes.
    * @throws ArgumentError if one of its scopes already exists.
    * @throws ArgumentError if `model` is not causal.
    */
-  constructor(model: LanguageModel, options: PolicyOptions = {}, more: readonly string[] = []) {
+  constructor(model: LanguageModel, options: PolicyOptions = {}, more: readonly string[] = [], loaded = false) {
     const { name } = new.target;
     checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'reference'], name);
     const { lora = 8, alpha, seed, scope, reference = false } = options;
@@ -111,14 +112,14 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     const added: string[] = [];
     try {
       const add = (each: string, rank: number) => {
-        model.addScope(each, { rank, alpha, seed });
+        if (!loaded) model.addScope(each, { rank, alpha, seed });
         added.push(each);
       };
       if (lora !== false) for (const each of [scope ?? 'actor', ...more]) add(each, lora);
       const [actor] = added.map((each) => model.scopeHandle(each));
       super(addon().policyCreate(handleOf(model), actor, copy && handleOf(copy)), name);
     } catch (error) {
-      for (const each of added) model.removeScope(each);
+      if (!loaded) for (const each of added) model.removeScope(each);
       copy?.dispose();
       throw error;
     }

@@ -13,8 +13,10 @@ import type {
   GenerationLoopHandle,
   Gradients,
   Handle,
+  IlqlPolicyHandle,
   LanguageModelHandle,
   NamedShape,
+  NativeActionValues,
   NativeEvaluation,
   NativeGeneration,
   NativeLogProb,
@@ -27,6 +29,7 @@ import type {
   OptimizerHandle,
   ParameterHandle,
   PolicyHandle,
+  ReadoutHandle,
   RewardInput,
   RewardModelHandle,
   ScopeHandle,
@@ -137,12 +140,14 @@ export interface Native extends NativeLosses {
   scopeParameters(scope: ScopeHandle): NativeParameter[];
 
   // Generation (native/binding/generation.cc)
+  /** Without `readout`, tokens are sampled from the model's own logits. */
   generate(
     model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
     prompts: TensorHandle,
     lengths: TensorHandle,
     options: GenerateOptions,
+    readout: ReadoutHandle | undefined,
     cancel: CancelHandle | undefined,
   ): Promise<NativeGeneration>;
   generationLoopCreate(
@@ -151,6 +156,7 @@ export interface Native extends NativeLosses {
     prompts: TensorHandle,
     lengths: TensorHandle,
     options: GenerateOptions,
+    readout: ReadoutHandle | undefined,
   ): GenerationLoopHandle;
   /** Samples up to `count` tokens for the single row of a loop. */
   generationLoopAdvance(
@@ -211,6 +217,21 @@ export interface Native extends NativeLosses {
     recompute: boolean,
     cancel: CancelHandle | undefined,
   ): Promise<NativeRollout>;
+  ilqlPolicyCreate(policy: PolicyHandle): IlqlPolicyHandle;
+  ilqlPolicyParameters(policy: IlqlPolicyHandle): NativeParameter[];
+  /** The target heads, in the order of the parameters that they follow. */
+  ilqlPolicyTargets(policy: IlqlPolicyHandle): NativeParameter[];
+  ilqlPolicyInitialise(policy: IlqlPolicyHandle, seed: number): Promise<void>;
+  /** Reads sequences [B, T] in the states whose last tokens are at `state` [B, R]. */
+  ilqlPolicyEvaluate(
+    policy: IlqlPolicyHandle,
+    sequence: TensorHandle,
+    state: TensorHandle,
+    gradients: Gradients,
+  ): Promise<NativeActionValues>;
+  /** target ← alpha · q + (1 − alpha) · target */
+  ilqlPolicySync(policy: IlqlPolicyHandle, alpha: number): Promise<void>;
+  ilqlReadoutCreate(policy: IlqlPolicyHandle, beta: number): ReadoutHandle;
   actorCriticCreate(policy: PolicyHandle, criticScope: ScopeHandle | undefined): ActorCriticHandle;
   actorCriticParameters(actorCritic: ActorCriticHandle): NativeParameter[];
   actorCriticInitialise(actorCritic: ActorCriticHandle): Promise<void>;

@@ -1,5 +1,6 @@
 /** The types of the addon's exports that compute advantages and losses; exports.ts has the others. */
 import type {
+  NativeActionValues,
   NativeEvaluation,
   NativeExperience,
   NativeLogProb,
@@ -52,6 +53,16 @@ export interface NativeLosses {
     options: { clipLow: number; clipHigh: number; aggregation: string },
     denominator: number | undefined,
   ): Promise<NativeLoss>;
+  ilqlLoss(
+    read: NativeActionValues,
+    response: TensorHandle,
+    reward: TensorHandle,
+    responseMask: TensorHandle,
+    options: { tau: number; gamma: number; cqlWeight: number; awacWeight: number; beta: number },
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  /** `logits + beta · min(targetQ1, targetQ2)`. */
+  ilqlLogits(logits: TensorHandle, targetQ1: TensorHandle, targetQ2: TensorHandle, beta: number): Promise<TensorHandle>;
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   entropy(logits: TensorHandle): Promise<TensorHandle>;

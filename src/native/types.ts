@@ -17,6 +17,8 @@ export type ScopeHandle = Handle<'Scope'>;
 export type RewardModelHandle = Handle<'RewardModel'>;
 export type PolicyHandle = Handle<'Policy'>;
 export type ActorCriticHandle = Handle<'ActorCritic'>;
+export type IlqlPolicyHandle = Handle<'IlqlPolicy'>;
+export type ReadoutHandle = Handle<'Readout'>;
 export type OptimizerHandle = Handle<'Optimizer'>;
 export type GenerationLoopHandle = Handle<'GenerationLoop'>;
 export type CancelHandle = Handle<'Cancel'>;
@@ -138,6 +140,16 @@ export interface NativeLogProb {
 export interface NativeEvaluation extends NativeLogProb {
   value: TensorHandle; // [B, T]
 }
+/** What a policy with heads for implicit language Q-learning reads in the states of response tokens. */
+export interface NativeActionValues {
+  logits: TensorHandle; // [B, R, V]
+  q1: TensorHandle; // [B, R, V]
+  q2: TensorHandle; // [B, R, V]
+  targetQ1: TensorHandle; // [B, R, V]
+  targetQ2: TensorHandle; // [B, R, V]
+  value: TensorHandle; // [B, R]
+}
+
 /** Named numbers, which are copied from the device at once: `values` [M] float32. */
 export interface NativeMetrics {
   names: string[];

@@ -17,6 +17,7 @@ class World {
   readonly trunk = new palm.PaLM(SIZE);
   readonly reward = new palm.RewardModel(this.trunk);
   readonly actorCritic = new palm.ActorCritic(new palm.PaLM(SIZE));
+  readonly ilql = new palm.IlqlPolicy(new palm.PaLM(SIZE));
   readonly parameter = palm.Tensor.parameter([1, 2, 3]);
   readonly optimizer = new palm.AdamW([this.parameter]);
   readonly tensor = palm.Tensor.from(X, { dtype: 'int64', device });
@@ -33,10 +34,9 @@ class World {
 
   dispose(): void {
     for (const each of [...Object.values(this.experience), ...Object.values(this.now)]) each.dispose();
-    const { model, reward, trunk, actorCritic, parameter, optimizer, tensor, floats } = this;
-    for (const each of [optimizer, parameter, tensor, floats, reward, trunk, actorCritic, actorCritic.model, model]) {
-      each.dispose();
-    }
+    const { model, reward, trunk, actorCritic, ilql, parameter, optimizer, tensor, floats } = this;
+    const policies = [actorCritic, actorCritic.model, ilql, ilql.model];
+    for (const each of [optimizer, parameter, tensor, floats, reward, trunk, ...policies, model]) each.dispose();
   }
 }
 
@@ -343,6 +343,23 @@ const calls: Record<string, Call> = {
     using loss = await palm.ppoLoss(junk.changed(now) as Wrong, junk.changed(experience) as Wrong, options as Wrong);
     await loss.metrics();
   },
+  ilqlPolicy: async (junk, { ilql }) => {
+    using read = await ilql.actionValues(
+      junk.ids() as Wrong,
+      junk.ids() as Wrong,
+      junk.options({ grad: yes }) as Wrong,
+    );
+    const actions = { response: junk.ids(), reward: junk.pick([read.value, junk.any()]), responseMask: junk.ids() };
+    const options = junk.numbers(['tau', 'gamma', 'cqlWeight', 'awacWeight', 'beta', 'denominator']);
+    using loss = await palm.ilqlLoss(junk.changed(read) as Wrong, actions as Wrong, options as Wrong);
+    await loss.metrics();
+  },
+  selectResponses: (junk) =>
+    palm.selectResponses(
+      junk.ids() as Wrong,
+      junk.pick([[1, 2], junk.any()]) as Wrong,
+      junk.options({ samplesPerPrompt: () => junk.number(), percentile: () => 0.5 }) as Wrong,
+    ) && undefined,
   experienceRows: (junk, { experience }) => {
     const rows = junk.pick([[0], [0, 0], [junk.number()], junk.any()]);
     return palm.experienceRows(junk.changed(experience) as Wrong, rows as Wrong);

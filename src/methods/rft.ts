@@ -1,0 +1,75 @@
+/** RFT: a policy from a pretrained model, prompts, and what judges the answers, by rejection sampling. */
+import { z } from 'zod';
+import { out, stop, tokenizer } from '../config/inputs.ts';
+import { type RftConfig, rftConfig } from '../config/rft.ts';
+import { Batches } from '../data/batches.ts';
+import { planPpo } from '../models/memory-plan.ts';
+import { Policy } from '../models/policy.ts';
+import { loadModel } from '../models/registry.ts';
+import { RewardModel } from '../models/reward-model.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type RftParts, rft } from '../trainers/rft.ts';
+import { defaultPolicyRate } from '../trainers/schedule.ts';
+import type { Method, Opened } from './method.ts';
+import { countNumbers, optimizerOf } from './optimizer.ts';
+import { loadPromptsAndJudge, promptFiles, SAMPLES } from './prompts.ts';
+
+const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, ...rftConfig.shape });
+type Config = z.output<typeof schema>;
+
+/** The ingredients of rejection sampling. */
+export interface RftIngredients extends Pick<RftParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
+  /** Gives reward functions the texts, and eos and padding unless they are given. */
+  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
+  /** Ends a response. */
+  eosToken?: number | undefined;
+  padToken?: number | undefined;
+}
+
+export const rftMethod = {
+  summary: 'train a policy on the best of its own responses',
+  schema,
+  watched: ['scoreAll', 'scoreKept', 'keptShare', 'loss', 'responseLength'],
+  open,
+  assemble,
+} satisfies Method<typeof schema>;
+
+/** `config` has the learning rate that was chosen. */
+function assemble<C extends RftConfig>(given: C, ingredients: RftIngredients) {
+  const { policy, reward, prompts, meta, stop, samples, tokenizer } = ingredients;
+  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
+  const config = { ...given, lr: given.lr ?? defaultPolicyRate(policy) };
+  const batchSize = Math.min(given.rolloutBatch, prompts.length);
+  const batches = new Batches({ size: prompts.length, batchSize, seed: given.seed });
+  const state = { optimizer: optimizerOf(policy.parameters(), config), batches };
+  const parts = { ...state, policy, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer };
+  return {
+    config,
+    steps: config.steps,
+    parts: { weights: policy, ...state },
+    train: (start = 0, signal?: AbortSignal) => rft({ ...parts, signal }, config, start),
+  };
+}
+
+async function open(config: Config): Promise<Opened> {
+  const { device, lora, seed } = config;
+  const { policy: file, judge, ...read } = await loadPromptsAndJudge(config);
+  const { tokenizer, stop, prompts, meta, promptLength, rows, notices } = read;
+  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
+  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: false, critic: false };
+  return {
+    plan: planPpo(file.decoder, { ...sizes, reward: judge.decoder }),
+    notices,
+    async start() {
+      const reward = await RewardModel.load(judge.path, { device });
+      const policy = new Policy(await loadModel(file.path, { device }), { lora, seed });
+      return {
+        ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
+        tokenizer,
+        inputs: { data: config.data, reward: judge.path, model: file.path },
+        rows,
+        sizes: { 'trainable parameters': countNumbers(policy.parameters()), prompts: prompts.length },
+      };
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** Predicts the memory of an ILQL run; memory-plan.ts has the parts that all plans share. */
+import { COUNT, checkKinds } from '../checks/kinds.ts';
+import {
+  adapterItems,
+  block,
+  bytesEach,
+  checkModel,
+  count,
+  LORA,
+  type MemoryItem,
+  type MemoryPlan,
+  type PlannedModel,
+  planOf,
+  Reading,
+  trainingItems,
+  weightsItem,
+} from './memory-plan.ts';
+
+/** Plans `ilql` on samples, `batchSize` at a time: rows of up to `length` tokens, `responseLength` of them in the response. */
+export function planIlql(
+  model: PlannedModel,
+  run: { batchSize: number; length: number; responseLength: number; lora: number | false },
+): MemoryPlan {
+  checkModel(model);
+  checkKinds('planIlql', run, { batchSize: COUNT, length: COUNT, responseLength: COUNT, lora: LORA });
+  const { batchSize, length, responseLength, lora } = run;
+  const read = { ...model, attnDropout: 0, ffDropout: 0 };
+  const reading = new Reading(read, batchSize, length, { trains: lora === false });
+  return planOf(
+    [weightsItem('model', model), ...adapterItems(model, lora, 1), ...headItems(model)],
+    [
+      { name: 'differentiating values', items: [...reading.kept(), valuesItem(model, batchSize * responseLength)] },
+      { name: 'differentiating layers', items: [...reading.kept(), ...reading.backward()] },
+    ],
+  );
+}
+
+/** The heads, what training them adds, and their slow copies. */
+function headItems(model: PlannedModel): MemoryItem[] {
+  const { dim, numTokens } = model;
+  const perceptron = (out: number) => 2 * dim * (dim + 1) + out * (2 * dim + 1);
+  const slow = 2 * perceptron(numTokens);
+  const trained = slow + perceptron(1);
+  const [each, precise] = [bytesEach(model), Math.max(bytesEach(model), 4)];
+  const [gradients, optimizer] = trainingItems(model, trained, (size) => block(trained * size)) as [
+    MemoryItem,
+    MemoryItem,
+  ];
+  return [
+    { what: 'value heads', bytes: block(trained * each), how: `${count(trained)} values × ${each} bytes` },
+    { ...gradients, what: 'gradients of heads' },
+    { ...optimizer, what: 'optimizer of heads' },
+    { what: 'target heads', bytes: block(slow * precise), how: `${count(slow)} values × ${precise} bytes` },
+  ];
+}
+
+/** Matrices with a value for every token of the vocabulary in every state: what is read, and what its gradients need. */
+const MATRICES = 13;
+
+function valuesItem(model: PlannedModel, states: number): MemoryItem {
+  const { numTokens, dim } = model;
+  const each = Math.max(bytesEach(model), 4);
+  const bytes = MATRICES * block(states * numTokens * each) + 4 * block(states * 2 * dim * each);
+  return {
+    what: 'values of tokens',
+    bytes,
+    how: `${MATRICES} × ${count(states)} states × ${count(numTokens)} × ${each} bytes`,
+  };
+}
