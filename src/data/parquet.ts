@@ -3,7 +3,6 @@ import { open } from 'node:fs/promises';
 import {
   type AsyncBuffer,
   type Compressors,
-  type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
   parquetSchema,
@@ -15,11 +14,14 @@ import { DataError, PalmError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { fill } from '../files/open-file.ts';
 import { checkRegular, cutShort, READ_FLAGS } from '../files/regular-file.ts';
+import { checkFooter, checkPages } from './parquet-check.ts';
 
 /** Maximum size of a row group, unpacked, in bytes, and maximum number of its rows. */
 const MAX_GROUP_BYTES = 512 * 1024 * 1024;
 const MAX_GROUP_ROWS = 4_000_000;
 const EXPECTED = 'a readable Parquet file';
+
+type ReadBytes = (start: number, end: number) => Promise<Uint8Array<ArrayBuffer>>;
 
 /** A row of a Parquet file: its number, from 1, and its values. Null fields are left out. */
 export interface ParquetRow {
@@ -40,23 +42,23 @@ export async function* readParquet(path: string): AsyncGenerator<ParquetRow> {
   try {
     const stats = await handle.stat();
     checkRegular(stats, path, EXPECTED);
-    const file: AsyncBuffer = {
-      byteLength: stats.size,
-      async slice(start, end = stats.size) {
-        const wanted = Math.max(0, Math.min(end, stats.size) - start);
-        const bytes = new Uint8Array(wanted);
-        if ((await fill(handle, start, bytes)) < wanted) throw cutShort(path, start, stats.size);
-        return bytes.buffer;
-      },
+    const read = async (start: number, end: number) => {
+      const bytes = new Uint8Array(Math.max(0, Math.min(end, stats.size) - start));
+      if ((await fill(handle, start, bytes)) < bytes.length) throw cutShort(path, start, stats.size);
+      return bytes;
     };
-    const metadata = await guarded(path, () => parquetMetadataAsync(file));
-    yield* rowsOf(path, file, metadata);
+    const slice = async (start: number, end = stats.size) => (await read(start, end)).buffer;
+    yield* rowsOf(path, { byteLength: stats.size, slice }, read);
   } finally {
     await handle.close();
   }
 }
 
-async function* rowsOf(path: string, file: AsyncBuffer, metadata: FileMetaData): AsyncGenerator<ParquetRow> {
+async function* rowsOf(path: string, file: AsyncBuffer, read: ReadBytes): AsyncGenerator<ParquetRow> {
+  const metadata = await guarded(path, async () => {
+    await checkFooter(read, file.byteLength);
+    return await parquetMetadataAsync(file);
+  });
   const leaves = await guarded(path, async () => leavesOf(parquetSchema(metadata)));
   let start = 0;
   for (const [number, group] of metadata.row_groups.entries()) {
@@ -64,6 +66,7 @@ async function* rowsOf(path: string, file: AsyncBuffer, metadata: FileMetaData):
     const [rows, bytes] = [Number(group.num_rows), Number(group.total_byte_size)];
     checkSize(place, number, rows, bytes);
     checkColumns(place, group, leaves);
+    await guarded(place, () => checkPages(read, group, file.byteLength));
     const options = { file, metadata, compressors: bounded, rowStart: start, rowEnd: start + rows };
     const values = rows === 0 ? [] : await guarded(place, () => parquetReadObjects(options));
     if (values.length !== rows) throw damaged(place, `${values.length} rows of ${rows}`);
