@@ -123,6 +123,24 @@ export { holdOutPrompts } from './data/hold-out.ts';
 export { loadSamples } from './data/samples.ts';
 export type { Samples, ScoredSample } from './data/samples.ts';
 export { loadPrompts } from './data/prompts.ts';
+export type { Prompts } from './data/prompts.ts';
+export { loadRows } from './data/token-rows.ts';
+export type {
+  LoadedRows,
+  TokenCompletion,
+  TokenKind,
+  TokenLabel,
+  TokenLimits,
+  TokenRanking,
+  TokenRating,
+  TokenRows,
+  TokenSteps,
+  TokenText,
+  TokenTurns,
+} from './data/token-rows.ts';
+export type { FormOptions } from './data/forms/read.ts';
+export type { Meta } from './data/forms/rows.ts';
+export type { FieldMap, Paths } from './data/records.ts';
 export { packSequences } from './data/packing.ts';
 export type { PackedRows } from './data/packing.ts';
 export { loadTokenizer } from './tokenizer/load.ts';

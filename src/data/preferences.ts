@@ -8,7 +8,7 @@ import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fi
 import { converts } from './forms/convert.ts';
 import { unknownForm } from './forms/detect.ts';
 import { given, numberOf } from './forms/fields.ts';
-import { checkGives, type FormOptions, firstForms, readKind } from './forms/read.ts';
+import { checkGives, checkFormOptions, type FormOptions, firstForms, readKind } from './forms/read.ts';
 import type { PairRow } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt, renderResponse } from './forms/transcript.ts';
@@ -55,7 +55,7 @@ export async function loadPreferences(
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength'], 'loadPreferences');
   checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
-  checkOptions(options, ['form', 'map'], 'loadPreferences');
+  checkFormOptions(options, 'loadPreferences');
   checkLimits(limits);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
   const fit = (whole: Preference) => cutToFit(whole, limits, end);

@@ -4,7 +4,7 @@ import { checkOptions } from '../checks/options.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readDialogue } from './dialogue.ts';
 import { metaOf } from './forms/fields.ts';
-import { type FormOptions, firstForms, readKind } from './forms/read.ts';
+import { checkFormOptions, type FormOptions, firstForms, readKind } from './forms/read.ts';
 import type { Meta } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt } from './forms/transcript.ts';
@@ -39,7 +39,7 @@ export async function loadPrompts(
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxPromptLength'], 'loadPrompts');
   checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
-  checkOptions(options, ['form', 'map'], 'loadPrompts');
+  checkFormOptions(options, 'loadPrompts');
   let cut = 0;
   const encode = (prompt: string, meta: Meta): Row<EncodedPrompt> => {
     const tokens = tokenizer.encode(prompt);

@@ -5,7 +5,7 @@ import { ArgumentError, printable } from '../errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
 import { given } from './forms/fields.ts';
-import { type FormOptions, readKind } from './forms/read.ts';
+import { checkFormOptions, type FormOptions, readKind } from './forms/read.ts';
 import type { Asked, FormRow, Meta, RowOf } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt, renderResponse, renderTurns } from './forms/transcript.ts';
@@ -107,7 +107,7 @@ export async function loadRows<K extends TokenKind>(
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength', 'overlong'], 'loadRows');
   checkKinds('loadRows limits', limits, { maxLength: NUMBER });
-  checkOptions(options, ['form', 'map'], 'loadRows');
+  checkFormOptions(options, 'loadRows');
   checkLimits(limits);
   checkOverlong(limits.overlong);
   const encoder = new Encoder(tokenizer, limits);

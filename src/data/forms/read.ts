@@ -1,11 +1,13 @@
 /** Reads files of any format and form as rows, which are still text. */
+import { checkKinds, type Kind, optional, TEXT } from '../../checks/kinds.ts';
+import { checkOptions } from '../../checks/options.ts';
 import { DataError } from '../../errors.ts';
 import { type DataRecord, type FieldMap, type Paths, parseMap, pathsOf, readRecords } from '../records.ts';
 import type { Skipped } from '../row.ts';
 import { nothingUsable } from '../rows.ts';
 import { converts, type PlacedRow, rowsAs } from './convert.ts';
 import { checkForm, formNamed, formOf, unknownForm } from './detect.ts';
-import { faultIn, WrongField } from './fields.ts';
+import { faultIn, isObject, WrongField } from './fields.ts';
 import type { RowKind, RowOf } from './rows.ts';
 import type { Form } from './table.ts';
 
@@ -15,6 +17,17 @@ export interface FormOptions {
   form?: string | undefined;
   /** New names of fields: `{ chosen: 'better' }` reads what a file calls `better` as `chosen`. */
   map?: FieldMap | undefined;
+}
+
+const FIELD_MAP: Kind = {
+  is: (value) => isObject(value) && Object.values(value).every((name) => typeof name === 'string'),
+  words: 'an object of names by names',
+};
+
+/** Checks the options of the function `argument`. @throws ArgumentError */
+export function checkFormOptions(options: FormOptions, argument: string): void {
+  checkOptions(options, ['form', 'map'], argument);
+  checkKinds(`${argument} options`, options, { form: optional(TEXT), map: optional(FIELD_MAP) });
 }
 
 /** The options that a configuration has as text. */
