@@ -5,11 +5,16 @@ import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { dataCommand } from '../src/cli/data.ts';
 import { inspectionText } from '../src/cli/data-text.ts';
+import { grpoConfig } from '../src/config/grpo.ts';
+import { parseConfig } from '../src/config/schema.ts';
 import { inspectData } from '../src/data/inspect.ts';
+import { loadPrompts } from '../src/data/prompts.ts';
 import { methods } from '../src/methods.ts';
 import { PaLM } from '../src/models/palm.ts';
+import { Policy } from '../src/models/policy.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
 import { ByteTokenizer } from '../src/tokenizer/byte.ts';
+import type { Answer } from '../src/trainers/rollouts.ts';
 import { capturePrinted, palm, printed } from './command-line.ts';
 import { TREE } from './form-examples.ts';
 
@@ -127,6 +132,32 @@ describe('palm data convert', () => {
     await expect(convert('unpair')).rejects.toThrow(/Did you mean unpaired/);
     await expect(convert('oasst-trees')).rejects.toThrow(/got the form unpaired, expected one of oasst-trees/);
     expect(readFileSync(out, 'utf8')).toBe('{"a":1}\n');
+  });
+});
+
+describe('a reward function', () => {
+  it('gets what the row of the prompt has besides it', async () => {
+    using model = new PaLM({ numTokens: 258, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2 });
+    using policy = new Policy(model);
+    const path = jsonl('answers', [
+      { prompt: 'a', answer: '1' },
+      { prompt: 'b', answer: '2' },
+    ]);
+    const { prompts, meta } = await loadPrompts(path, bytes, { maxPromptLength: 9 });
+    const seen: unknown[] = [];
+    const reward = (answers: Answer[]) => answers.map(({ promptText, meta }) => seen.push([promptText, meta]));
+    const config = parseConfig(
+      grpoConfig,
+      { steps: 1, klWeight: 0, sampling: { maxNewTokens: 2, samplesPerPrompt: 2 } },
+      'grpo',
+    );
+    const run = methods.grpo.assemble(config, { policy, reward, prompts, meta, tokenizer: bytes });
+    for await (const _ of run.train());
+    run.parts.optimizer.dispose();
+    expect(seen).toHaveLength(4);
+    expect(new Set(seen.map((each) => JSON.stringify(each)))).toEqual(
+      new Set(['["a",{"answer":"1"}]', '["b",{"answer":"2"}]']),
+    );
   });
 });
 

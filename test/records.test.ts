@@ -145,6 +145,10 @@ describe('what is wrong names file and line', () => {
     await expect(read(file(page))).rejects.toThrow(/data\.txt:row 1: got a file that cannot be read/);
   });
 
+  it('a Parquet page whose header claims 2^31 entries, which the library would count', async () => {
+    await expect(read(fixture('endless'))).rejects.toThrow(/endless\.parquet:row 3: got a file that cannot be read/);
+  });
+
   it('a missing file, a folder', async () => {
     await expect(read(join(folder, 'none'))).rejects.toThrow(FileError);
     await expect(read(folder)).rejects.toThrow(/got a folder/);
