@@ -73,12 +73,22 @@ export { ActorCritic } from './models/actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
 export { experienceRows, grpoLoss, ppoLoss } from './losses/policy.ts';
 export { ilqlLogits, ilqlLoss } from './losses/ilql.ts';
-export { dpoLoss } from './losses/preference.ts';
+export type { IlqlActions, IlqlLossOptions, IlqlMetrics } from './losses/ilql.ts';
+export { cpoLoss, dpoLoss, orpoLoss, simpoLoss } from './losses/preference.ts';
+export { ktoLoss, logRatio } from './losses/kto.ts';
 export { entropy, maskedMean, whiten } from './losses/reductions.ts';
 export type { Loss } from './tensor/loss.ts';
 export type { GrpoLossOptions, GrpoMetrics, PpoLossOptions, PpoMetrics } from './losses/policy.ts';
-export type { IlqlActions, IlqlLossOptions, IlqlMetrics } from './losses/ilql.ts';
-export type { DpoLossOptions, DpoMetrics } from './losses/preference.ts';
+export type {
+  CpoLossOptions,
+  DpoLossOptions,
+  DpoMetrics,
+  OrpoLossOptions,
+  OrpoMetrics,
+  PreferenceMetrics,
+  SimpoLossOptions,
+} from './losses/preference.ts';
+export type { KtoLossOptions, KtoMetrics } from './losses/kto.ts';
 export { groupAdvantages, judge } from './advantages.ts';
 export type {
   GroupAdvantages,
@@ -110,6 +120,14 @@ export { ilqlConfig } from './config/ilql.ts';
 export type { IlqlConfig, IlqlConfigInput } from './config/ilql.ts';
 export { rftConfig } from './config/rft.ts';
 export type { RftConfig, RftConfigInput } from './config/rft.ts';
+export { ktoConfig } from './config/kto.ts';
+export type { KtoConfig, KtoConfigInput } from './config/kto.ts';
+export { orpoConfig } from './config/orpo.ts';
+export type { OrpoConfig, OrpoConfigInput } from './config/orpo.ts';
+export { simpoConfig } from './config/simpo.ts';
+export type { SimpoConfig, SimpoConfigInput } from './config/simpo.ts';
+export { cpoConfig } from './config/cpo.ts';
+export type { CpoConfig, CpoConfigInput } from './config/cpo.ts';
 export { ppoConfig } from './config/ppo.ts';
 export type { PpoConfig, PpoConfigInput } from './config/ppo.ts';
 export { Batches } from './data/batches.ts';
@@ -119,6 +137,7 @@ export type { Sequences } from './data/text.ts';
 export { loadDocuments } from './data/documents.ts';
 export { loadPreferences } from './data/preferences.ts';
 export type { Preference, PreferenceLimits, Preferences } from './data/preferences.ts';
+export type { Label } from './data/labels.ts';
 export { holdOutPrompts } from './data/hold-out.ts';
 export { loadSamples } from './data/samples.ts';
 export type { Samples, ScoredSample } from './data/samples.ts';
@@ -160,6 +179,14 @@ export { rft } from './trainers/rft.ts';
 export type { RftParts, RftStep } from './trainers/rft.ts';
 export { bestOfN, bestOfNKl, passAtK, selectResponses } from './trainers/selection.ts';
 export type { SelectOptions } from './trainers/selection.ts';
+export { kto, RunningMean } from './trainers/kto.ts';
+export type { KtoParts, KtoStep } from './trainers/kto.ts';
+export { orpo } from './trainers/orpo.ts';
+export type { OrpoParts, OrpoStep } from './trainers/orpo.ts';
+export { simpo } from './trainers/simpo.ts';
+export type { SimpoParts, SimpoStep } from './trainers/simpo.ts';
+export { cpo } from './trainers/cpo.ts';
+export type { CpoParts, CpoStep } from './trainers/cpo.ts';
 export { ppo } from './trainers/ppo.ts';
 export type { PpoParts, PpoStep } from './trainers/ppo.ts';
 export type { Answer, Reward, RewardFunction } from './trainers/rollouts.ts';
@@ -172,6 +199,10 @@ export type { GrpoIngredients } from './methods/grpo.ts';
 export type { DpoIngredients } from './methods/dpo.ts';
 export type { IlqlIngredients } from './methods/ilql.ts';
 export type { RftIngredients } from './methods/rft.ts';
+export type { KtoIngredients } from './methods/kto.ts';
+export type { OrpoIngredients } from './methods/orpo.ts';
+export type { SimpoIngredients } from './methods/simpo.ts';
+export type { CpoIngredients } from './methods/cpo.ts';
 export type { PpoIngredients } from './methods/ppo.ts';
 export type { PretrainIngredients } from './methods/pretrain.ts';
 export type { RewardIngredients } from './methods/reward.ts';

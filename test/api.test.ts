@@ -26,6 +26,7 @@ const tokens = Int32Array.from({ length: 20 }, (_, i) => i);
 const windows = new api.Windows(tokens, 4);
 const batches = new api.Batches({ size: 4, batchSize: 2, seed: 0 });
 const pairs = [{ prompt: [1], chosen: [2], rejected: [3] }];
+const labels = [{ prompt: [1], response: [2], good: true }];
 const adaptiveKl = new api.AdaptiveKl(0.1, { target: 1, horizon: 10 });
 const trainer = new api.RLHFTrainer({
   model: new api.PaLM(SIZE),
@@ -96,6 +97,11 @@ const FUNCTIONS = {
   dpoLoss: entry(api.dpoLoss, now.logProb, now.logProb, rollout.responseMask, { beta: 0.1, nllWeight: 0 }),
   ilqlLoss: entry(api.ilqlLoss, ilqlRead, ilqlActions, ilqlWeights),
   ilqlLogits: entry(api.ilqlLogits, ilqlRead, { beta: 1 }),
+  orpoLoss: entry(api.orpoLoss, now.logProb, rollout.responseMask, { beta: 0.1 }),
+  simpoLoss: entry(api.simpoLoss, now.logProb, rollout.responseMask, { beta: 2, gammaOverBeta: 0.5 }),
+  cpoLoss: entry(api.cpoLoss, now.logProb, rollout.responseMask, { beta: 0.1, labelSmoothing: 0.1 }),
+  ktoLoss: entry(api.ktoLoss, now.logProb, now.logProb, rollout.responseMask, [1], { beta: 0.1, mismatched: [] }),
+  logRatio: entry(api.logRatio, now.logProb, now.logProb, rollout.responseMask),
   loadTensors: entry(api.loadTensors, saved, palm.contents().tensors),
   saveTensors: entry(api.saveTensors, join(folder, 'tensors.safetensors'), palm.contents()),
   openCheckpoints: entry(api.openCheckpoints, {}),
@@ -104,6 +110,7 @@ const FUNCTIONS = {
   parseConfig: entry(api.parseConfig, api.ppoConfig, {}, 'ppo'),
   holdOutPrompts: entry(api.holdOutPrompts, [1, 2], [0, 1], { fraction: 0.5, seed: 1 }),
   RunningScores: entry((scores) => new api.RunningScores().update(scores), [1, 2]),
+  RunningMean: entry((state) => new api.RunningMean().restore(state), { count: 1, mean: 0.5 }),
   holdOut: entry(api.holdOut, tokens, 0.1),
   loadText: entry(api.loadText, text, tokenizer),
   loadDocuments: entry(api.loadDocuments, rows, tokenizer),
@@ -155,6 +162,10 @@ const FUNCTIONS = {
   bestOfNKl: entry(api.bestOfNKl, 4),
   passAtK: entry(api.passAtK, 4, 2, 1),
   planIlql: entry(api.planIlql, plannedModel, { batchSize: 1, length: 4, responseLength: 2, lora: 4 }),
+  kto: entry((some, options, start) => first(api.kto(some, options, start)), { ...parts, policy, labels }, config, 1),
+  orpo: entry((some, options, start) => first(api.orpo(some, options, start)), { ...parts, policy }, config, 1),
+  simpo: entry((some, options, start) => first(api.simpo(some, options, start)), { ...parts, policy }, config, 1),
+  cpo: entry((some, options, start) => first(api.cpo(some, options, start)), { ...parts, policy }, config, 1),
   planPreferences: entry(api.planPreferences, plannedModel, { batchSize: 1, length: 4, lora: 4 }),
   planPretraining: entry(api.planPretraining, plannedModel, { batchSize: 1, length: 4 }),
   planReward: entry(api.planReward, plannedModel, { batchSize: 1, length: 4, lora: 4, dropout: 0 }),

@@ -41,7 +41,7 @@ const SEES: Record<string, string[]> = {
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
   models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'families', 'sampling', 'tensor', 'native'],
-  losses: ['checks', 'models', 'tensor', 'native'],
+  losses: ['errors', 'checks', 'models', 'tensor', 'native'],
   advantages: ['checks', 'models', 'tensor', 'native'],
   optim: ['errors', 'checks', 'config', 'tensor', 'native'],
   trainers: [

@@ -8,6 +8,7 @@ import { readConfigFile } from '../src/config/file.ts';
 import { flagsOf, mergeFlags } from '../src/config/flags.ts';
 import { adamAtan2Config, adamWConfig, adoptAtan2Config } from '../src/config/optim.ts';
 import { palmConfig, resolvePalmConfig } from '../src/config/palm.ts';
+import { cpoConfig } from '../src/config/cpo.ts';
 import { dpoConfig } from '../src/config/dpo.ts';
 import { grpoConfig } from '../src/config/grpo.ts';
 import { ilqlConfig } from '../src/config/ilql.ts';
@@ -15,6 +16,9 @@ import { ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { rewardConfig } from '../src/config/reward.ts';
 import { rftConfig } from '../src/config/rft.ts';
+import { ktoConfig } from '../src/config/kto.ts';
+import { orpoConfig } from '../src/config/orpo.ts';
+import { simpoConfig } from '../src/config/simpo.ts';
 import { samplingConfig } from '../src/config/sampling.ts';
 import { type ConfigSchema, type FieldSchema, fieldSchema, parseConfig } from '../src/config/schema.ts';
 import { ConfigError, FileError } from '../src/errors.ts';
@@ -32,6 +36,10 @@ const schemas: Record<string, ConfigSchema> = {
   dpo: dpoConfig,
   ilql: ilqlConfig,
   rft: rftConfig,
+  simpo: simpoConfig,
+  orpo: orpoConfig,
+  kto: ktoConfig,
+  cpo: cpoConfig,
 };
 const palm = { numTokens: 256, dim: 64, depth: 2 };
 

@@ -1,37 +1,19 @@
-/** DPO: its loss on recorded numbers, its trainer on pairs, and the contract of a trainer. */
-import { readFileSync } from 'node:fs';
+/** DPO: its trainer on pairs, the contract of a trainer, and what its loss refuses; golden/ has recorded numbers. */
 import { describe, expect, it } from 'vitest';
 import { type DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import type { Preference } from '../src/data/preferences.ts';
 import { ArgumentError, ShapeError } from '../src/errors.ts';
 import { dpoLoss } from '../src/losses/preference.ts';
 import { dpoMethod } from '../src/methods/dpo.ts';
-import { planPreferences } from '../src/models/memory-plan.ts';
-import { PaLM } from '../src/models/palm.ts';
 import { Policy } from '../src/models/policy.ts';
-import { rowsOf } from '../src/tensor/rows.ts';
-import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
 import { type DpoStep, dpo } from '../src/trainers/dpo.ts';
 import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
-import { drain, expectNear, peakOf } from './memory/peak.ts';
-import { distance } from './parity/numbers.ts';
-
-/** Pairs whose chosen response has the lower tokens; lengths differ. */
-function pair(i: number): Preference {
-  const row = (length: number, min: number) => Array.from({ length }, (_, t) => min + ((i + t) % 4));
-  return { prompt: row(1 + (i % 3), 3), chosen: row(2 + (i % 4), 0), rejected: row(2 + ((i + 1) % 5), 6) };
-}
-const pairs = (count: number, from = 0) => Array.from({ length: count }, (_, i) => pair(from + i));
+import { expectPlanned, model, pairs, QUICK } from './pairs.ts';
 
 function config(options: DpoConfigInput) {
-  const quick = { batchSize: 4, warmupSteps: 1, evaluateEvery: 4, lr: 1e-2, lora: 4 as number | false };
-  return parseConfig(dpoConfig, { ...quick, ...options }, 'test');
-}
-
-function model() {
-  return new PaLM({ numTokens: 12, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device });
+  return parseConfig(dpoConfig, { ...QUICK, ...options }, 'test');
 }
 
 trainerContract('dpo', {
@@ -40,7 +22,7 @@ trainerContract('dpo', {
     return config({ epochs, batchSize, accumulate, nllWeight: 0.2, evaluateEvery: 50, ...settings });
   },
   ingredients: (_, rows) => ({ model: model(), pairs: pairs(rows), validation: pairs(7, 20) }),
-  resumes: { 'with all weights': { lora: false } },
+  resumes: { 'with all weights': { lora: false }, 'by IPO': { loss: 'ipo' } },
 });
 
 async function train(options: DpoConfigInput): Promise<{ steps: DpoStep[]; policy: Policy }> {
@@ -83,18 +65,31 @@ describe('training by DPO', () => {
   });
 
   it.each([8, false] as const)('needs the memory that is planned for it, lora %s', async (lora) => {
-    const sizes = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3, device };
-    using planned = new PaLM(sizes);
-    const long = (from: number) => Array.from({ length: 128 }, (_, t) => (from + t) % 260);
-    const some = Array.from({ length: 3 }, (_, i) => ({ prompt: long(i), chosen: long(i + 1), rejected: long(i + 2) }));
-    const measured = await peakOf(async () => {
-      using model = new PaLM(sizes);
-      const { parts, train } = dpoMethod.assemble(config({ lora, batchSize: 3 }), { model, pairs: some });
-      using _policy = parts.weights;
-      using _optimizer = parts.optimizer;
-      await drain(train());
-    });
-    expectNear(planPreferences(planned.decoder, { batchSize: 3, length: 256, lora }), measured);
+    await expectPlanned(lora, true, (of, some) =>
+      dpoMethod.assemble(config({ lora, batchSize: 3 }), { model: of, pairs: some }),
+    );
+  });
+
+  it.each([
+    [{ loss: 'hinge', labelSmoothing: 0.1 }, 'dpo.labelSmoothing'],
+    [{ loss: 'exo' }, 'dpo.labelSmoothing'],
+    [{ loss: 'ipo', logRatio: { divergence: 'forward-kl' } }, 'dpo.divergence'],
+    [{ logRatio: { divergence: 'forward-kl', lengthNormalised: true } }, 'dpo.divergence'],
+    [{ logRatio: { divergence: 'alpha' } }, 'dpo.alpha'],
+    [{ logRatio: { divergence: 'alpha', alpha: 1 } }, 'dpo.alpha'],
+    [{ logRatio: { alpha: 0.5 } }, 'dpo.alpha'],
+  ] as const)('refuses options that the loss does not use, or lacks: %j', async (options, argument) => {
+    using of = model();
+    expect(() => dpoMethod.assemble(config(options), { model: of, pairs: pairs(4) })).toThrow(
+      expect.objectContaining({ argument }),
+    );
+    expect(of.scopes).toEqual([]);
+  });
+
+  it('refuses an empty response', async () => {
+    const empty = [...pairs(3), { prompt: [1], chosen: [2], rejected: [] }];
+    const { train } = dpoMethod.assemble(config({}), { model: model(), pairs: empty });
+    await expect(train().next()).rejects.toMatchObject({ argument: 'pairs[3].rejected', received: 'no tokens' });
   });
 
   it('refuses a policy without a reference', async () => {
@@ -104,75 +99,6 @@ describe('training by DPO', () => {
     await expect(steps.next()).rejects.toMatchObject({ argument: 'parts.policy', received: /without a reference/ });
   });
 });
-
-interface Golden {
-  inputs: Record<'logProb' | 'referenceLogProb' | 'mask', number[][]>;
-  cases: {
-    name: string;
-    options: { beta: number; nllWeight?: number };
-    loss: number;
-    metrics: Record<string, number>;
-    gradient: { logProb: number[][] };
-  }[];
-}
-const golden: Golden = JSON.parse(readFileSync(new URL('fixtures/methods/dpo.json', import.meta.url), 'utf8'));
-
-describe.each([
-  ['float64', Float64Array, 1e-9],
-  ['float32', Float32Array, 1e-5],
-] as const)('dpoLoss in %s', (dtype, Floats, tolerance) => {
-  const shape = [golden.inputs.mask.length, golden.inputs.mask[0]?.length ?? 0];
-  const tensor = (rows: number[][]) => Tensor.from(Floats.from(rows.flat()), { shape, dtype, device });
-  const mask = Tensor.from(Uint8Array.from(golden.inputs.mask.flat()), { shape, dtype: 'bool', device });
-
-  const lossOf = async (logProb: Parameter, rows: readonly number[], options: Parameters<typeof dpoLoss>[3]) => {
-    using leaf = await logProb.leaf();
-    using given = await rowsOf({ logProb: leaf, reference, mask }, rows);
-    return await dpoLoss(given.logProb, given.reference, given.mask, options);
-  };
-  const reference = tensor(golden.inputs.referenceLogProb);
-  const all = golden.inputs.mask.map((_, row) => row);
-
-  it.each(golden.cases)('gives the recorded loss, metrics and gradient: $name', async ({ options, ...expected }) => {
-    const logProb = Tensor.parameter(Floats.from(golden.inputs.logProb.flat()), { shape, dtype, device });
-    using loss = await lossOf(logProb, all, { nllWeight: 0, ...options });
-    expect(Math.abs((await loss.item()) - expected.loss)).toBeLessThanOrEqual(tolerance * Math.max(1, expected.loss));
-    const metrics: Record<string, number> = await loss.metrics();
-    for (const [name, number] of Object.entries(expected.metrics))
-      expect(Math.abs((metrics[name] as number) - number), name).toBeLessThanOrEqual(1e-6);
-    await loss.backward();
-    expect(distance(await gradientOf(logProb), expected.gradient.logProb.flat())).toBeLessThanOrEqual(tolerance);
-  });
-
-  it('adds up over pieces that are given the counts of the whole', async () => {
-    const counts = golden.inputs.mask.map((row) => row.reduce((sum, real) => sum + real, 0));
-    const chosen = counts.slice(0, counts.length / 2).reduce((sum, count) => sum + count, 0);
-    const options = { beta: 0.5, nllWeight: 0.2, denominator: 3, nllDenominator: chosen };
-    const whole = Tensor.parameter(Floats.from(golden.inputs.logProb.flat()), { shape, dtype, device });
-    using loss = await lossOf(whole, all, { beta: 0.5, nllWeight: 0.2 });
-    await loss.backward();
-    const pieced = Tensor.parameter(Floats.from(golden.inputs.logProb.flat()), { shape, dtype, device });
-    let sum = 0;
-    let accuracy = 0;
-    for (const rows of [
-      [0, 3],
-      [1, 2, 4, 5],
-    ]) {
-      using share = await lossOf(pieced, rows, options);
-      await share.backward();
-      sum += await share.item();
-      accuracy += (await share.metrics()).accuracy;
-    }
-    expect(Math.abs(sum - (await loss.item()))).toBeLessThanOrEqual(tolerance);
-    expect(accuracy).toBeCloseTo((await loss.metrics()).accuracy, 6);
-    expect(distance(await gradientOf(pieced), await gradientOf(whole))).toBeLessThanOrEqual(tolerance);
-  });
-});
-
-async function gradientOf(parameter: Parameter): Promise<number[]> {
-  using gradient = await parameter.grad();
-  return Array.from((await gradient?.data()) ?? [], Number);
-}
 
 it('dpoLoss refuses rows that are no pairs, and shapes that differ', async () => {
   using three = Tensor.from(new Float32Array(6), { shape: [3, 2], device });

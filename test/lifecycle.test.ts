@@ -480,6 +480,7 @@ describe('objects from another copy of the package', async () => {
     judge: [({ rollout }) => palm.judge(rollout, [1], JUDGE), 'ERR_HANDLE'],
     ppoLoss: [({ now, experience }) => palm.ppoLoss(now, experience, PPO), 'ERR_HANDLE'],
     IlqlPolicy: [({ trunk }) => new palm.IlqlPolicy(trunk), 'ERR_HANDLE'],
+    ktoLoss: [({ now }) => palm.ktoLoss(now.logProb, now.logProb, X, [1], { beta: 1, mismatched: [] }), 'ERR_HANDLE'],
     RewardModel: [({ trunk }) => new palm.RewardModel(trunk), 'ERR_HANDLE'],
     ActorCritic: [({ trunk }) => new palm.ActorCritic(trunk), 'ERR_HANDLE'],
     experienceRows: [({ experience }) => palm.experienceRows(experience, [0]), 'ERR_HANDLE'],

@@ -18,7 +18,10 @@ capturePrinted();
 
 const at = (...names: string[]) => join(folder, ...names);
 writeFileSync(at('text.txt'), 'Tiger, tiger, burning bright\nin the forests of the night,\n'.repeat(9));
-const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' }));
+const rows = Array.from({ length: 20 }, (_, i) => {
+  const pair = { prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' };
+  return { ...pair, completion: i % 3 === 0 ? pair.rejected : pair.chosen, label: i % 3 > 0 };
+});
 const samples = rows.map(({ prompt, chosen }, i) => ({ prompt, completion: chosen, reward: i % 3 }));
 for (const [name, all] of Object.entries({ 'rows.jsonl': rows, 'samples.jsonl': samples }))
   writeFileSync(at(name), all.map((row) => JSON.stringify(row)).join('\n'));

@@ -12,6 +12,7 @@ namespace palm {
 struct Metrics {
   Metrics() = default;
   Metrics(std::initializer_list<std::pair<const char*, Tensor>> named);  // scalars, of any dtype, attached or not
+  explicit Metrics(const std::vector<std::pair<const char*, Tensor>>& named);
 
   std::vector<std::string> names;
   Tensor values;  // [M] float32, detached

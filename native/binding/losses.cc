@@ -2,10 +2,12 @@
 #include "base/masked.h"
 #include "binding/bindings.h"
 #include "kernels/token-log-prob.h"
-#include "losses/dpo.h"
 #include "losses/grpo.h"
 #include "losses/ilql.h"
+#include "losses/kto.h"
 #include "losses/ppo.h"
+#include "losses/preference.h"
+#include "losses/sequence.h"
 
 namespace palm::binding {
 
@@ -31,17 +33,63 @@ static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const Ppo
                   then.returns, then.response_mask, options, denominator);
 }
 
+// One of a few words, each with what it means in C++.
+template <class E>
+static E one_of(const Napi::Value& value, const char* argument,
+                std::initializer_list<std::pair<const char*, E>> meanings) {
+  const std::string wanted = Js<std::string>::from(value);
+  std::string all;
+  for (const auto& [word, meaning] : meanings) {
+    if (wanted == word) return meaning;
+    all += (all.empty() ? "" : ", ") + std::string(word);
+  }
+  throw Error(ErrorKind::argument, argument, wanted, "one of " + all);
+}
+
 template <>
 struct Js<Aggregation> {
   static Aggregation from(const Napi::Value& value) {
-    const std::string wanted = Js<std::string>::from(value);
-    if (wanted == "dapo") return Aggregation::token_mean;
-    if (wanted == "row-mean") return Aggregation::row_mean;
-    throw Error(ErrorKind::argument, "aggregation", wanted, "dapo or row-mean");
+    return one_of<Aggregation>(value, "aggregation",
+                               {{"dapo", Aggregation::token_mean}, {"row-mean", Aggregation::row_mean}});
+  }
+};
+template <>
+struct Js<PreferenceTerm> {
+  static PreferenceTerm from(const Napi::Value& value) {
+    return one_of<PreferenceTerm>(value, "loss",
+                                  {{"sigmoid", PreferenceTerm::sigmoid},
+                                   {"robust", PreferenceTerm::robust},
+                                   {"hinge", PreferenceTerm::hinge},
+                                   {"ipo", PreferenceTerm::ipo},
+                                   {"apo-zero", PreferenceTerm::apo_zero},
+                                   {"apo-down", PreferenceTerm::apo_down},
+                                   {"exo", PreferenceTerm::exo},
+                                   {"odds-ratio", PreferenceTerm::odds_ratio}});
+  }
+};
+template <>
+struct Js<Divergence> {
+  static Divergence from(const Napi::Value& value) {
+    return one_of<Divergence>(value, "divergence",
+                              {{"reverse-kl", Divergence::reverse_kl},
+                               {"forward-kl", Divergence::forward_kl},
+                               {"jensen-shannon", Divergence::jensen_shannon},
+                               {"alpha", Divergence::alpha}});
+  }
+};
+template <>
+struct Js<KtoTerm> {
+  static KtoTerm from(const Napi::Value& value) {
+    return one_of<KtoTerm>(value, "loss", {{"kto", KtoTerm::kto}, {"bco", KtoTerm::bco}});
   }
 };
 PALM_FIELDS(GrpoOptions, PALM_FIELD(clip_low), PALM_FIELD(clip_high), PALM_FIELD(aggregation));
-PALM_FIELDS(DpoOptions, PALM_FIELD(beta), PALM_FIELD(nll_weight));
+PALM_FIELDS(PreferenceOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(label_smoothing),
+            PALM_FIELD(target_margin), PALM_FIELD(nll_weight), PALM_FIELD(length_normalised), PALM_FIELD(tail_weight),
+            PALM_FIELD(divergence), PALM_FIELD(alpha));
+PALM_FIELDS(KtoOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(desirable_weight),
+            PALM_FIELD(undesirable_weight), PALM_FIELD(delta));
+PALM_FIELDS(KtoDenominators, PALM_FIELD(rows), PALM_FIELD(desirable), PALM_FIELD(undesirable));
 
 // Throws unless every tensor is [B, T] like the first, of numbers, and the mask is one.
 static void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask) {
@@ -55,11 +103,30 @@ static void expect_alike(std::initializer_list<std::pair<const char*, const Tens
   expect_bool(mask, "responseMask");
 }
 
-static Loss dpo_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
-                        const DpoOptions& options, std::optional<double> denominator,
-                        std::optional<double> nll_denominator) {
+static Loss preference_loss_of(const Tensor& log_prob, const std::optional<Tensor>& reference_log_prob,
+                               const Tensor& response_mask, const PreferenceOptions& options,
+                               std::optional<double> denominator, std::optional<double> nll_denominator) {
+  const Tensor& reference = reference_log_prob ? *reference_log_prob : log_prob;
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference}}, response_mask);
+  return preference_loss(log_prob, reference_log_prob, response_mask, options, denominator, nll_denominator);
+}
+
+static Tensor log_ratio_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask) {
   expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
-  return dpo_loss(log_prob, reference_log_prob, response_mask, options, denominator, nll_denominator);
+  return sequence_log_ratio(log_prob, reference_log_prob, response_mask);
+}
+
+static Loss kto_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                        const Tensor& desirable, const std::vector<Tensor>& mismatched, const KtoOptions& options,
+                        const KtoDenominators& denominators) {
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
+  expect_shape(desirable, "desirable", {log_prob.size(0)});
+  expect_bool(desirable, "desirable");
+  for (const Tensor& log_ratio : mismatched) {
+    expect_shape(log_ratio, "mismatched", {-1});
+    expect_floating(log_ratio, "mismatched");
+  }
+  return kto_loss(log_prob, reference_log_prob, response_mask, desirable, mismatched, options, denominators);
 }
 
 static Loss grpo_loss_of(const LogProb& now, const Tensor& rollout_log_prob, const Tensor& advantage,
@@ -134,7 +201,9 @@ static Tensor entropy_of(const Tensor& logits) {
 
 void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
-  table.job<&dpo_loss_of>("dpoLoss");
+  table.job<&preference_loss_of>("preferenceLoss");
+  table.job<&kto_loss_of>("ktoLoss");
+  table.job<&log_ratio_of>("logRatio");
   table.job<&grpo_loss_of>("grpoLoss");
   table.job<&ilql_loss_of>("ilqlLoss");
   table.job<&ilql_logits_of>("ilqlLogits");

@@ -1,22 +1,37 @@
 /** How a policy is trained on pairs by direct preference optimisation; docs/dpo.md has the formulas. */
 import { z } from 'zod';
-import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer, schedule } from './optimisation.ts';
-import { heldOutPairs, pairs } from './pairs.ts';
+import { count } from './fields.ts';
+import { labelSmoothing, nllWeight, pairs, policyLearning } from './pairs.ts';
+
+const logRatio = z.strictObject({
+  lengthNormalised: z
+    .boolean()
+    .optional()
+    .describe('compare log-ratios per token instead of sums (default: only with the loss ipo)'),
+  tailWeight: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe("weight of tokens beyond the length of the pair's shorter response (LD-DPO)"),
+  divergence: z
+    .enum(['reverse-kl', 'forward-kl', 'jensen-shannon', 'alpha'])
+    .default('reverse-kl')
+    .describe('divergence from the reference that is limited; others than reverse-kl need the loss sigmoid'),
+  alpha: z.number().optional().describe('order of the divergence alpha'),
+});
 
 export const dpoConfig = z.strictObject({
   epochs: count.default(1).describe('passes over the pairs'),
   ...pairs,
+  loss: z
+    .enum(['sigmoid', 'robust', 'hinge', 'ipo', 'apo-zero', 'apo-down', 'exo'])
+    .default('sigmoid')
+    .describe('loss of a pair'),
   beta: z.number().gt(0).default(0.1).describe('scale of the log ratios to the reference, per nat'),
-  nllWeight: z.number().min(0).default(0).describe('weight of the negative log-likelihood of chosen responses'),
-  lr: lr.optional().describe('peak learning rate (default: chosen by the width of the model)'),
-  ...schedule,
-  ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
-  ...limits,
-  lora,
-  ...heldOutPairs,
-  checkpoint: checkpointWatchingLoss(100),
-  ...computing,
+  labelSmoothing: labelSmoothing.describe('assumed share of swapped pairs; for the losses sigmoid, robust and exo'),
+  nllWeight: nllWeight.default(0),
+  logRatio: logRatio.prefault({}).describe('how the log-ratios of two responses are compared'),
+  ...policyLearning('pairs'),
 });
 
 /** The options of DPO, apart from model and pairs. */

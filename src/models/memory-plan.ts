@@ -72,21 +72,21 @@ export function planReward(
   );
 }
 
-/** Plans a policy that learns from pairs, `batchSize` at a time: rows of up to `length` tokens. */
+/** Plans a policy that learns from pairs, or from single responses, `batchSize` at a time: up to `length` tokens each. */
 export function planPreferences(
   model: PlannedModel,
-  run: { batchSize: number; length: number; lora: number | false },
+  run: { batchSize: number; length: number; lora: number | false; reference?: boolean; responses?: 1 | 2 },
 ): MemoryPlan {
   checkModel(model);
   checkKinds('planPreferences', run, { batchSize: COUNT, length: COUNT, lora: LORA });
-  const { batchSize, length, lora } = run;
+  const { batchSize, length, lora, reference = true, responses = 2 } = run;
   const read = { ...model, attnDropout: 0, ffDropout: 0 };
-  const reading = new Reading(read, 2 * batchSize, length, { trains: lora === false });
+  const reading = new Reading(read, responses * batchSize, length, { trains: lora === false });
   return planOf(
     [
       weightsItem('model', model),
       ...adapterItems(model, lora, 1),
-      ...(lora === false ? [weightsItem('reference policy', model)] : []),
+      ...(lora === false && reference ? [weightsItem('reference policy', model)] : []),
     ],
     [
       { name: 'differentiating the head', items: [...reading.kept(), ...reading.head()] },

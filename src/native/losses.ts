@@ -11,6 +11,19 @@ import type {
   TensorHandle,
 } from './types.ts';
 
+/** What fills in the equation of native/losses/preference.h. */
+export interface NativePreferenceOptions {
+  loss: string;
+  beta: number;
+  labelSmoothing: number;
+  targetMargin: number;
+  nllWeight: number;
+  lengthNormalised: boolean;
+  tailWeight: number;
+  divergence: string;
+  alpha: number;
+}
+
 export interface NativeLosses {
   // Advantages (native/binding/advantages.cc)
   /** Turns scores [B] into rewards, advantages by GAE, and returns. */
@@ -37,14 +50,25 @@ export interface NativeLosses {
     denominator: number | undefined,
   ): Promise<NativeLoss>;
   /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
-  dpoLoss(
+  preferenceLoss(
     logProb: TensorHandle,
-    referenceLogProb: TensorHandle,
+    referenceLogProb: TensorHandle | undefined,
     responseMask: TensorHandle,
-    options: { beta: number; nllWeight: number },
+    options: NativePreferenceOptions,
     denominator: number | undefined,
     nllDenominator: number | undefined,
   ): Promise<NativeLoss>;
+  ktoLoss(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    desirable: TensorHandle,
+    mismatched: TensorHandle[],
+    options: { loss: string; beta: number; desirableWeight: number; undesirableWeight: number; delta: number },
+    denominators: { rows?: number; desirable?: number; undesirable?: number },
+  ): Promise<NativeLoss>;
+  /** The sum of logProb − referenceLogProb over each response, [B]. */
+  logRatio(logProb: TensorHandle, referenceLogProb: TensorHandle, responseMask: TensorHandle): Promise<TensorHandle>;
   grpoLoss(
     now: NativeLogProb,
     rolloutLogProb: TensorHandle,

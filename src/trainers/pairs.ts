@@ -47,12 +47,16 @@ export interface PairStep {
   timing: { seconds: number; tokensPerSecond: number };
 }
 
-/** The number of optimizer steps that `epochs` passes over `pairs` pairs take. */
-export function pairSteps(pairs: number, options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>): number {
-  checkKind('pairs', pairs, COUNT);
+/** The number of optimizer steps that `epochs` passes over so many rows take; `argument` names the rows. */
+export function pairSteps(
+  rows: number,
+  options: Pick<RewardConfig, 'epochs' | 'batchSize' | 'accumulate'>,
+  argument = 'pairs',
+): number {
+  checkKind(argument, rows, COUNT);
   checkKinds('options', options, { epochs: POSITIVE, batchSize: COUNT, accumulate: COUNT });
   const { epochs, batchSize, accumulate } = options;
-  return Math.ceil((epochs * pairs) / (batchSize * accumulate));
+  return Math.ceil((epochs * rows) / (batchSize * accumulate));
 }
 
 /** @throws ArgumentError for the first pair with a token that `model` does not have, or with nothing to compare. */

@@ -11,6 +11,10 @@ export const PAIRS: Kind = {
   is: (value) => Array.isArray(value) && value.every(isPair),
   words: 'an array of { prompt, chosen, rejected }, each an array of token ids',
 };
+export const LABELS: Kind = {
+  is: (value) => Array.isArray(value) && value.every(isLabel),
+  words: 'an array of { prompt, response, good }: two arrays of token ids, and true or false',
+};
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
 export const REWARD = either(instanceOf(RewardModel), FUNCTION);
 
@@ -37,4 +41,9 @@ export function itemsAt<T>(items: readonly T[], places: readonly number[], argum
 function isPair(value: unknown): boolean {
   const { prompt, chosen, rejected } = Object(value) as Record<string, unknown>;
   return [prompt, chosen, rejected].every(Array.isArray);
+}
+
+function isLabel(value: unknown): boolean {
+  const { prompt, response, good } = Object(value) as Record<string, unknown>;
+  return Array.isArray(prompt) && Array.isArray(response) && typeof good === 'boolean';
 }

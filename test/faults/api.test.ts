@@ -360,6 +360,22 @@ const calls: Record<string, Call> = {
       junk.pick([[1, 2], junk.any()]) as Wrong,
       junk.options({ samplesPerPrompt: () => junk.number(), percentile: () => 0.5 }) as Wrong,
     ) && undefined,
+  dpoLoss: async (junk, { now, experience }) => {
+    const { logProb, referenceLogProb, responseMask } = { ...now, ...experience, ...(junk.changed(now) as object) };
+    const options = junk.numbers(['beta', 'labelSmoothing', 'nllWeight', 'tailWeight', 'denominator']);
+    using loss = await palm.dpoLoss(logProb, referenceLogProb, responseMask, options as Wrong);
+    await loss.metrics();
+  },
+  ktoLoss: async (junk, { now, experience }) => {
+    const { referenceLogProb, responseMask } = experience;
+    const options = {
+      ...(junk.numbers(['beta', 'desirableWeight']) as object),
+      mismatched: junk.pick([[], junk.any()]),
+    };
+    const desirable = junk.pick([[1], junk.any()]) as Wrong;
+    using loss = await palm.ktoLoss(now.logProb, referenceLogProb, responseMask, desirable, options as Wrong);
+    await loss.metrics();
+  },
   experienceRows: (junk, { experience }) => {
     const rows = junk.pick([[0], [0, 0], [junk.number()], junk.any()]);
     return palm.experienceRows(junk.changed(experience) as Wrong, rows as Wrong);

@@ -3,7 +3,14 @@
  * and without it shows what DPO is known for, that chosen responses become less likely while pairs are told apart.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { dpoConfig, type DpoStep, type LanguageModel, parseConfig, type Preference } from '../../src/index.ts';
+import {
+  dpoConfig,
+  type DpoConfigInput,
+  type DpoStep,
+  type LanguageModel,
+  parseConfig,
+  type Preference,
+} from '../../src/index.ts';
 import { comparedPairs } from '../../src/demo/learning.ts';
 import { dpoMethod } from '../../src/methods/dpo.ts';
 import {
@@ -15,7 +22,7 @@ import {
   rewardsOf,
   startingModel,
 } from './bandit.ts';
-import { howGood, SEEDS, wandererOf } from './walks.ts';
+import { ALL, howGood, SEEDS, wandererOf } from './walks.ts';
 
 /** 160 steps of 64 pairs, all from 50 walks of every start. */
 const PAIRS = 330;
@@ -58,19 +65,36 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
   });
 });
 
-/** All pairs of answers to each prompt, `rows` of each, won as often as Bradley and Terry have it: exact proportions. */
-function everyPair(rewards: Rewards, rows: number): Preference[] {
+/** All pairs of answers to each prompt, `rows` of each, won as often as Bradley and Terry have it: exact proportions. A share of `flips` is swapped. */
+function everyPair(rewards: Rewards, rows: number, flips = 0): Preference[] {
   return BANDIT.flatMap((prompt, place) => {
     const reward = rewards[place] as number[];
     return reward.flatMap((first, a) =>
       reward.slice(a + 1).flatMap((second, i) => {
-        const wins = Math.round(rows / (1 + Math.exp(second - first)));
+        const chance = 1 / (1 + Math.exp(second - first));
+        const wins = Math.round(rows * (chance + flips * (1 - 2 * chance)));
         const pair = (chosen: number, rejected: number) => ({ prompt, chosen: [chosen], rejected: [rejected] });
         const b = a + 1 + i;
         return [...Array(wins).fill(pair(a, b)), ...Array(rows - wins).fill(pair(b, a))];
       }),
     );
   });
+}
+
+/** The mean chance of an answer to win against all answers of `row`, itself included. */
+function meanChance(own: number, row: readonly number[]): number {
+  return row.reduce((sum, other) => sum + 1 / (1 + Math.exp(other - own)), 0) / row.length;
+}
+
+/** π after 200 steps on all of `pairs` at once. */
+async function learnFrom(pairs: readonly Preference[], seed: number, options: DpoConfigInput, model: LanguageModel) {
+  const sizes = { epochs: 200, batchSize: pairs.length, lr: 1e-2, warmupSteps: 0, minLr: 0, lora: false as const };
+  const config = parseConfig(dpoConfig, { ...sizes, seed, ...options }, 'test');
+  const { parts, train } = dpoMethod.assemble(config, { model, pairs });
+  using _policy = parts.weights;
+  using _optimizer = parts.optimizer;
+  for await (const _step of train());
+  return await probabilities(model);
 }
 
 describe('the bandit of one token', () => {
@@ -85,16 +109,34 @@ describe('the bandit of one token', () => {
       using model = startingModel(seed);
       const before = await probabilities(model);
       const pairs = everyPair(rewards, rows);
-      const sizes = { epochs: 200, batchSize: pairs.length, lr: 1e-2, warmupSteps: 0, minLr: 0, lora: false as const };
-      const config = parseConfig(dpoConfig, { ...sizes, beta, seed }, 'test');
-      const { parts, train } = dpoMethod.assemble(config, { model, pairs });
-      using _policy = parts.weights;
-      using _optimizer = parts.optimizer;
-      for await (const _step of train());
+      const learned = await learnFrom(pairs, seed, { beta }, model);
       const best = optimum(before, rewards, beta);
       expect(distance(best, before)).toBeGreaterThan(0.05); // there is something to learn
-      const off = distance(await probabilities(model), best);
-      expect(off).toBeLessThanOrEqual(0.02);
+      expect(distance(learned, best)).toBeLessThanOrEqual(0.02);
     },
   );
+
+  it('is played by the best policy by the robust loss, though a fifth of the pairs is swapped', {
+    timeout: 600_000,
+  }, async () => {
+    const [seed, beta] = [2, 0.5];
+    const rewards = rewardsOf(seed);
+    using model = startingModel(seed);
+    const before = await probabilities(model);
+    const flipped = everyPair(rewards, 40, 0.2);
+    const learned = await learnFrom(flipped, seed, { beta, loss: 'robust', labelSmoothing: 0.2 }, model);
+    expect(distance(learned, optimum(before, rewards, beta))).toBeLessThanOrEqual(0.03);
+  });
+
+  if (ALL) {
+    it('is played by IPO so that log-ratios are the mean chances to win, by beta', { timeout: 600_000 }, async () => {
+      const [seed, beta] = [3, 0.5];
+      const rewards = rewardsOf(seed);
+      using model = startingModel(seed);
+      const before = await probabilities(model);
+      const learned = await learnFrom(everyPair(rewards, 40), seed, { beta, loss: 'ipo' }, model);
+      const chances = rewards.map((row) => row.map((own) => meanChance(own, row)));
+      expect(distance(learned, optimum(before, chances, beta))).toBeLessThanOrEqual(0.01);
+    });
+  }
 });

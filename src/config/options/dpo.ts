@@ -32,17 +32,55 @@ export interface DpoConfigInput {
    */
   maxPromptLength?: number | undefined;
   /**
+   * Loss of a pair.
+   * @default "sigmoid"
+   */
+  loss?: 'sigmoid' | 'robust' | 'hinge' | 'ipo' | 'apo-zero' | 'apo-down' | 'exo' | undefined;
+  /**
    * Scale of the log ratios to the reference, per nat.
    * A finite number > 0.
    * @default 0.1
    */
   beta?: number | undefined;
   /**
+   * Assumed share of swapped pairs; for the losses sigmoid, robust and exo.
+   * A finite number >= 0 and < 0.5.
+   * @default 0
+   */
+  labelSmoothing?: number | undefined;
+  /**
    * Weight of the negative log-likelihood of chosen responses.
    * A finite number >= 0.
    * @default 0
    */
   nllWeight?: number | undefined;
+  /**
+   * How the log-ratios of two responses are compared.
+   */
+  logRatio?:
+    | {
+        /**
+         * Compare log-ratios per token instead of sums (default: only with the loss ipo).
+         */
+        lengthNormalised?: boolean | undefined;
+        /**
+         * Weight of tokens beyond the length of the pair's shorter response (LD-DPO).
+         * A finite number >= 0.
+         * @default 1
+         */
+        tailWeight?: number | undefined;
+        /**
+         * Divergence from the reference that is limited; others than reverse-kl need the loss sigmoid.
+         * @default "reverse-kl"
+         */
+        divergence?: 'reverse-kl' | 'forward-kl' | 'jensen-shannon' | 'alpha' | undefined;
+        /**
+         * Order of the divergence alpha.
+         * A finite number.
+         */
+        alpha?: number | undefined;
+      }
+    | undefined;
   /**
    * Peak learning rate (default: chosen by the width of the model).
    * A finite number > 0.
@@ -59,22 +97,29 @@ export interface DpoConfigInput {
    */
   warmupSteps?: number | undefined;
   /**
-   * Optimizer algorithm.
-   * @default "adamw"
+   * The optimizer and its settings.
    */
-  optimizer?: 'adamw' | 'adoptAtan2' | 'adamAtan2' | undefined;
-  /**
-   * Decay rates of the running means of gradient and squared gradient.
-   * 2 values, each a finite number >= 0 and < 1.
-   * @default [0.9,0.999]
-   */
-  betas?: [number, number] | undefined;
-  /**
-   * Weight decay.
-   * A finite number >= 0.
-   * @default 0
-   */
-  weightDecay?: number | undefined;
+  optimisation?:
+    | {
+        /**
+         * Optimizer algorithm.
+         * @default "adamw"
+         */
+        optimizer?: 'adamw' | 'adoptAtan2' | 'adamAtan2' | undefined;
+        /**
+         * Decay rates of the running means of gradient and squared gradient.
+         * 2 values, each a finite number >= 0 and < 1.
+         * @default [0.9,0.999]
+         */
+        betas?: [number, number] | undefined;
+        /**
+         * Weight decay.
+         * A finite number >= 0.
+         * @default 0
+         */
+        weightDecay?: number | undefined;
+      }
+    | undefined;
   /**
    * Max gradient norm; larger gradients are scaled down.
    * A finite number > 0.
