@@ -127,7 +127,15 @@ export { dpo } from './trainers/dpo.ts';
 export type { DpoParts, DpoStep } from './trainers/dpo.ts';
 export { ppo } from './trainers/ppo.ts';
 export type { PpoParts, PpoStep } from './trainers/ppo.ts';
-export type { Answer, Reward, RewardFunction } from './trainers/rollouts.ts';
+export { CombinedReward } from './trainers/combined-reward.ts';
+export type {
+  Answer,
+  Combination,
+  CombinedOptions,
+  NamedReward,
+  Reward,
+  RewardFunction,
+} from './trainers/combined-reward.ts';
 export { planPpo, planPreferences, planPretraining, planReward } from './models/memory-plan.ts';
 export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
 export { methods } from './methods.ts';

@@ -74,6 +74,13 @@ const FUNCTIONS = {
   Policy: entry((model, options) => new api.Policy(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
+  CombinedReward: entry(
+    (rewards, options) => new api.CombinedReward(rewards, options),
+    [{ name: 'one', reward: () => [] }],
+    {
+      combine: 'sum',
+    },
+  ),
   Spikes: entry((options) => new api.Spikes(options), { threshold: 6, skip: 0 }),
   AdaptiveKl: entry((weight, options) => new api.AdaptiveKl(weight, options), 0.1, { target: 1, horizon: 1 }),
   Batches: entry((options) => new api.Batches(options), { size: 1, batchSize: 1, seed: 1 }),

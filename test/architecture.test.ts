@@ -62,9 +62,10 @@ const SEES: Record<string, string[]> = {
     ],
   ],
   runs: ['errors', 'files', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
+  rewards: ['errors', 'files', 'config', 'models', 'runs', 'trainers'],
   methods: [
     ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],
-    ...['trainers', 'runs'],
+    ...['trainers', 'runs', 'rewards'],
   ],
   report: ['errors', 'files', 'metrics', 'runs'],
   training: [
@@ -83,7 +84,7 @@ const SEES: Record<string, string[]> = {
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'trainers', 'runs', 'methods', 'training', 'report', 'demo'],
+    ...['checkpoint', 'models', 'trainers', 'runs', 'rewards', 'methods', 'training', 'report', 'demo'],
   ],
 };
 

@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.ts';
 import { either, having, instanceOf, type Kind } from '../checks/kinds.ts';
 import { LanguageModel } from '../models/language-model.ts';
 import { RewardModel } from '../models/reward-model.ts';
+import { CombinedReward } from './combined-reward.ts';
 
 export const MODEL = instanceOf(LanguageModel);
 export const BATCHES = having('Batches', 'next');
@@ -12,7 +13,7 @@ export const PAIRS: Kind = {
   words: 'an array of { prompt, chosen, rejected }, each an array of token ids',
 };
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
-export const REWARD = either(instanceOf(RewardModel), FUNCTION);
+export const REWARD = either(instanceOf(RewardModel), FUNCTION, instanceOf(CombinedReward));
 
 /** The model of a training run. */
 export type ModelPart = { model: LanguageModel } | { /** @deprecated Now `model`. */ palm: LanguageModel };
