@@ -62,7 +62,7 @@ const SEES: Record<string, string[]> = {
     ],
   ],
   runs: ['errors', 'files', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
-  rewards: ['errors', 'files', 'config', 'models', 'runs', 'trainers'],
+  rewards: ['errors', 'files', 'config', 'tokenizer', 'models', 'runs', 'trainers'],
   methods: [
     ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],
     ...['trainers', 'runs', 'rewards'],
