@@ -154,6 +154,22 @@ export { JsonLines, JsonlMetrics } from './metrics/jsonl.ts';
 export { TensorBoardMetrics } from './metrics/tensorboard.ts';
 export type { MetricsSink, Numbers, Sample, StepMetrics } from './metrics/metrics.ts';
 export type { SamplePrompts } from './trainers/samples.ts';
+export { train } from './train/train.ts';
+export type { Run, TrainStep } from './train/train.ts';
+export type {
+  Common,
+  Comparison,
+  Given,
+  Online,
+  Preferences as PreferencesGiven,
+  PromptRow,
+  RewardGiven,
+  RewardPart,
+  Rows,
+} from './train/given.ts';
+export type { AnswerOptions, TrainedJudge, TrainedPolicy } from './train/results.ts';
+export type { TextAnswer, TextReward } from './rewards/text-reward.ts';
+export type { PromptAndResponse } from './rewards/score-texts.ts';
 export { RLHFTrainer } from './methods/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './methods/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';

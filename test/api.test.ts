@@ -74,6 +74,14 @@ const FUNCTIONS = {
   Policy: entry((model, options) => new api.Policy(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
+  train: entry(async (given) => (await api.train(given)).dispose(), {
+    model: saved,
+    tokenizer: 'byte',
+    device,
+    reward: (answers: object[]) => answers.map(() => 1),
+    prompts: ['a'],
+    config: { steps: 1, sampling: { maxNewTokens: 1 } },
+  }),
   CombinedReward: entry(
     (rewards, options) => new api.CombinedReward(rewards, options),
     [{ name: 'one', reward: () => [] }],

@@ -81,6 +81,10 @@ const SEES: Record<string, string[]> = {
     'runs',
     'methods',
   ],
+  train: [
+    ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'tensor', 'models', 'optim', 'runs', 'rewards'],
+    ...['methods'],
+  ],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],

@@ -5,10 +5,9 @@ import { count, device, path } from '../config/fields.ts';
 import { tokenizer } from '../config/inputs.ts';
 import { readRows, readStrings } from '../data/rows.ts';
 import { RewardModel } from '../models/reward-model.ts';
+import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
 import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { scoresOfModel } from '../trainers/rewards.ts';
-import { chunks, type Answer } from '../trainers/rollouts.ts';
+import { chunks } from '../trainers/rollouts.ts';
 import { statisticsOf } from '../trainers/score-norm.ts';
 import { configuredCommand } from './options.ts';
 import { warn } from './warn.ts';
@@ -30,7 +29,7 @@ export function scoreCommand(): Command {
 
 interface Scorable {
   row: Record<string, unknown>;
-  answer: Answer;
+  text: PromptAndResponse;
 }
 
 async function score(config: z.output<typeof schema>): Promise<void> {
@@ -39,27 +38,20 @@ async function score(config: z.output<typeof schema>): Promise<void> {
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { used, skipped } = await readRows<Scorable>(data, (row) => {
     const texts = readStrings(row, ['prompt', 'response']);
-    return 'skip' in texts ? texts : { use: { row, answer: answerOf(texts.use, tokenizer) } };
+    return 'skip' in texts ? texts : { use: { row, text: texts.use } };
   });
   const [first] = skipped;
   if (first !== undefined) warn(`skipped rows: ${skipped.length}, the first at ${first.place}: ${first.reason}`);
   using model = await RewardModel.load(file.path, { device });
   const all: number[] = [];
   for (const some of chunks(used, size)) {
-    const answers = some.map(({ answer }) => answer);
-    const scores = await scoresOfModel(model, answers, { size });
+    const texts = some.map(({ text }) => text);
+    const scores = await scoreTexts(model, tokenizer, texts, size);
     for (const [i, { row }] of some.entries())
       process.stdout.write(`${JSON.stringify({ ...row, score: scores[i] })}\n`);
     all.push(...scores);
   }
   console.error(summary(all));
-}
-
-/** A complete response ends with the eos, as in training. */
-function answerOf({ prompt, response }: Record<'prompt' | 'response', string>, tokenizer: Tokenizer): Answer {
-  const { eosToken } = tokenizer;
-  const tokens = tokenizer.encode(response, { continues: true });
-  return { prompt: tokenizer.encode(prompt), response: eosToken === undefined ? tokens : [...tokens, eosToken] };
 }
 
 function summary(scores: readonly number[]): string {

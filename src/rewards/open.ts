@@ -9,7 +9,7 @@ import { isModule } from '../runs/run-note.ts';
 import { CombinedReward, type Reward, type RewardFunction } from '../trainers/combined-reward.ts';
 import { loadModule } from './module.ts';
 import { isUrl, serverReward } from './server.ts';
-import { ofTexts } from './text-reward.ts';
+import { ofTexts, type TextReward } from './text-reward.ts';
 
 /** A reward whose files have been found and checked; no model exists yet. */
 export interface OpenedReward {
@@ -20,6 +20,13 @@ export interface OpenedReward {
   /** Loads the models. */
   load(device: string): Promise<Reward>;
 }
+
+/** What a program may give in place of a path or a URL. */
+export type GivenReward = TextReward | { url: string; headers?: Readonly<Record<string, string>> };
+type From = string | GivenReward;
+type Source = Omit<WeightedSource, 'from'> & { from: From };
+/** The setting of a command, or what a program gives. */
+export type AnyRewardSource = RewardSource | GivenReward | readonly (string | Source)[];
 
 /** How answers are scored: the part of a configuration that is used here. */
 type Scoring = Pick<PpoConfig['score'], 'timeout' | 'combine' | 'disagreement'>;
@@ -35,9 +42,11 @@ const SHARE = 1 / 4;
  * @throws FileError for a file that is missing or damaged.
  * @throws ArgumentError for a model that is no reward model, a module without a function, or a URL that is not allowed.
  */
-export async function openReward(source: RewardSource, scoring: Scoring): Promise<OpenedReward> {
-  const several = typeof source !== 'string';
-  const sources = [source].flat().map((each) => (typeof each === 'string' ? { from: each } : each));
+export async function openReward(source: AnyRewardSource, scoring: Scoring): Promise<OpenedReward> {
+  const several = Array.isArray(source);
+  const sources: Source[] = several
+    ? source.map((each: string | Source) => (typeof each === 'string' ? { from: each } : each))
+    : [{ from: source as From }];
   checkScoring(scoring, sources.length);
   const names = namesOf(sources);
   const opened: Opened[] = [];
@@ -58,8 +67,13 @@ export async function openReward(source: RewardSource, scoring: Scoring): Promis
   };
 }
 
-async function openOne(from: string, timeout: number): Promise<Opened> {
-  if (isUrl(from)) return { reward: ofTexts(serverReward(from, { timeout: timeout * SHARE })) };
+async function openOne(from: From, timeout: number): Promise<Opened> {
+  if (typeof from === 'function') return { reward: ofTexts(from) };
+  if (typeof from === 'object') {
+    const { url, headers } = from;
+    return { reward: ofTexts(serverReward(url, { headers, timeout: timeout * SHARE })) };
+  }
+  if (isUrl(from)) return await openOne({ url: from }, timeout);
   if (isModule(from)) return { reward: ofTexts(await loadModule(from)), file: from };
   const model = await findModelOf(from, ['RewardModel']);
   return { model, file: model.path };
@@ -77,7 +91,7 @@ function checkScoring({ combine, disagreement }: Scoring, sources: number): void
 }
 
 /** A name for each source: its own, or else one from its path, numbered if another has it. */
-function namesOf(sources: readonly WeightedSource[]): string[] {
+function namesOf(sources: readonly Source[]): string[] {
   const names: string[] = [];
   for (const { from, name } of sources) {
     const stem = nameOf(from);
@@ -88,7 +102,9 @@ function namesOf(sources: readonly WeightedSource[]): string[] {
   return names;
 }
 
-function nameOf(from: string): string {
+function nameOf(from: From): string {
+  if (typeof from === 'function') return 'function';
+  if (typeof from === 'object') return nameOf(from.url);
   if (isUrl(from)) return new URL(from).hostname.replace(/[^\w.-]/g, '');
   const stem = basename(from, extname(from));
   const place = stem === 'model' && from.endsWith('.safetensors') ? basename(dirname(from)) : stem;

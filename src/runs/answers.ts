@@ -33,7 +33,10 @@ export async function answerPrompts(
   return asked.map((prompt, row) => {
     const response: number[] = [];
     for (let t = prompt.length; t < width && mask[row * width + t]; t++) response.push(Number(tokens[row * width + t]));
-    const ended = (eosToken !== undefined && response.at(-1) === eosToken) || response.length < maxNewTokens || endsWithOneOf(response, stop);
+    const ended =
+      (eosToken !== undefined && response.at(-1) === eosToken) ||
+      response.length < maxNewTokens ||
+      endsWithOneOf(response, stop);
     return { prompt, response, text: tokenizer.decode(response), ended };
   });
 }
