@@ -35,8 +35,8 @@ const ANSWERS: Answer[] = [
   { prompt: [97], response: [100], promptText: 'a', responseText: 'd' },
 ];
 const TEXTS: TextAnswer[] = [
-  { prompt: 'a', response: 'bc', promptTokens: [97], responseTokens: [98, 99] },
-  { prompt: 'a', response: 'd', promptTokens: [97], responseTokens: [100] },
+  { prompt: 'a', response: 'bc', promptTokens: [97], responseTokens: [98, 99], meta: { right: 1 } },
+  { prompt: 'a', response: 'd', promptTokens: [97], responseTokens: [100], meta: {} },
 ];
 const OPTIONS = { size: 2, timeout: 5 };
 const forever = new AbortController().signal;
@@ -104,8 +104,8 @@ describe('a reward server', () => {
       expect(asked).toEqual([
         {
           answers: [
-            { prompt: 'a', response: 'bc' },
-            { prompt: 'a', response: 'd' },
+            { prompt: 'a', response: 'bc', meta: { right: 1 } },
+            { prompt: 'a', response: 'd', meta: {} },
           ],
         },
       ]);

@@ -92,6 +92,15 @@ describe('train', () => {
     (await run).dispose();
   });
 
+  it('gives reward functions what else is in the row of a prompt', async () => {
+    const seen = new Set<unknown>();
+    const looking = (answers: { meta: object }[]) => answers.map(({ meta }) => seen.add(JSON.stringify(meta)).size);
+    const rows = [{ prompt: 'ab', right: 4 }, { prompt: 'b' }];
+    const config = { method: 'grpo', ...SHORT, rolloutBatch: 2, steps: 1 } as const;
+    (await train({ model, device, reward: looking, prompts: rows, config })).dispose();
+    expect([...seen].sort()).toEqual(['{"right":4}', '{}']);
+  });
+
   it('ends where its loop is left, and at its signal', async () => {
     const config = { method: 'grpo', ...SHORT, steps: 50 } as const;
     const run = train({ model, device, reward, prompts, config });

@@ -1,4 +1,4 @@
-/** Rewards over HTTP: POST { answers: [{ prompt, response }] } gives { scores }. docs/rewards.md describes the protocol. */
+/** Rewards over HTTP: POST { answers: [{ prompt, response, meta }] } gives { scores }. docs/rewards.md describes the protocol. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { ArgumentError, printable, RewardError } from '../errors.ts';
 import type { TextAnswer, TextReward } from './text-reward.ts';
@@ -45,7 +45,7 @@ export function serverReward(url: string, options: ServerOptions): TextReward {
 type Try = { scores: readonly number[] } | { received: string; again: boolean };
 
 async function tryOnce(url: string, answers: TextAnswer[], signal: AbortSignal, options: ServerOptions): Promise<Try> {
-  const body = JSON.stringify({ answers: answers.map(({ prompt, response }) => ({ prompt, response })) });
+  const body = JSON.stringify({ answers: answers.map(({ prompt, response, meta }) => ({ prompt, response, meta })) });
   const limit = AbortSignal.timeout(Math.ceil(options.timeout * 1000));
   try {
     const headers = { 'content-type': 'application/json', ...options.headers };

@@ -9,6 +9,8 @@ export interface TextAnswer {
   promptTokens: number[];
   /** Including the eos if the response ended with it. */
   responseTokens: number[];
+  /** What the row of the prompt has besides it, such as the right answer. */
+  meta: Readonly<Record<string, unknown>>;
 }
 
 /** Scores answers with one number each; higher is better. `signal` is aborted when nobody waits for the scores any more. */
@@ -19,6 +21,6 @@ export function ofTexts(reward: TextReward): RewardFunction {
   return (answers, signal = new AbortController().signal) => reward(answers.map(textAnswer), signal);
 }
 
-function textAnswer({ prompt, response, promptText = '', responseText = '' }: Answer): TextAnswer {
-  return { prompt: promptText, response: responseText, promptTokens: prompt, responseTokens: response };
+function textAnswer({ prompt, response, promptText = '', responseText = '', meta = {} }: Answer): TextAnswer {
+  return { prompt: promptText, response: responseText, promptTokens: prompt, responseTokens: response, meta };
 }

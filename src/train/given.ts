@@ -33,8 +33,8 @@ type ConfigOf<Kind extends Feedback> = {
 
 /** Rows in memory, or a file of them, in the forms that the commands read (docs/cli.md). */
 export type Rows<Row> = readonly Row[] | { file: string };
-/** A prompt, by itself or in a row. */
-export type PromptRow = string | { prompt: string };
+/** A prompt, by itself or in a row; what else the row has reaches reward functions as `meta`. */
+export type PromptRow = string | { prompt: string; [meta: string]: unknown };
 /** A prompt with a preferred and a rejected response. */
 export interface Comparison {
   prompt: string;
