@@ -32,7 +32,37 @@ export class PalmError extends Error {
     this.received = detail.received;
     this.expected = detail.expected;
     this.fix = detail.fix;
+    withFrames(() => Error.captureStackTrace(this, new.target));
   }
+}
+
+/** Frames kept of a stack beyond the limit: our own calls, however deep, must not push out the caller's file. */
+const OWN_FRAMES = 30;
+
+/** Runs `capture`, which records a stack, with room for the caller's frames. */
+function withFrames<T>(capture: () => T): T {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = limit + OWN_FRAMES;
+  try {
+    return capture();
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
+}
+
+/** Where a call was made, below `above`: for an error that arises when its caller is no longer on the stack. */
+export function placeOfCall(above: (...values: never[]) => unknown): { readonly stack: string } {
+  const place = { stack: '' };
+  withFrames(() => Error.captureStackTrace(place, above));
+  return place;
+}
+
+/** `error` with the frames of the call that led to it; unchanged if it is not of this package. */
+export function calledAt(error: unknown, place: { readonly stack: string }): unknown {
+  if (!(error instanceof PalmError)) return error;
+  const frames = place.stack.indexOf('\n');
+  error.stack = `${error.name}: ${error.message}${frames < 0 ? '' : place.stack.slice(frames)}`;
+  return error;
 }
 
 /** A value of the right type that is not allowed here: out of range, unknown or contradictory. */

@@ -189,8 +189,16 @@ export { cpo } from './trainers/cpo.ts';
 export type { CpoParts, CpoStep } from './trainers/cpo.ts';
 export { ppo } from './trainers/ppo.ts';
 export type { PpoParts, PpoStep } from './trainers/ppo.ts';
-export type { Answer, Reward, RewardFunction } from './trainers/rollouts.ts';
 export { planIlql } from './models/ilql-plan.ts';
+export { CombinedReward } from './trainers/combined-reward.ts';
+export type {
+  Answer,
+  Combination,
+  CombinedOptions,
+  NamedReward,
+  Reward,
+  RewardFunction,
+} from './trainers/combined-reward.ts';
 export { planPpo, planPreferences, planPretraining, planReward } from './models/memory-plan.ts';
 export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
 export { methods } from './methods.ts';
@@ -215,6 +223,22 @@ export { JsonLines, JsonlMetrics } from './metrics/jsonl.ts';
 export { TensorBoardMetrics } from './metrics/tensorboard.ts';
 export type { MetricsSink, Numbers, Sample, StepMetrics } from './metrics/metrics.ts';
 export type { SamplePrompts } from './trainers/samples.ts';
+export { train } from './train/train.ts';
+export type { Run, TrainStep } from './train/train.ts';
+export type {
+  Common,
+  Comparison,
+  Given,
+  Online,
+  Preferences as PreferencesGiven,
+  PromptRow,
+  RewardGiven,
+  RewardPart,
+  Rows,
+} from './train/given.ts';
+export type { AnswerOptions, TrainedJudge, TrainedPolicy } from './train/results.ts';
+export type { TextAnswer, TextReward } from './rewards/text-reward.ts';
+export type { PromptAndResponse } from './rewards/score-texts.ts';
 export { RLHFTrainer } from './methods/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './methods/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';

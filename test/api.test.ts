@@ -82,6 +82,21 @@ const FUNCTIONS = {
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
+  train: entry(async (given) => (await api.train(given)).dispose(), {
+    model: saved,
+    tokenizer: 'byte',
+    device,
+    reward: (answers: object[]) => answers.map(() => 1),
+    prompts: ['a'],
+    config: { steps: 1, sampling: { maxNewTokens: 1 } },
+  }),
+  CombinedReward: entry(
+    (rewards, options) => new api.CombinedReward(rewards, options),
+    [{ name: 'one', reward: () => [] }],
+    {
+      combine: 'sum',
+    },
+  ),
   Spikes: entry((options) => new api.Spikes(options), { threshold: 6, skip: 0 }),
   AdaptiveKl: entry((weight, options) => new api.AdaptiveKl(weight, options), 0.1, { target: 1, horizon: 1 }),
   Batches: entry((options) => new api.Batches(options), { size: 1, batchSize: 1, seed: 1 }),

@@ -62,9 +62,10 @@ const SEES: Record<string, string[]> = {
     ],
   ],
   runs: ['errors', 'files', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
+  rewards: ['errors', 'files', 'config', 'tokenizer', 'models', 'runs', 'trainers'],
   methods: [
     ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],
-    ...['trainers', 'runs'],
+    ...['trainers', 'runs', 'rewards'],
   ],
   report: ['errors', 'files', 'metrics', 'runs'],
   training: [
@@ -80,10 +81,14 @@ const SEES: Record<string, string[]> = {
     'runs',
     'methods',
   ],
+  train: [
+    ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'tensor', 'models', 'optim', 'runs', 'rewards'],
+    ...['methods'],
+  ],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'trainers', 'runs', 'methods', 'training', 'report', 'demo'],
+    ...['checkpoint', 'models', 'trainers', 'runs', 'rewards', 'methods', 'training', 'report', 'demo'],
   ],
 };
 

@@ -78,7 +78,7 @@ describe('palm doctor', () => {
     const text = await palm('doctor');
     expect(text).toContain('not found');
     expect(text).toContain('no such command');
-    expect(text).toContain('`npx palm libtorch install`');
+    expect(text).toContain('`npx palm-rlhf libtorch install`');
     expect(process.exitCode).toBe(1);
   });
 });

@@ -17,7 +17,10 @@ const ALLOWED: readonly { says: RegExp; in?: RegExp; why: string }[] = [
   { says: /\bnamespace palm\b|\bpalm::/g, in: /^native\//, why: 'the namespace of the package' },
   { says: /NODE_API_MODULE\(palm,|\(env, "palm"\)/g, in: /^native\/binding\//, why: 'what Node.js calls the addon' },
   { says: /\bpalm\b/g, in: /^native\/binding\/loader\.cc$/, why: 'the path of libpalm.so' },
-  { says: /\bpalm (?=(import|doctor|libtorch|report)\b)/g, why: 'a command that helps' },
+  {
+    says: /\bpalm (?=(doctor|evaluate|export|generate|import|libtorch|report|reward|score)\b)/g,
+    why: 'a command that helps',
+  },
   { says: /'palm'/g, in: /^src\/cli\//, why: 'the command, and our names in `export --names`' },
   { says: /\bpalm\b/g, in: /^src\/cli\/doctor\.ts$/, why: 'the version of the package in the report' },
   { says: /'palm'|"palm"/g, in: /^src\/models\//, why: 'our names of tensors, in `save`' },

@@ -139,7 +139,7 @@ describe('findLibtorch', () => {
 
     vi.stubEnv('PALM_LIBTORCH', undefined);
     saveLibtorchChoice(other);
-    expect(errorOf(() => findLibtorch('2.13.0')).fix).toContain('npx palm libtorch use PATH');
+    expect(errorOf(() => findLibtorch('2.13.0')).fix).toContain('npx palm-rlhf libtorch use PATH');
     write(join(home, 'config/palm-rlhf/libtorch.json'), '[');
     expect(errorOf(() => findLibtorch('2.13.0')).argument).toBe(join(home, 'config/palm-rlhf/libtorch.json'));
   });
@@ -153,7 +153,7 @@ describe('findLibtorch', () => {
       join(home, 'cache'),
       'python3',
       'python ',
-      '`npx palm libtorch install`',
+      '`npx palm-rlhf libtorch install`',
     ]) {
       expect(message).toContain(part);
     }
@@ -233,7 +233,7 @@ describe('installLibtorch', () => {
     const refused = await installLibtorch({ cuda: false, note: () => undefined }).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(LibtorchError);
     expect((refused as LibtorchError).message).toContain('No matching distribution found');
-    expect((refused as LibtorchError).fix).toContain('`npx palm libtorch install`');
+    expect((refused as LibtorchError).fix).toContain('`npx palm-rlhf libtorch install`');
     fakePip(`torch==${LIBTORCH_VERSION}+cpu`, '2.12.0+cpu');
     await expect(installLibtorch({ cuda: false, note: () => undefined })).rejects.toThrow(LibtorchError);
     expect(readdirSync(cache())).toEqual([]);

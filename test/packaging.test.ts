@@ -101,12 +101,12 @@ describe('the packed tarball', () => {
     const { stderr, status } = user('node', ['generate.js']);
     expect(status).not.toBe(0);
     expect(stderr).toContain('LibtorchError');
-    expect(stderr).toContain('`npx palm libtorch install`');
+    expect(stderr).toContain('`npx palm-rlhf libtorch install`');
   });
 
-  it('has a palm command that names it too', () => {
-    const { stdout, status } = user('node', ['node_modules/.bin/palm', 'doctor']);
-    expect(stdout).toContain('`npx palm libtorch install`');
+  it.each(['palm', 'palm-rlhf'])('has a command %s that names it too', (name) => {
+    const { stdout, status } = user('node', [`node_modules/.bin/${name}`, 'doctor']);
+    expect(stdout).toContain('`npx palm-rlhf libtorch install`');
     expect(status).toBe(1);
   });
 });

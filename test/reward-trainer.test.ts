@@ -103,8 +103,8 @@ describe('a bidirectional trunk', () => {
   it.each([true, false])('scores an answer next to a longer one as alone, with causal %s', async (causal) => {
     using rewardModel = judge(causal);
     const options = { size: 8, timeout: 9 };
-    const [alone] = await scoresOf(rewardModel, [short], options);
-    const [beside] = await scoresOf(rewardModel, [short, long], options);
+    const [alone] = (await scoresOf(rewardModel, [short], options)).scores;
+    const [beside] = (await scoresOf(rewardModel, [short, long], options)).scores;
     expect(beside).toBeCloseTo(alone as number, 6);
   });
 

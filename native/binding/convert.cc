@@ -84,7 +84,7 @@ at::Device Js<at::Device>::from(const Napi::Value& value) {
   if (index >= count)
     throw Error(ErrorKind::device, "device", wanted,
                 count == 0 ? "cpu, as there is no usable CUDA device" : "an index below " + std::to_string(count),
-                "Run `npx palm doctor` to list the devices.");
+                "Run `npx palm-rlhf doctor` to list the devices.");
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 

@@ -102,7 +102,8 @@ Napi::Value load(const Napi::CallbackInfo& call) {
   // loaded; a value set by the user is kept.
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);
 
-  const char* other_libtorch = "Run `npx palm libtorch install`, or choose another with `npx palm libtorch use PATH`.";
+  const char* other_libtorch =
+      "Run `npx palm-rlhf libtorch install`, or choose another with `npx palm-rlhf libtorch use PATH`.";
   for (const char* name : {"libc10.so", "libtorch_cpu.so"}) refuse_second(create_error, lib + name);
   open_or_fail(create_error, lib + "libc10.so", other_libtorch);
   open_or_fail(create_error, lib + "libtorch_cpu.so", other_libtorch);

@@ -5,7 +5,9 @@ import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
 import { tokenizer } from '../config/inputs.ts';
-import { kindIn, loadModel } from '../models/registry.ts';
+import { ArgumentError } from '../errors.ts';
+import type { LanguageModel } from '../models/language-model.ts';
+import { adapterOf, kindIn, loadScoped } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { findModel, findTokenizer, type ModelFile, noteBeside, tokenizerOf } from '../runs/model-file.ts';
 import { configuredCommand } from './options.ts';
@@ -18,6 +20,8 @@ const schema = z.strictObject({
     .enum(['palm', 'python'])
     .default('palm')
     .describe('tensor names: ours, or those of a palm-rlhf-pytorch state_dict'),
+  merge: z.boolean().default(false).describe('fold the adapters of a policy into its weights'),
+  scope: z.string().min(1).optional().describe('adapters to merge (default: actor, or the only ones)'),
 });
 
 /** The `export` command. */
@@ -27,12 +31,15 @@ export function exportCommand(): Command {
   );
 }
 
-async function exportModel({ model: path, out, names, tokenizer: asked }: z.output<typeof schema>): Promise<void> {
+async function exportModel(config: z.output<typeof schema>): Promise<void> {
+  const { model: path, out, names, tokenizer: asked } = config;
   const file = await findModel(path);
   const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
   const { isReward, notes } = await look(file);
   const own = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
-  using model = isReward ? await RewardModel.load(file.path) : await loadModel(file.path);
+  checkMerge(config, file, isReward);
+  using model = isReward ? await RewardModel.load(file.path) : await loadScoped(file.path);
+  const merged = config.merge ? await mergeAdapters(model as LanguageModel, config, file) : undefined;
   if (names === 'palm') {
     const { tensors, metadata } = model.contents();
     await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata, ...own]) });
@@ -40,7 +47,28 @@ async function exportModel({ model: path, out, names, tokenizer: asked }: z.outp
     using contents = await model.pythonContents();
     await saveTensors(out, { tensors: contents.tensors, metadata: new Map([...notes, ...contents.metadata, ...own]) });
   }
-  console.log(`wrote ${out}`);
+  console.log(`wrote ${out}${merged === undefined ? '' : `, with the adapters ${merged} merged into the weights`}`);
+}
+
+/** @throws ArgumentError for options that would have no effect. */
+function checkMerge({ merge, scope }: z.output<typeof schema>, { path, scopes }: ModelFile, isReward: boolean): void {
+  if (!merge && scope !== undefined)
+    throw new ArgumentError({ argument: '--scope', received: scope, expected: 'nothing without --merge' });
+  if (!merge || (!isReward && scopes.length > 0)) return;
+  const received = isReward ? 'a RewardModel' : 'a model without adapters';
+  throw new ArgumentError({ argument: path, received, expected: 'a policy with adapters', fix: 'Leave out --merge.' });
+}
+
+/** Merges one scope, removes the others, and returns which was merged. @throws ArgumentError */
+async function mergeAdapters(
+  model: LanguageModel,
+  { scope }: z.output<typeof schema>,
+  { path }: ModelFile,
+): Promise<string> {
+  const merged = scope ?? (adapterOf(model.scopes, path) as string);
+  await model.mergeScope(merged);
+  for (const other of model.scopes) model.removeScope(other);
+  return merged;
 }
 
 /** The kind of model in a file, and the metadata that describes its tokenizer. */

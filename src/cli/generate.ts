@@ -1,13 +1,17 @@
-/** `palm generate`: generates text and prints it as it is sampled. */
+/** `palm generate`: continues prompts, one as it is sampled or many at once, as text or as JSON lines. */
+import { fstatSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { device, path } from '../config/fields.ts';
+import { count, device, path } from '../config/fields.ts';
 import { stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
+import { loadPrompts } from '../data/prompts.ts';
+import { deriveSeed } from '../data/random.ts';
 import { ArgumentError } from '../errors.ts';
 import { IlqlPolicy } from '../models/ilql-policy.ts';
-import { POLICY_KINDS } from '../models/model-file.ts';
-import { loadModel, MODEL_KINDS } from '../models/registry.ts';
+import type { GenerateInput, LanguageModel } from '../models/language-model.ts';
+import { adapterOf, loadScoped, MODEL_KINDS } from '../models/registry.ts';
+import { answerPrompts, silentTokens } from '../runs/answers.ts';
 import { findModelOf, type ModelFile, tokenizerOf } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -20,36 +24,53 @@ const sampling = samplingConfig
   });
 
 const schema = z.strictObject({
-  model: path.describe('run folder or model file'),
+  model: path.describe('run folder, checkpoint folder or model file'),
+  prompt: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'text to continue; - reads it from stdin (default: what is piped in, else a newline)' }),
+  data: path.optional().describe('prompts to continue: .jsonl with {prompt}, or with preferences'),
+  samples: count.default(1).describe('continuations of each prompt'),
+  json: z.boolean().default(false).describe('print a line of JSON for each continuation: {prompt, response}'),
+  batchSize: count.default(16).describe('prompts continued at once, with --data'),
   beta: z
     .number()
     .min(0)
     .optional()
     .describe("how strongly an ilql model's values steer the tokens (default: the policy alone)"),
-  prompt: z.string().min(1).default('\n').meta({ description: 'text to continue' }),
   ...sampling.shape,
   stop,
-  scope: z.string().min(1).optional().describe('adapters to use (default: actor, if the model has them)'),
+  scope: z.string().min(1).optional().describe('adapters to use (default: actor, or the only ones)'),
   tokenizer,
   device,
 });
+type Config = z.output<typeof schema>;
 
 /** The `generate` command. */
 export function generateCommand(): Command {
   return configuredCommand('generate', schema, generate, 'model').description(
-    'continue a prompt until the end of the text',
+    'continue a prompt, or the prompts of a file, until the end of the text',
   );
 }
 
-/** Tokens of the model that stand for no text. */
-function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): number[] {
-  return padToken === undefined || padToken === eosToken || padToken >= numTokens ? [] : [padToken];
+async function generate(config: Config): Promise<void> {
+  const file = await findModelOf(config.model, MODEL_KINDS);
+  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const prompts = await promptsOf(config, tokenizer);
+  using source = await sourceOf(file, config.beta, config.device);
+  const { model, readout } = source;
+  const drawing = { ...config, readout, scope: config.scope ?? adapterOf(model.scopes, file.path) };
+  const [first = []] = prompts;
+  if (prompts.length === 1 && config.samples === 1 && !config.json)
+    return await printStream(model, tokenizer, first, drawing);
+  await printAnswers(model, tokenizer, prompts, drawing);
 }
 
 /** What tokens are sampled from: a model, or with `beta` a policy's readout of it. @throws ArgumentError if it has no values. */
 async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, device: string) {
   if (beta === undefined) {
-    const model = await loadModel(path, { device });
+    const model = await loadScoped(path, { device });
     return { model, readout: undefined, [Symbol.dispose]: () => model.dispose() };
   }
   if (kind !== 'IlqlPolicy') {
@@ -64,26 +85,65 @@ async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, dev
   return { model: policy.model, readout, [Symbol.dispose]: dispose };
 }
 
-async function generate(config: z.output<typeof schema>): Promise<void> {
-  const { model: place, beta, prompt, scope, tokenizer: asked, device, stop, ...sampling } = config;
-  const file = await findModelOf(place, [...MODEL_KINDS, ...POLICY_KINDS]);
-  const tokenizer = await tokenizerOf(asked, file);
-  const tokens = tokenizer.encode(prompt);
-  if (tokens.length === 0)
-    throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
-  using source = await sourceOf(file, beta, device);
-  const { model, readout } = source;
-  const stream = model.stream({
-    ...sampling,
-    readout,
-    prompt: tokens,
-    eosToken: tokenizer.eosToken,
-    stop: stopSequences(stop, tokenizer),
-    suppress: silentTokens(tokenizer, model.decoder.numTokens),
-    scope: scope ?? (model.scopes.includes('actor') ? 'actor' : undefined),
-  });
+/** The prompts to continue, as tokens. @throws ArgumentError, FileError, DataError */
+async function promptsOf({ prompt, data }: Config, tokenizer: Tokenizer): Promise<number[][]> {
+  if (data !== undefined) {
+    if (prompt !== undefined)
+      throw new ArgumentError({ argument: '--prompt', received: 'a prompt and --data', expected: 'one of them' });
+    return (await loadPrompts(data, tokenizer, { maxPromptLength: Number.MAX_SAFE_INTEGER })).prompts;
+  }
+  const text = prompt === undefined || prompt === '-' ? pipedText(prompt === '-') : prompt;
+  const tokens = tokenizer.encode(text ?? '\n');
+  if (tokens.length > 0) return [tokens];
+  throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
+}
+
+/** What a shell pipes in or redirects from a file, without its last newline; with `asked`, stdin whatever it is. */
+function pipedText(asked: boolean): string | undefined {
+  const input = fstatSync(0);
+  if (!asked && !input.isFIFO() && !input.isFile()) return undefined;
+  return readFileSync(0, 'utf8').replace(/\n$/, '') || undefined;
+}
+
+type Drawing = Config & { scope: string | undefined; readout: GenerateInput['readout'] };
+
+/** The options of sampling, without those of the command. */
+function samplingOf(config: Drawing, tokenizer: Tokenizer) {
+  const { maxNewTokens, temperature, topK, topP, minP, weights, seed, scope, readout, stop } = config;
+  const filters = { temperature, topK, topP, minP };
+  return { maxNewTokens, ...filters, weights, seed, scope, readout, stop: stopSequences(stop, tokenizer) };
+}
+
+async function printStream(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  prompt: readonly number[],
+  config: Drawing,
+): Promise<void> {
+  const suppress = silentTokens(tokenizer, model.decoder.numTokens);
+  const stream = model.stream({ ...samplingOf(config, tokenizer), prompt, eosToken: tokenizer.eosToken, suppress });
   const text = decodeStream(tokenizer);
-  for (const token of tokens) process.stdout.write(text.push(token));
+  for (const token of prompt) process.stdout.write(text.push(token));
   for await (const { token } of stream) process.stdout.write(text.push(token));
   process.stdout.write(`${text.end()}\n`);
+}
+
+async function printAnswers(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  prompts: readonly (readonly number[])[],
+  config: Drawing,
+): Promise<void> {
+  const { samples: samplesPerPrompt, batchSize, json } = config;
+  const options = samplingOf(config, tokenizer);
+  let printed = 0;
+  for (let begin = 0; begin < prompts.length; begin += batchSize) {
+    const seed = options.seed === undefined ? undefined : deriveSeed(options.seed, begin) % 2 ** 32;
+    const some = prompts.slice(begin, begin + batchSize);
+    for (const answer of await answerPrompts(model, tokenizer, some, { ...options, seed, samplesPerPrompt })) {
+      const prompt = tokenizer.decode(answer.prompt);
+      const text = json ? JSON.stringify({ prompt, response: answer.text }) : `${prompt}${answer.text}`;
+      process.stdout.write(`${!json && printed++ > 0 ? '\n' : ''}${text}\n`);
+    }
+  }
 }

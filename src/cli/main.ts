@@ -10,12 +10,14 @@ import { measureWork } from '../tokenizer/deadline.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
+import { evaluateCommand } from './evaluate.ts';
 import { exportCommand } from './export.ts';
 import { generateCommand } from './generate.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
 import { reportCommand } from './report.ts';
+import { scoreCommand } from './score.ts';
 import { packageVersion } from '../version.ts';
 import { Stopped } from './signals.ts';
 import { trainingCommands } from './train.ts';
@@ -29,6 +31,8 @@ function program(): Command {
   const train = [demoCommand(), ...trainingCommands()];
   const look = [
     generateCommand(),
+    scoreCommand(),
+    evaluateCommand(),
     inspectCommand(),
     reportCommand(),
     dataCommand(),

@@ -7,6 +7,7 @@ import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
 import { ArgumentError, ConfigError } from '../errors.ts';
+import { isUrl } from '../rewards/server.ts';
 import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from '../training/run.ts';
 import { addFlags, addRunOptions, configureHelp } from './help.ts';
@@ -81,7 +82,10 @@ const FILES = ['data', 'validation', 'model', 'reward', 'tokenizer'];
 
 function warnOfChanges(then: Record<string, unknown>, now: Record<string, unknown>): void {
   const noted = existsSync(runDirectory(now.out as string).note);
-  for (const change of settingsChanged(then, now, noted ? [...UNREPORTED, ...FILES] : UNREPORTED)) warn(change);
+  // A reward may also be a URL, or have weights.
+  const isFile = ({ reward }: Record<string, unknown>) => typeof reward === 'string' && !isUrl(reward);
+  const recorded = FILES.filter((name) => name !== 'reward' || (isFile(then) && isFile(now)));
+  for (const change of settingsChanged(then, now, noted ? [...UNREPORTED, ...recorded] : UNREPORTED)) warn(change);
 }
 
 function command(name: string, flags: Flag[]): Command {

@@ -6,6 +6,7 @@ import { ConsoleMetrics } from '../metrics/console.ts';
 import { JsonLines } from '../metrics/jsonl.ts';
 import type { MetricsSink } from '../metrics/metrics.ts';
 import { TensorBoardMetrics } from '../metrics/tensorboard.ts';
+import { adapterNotices, findModel } from '../runs/model-file.ts';
 import { checkFree, makeOut } from '../runs/run-directory.ts';
 import { type Resume, runTraining } from '../training/run.ts';
 import { checkFits, printPlan } from './dry-run.ts';
@@ -46,7 +47,7 @@ export function trainingCommand(name: keyof typeof methods): Command {
     const say = view.quiet ? () => {} : (line: string) => console.error(line);
     checkFree(config.out, resume !== false);
     const { plan, notices, start } = await open(config);
-    for (const line of notices) say(line);
+    for (const line of [...(await merged(config)), ...notices]) say(line);
     if (dryRun) return printPlan(plan);
     checkFits(plan, config.device);
     makeOut(config.out);
@@ -80,4 +81,10 @@ function countOf(text: string): number {
   const count = Number(text);
   if (Number.isInteger(count) && count >= 1) return count;
   throw new InvalidArgumentError('It must be an integer >= 1.');
+}
+
+/** What happens to the adapters of the model that is trained. */
+async function merged(config: Readonly<Record<string, unknown>>): Promise<string[]> {
+  const { model } = config;
+  return typeof model === 'string' ? adapterNotices(await findModel(model)) : [];
 }

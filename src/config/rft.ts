@@ -19,7 +19,11 @@ export const rftConfig = z.strictObject({
     .max(1)
     .default(0.8)
     .describe("keep responses at or above this quantile of their prompt's scores, and above the worst"),
-  score: scores.score.unwrap().pick({ timeout: true }).prefault({}).describe('how responses are scored'),
+  score: scores.score
+    .unwrap()
+    .pick({ timeout: true, combine: true, disagreement: true })
+    .prefault({})
+    .describe('how responses are scored'),
   ...passes,
   lr: lr.optional().describe('learning rate (default: chosen by the width of the model)'),
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),

@@ -35,6 +35,14 @@ const score = z.strictObject({
     .default(0)
     .describe('subtracted from the normalised score of a response that did not end'),
   timeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
+  combine: z
+    .enum(['sum', 'mean', 'min', 'conservative'])
+    .optional()
+    .describe(
+      'how several rewards become one: their weighted sum, their mean, the min, or the mean minus disagreement × variance ' +
+        '(default: sum)',
+    ),
+  disagreement: z.number().gt(0).optional().describe('weight of the variance in conservative (default: 0.5)'),
 });
 
 /** Scoring responses. */

@@ -6,14 +6,13 @@ import { Batches } from '../data/batches.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
-import { RewardModel } from '../models/reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type GrpoParts, grpo } from '../trainers/grpo.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
 import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import type { Method, Opened } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPromptsAndJudge, promptFiles, SAMPLES } from './prompts.ts';
+import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
 
 const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, rules, ...grpoConfig.shape });
 type Config = z.output<typeof schema>;
@@ -62,7 +61,7 @@ async function open(config: Config): Promise<Opened> {
   const { device, klWeight, lora, seed } = config;
   const {
     policy: file,
-    judge,
+    reward: opened,
     tokenizer,
     stop,
     prompts,
@@ -70,20 +69,20 @@ async function open(config: Config): Promise<Opened> {
     promptLength,
     rows,
     notices,
-  } = await loadPromptsAndJudge(config);
+  } = await loadPromptsAndReward(config);
   const reference = klWeight > 0;
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference, critic: false };
   return {
-    plan: planPpo(file.decoder, { ...sizes, reward: judge.decoder }),
+    plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
     notices,
     async start() {
-      const reward = await RewardModel.load(judge.path, { device });
+      const reward = await opened.load(device);
       const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
       return {
         ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,
-        inputs: { data: config.data, reward: judge.path, model: file.path },
+        inputs: { data: config.data, ...opened.inputs, model: file.path },
         rows,
         sizes: { 'trainable parameters': countNumbers(policy.parameters()), prompts: prompts.length },
       };

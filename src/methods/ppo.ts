@@ -7,7 +7,6 @@ import { ActorCritic } from '../models/actor-critic.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { loadModel } from '../models/registry.ts';
-import { RewardModel } from '../models/reward-model.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type PpoParts, ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl, defaultPolicyRate } from '../trainers/schedule.ts';
@@ -15,7 +14,7 @@ import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import type { Method, Opened } from './method.ts';
 import { warning } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPromptsAndJudge, promptFiles, SAMPLES } from './prompts.ts';
+import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
 
 const schema = z.strictObject({
   ...promptFiles,
@@ -85,16 +84,16 @@ function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
 async function open(config: Config): Promise<Opened> {
   adaptiveKlOf(config); // reports a bad configuration before anything is created
   const { device, klWeight, steps, critic } = config;
-  const { policy, judge, tokenizer, stop, prompts, meta, promptLength, rows, notices } =
-    await loadPromptsAndJudge(config);
+  const { reward: opened, ...loaded } = await loadPromptsAndReward(config);
+  const { policy, tokenizer, stop, prompts, meta, promptLength, rows, notices } = loaded;
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0, critic: true };
   const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];
   return {
-    plan: planPpo(policy.decoder, { ...sizes, reward: judge.decoder }),
+    plan: planPpo(policy.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
     notices: [...idle, ...notices],
     async start() {
-      const reward = await RewardModel.load(judge.path, { device });
+      const reward = await opened.load(device);
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
@@ -110,7 +109,7 @@ async function open(config: Config): Promise<Opened> {
       return {
         ...assembled,
         tokenizer,
-        inputs: { data: config.data, reward: judge.path, model: policy.path },
+        inputs: { data: config.data, ...opened.inputs, model: policy.path },
         rows,
         sizes: { 'trainable parameters': countNumbers(actorCritic.parameters()), prompts: prompts.length },
       };

@@ -1,10 +1,12 @@
-/** Loads prompts and finds the models that answer them and score the answers, for methods that learn from scores. */
+/** Loads prompts and finds what answers them and scores the answers, for methods that learn from scores. */
 import { path, paths } from '../config/fields.ts';
 import { reading } from '../config/inputs.ts';
+import { type RewardSource, rewardSource } from '../config/reward-source.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { MODEL_KINDS } from '../models/registry.ts';
+import { openReward } from '../rewards/open.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withoutNote } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { formOptions } from '../data/forms/read.ts';
@@ -17,15 +19,16 @@ export const SAMPLES = 4;
 /** The fields that name the files. */
 export const promptFiles = {
   model: path.describe('model to train: a run folder or a model file'),
-  reward: path.describe('reward model: a run folder or a model file'),
+  reward: rewardSource,
   data: paths.describe('files with {prompt}, or any form, whose prompts are used; repeatable'),
   ...reading,
 };
 
 /** The fields of a configuration that are used here. */
 type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
+  score: Pick<PpoConfig['score'], 'timeout' | 'combine' | 'disagreement'>;
   model: string;
-  reward: string;
+  reward: RewardSource;
   data: Paths;
   form?: string | undefined;
   map?: string | undefined;
@@ -33,19 +36,19 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   stop?: string | undefined;
 };
 
-/** Finds the models of `config`, without loading them, and reads its prompts. @throws FileError, DataError, ArgumentError */
-export async function loadPromptsAndJudge(config: PromptConfig) {
+/** Finds the models and the reward of `config`, without loading models, and reads its prompts. @throws FileError, DataError, ArgumentError */
+export async function loadPromptsAndReward(config: PromptConfig) {
   const policy = await findModelOf(config.model, MODEL_KINDS);
-  const judge = await findModelOf(config.reward, ['RewardModel']);
-  checkVocabularies(policy, judge);
-  const tokenizer = await tokenizerOf(config.tokenizer, policy, judge);
+  const reward = await openReward(config.reward, config.score);
+  for (const judge of reward.models) checkVocabularies(policy, judge);
+  const tokenizer = await tokenizerOf(config.tokenizer, policy, ...reward.models);
   const stop = stopSequences(config.stop, tokenizer);
   const { maxPromptLength } = config;
   const found = await loadPrompts(config.data, tokenizer, { maxPromptLength }, formOptions(config));
   const { prompts, meta, skipped, cut } = found;
   return {
     policy,
-    judge,
+    reward,
     tokenizer,
     stop,
     prompts,
@@ -54,7 +57,7 @@ export async function loadPromptsAndJudge(config: PromptConfig) {
     promptLength: prompts.reduce((max, { length }) => Math.max(max, length), 0),
     rows: { prompts: prompts.length, skipped: skipped.length, promptsCut: cut },
     notices: [
-      ...withoutNote(config.tokenizer, policy, judge).map(warning),
+      ...withoutNote(config.tokenizer, policy, ...reward.models).map(warning),
       ...skippedRows(skipped),
       ...cutRows({ prompts: cut }, prompts.length),
     ],

@@ -101,7 +101,7 @@ export class RLHFTrainer implements Disposable {
     const { minibatchSize: size, score } = this.#config;
     const { timeout } = score;
     const { sequence } = rollout;
-    const scores = await scoresOf(rewardModel, answers, { size, timeout, sequence });
+    const { scores } = await scoresOf(rewardModel, answers, { size, timeout, sequence });
     const best = scores.indexOf(Math.max(...scores));
     return [...prompt, ...(answers[best]?.response ?? [])];
   }

@@ -108,8 +108,8 @@ export interface PlannedPpo {
   reference: boolean;
   /** Whether there is a critic. Defaults to true. */
   critic?: boolean | undefined;
-  /** The reward model's trunk; undefined if a function scores the answers. */
-  reward?: PlannedModel | undefined;
+  /** The trunks of the reward models; none if a function scores the answers. */
+  reward?: PlannedModel | readonly PlannedModel[] | undefined;
 }
 
 const PPO_SIZES = {
@@ -125,16 +125,17 @@ const PPO_SIZES = {
 export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   checkModel(model);
   checkKinds('planPpo', run, PPO_SIZES);
-  if (run.reward) checkModel(run.reward, 'reward');
+  const judges = [run.reward ?? []].flat();
+  for (const judge of judges) checkModel(judge, 'reward');
   const { critic = true } = run;
   const items = [weightsItem('model', model), ...adapterItems(model, run.lora, critic ? 2 : 1)];
   if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
-  if (run.reward) items.push(weightsItem('reward model', run.reward));
+  items.push(...judges.map((judge) => weightsItem('reward model', judge)));
   if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
-  return planOf(items, ppoMoments(model, run));
+  return planOf(items, ppoMoments(model, run, judges));
 }
 
-function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
+function ppoMoments(model: PlannedModel, run: PlannedPpo, judges: readonly PlannedModel[]): MemoryMoment[] {
   const rows = run.rolloutBatch * run.samplesPerPrompt;
   const length = run.promptLength + run.maxNewTokens;
   const trains = run.lora === false;
@@ -150,9 +151,7 @@ function ppoMoments(model: PlannedModel, run: PlannedPpo): MemoryMoment[] {
     { name: 'reading prompts', items: [promptCache, ...prompts.forward()] },
     { name: 'sampling', items: [promptCache, cache, nextTokenItem(model, rows)] },
     { name: 'reading answers', items: [rollout, ...answers.forward()] },
-    ...(run.reward
-      ? [{ name: 'scoring', items: [rollout, ...read(run.reward, run.minibatchSize, length).forward()] }]
-      : []),
+    ...judges.map((of) => ({ name: 'scoring', items: [rollout, ...read(of, run.minibatchSize, length).forward()] })),
     { name: 'differentiating the head', items: [rollout, ...answers.kept(readings), ...answers.head()] },
     { name: 'differentiating layers', items: [rollout, ...answers.kept(readings), ...answers.backward()] },
   ];

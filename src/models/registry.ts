@@ -2,11 +2,12 @@
  * Models of any family: created from a configuration, or found in a file. So far, every model is a PaLM; with more families,
  * the kind in the metadata of a file, or its tensor names, will tell which.
  */
+import { ArgumentError } from '../errors.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { palm } from '../families/palm.ts';
 import type { DecoderDescription, LanguageModel } from './language-model.ts';
-import { type FoundModel, readMetadata } from './model-file.ts';
+import { type FoundModel, POLICY_KINDS, readMetadata } from './model-file.ts';
 import { findPalm, type LoadOptions, PaLM, type PalmConfigInput, readPalm } from './palm.ts';
 import { TRUNK } from './reward-file.ts';
 
@@ -15,8 +16,8 @@ export type { LoadOptions } from './palm.ts';
 /** The configuration of a new model. */
 type NewModelConfig = PalmConfigInput;
 
-/** The kinds of files that hold only a language model. */
-export const MODEL_KINDS: readonly string[] = [palm.kind];
+/** The kinds of files that hold a language model: by itself, or as a policy. */
+export const MODEL_KINDS: readonly string[] = [palm.kind, ...POLICY_KINDS];
 
 /** The decoder of a new model with this configuration, without creating it. @throws ConfigError */
 export function describeModel(config: NewModelConfig): DecoderDescription {
@@ -28,10 +29,47 @@ export function createModel(config: NewModelConfig): LanguageModel {
   return new PaLM(config);
 }
 
-/** Loads the language model in the file at `path`; that of a policy has its scopes. @throws FileError, ConfigError */
-export async function loadModel(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
+/** Loads the language model in the file at `path` with all its scopes. @throws FileError, ConfigError */
+export async function loadScoped(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
   return await PaLM.load(path, load);
 }
+
+/**
+ * Loads the language model in the file at `path` as it generates: its adapters are merged into the weights (`adapterOf` says
+ * which), and it has no scopes.
+ * @throws FileError, ConfigError
+ * @throws ArgumentError if it is not clear which adapters to merge.
+ */
+export async function loadModel(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
+  const model = await loadScoped(path, load);
+  try {
+    const adapter = adapterOf(model.scopes, path);
+    if (adapter !== undefined) await model.mergeScope(adapter);
+    for (const scope of model.scopes) model.removeScope(scope);
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/**
+ * The scope by which a model with these `scopes` generates: that of a policy's actor, or its only one; undefined without scopes.
+ * @throws ArgumentError for several scopes without an actor.
+ */
+export function adapterOf(scopes: readonly string[], path: string): string | undefined {
+  if (scopes.includes(ACTOR)) return ACTOR;
+  if (scopes.length <= 1) return scopes[0];
+  throw new ArgumentError({
+    argument: path,
+    received: `the adapters ${scopes.join(', ')}`,
+    expected: `adapters named ${ACTOR}, or only one set of adapters`,
+    fix: 'Choose one: palm generate --scope NAME, or palm export --merge --scope NAME for a file to train from.',
+  });
+}
+
+/** The scope of a policy, unless it was given another name. */
+const ACTOR = 'actor';
 
 /** Reads the tensors of an open file whose names start with `prefix`; the others must be `ignored`. @throws FileError */
 export async function readModel(

@@ -16,8 +16,8 @@ export const LIBTORCH_VERSION = '2.13.0';
 const OLDEST_MINOR = 11;
 const NEWEST_MINOR = 14;
 
-export const INSTALL = '`npx palm libtorch install`';
-export const USE = '`npx palm libtorch use PATH`';
+export const INSTALL = '`npx palm-rlhf libtorch install`';
+export const USE = '`npx palm-rlhf libtorch use PATH`';
 /** The working folder of commands: some, Python above all, load files from the folder they are started in. */
 export const NEUTRAL_FOLDER = '/';
 

@@ -2,7 +2,7 @@
  * Objects that hold native memory. Each has one handle, is disposed once, and remembers the failure of queued work that nobody
  * awaits, so that the next awaited call on it rejects with that failure.
  */
-import { DisposedError, HandleError, printable } from '../errors.ts';
+import { calledAt, DisposedError, HandleError, placeOfCall, printable } from '../errors.ts';
 import { addon, type Handle } from './addon.ts';
 
 interface State {
@@ -61,10 +61,11 @@ export function handleOf<H extends Handle>(value: Resource<H>, argument?: string
 /** Registers work that nobody awaits: its failure rejects the next awaited call that uses `resource`. */
 export function queue(resource: Resource, work: Promise<unknown>): void {
   const state = stateOf(resource, 'handle');
+  const place = placeOfCall(queue);
   const caught = work.then(
     () => undefined,
     (error: unknown) => {
-      state.failures.push(error);
+      state.failures.push(calledAt(error, place));
     },
   );
   const earlier = state.queued;
@@ -73,17 +74,19 @@ export function queue(resource: Resource, work: Promise<unknown>): void {
 
 /**
  * Starts `call` at once, in program order, and awaits it.
- * @throws the failure of work queued earlier on one of `used`, if any; else whatever `call` rejects with.
+ * @throws the failure of work queued earlier on one of `used`, if any; else whatever `call` rejects with. Either has the frames of
+ *   the call that it belongs to, because native code rejects when the caller is no longer on the stack.
  */
 export async function run<T>(used: readonly Resource[], call: () => Promise<T>): Promise<T> {
   const states = used.map((resource) => stateOf(resource, 'handle'));
   for (const resource of used) handleOf(resource);
+  const place = placeOfCall(run);
   const earlier = states.map((state) => state.queued);
   const [outcome] = await Promise.allSettled([call(), ...earlier]);
   for (const { failures } of states) {
     if (failures.length > 0) throw failures.splice(0)[0];
   }
-  if (outcome.status === 'rejected') throw outcome.reason;
+  if (outcome.status === 'rejected') throw calledAt(outcome.reason, place);
   return outcome.value;
 }
 

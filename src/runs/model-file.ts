@@ -10,7 +10,7 @@ import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
 import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
-import { findModelIn } from '../models/registry.ts';
+import { adapterOf, findModelIn } from '../models/registry.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { runDirectory } from './run-directory.ts';
@@ -71,6 +71,8 @@ export interface ModelFile {
   kind: string | undefined;
   /** Description of the language model, or of a reward model's trunk; no weight has been read. */
   decoder: DecoderDescription;
+  /** Names of its adapters, for a reward model those of its trunk. */
+  scopes: readonly string[];
   /** Undefined if none is recorded. */
   tokenizer: TokenizerNote | undefined;
 }
@@ -85,7 +87,8 @@ export async function findModel(path: string): Promise<ModelFile> {
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
   const tokenizer = readTokenizer(opened.metadata.get(TOKENIZER_KEY), file);
-  return { path: file, kind, decoder: (await findModelIn(opened)).decoder, tokenizer };
+  const { decoder, scopes } = await findModelIn(opened);
+  return { path: file, kind, decoder, scopes: scopes.map(([name]) => name), tokenizer };
 }
 
 /**
@@ -96,7 +99,19 @@ export async function findModel(path: string): Promise<ModelFile> {
 export async function findModelOf(path: string, kinds: readonly string[]): Promise<ModelFile> {
   const found = await findModel(path);
   if (found.kind === undefined || kinds.includes(found.kind)) return found;
-  throw new ArgumentError({ argument: path, received: `a ${found.kind}`, expected: `a ${kinds.join(' or ')}` });
+  const fix = kinds.includes('RewardModel')
+    ? 'Train a reward model with palm reward.'
+    : 'A reward model goes to --reward, or to palm score.';
+  throw new ArgumentError({ argument: path, received: `a ${found.kind}`, expected: `a ${kinds.join(' or ')}`, fix });
+}
+
+/** What happens to the adapters of a language model that is loaded to be trained; empty if it has none. @throws ArgumentError */
+export function adapterNotices({ path, scopes }: ModelFile): string[] {
+  const adapter = adapterOf(scopes, path);
+  if (adapter === undefined) return [];
+  const others = scopes.filter((scope) => scope !== adapter);
+  const left = others.length === 0 ? '' : `; ${others.join(', ')} left out`;
+  return [`${path}: adapters ${adapter} merged into the weights${left}`];
 }
 
 /**

@@ -78,9 +78,35 @@ async function fingerprintOf(paths: readonly string[]): Promise<z.output<typeof 
   return { path: paths.join(', '), bytes, sha256: hash.digest('hex') };
 }
 
+/** Whether a path names a reward module, by its ending. */
+export function isModule(path: string): boolean {
+  return /\.[mc]?[jt]s$/.test(path);
+}
+
+/** The reward modules of a run, each with its path and the start of its hash. */
+export function modulesOf({ inputs }: RunNote): string[] {
+  const modules = Object.entries(inputs).filter(([, { path }]) => isModule(path));
+  return modules.map(([name, { path, sha256 }]) => `${name}: ${path} (sha256 ${sha256.slice(0, 12)})`);
+}
+
+/** @throws ArgumentError if a reward module has another content, or is another one: the run would learn something else. */
+function checkModules(then: RunNote, now: RunNote): void {
+  for (const name of Object.keys({ ...then.inputs, ...now.inputs })) {
+    const [before, after] = [then.inputs[name], now.inputs[name]];
+    const isCode = [before, after].some((file) => file !== undefined && isModule(file.path));
+    if (!isCode || before?.sha256 === after?.sha256) continue;
+    const [received, expected] = [after, before].map((file) =>
+      file === undefined ? 'none' : `${file.path} (sha256 ${file.sha256.slice(0, 12)})`,
+    );
+    const fix = 'Restore the module, or start another run, with --model and the folder of this one.';
+    throw new ArgumentError({ argument: `--${name}`, received, expected: `${expected}, as when the run started`, fix });
+  }
+}
+
 /**
  * Describes what changed since the run was last started.
  * @throws ArgumentError for another tokenizer, which would give the weights a different meaning.
+ * @throws ArgumentError for another reward module.
  */
 export function changesSince(then: RunNote, now: RunNote): string[] {
   if (then.tokenizer !== now.tokenizer) {
@@ -88,6 +114,7 @@ export function changesSince(then: RunNote, now: RunNote): string[] {
     const expected = 'the one the run started with';
     throw new ArgumentError({ argument: '--tokenizer', received: 'a different tokenizer', expected, fix });
   }
+  checkModules(then, now);
   const names = Object.keys(now.inputs).filter((name) => {
     return then.inputs[name] !== undefined && then.inputs[name].sha256 !== now.inputs[name]?.sha256;
   });

@@ -95,11 +95,12 @@ async function iterate(parts: GrpoParts, config: GrpoConfig, step: number, state
     },
   );
 
-  const { score, eosShare } = answerMetrics(scored, parts);
+  const { score, parts: byReward, eosShare } = answerMetrics(scored, parts);
   return {
     step: step + 1,
     ...measured,
     score,
+    ...byReward,
     kl: policy.hasReference ? kl : undefined,
     eosShare,
     ...means,

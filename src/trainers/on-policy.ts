@@ -80,6 +80,8 @@ export interface OnPolicyStep {
   step: number;
   /** Raw score, before normalisation and penalties, averaged over responses. */
   score: number;
+  /** The mean raw score of each of several rewards, by its name. */
+  readonly [part: `score.${string}`]: number;
   /** Normalised score minus the KL penalty, averaged over responses. */
   reward: number;
   /** log p of a response minus that of the reference policy, in nats, averaged over responses; undefined without a reference. */
@@ -130,6 +132,8 @@ export interface Scored<Rolled extends Disposable> extends Disposable {
   lengths: number[];
   /** Raw scores, before normalisation and penalties. */
   scores: number[];
+  /** What each of several rewards made of the answers, by name. */
+  byReward: Readonly<Record<string, number[]>>;
   /** Scores [B] to learn from: normalised, minus the missing-eos penalty. */
   normalised: Tensor;
   rolloutSeconds: number;
@@ -153,14 +157,14 @@ export async function answerAndScore<Who extends Policy>(
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
     const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal, sequence };
-    const scores = await scoresOf(parts.reward, answers, scoring);
+    const { scores, parts: byReward } = await scoresOf(parts.reward, answers, scoring);
     const normalised = applyMissingEosPenalty(normalise(scores), answers, parts, config.score.missingEosPenalty);
     const dispose = () => {
       rollout.dispose();
       normalised.dispose();
     };
     const lengths = answers.map(({ response }) => response.length);
-    return { rollout, answers, lengths, scores, normalised, rolloutSeconds, [Symbol.dispose]: dispose };
+    return { rollout, answers, lengths, scores, byReward, normalised, rolloutSeconds, [Symbol.dispose]: dispose };
   } catch (error) {
     rollout.dispose();
     throw error;
@@ -168,9 +172,14 @@ export async function answerAndScore<Who extends Policy>(
 }
 
 /** The metrics of the answers themselves. */
-export function answerMetrics({ answers, scores }: Pick<Scored<Disposable>, 'answers' | 'scores'>, ending: Ending) {
+export function answerMetrics(
+  { answers, scores, byReward }: Pick<Scored<Disposable>, 'answers' | 'scores' | 'byReward'>,
+  ending: Ending,
+) {
+  const parts = Object.entries(byReward).map(([name, part]) => [`score.${name}`, sum(part) / part.length]);
   return {
     score: sum(scores) / scores.length,
+    parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
   };
 }

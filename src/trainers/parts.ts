@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.ts';
 import { either, having, instanceOf, type Kind } from '../checks/kinds.ts';
 import { LanguageModel } from '../models/language-model.ts';
 import { RewardModel } from '../models/reward-model.ts';
+import { CombinedReward } from './combined-reward.ts';
 
 export const MODEL = instanceOf(LanguageModel);
 export const BATCHES = having('Batches', 'next');
@@ -16,7 +17,7 @@ export const LABELS: Kind = {
   words: 'an array of { prompt, response, good }: two arrays of token ids, and true or false',
 };
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
-export const REWARD = either(instanceOf(RewardModel), FUNCTION);
+export const REWARD = either(instanceOf(RewardModel), FUNCTION, instanceOf(CombinedReward));
 
 /** The model of a training run. */
 export type ModelPart = { model: LanguageModel } | { /** @deprecated Now `model`. */ palm: LanguageModel };

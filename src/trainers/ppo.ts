@@ -99,11 +99,12 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
   // Learn: a few passes over shuffled minibatches of the same experience.
   const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, state.microBatch);
 
-  const { score, eosShare } = answerMetrics(scored, parts);
+  const { score, parts: byReward, eosShare } = answerMetrics(scored, parts);
   return {
     step: step + 1,
     ...judged,
     score,
+    ...byReward,
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
     eosShare,

@@ -4,6 +4,7 @@ import { NumericsError, printable, RewardError } from '../errors.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { narrow } from '../tensor/slice.ts';
 import { Tensor } from '../tensor/tensor.ts';
+import { CombinedReward } from './combined-reward.ts';
 import { type Answer, chunks, type Reward, type RewardFunction } from './rollouts.ts';
 
 export interface ScoreOptions {
@@ -15,29 +16,50 @@ export interface ScoreOptions {
   timeout: number;
   /** Ends the wait; its reason is thrown. */
   signal?: AbortSignal | undefined;
+  /** What errors call the reward. Defaults to `reward`. */
+  argument?: string | undefined;
+}
+
+/** The scores of answers, and what each of several rewards made of them. */
+export interface Scores {
+  scores: number[];
+  /** By name; empty for a single reward. */
+  parts: Readonly<Record<string, number[]>>;
 }
 
 /** The token that pads rows for a reward model. It can be any: the lengths of the rows exclude it. */
 export const PADDING = 0;
 
 /**
- * A finite number for each of `answers`, from a reward model or a function.
+ * A finite number for each of `answers`, from a reward model, a function, or several of them in turn.
  * @throws RewardError for a function that fails, takes too long or returns anything else.
  * @throws NumericsError for a model whose scores are not finite.
  * @throws the signal's reason once it is aborted.
  */
-export async function scoresOf(reward: Reward, answers: readonly Answer[], options: ScoreOptions): Promise<number[]> {
+export async function scoresOf(reward: Reward, answers: readonly Answer[], options: ScoreOptions): Promise<Scores> {
+  if (!(reward instanceof CombinedReward)) return { scores: await scoresOfOne(reward, answers, options), parts: {} };
+  const parts: Record<string, number[]> = {};
+  for (const { name, reward: one } of reward.rewards)
+    parts[name] = await scoresOfOne(one, answers, { ...options, argument: `reward ${name}` });
+  return { scores: reward.combine(Object.values(parts)), parts };
+}
+
+async function scoresOfOne(
+  reward: Exclude<Reward, CombinedReward>,
+  answers: readonly Answer[],
+  options: ScoreOptions,
+): Promise<number[]> {
   options.signal?.throwIfAborted();
   return reward instanceof RewardModel
     ? await scoresOfModel(reward, answers, options)
-    : checkScores(await ask(reward, answers, options), answers);
+    : checkScores(await ask(reward, answers, options), answers, options);
 }
 
 /** The same for a reward model. */
 export async function scoresOfModel(
   reward: RewardModel,
   answers: readonly Answer[],
-  { size, sequence, signal }: Omit<ScoreOptions, 'timeout'>,
+  { size, sequence, signal, argument }: Omit<ScoreOptions, 'timeout'>,
 ): Promise<number[]> {
   const scores: number[] = [];
   for (const piece of chunks(answers, size)) {
@@ -48,7 +70,7 @@ export async function scoresOfModel(
   const bad = scores.findIndex((score) => !Number.isFinite(score));
   if (bad < 0) return scores;
   throw new NumericsError({
-    argument: `score[${bad}]`,
+    argument: `${argument ?? 'score'}[${bad}]`,
     received: `${scores[bad]} for ${shown(answers[bad] as Answer)}`,
     expected: 'a finite number from the reward model',
     fix: 'Some of its weights are not finite: train it again with a lower lr, or load an earlier checkpoint.',
@@ -77,23 +99,22 @@ function lengthOf({ prompt, response }: Answer): number {
 }
 
 /** What a reward function returns, if it does so in time. */
-async function ask(
-  reward: RewardFunction,
-  answers: readonly Answer[],
-  { timeout, signal }: ScoreOptions,
-): Promise<unknown> {
+async function ask(reward: RewardFunction, answers: readonly Answer[], options: ScoreOptions): Promise<unknown> {
+  const { timeout, signal } = options;
+  const left = new AbortController();
   let stop = () => {};
   const stopped = new Promise<never>((_, reject) => {
-    const timer = setTimeout(() => reject(tooLate(answers, timeout)), timeout * 1000);
+    const timer = setTimeout(() => reject(tooLate(answers, options)), timeout * 1000);
     const abort = () => reject((signal as AbortSignal).reason);
     signal?.addEventListener('abort', abort, { once: true });
     stop = () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
+      left.abort();
     };
   });
   try {
-    return await Promise.race([callReward(reward, answers), stopped]);
+    return await Promise.race([callReward(reward, answers, left.signal, options), stopped]);
   } catch (error) {
     signal?.throwIfAborted();
     throw error;
@@ -102,28 +123,34 @@ async function ask(
   }
 }
 
-async function callReward(reward: RewardFunction, answers: readonly Answer[]): Promise<unknown> {
+async function callReward(
+  reward: RewardFunction,
+  answers: readonly Answer[],
+  signal: AbortSignal,
+  { argument = 'reward' }: ScoreOptions,
+): Promise<unknown> {
   try {
-    return await reward([...answers]); // a copy, because the function may reorder it
+    return await reward([...answers], signal); // a copy, because the function may reorder it
   } catch (cause) {
+    if (cause instanceof RewardError) throw cause;
     const received = printable(cause instanceof Error ? `${cause.name}: ${cause.message}` : cause);
-    throw new RewardError({ argument: 'reward', received, expected: wanted(answers), cause });
+    throw new RewardError({ argument, received, expected: wanted(answers), cause });
   }
 }
 
-function tooLate(answers: readonly Answer[], timeout: number): RewardError {
+function tooLate(answers: readonly Answer[], { timeout, argument = 'reward' }: ScoreOptions): RewardError {
   return new RewardError({
-    argument: 'reward',
+    argument,
     received: `nothing within ${timeout} s`,
     expected: wanted(answers),
     fix: 'Raise score.timeout, or let the function give up on slow answers itself.',
   });
 }
 
-function checkScores(scores: unknown, answers: readonly Answer[]): number[] {
+function checkScores(scores: unknown, answers: readonly Answer[], { argument = 'reward' }: ScoreOptions): number[] {
   if (!Array.isArray(scores) || scores.length !== answers.length) {
     throw new RewardError({
-      argument: 'reward',
+      argument,
       received: Array.isArray(scores) ? `${scores.length} scores` : printable(scores),
       expected: wanted(answers),
       fix: 'Return an array, or a promise of one, in the order of the answers.',
@@ -133,7 +160,7 @@ function checkScores(scores: unknown, answers: readonly Answer[]): number[] {
   const bad = scores.findIndex((score) => typeof score !== 'number' || !Number.isFinite(Math.fround(score)));
   if (bad < 0) return [...scores];
   throw new RewardError({
-    argument: `reward[${bad}]`,
+    argument: `${argument}[${bad}]`,
     received: `${printable(scores[bad])} for ${shown(answers[bad] as Answer)}`,
     expected: 'a number that is finite in float32',
     fix: 'Return a number for every answer, including those that cannot be judged.',

@@ -2,23 +2,11 @@
 import type { Policy, Rollout, RolloutInput } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { deriveSeed, Random } from '../data/random.ts';
-import type { RewardModel } from '../models/reward-model.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { Answer } from './combined-reward.ts';
 
-/** A response with the prompt it answers; the texts are present if a tokenizer is given. */
-export interface Answer {
-  prompt: number[];
-  /** The sampled tokens, including the eos if the response ended with it. */
-  response: number[];
-  promptText?: string;
-  responseText?: string;
-  /** What the row of the prompt has besides it, such as the right answer; present if the prompts have it. */
-  meta?: Readonly<Record<string, unknown>>;
-}
-/** Scores answers with one number each; higher is better. */
-export type RewardFunction = (answers: Answer[]) => readonly number[] | Promise<readonly number[]>;
-export type Reward = RewardModel | RewardFunction;
+export type { Answer, Reward, RewardFunction } from './combined-reward.ts';
 
 /**
  * The shuffled rows of an epoch, in pieces of `size`. The order depends only on seed, step and epoch, so a resumed run continues

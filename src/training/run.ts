@@ -21,7 +21,7 @@ import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import { isEvaluation, type MetricsSink, splitStep, type StepMetrics } from '../metrics/metrics.ts';
 import { keepTokenizer, withTokenizer } from '../runs/model-file.ts';
 import { openRun, replaceJson, runDirectory } from '../runs/run-directory.ts';
-import { changesSince, noteOf, readNote } from '../runs/run-note.ts';
+import { changesSince, modulesOf, noteOf, readNote } from '../runs/run-note.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
 import { Spikes } from '../trainers/spikes.ts';
 import { packageVersion } from '../version.ts';
@@ -109,6 +109,7 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   const then = resume === false ? undefined : readNote(run.note);
   const now = await noteOf(training, resume === false ? packageVersion() : (then?.version ?? FIRST_VERSION));
   if (then !== undefined) changesSince(then, now).forEach(warn);
+  for (const line of modulesOf(now)) say(line);
   // The configuration is saved only once the checkpoint is known to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
   keepTokenizer(tokenizer, config.out);

@@ -71,6 +71,15 @@ export interface PpoConfigInput {
          * @default 600
          */
         timeout?: number | undefined;
+        /**
+         * How several rewards become one: their weighted sum, their mean, the min, or the mean minus disagreement × variance (default: sum).
+         */
+        combine?: 'sum' | 'mean' | 'min' | 'conservative' | undefined;
+        /**
+         * Weight of the variance in conservative (default: 0.5).
+         * A finite number > 0.
+         */
+        disagreement?: number | undefined;
       }
     | undefined;
   /**

@@ -1,0 +1,86 @@
+/** What `train` is given, typed by what each method learns from. */
+import type { DpoConfigInput } from '../config/dpo.ts';
+import type { GrpoConfigInput } from '../config/grpo.ts';
+import type { PpoConfigInput } from '../config/ppo.ts';
+import type { RewardConfigInput } from '../config/reward.ts';
+import type { TextReward } from '../rewards/text-reward.ts';
+import type { methods } from '../methods.ts';
+
+/** The options of each method that `train` knows. A new method is a line here and a word in METHODS. */
+interface Options {
+  ppo: PpoConfigInput;
+  grpo: GrpoConfigInput;
+  dpo: DpoConfigInput;
+  reward: RewardConfigInput;
+}
+
+/** The methods by what they learn from, the default first. */
+export const METHODS = {
+  reward: ['ppo', 'grpo'],
+  comparisons: ['dpo', 'reward'],
+} as const satisfies Readonly<Record<string, readonly (keyof Options & keyof typeof methods)[]>>;
+
+export type Feedback = keyof typeof METHODS;
+export type MethodName = keyof Options;
+
+/** The options of one method, with its name, which the default method may omit. */
+type Named<Name extends MethodName, Default> = Omit<Options[Name], 'device' | 'checkpoint'> &
+  (Name extends Default ? { method?: Name } : { method: Name });
+/** The options of any method of a kind. */
+type ConfigOf<Kind extends Feedback> = {
+  [Name in (typeof METHODS)[Kind][number]]: Named<Name, (typeof METHODS)[Kind][0]>;
+}[(typeof METHODS)[Kind][number]];
+
+/** Rows in memory, or a file of them, in the forms that the commands read (docs/cli.md). */
+export type Rows<Row> = readonly Row[] | { file: string };
+/** A prompt, by itself or in a row; what else the row has reaches reward functions as `meta`. */
+export type PromptRow = string | { prompt: string; [meta: string]: unknown };
+/** A prompt with a preferred and a rejected response. */
+export interface Comparison {
+  prompt: string;
+  chosen: string;
+  rejected: string;
+}
+
+/** What scores answers: a function of texts, a reward model (a run folder or a file), or a server. */
+export type RewardGiven = TextReward | { model: string } | { url: string; headers?: Readonly<Record<string, string>> };
+/** One of several rewards; its mean score is the metric `score.NAME`. */
+export interface RewardPart {
+  reward: RewardGiven;
+  name?: string;
+  /** Of the sum; defaults to 1. */
+  weight?: number;
+}
+
+/** What every training is given. */
+export interface Common {
+  /** The model to train: a run folder, a checkpoint folder or a model file. Its adapters are merged. */
+  model: string;
+  /** `byte`, or the path of a tokenizer.json. Defaults to the model's. */
+  tokenizer?: string;
+  /** `cpu`, `cuda` or `cuda:N`. Defaults to `cpu`. */
+  device?: string;
+  /** Ends the training; its reason is thrown. */
+  signal?: AbortSignal;
+}
+
+type Without<Key extends string> = { [Name in Key]?: never };
+
+/** A policy learns from the scores of its own answers, by PPO unless another method is named. */
+export type Online = Common & {
+  reward: RewardGiven | readonly RewardPart[];
+  prompts: Rows<PromptRow>;
+  /** Text that ends a response, in addition to the eos. */
+  stop?: string;
+  config?: ConfigOf<'reward'>;
+} & Without<'comparisons' | 'validation'>;
+
+/** A policy learns from preferences by DPO, or a reward model does. */
+export type Preferences = Common & {
+  comparisons: Rows<Comparison>;
+  /** Held-out comparisons. Defaults to some of the prompts. */
+  validation?: Rows<Comparison>;
+  config?: ConfigOf<'comparisons'>;
+} & Without<'reward' | 'prompts' | 'stop'>;
+
+export type Given = Online | Preferences;

@@ -1,0 +1,106 @@
+/** What `train` gives: a policy that answers, or a judge that scores. */
+import { checkKind, LIST, optional, COUNT, POSITIVE, WHOLE, TEXT, checkKinds, PATH } from '../checks/kinds.ts';
+import { checkOptions } from '../checks/options.ts';
+import type { Policy } from '../models/policy.ts';
+import type { RewardModel } from '../models/reward-model.ts';
+import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
+import { answerPrompts } from '../runs/answers.ts';
+import { noteBeside } from '../runs/model-file.ts';
+import { type Saveable, saveTensors } from '../tensor/tensor-files.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/** How a trained policy answers. */
+export interface AnswerOptions {
+  /** Defaults to 64. */
+  maxNewTokens?: number;
+  /** Divides the logits. Defaults to 1. */
+  temperature?: number;
+  /** Number of answers. Defaults to 1. */
+  n?: number;
+  /** Defaults to a new one each time. */
+  seed?: number;
+}
+
+/** A trained policy with its tokenizer. Dispose of it. */
+export class TrainedPolicy implements Disposable {
+  /** The method that trained it. */
+  readonly method: string;
+  /** The policy; `policy.model` is the language model it reads. */
+  readonly policy: Policy;
+  readonly tokenizer: Tokenizer;
+
+  constructor(method: string, policy: Policy, tokenizer: Tokenizer) {
+    this.method = method;
+    this.policy = policy;
+    this.tokenizer = tokenizer;
+  }
+
+  /** `n` answers to `prompt`, without the prompt. */
+  async generate(prompt: string, options: AnswerOptions = {}): Promise<string[]> {
+    checkKind('prompt', prompt, TEXT);
+    checkOptions(options, ['maxNewTokens', 'temperature', 'n', 'seed'], 'generate');
+    checkKinds('generate', options, { n: optional(COUNT), seed: optional(WHOLE), temperature: optional(POSITIVE) });
+    const { maxNewTokens = 64, temperature = 1, n = 1, seed } = options;
+    const [scope] = this.policy.scopes;
+    const sampling = { maxNewTokens, temperature, samplesPerPrompt: n, seed, ...(scope !== undefined && { scope }) };
+    const tokens = this.tokenizer.encode(prompt);
+    const answers = await answerPrompts(this.policy.model, this.tokenizer, [tokens], sampling);
+    return answers.map(({ text }) => text);
+  }
+
+  /** Writes the policy to a file that any command and `train` take as a model. @throws FileError */
+  async save(path: string): Promise<void> {
+    await saveWith(this.policy, this.tokenizer, path);
+  }
+
+  dispose(): void {
+    this.policy.dispose();
+    this.policy.model.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A trained reward model with its tokenizer. Dispose of it. */
+export class TrainedJudge implements Disposable {
+  /** The method that trained it. */
+  readonly method: string;
+  readonly rewardModel: RewardModel;
+  readonly tokenizer: Tokenizer;
+
+  constructor(method: string, rewardModel: RewardModel, tokenizer: Tokenizer) {
+    this.method = method;
+    this.rewardModel = rewardModel;
+    this.tokenizer = tokenizer;
+  }
+
+  /** A score for each answer; higher is better. */
+  async score(answers: readonly PromptAndResponse[]): Promise<number[]> {
+    checkKind('answers', answers, LIST);
+    for (const [i, answer] of answers.entries()) checkKinds(`answers[${i}]`, answer, { prompt: TEXT, response: TEXT });
+    return await scoreTexts(this.rewardModel, this.tokenizer, answers, 32);
+  }
+
+  /** Writes the reward model to a file that `--reward` and `train` take. @throws FileError */
+  async save(path: string): Promise<void> {
+    await saveWith(this.rewardModel, this.tokenizer, path);
+  }
+
+  dispose(): void {
+    const { model } = this.rewardModel;
+    this.rewardModel.dispose();
+    if (!model.disposed) model.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+async function saveWith(model: Saveable, tokenizer: Tokenizer, path: string): Promise<void> {
+  checkKind('path', path, PATH);
+  const { tensors, metadata } = model.contents();
+  await saveTensors(path, { tensors, metadata: new Map([...metadata, ...noteBeside(tokenizer, path)]) });
+}
