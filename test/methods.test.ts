@@ -18,12 +18,13 @@ capturePrinted();
 
 const at = (...names: string[]) => join(folder, ...names);
 writeFileSync(at('text.txt'), 'Tiger, tiger, burning bright\nin the forests of the night,\n'.repeat(9));
-const rows = Array.from({ length: 20 }, (_, i) => {
-  const pair = { prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' };
-  return { ...pair, completion: i % 3 === 0 ? pair.rejected : pair.chosen, label: i % 3 > 0 };
-});
+const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes!'.slice(i % 2), rejected: ' no' }));
 const samples = rows.map(({ prompt, chosen }, i) => ({ prompt, completion: chosen, reward: i % 3 }));
-for (const [name, all] of Object.entries({ 'rows.jsonl': rows, 'samples.jsonl': samples }))
+const labels = rows.map(({ prompt, chosen, rejected }, i) => {
+  const label = i % 3 > 0;
+  return { prompt, completion: label ? chosen : rejected, label };
+});
+for (const [name, all] of Object.entries({ 'rows.jsonl': rows, 'samples.jsonl': samples, 'labels.jsonl': labels }))
   writeFileSync(at(name), all.map((row) => JSON.stringify(row)).join('\n'));
 
 /** What makes a run short, by setting; each run uses the models that those before it left. */
@@ -41,7 +42,10 @@ const SETTINGS: Readonly<Record<string, string>> = {
   sampling: '--sampling.maxNewTokens 4',
 };
 /** Settings of single methods, in place of these. */
-const OWN: Partial<Record<keyof typeof methods, typeof SETTINGS>> = { ilql: { data: '--data samples.jsonl' } };
+const OWN: Partial<Record<keyof typeof methods, typeof SETTINGS>> = {
+  ilql: { data: '--data samples.jsonl' },
+  kto: { data: '--data labels.jsonl' },
+};
 const names = Object.keys(methods) as (keyof typeof methods)[];
 
 /** The arguments of a run, with what is in the folder by its path. */
