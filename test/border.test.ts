@@ -72,7 +72,7 @@ describe('bad input to a PaLM', () => {
   it('refuses a missing device', async () => {
     const error = await failure(() => new PaLM({ ...SIZE, device: 'cuda:99' }));
     expect(error.code).toBe('ERR_DEVICE');
-    expect(error.fix).toMatch(/palm doctor/);
+    expect(error.fix).toMatch(/palm-rlhf doctor/);
   });
 
   it.each([

@@ -7,7 +7,7 @@ import type { Method } from './method.ts';
 import { pairFiles } from './preferences.ts';
 import { assemblePairs, openPairs, type PairIngredients, policyFiles } from './recorded.ts';
 
-const schema = z.strictObject({ ...policyFiles, ...pairFiles, rules, ...cpoConfig.shape });
+const schema = z.strictObject({ ...policyFiles(pairFiles), rules, ...cpoConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of CPO. */

@@ -9,7 +9,7 @@ import type { Method, Opened } from './method.ts';
 import { labelFiles, loadLabels } from './preferences.ts';
 import { assemblePolicy, openPolicy, policyFiles } from './recorded.ts';
 
-const schema = z.strictObject({ ...policyFiles, ...labelFiles, ...ktoConfig.shape });
+const schema = z.strictObject({ ...policyFiles(labelFiles), ...ktoConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of KTO. */

@@ -20,12 +20,10 @@ import type { Assembled, Opened, RunConfig } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPairs } from './preferences.ts';
 
-/** The fields of a schema that name the model, the run folder and the tokenizer. */
-export const policyFiles = {
-  model: path.describe('model to train: a run folder or a model file'),
-  out,
-  tokenizer,
-};
+/** The fields of a schema that name the model, the files of `data`, the run folder and the tokenizer. */
+export function policyFiles<Data extends z.ZodRawShape>(data: Data) {
+  return { model: path.describe('model to train: a run folder or a model file'), ...data, out, tokenizer };
+}
 
 /** The options of all such methods. */
 type Learning = z.output<z.ZodObject<ReturnType<typeof policyLearning>>> & {
