@@ -84,7 +84,8 @@ async function pleased({ ActorCritic, AdamW, Batches, parseConfig, ppo, ppoConfi
   const batches = new Batches({ size: prompts.length, batchSize: 4, seed: 1 });
   const parts = { actorCritic, optimizer, batches, prompts, reward: rewardModel, eosToken: 1, padToken: 0 };
   const numbers = [];
-  for await (const { timing: _, ...step } of ppo(parts, config)) numbers.push(...Object.values(step).map(Number));
+  for await (const { timing: _, samples: _samples, ...step } of ppo(parts, config))
+    numbers.push(...Object.values(step).map(Number));
   return await hashOf(numbers, actorCritic.parameters());
 }
 

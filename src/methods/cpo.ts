@@ -14,7 +14,7 @@ type Config = z.output<typeof schema>;
 export type CpoIngredients = PairIngredients;
 
 export const cpoMethod = {
-  summary: 'train a policy on preferences, without a reference: DPO and likelihood',
+  summary: 'train a policy on preferences by margin and likelihood, without a reference',
   watched: ['loss', 'accuracy', 'margin', 'validationLoss', 'validationAccuracy'],
   schema,
   open: async (config: Config) => {

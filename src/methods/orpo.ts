@@ -14,7 +14,7 @@ type Config = z.output<typeof schema>;
 export type OrpoIngredients = PairIngredients;
 
 export const orpoMethod = {
-  summary: 'train a policy on preferences, without a reference: likelihood and odds',
+  summary: 'train a policy on preferences by likelihood and odds, without a reference',
   watched: ['loss', 'accuracy', 'margin', 'validationLoss', 'validationAccuracy'],
   schema,
   open: async (config: Config) => await openPairs(config, false, assemble),

@@ -14,7 +14,7 @@ type Config = z.output<typeof schema>;
 export type SimpoIngredients = PairIngredients;
 
 export const simpoMethod = {
-  summary: 'train a policy on preferences, without a reference: mean log-probabilities',
+  summary: 'train a policy on preferences by mean log-probability, without a reference',
   watched: ['loss', 'accuracy', 'margin', 'validationLoss', 'validationAccuracy'],
   schema,
   open: async (config: Config) => await openPairs(config, false, assemble),

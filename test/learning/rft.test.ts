@@ -30,8 +30,10 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
     expect(found - start).toBeGreaterThanOrEqual(0.4);
   });
 
-  it.runIf(ALL)('become almost the shortest in four rounds', { timeout: 600_000 }, async () => {
-    using wanderer = (await wandererOf(seed)).wanderer;
-    expect(await improve(wanderer, 4, seed)).toBeGreaterThanOrEqual(0.9);
-  });
+  if (ALL) {
+    it('become almost the shortest in four rounds', { timeout: 600_000 }, async () => {
+      using wanderer = (await wandererOf(seed)).wanderer;
+      expect(await improve(wanderer, 4, seed)).toBeGreaterThanOrEqual(0.9);
+    });
+  }
 });
