@@ -71,14 +71,17 @@ export { IlqlPolicy } from './models/ilql-policy.ts';
 export type { ActionValues, IlqlPolicyOptions, ReadoutOptions } from './models/ilql-policy.ts';
 export { ActorCritic } from './models/actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
-export { experienceRows, grpoLoss, ppoLoss } from './losses/policy.ts';
+export { experienceRows, klLoss, offPolicyWeight, policyLoss, ppoLoss } from './losses/policy.ts';
+export { targetPolicyLoss } from './losses/target-policy.ts';
 export { ilqlLogits, ilqlLoss } from './losses/ilql.ts';
 export type { IlqlActions, IlqlLossOptions, IlqlMetrics } from './losses/ilql.ts';
 export { cpoLoss, dpoLoss, orpoLoss, simpoLoss } from './losses/preference.ts';
 export { ktoLoss, logRatio } from './losses/kto.ts';
 export { entropy, maskedMean, whiten } from './losses/reductions.ts';
 export type { Loss } from './tensor/loss.ts';
-export type { GrpoLossOptions, GrpoMetrics, PpoLossOptions, PpoMetrics } from './losses/policy.ts';
+export type { Compared, CorrectionOptions, PolicyMetrics, PpoLossOptions, PpoMetrics } from './losses/policy.ts';
+export type { KlEstimator, PolicyLossOptions } from './checks/policy-options.ts';
+export type { TargetPolicyMetrics, TargetPolicyOptions } from './losses/target-policy.ts';
 export type {
   CpoLossOptions,
   DpoLossOptions,
@@ -89,7 +92,7 @@ export type {
   SimpoLossOptions,
 } from './losses/preference.ts';
 export type { KtoLossOptions, KtoMetrics } from './losses/kto.ts';
-export { groupAdvantages, judge } from './advantages.ts';
+export { groupAdvantages, judge, returnAdvantages } from './advantages.ts';
 export type {
   GroupAdvantages,
   GroupMetrics,
@@ -97,6 +100,9 @@ export type {
   JudgeMetrics,
   JudgeOptions,
   Judgement,
+  ReturnAdvantages,
+  ReturnMetrics,
+  ReturnOptions,
 } from './advantages.ts';
 export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
@@ -114,6 +120,14 @@ export { rewardConfig } from './config/reward.ts';
 export type { RewardConfig, RewardConfigInput } from './config/reward.ts';
 export { grpoConfig } from './config/grpo.ts';
 export type { GrpoConfig, GrpoConfigInput } from './config/grpo.ts';
+export { rlooConfig } from './config/rloo.ts';
+export type { RlooConfig, RlooConfigInput } from './config/rloo.ts';
+export { reinforceConfig } from './config/reinforce.ts';
+export type { ReinforceConfig, ReinforceConfigInput } from './config/reinforce.ts';
+export { remaxConfig } from './config/remax.ts';
+export type { RemaxConfig, RemaxConfigInput } from './config/remax.ts';
+export { targetPolicyConfig } from './config/target-policy.ts';
+export type { TargetPolicyConfig, TargetPolicyConfigInput } from './config/target-policy.ts';
 export { dpoConfig } from './config/dpo.ts';
 export type { DpoConfig, DpoConfigInput } from './config/dpo.ts';
 export { ilqlConfig } from './config/ilql.ts';
@@ -171,6 +185,14 @@ export { evaluatePairs, reward, rewardSteps } from './trainers/reward.ts';
 export type { RewardParts, RewardStep } from './trainers/reward.ts';
 export { grpo } from './trainers/grpo.ts';
 export type { GrpoParts, GrpoStep } from './trainers/grpo.ts';
+export { rloo } from './trainers/rloo.ts';
+export type { RlooParts, RlooStep } from './trainers/rloo.ts';
+export { reinforce } from './trainers/reinforce.ts';
+export type { ReinforceParts, ReinforceStep } from './trainers/reinforce.ts';
+export { remax } from './trainers/remax.ts';
+export type { RemaxParts, RemaxStep } from './trainers/remax.ts';
+export { targetPolicy } from './trainers/target-policy.ts';
+export type { TargetPolicyParts, TargetPolicyStep } from './trainers/target-policy.ts';
 export { dpo } from './trainers/dpo.ts';
 export type { DpoParts, DpoStep } from './trainers/dpo.ts';
 export { ilql } from './trainers/ilql.ts';
@@ -203,7 +225,7 @@ export { planPpo, planPreferences, planPretraining, planReward } from './models/
 export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
 export { methods } from './methods.ts';
 export type { Assembled, Method, Opened, RunConfig, Training } from './methods/method.ts';
-export type { GrpoIngredients } from './methods/grpo.ts';
+export type { PolicyIngredients } from './methods/on-policy.ts';
 export type { DpoIngredients } from './methods/dpo.ts';
 export type { IlqlIngredients } from './methods/ilql.ts';
 export type { RftIngredients } from './methods/rft.ts';

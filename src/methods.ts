@@ -8,7 +8,11 @@ import type { Method } from './methods/method.ts';
 import { orpoMethod } from './methods/orpo.ts';
 import { ppoMethod } from './methods/ppo.ts';
 import { pretrainMethod } from './methods/pretrain.ts';
+import { reinforceMethod } from './methods/reinforce.ts';
+import { remaxMethod } from './methods/remax.ts';
 import { rewardMethod } from './methods/reward.ts';
+import { rlooMethod } from './methods/rloo.ts';
+import { targetPolicyMethod } from './methods/target-policy.ts';
 import { rftMethod } from './methods/rft.ts';
 import { simpoMethod } from './methods/simpo.ts';
 
@@ -17,6 +21,10 @@ export const methods = {
   reward: rewardMethod,
   ppo: ppoMethod,
   grpo: grpoMethod,
+  rloo: rlooMethod,
+  reinforce: reinforceMethod,
+  remax: remaxMethod,
+  'target-policy': targetPolicyMethod,
   dpo: dpoMethod,
   ilql: ilqlMethod,
   rft: rftMethod,

@@ -1,7 +1,6 @@
-/** Advantages within groups of responses: what TRL computes, and 0 wherever a group has nothing to say. */
-import { readFileSync } from 'node:fs';
+/** Advantages without a critic: how they relate, and 0 wherever a group has nothing to say. */
 import { describe, expect, it } from 'vitest';
-import { type GroupOptions, groupAdvantages } from '../src/advantages.ts';
+import { type GroupOptions, groupAdvantages, returnAdvantages } from '../src/advantages.ts';
 import { ROLLOUT, type Rollout } from '../src/models/policy.ts';
 import { type Dtype, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
@@ -12,9 +11,11 @@ interface Inputs {
   /** Of each response, to the reference. */
   kl: number[];
 }
-const { inputs, cases } = JSON.parse(
-  readFileSync(new URL('fixtures/methods/advantages.json', import.meta.url), 'utf8'),
-) as { inputs: Inputs; cases: { name: string; inputs?: Partial<Inputs>; expected: { advantage: number[] } }[] };
+/** Two prompts with four responses each. */
+const inputs: Inputs = {
+  score: [1, 0, 0, 1, 1.9497, 0.2694, 0.1974, 0.7968],
+  kl: [0.2754, -0.0112, -0.396, 0.8608, 0.9461, 0.8033, 0.0356, -0.6593],
+};
 
 const WIDTH = 7;
 /** First and last token of a response, row by row. */
@@ -78,54 +79,55 @@ async function advantagesOf(
   return own;
 }
 
-function caseOf(name: string): (typeof cases)[number] {
-  return cases.find((each) => each.name === name) as (typeof cases)[number];
-}
-
 describe.each([
   ['float64', 1e-9],
   ['float32', 1e-5],
 ] as const)('group advantages in %s', (dtype, tolerance) => {
-  const GROUPS = { samplesPerPrompt: 4, klWeight: 0 };
+  const GROUPS = { samplesPerPrompt: 4, klWeight: 0.05 };
 
-  it("equal TRL's with scale: divided by the unbiased deviation plus 1e-4", async () => {
-    const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: true });
-    expect(distance(found, caseOf('grpo, trl: unbiased std + 1e-4').expected.advantage)).toBeLessThan(tolerance);
-  });
-
-  it('equal those of Dr. GRPO without scale', async () => {
-    const found = await advantagesOf(inputs, dtype, { ...GROUPS, scale: false });
-    expect(distance(found, caseOf('Dr. GRPO: not scaled').expected.advantage)).toBeLessThan(tolerance);
-  });
-
-  it('with a KL penalty are 3/4 of RLOO, which leaves each response out of its baseline', async () => {
-    const found = await advantagesOf(inputs, dtype, { ...GROUPS, klWeight: 0.05, scale: false });
+  it('without scale are 3/4 of those of RLOO, which leaves each response out of its baseline', async () => {
+    const found = await advantagesOf(inputs, dtype, { ...GROUPS, estimator: 'group', scale: 'none' });
+    const others = await advantagesOf(inputs, dtype, { ...GROUPS, estimator: 'rloo', scale: 'none' });
     const rloo = found.map((advantage) => (advantage * 4) / 3);
-    expect(distance(rloo, caseOf('rloo, KL inside the reward and its baseline').expected.advantage)).toBeLessThan(
-      tolerance,
-    );
+    expect(distance(rloo, others)).toBeLessThan(tolerance);
   });
 
-  it.each([true, false])('are 0 in groups of one, scale %s', async (scale) => {
-    const { inputs: own, expected: zero } = caseOf('group of one: no baseline, so no advantage');
-    const one = { samplesPerPrompt: 1, klWeight: 0.05, scale };
-    expect(await advantagesOf({ score: own?.score as number[], kl: [0.3] }, dtype, one)).toEqual(zero.advantage);
+  it.each(['group', 'none'] as const)('are 0 in groups of one, scale %s', async (scale) => {
+    const one = { samplesPerPrompt: 1, klWeight: 0.05, estimator: 'group' as const, scale };
     expect(await advantagesOf(inputs, dtype, one)).toEqual(Array(8).fill(0));
   });
 
-  it.each([true, false])('are exactly 0 if all rewards of a group are equal, scale %s', async (scale) => {
-    const equal = { score: Array(8).fill(0.1), kl: Array(8).fill(0) };
-    for (const samplesPerPrompt of [8, 4, 2]) {
-      expect(await advantagesOf(equal, dtype, { samplesPerPrompt, klWeight: 0.05, scale })).toEqual(Array(8).fill(0));
-    }
+  it.each(['group', 'rloo', 'max-rl', 'opo', 'pass-k'] as const)(
+    'are exactly 0 if all rewards of a group are equal, estimator %s',
+    async (estimator) => {
+      const scale = estimator === 'group' ? 'group' : 'none';
+      const equal = { score: Array(8).fill(0.1), kl: Array(8).fill(0) };
+      for (const samplesPerPrompt of [8, 4, 2]) {
+        const found = await advantagesOf(equal, dtype, { samplesPerPrompt, klWeight: 0, estimator, scale });
+        expect(found.map(Math.abs)).toEqual(Array(8).fill(0));
+      }
+    },
+  );
+
+  it('of REINFORCE++ are whitened returns: their mean is 0 and their variance 1', async () => {
+    using rollout = rolloutOf(inputs.kl, dtype);
+    const options = { samplesPerPrompt: 4, klWeight: 0.05, gamma: 1, groupBaseline: true };
+    using found = await returnAdvantages(rollout, inputs.score, options);
+    const all = Array.from(await found.advantage.data(), Number);
+    const own = all.filter((_, i) => Number(tokens(8, () => 1, 0)[i]) === 1);
+    const mean = own.reduce((sum, value) => sum + value, 0) / own.length;
+    expect(mean).toBeCloseTo(0, 5);
+    expect(own.reduce((sum, value) => sum + value ** 2, 0) / own.length).toBeCloseTo(1, 5);
   });
 });
+
+const SCALED = { estimator: 'group', scale: 'group' } as const;
 
 describe('group advantages', () => {
   it('report metrics of the rewards they were computed from', async () => {
     using rollout = rolloutOf(inputs.kl, 'float64');
     const score = [1, 1, 1, 1, ...inputs.score.slice(4)];
-    using group = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0, scale: true });
+    using group = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0, ...SCALED });
     const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     const close = (value: number) => expect.closeTo(value, 6);
     const deviations = [0, 2, 4, 6].map((i) => Math.abs((score[i] as number) - (score[i + 1] as number)) / Math.SQRT2);
@@ -138,7 +140,7 @@ describe('group advantages', () => {
       responseLength: close(mean(RESPONSES.map(([first, last]) => last - first + 1))),
       samplerGap: close(6e-3),
     });
-    using penalised = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0.1, scale: true });
+    using penalised = await groupAdvantages(rollout, score, { samplesPerPrompt: 2, klWeight: 0.1, ...SCALED });
     const { reward, zeroStdShare } = await penalised.metrics();
     expect(reward).toBeCloseTo(mean(score) - 0.1 * mean(inputs.kl), 6);
     expect(zeroStdShare).toBe(0);
@@ -146,7 +148,20 @@ describe('group advantages', () => {
 
   it.each([3, 5, 16, 0, -4])('refuse %d samples per prompt for 8 rows', async (samplesPerPrompt) => {
     using rollout = rolloutOf(inputs.kl, 'float32');
-    const refused = groupAdvantages(rollout, inputs.score, { samplesPerPrompt, klWeight: 0, scale: true });
+    const refused = groupAdvantages(rollout, inputs.score, { samplesPerPrompt, klWeight: 0, ...SCALED });
     await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', argument: 'samplesPerPrompt' });
   });
+});
+
+it.each([
+  [{ estimator: 'rloo', scale: 'none' }, /at least 2/, 1],
+  [{ estimator: 'rloo', scale: 'group' }, /batch/, 4],
+  [{ estimator: 'opo', scale: 'batch' }, /none/, 4],
+  [{ estimator: 'baseline', scale: 'none' }, /baseline/, 4],
+  [{ estimator: 'max-rl', scale: 'none' }, /negative/, 4],
+] as const)('%j is refused where it cannot be', async (options, message, samplesPerPrompt) => {
+  using rollout = rolloutOf(inputs.kl, 'float32');
+  const score = inputs.score.map((each) => each - 1);
+  const refused = groupAdvantages(rollout, score, { samplesPerPrompt, klWeight: 0, ...options });
+  await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT', message: expect.stringMatching(message) });
 });

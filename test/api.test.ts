@@ -35,6 +35,7 @@ const trainer = new api.RLHFTrainer({
 });
 const rollout = await actorCritic.rollout({ prompts: [[1, 2]], maxNewTokens: 2, seed: 1 });
 const judging = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
+const grouping = { samplesPerPrompt: 1, klWeight: 0.1, estimator: 'group', scale: 'group' };
 const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
 const policy = new api.Policy(new api.PaLM(SIZE));
 const ilqlPolicy = new api.IlqlPolicy(new api.PaLM(SIZE));
@@ -105,10 +106,19 @@ const FUNCTIONS = {
   whiten: entry(api.whiten, tensor, [[1, 1]]),
   maskedMean: entry(api.maskedMean, tensor, [[1, 1]]),
   judge: entry(api.judge, rollout, [1], judging),
-  groupAdvantages: entry(api.groupAdvantages, rollout, [1], { samplesPerPrompt: 1, klWeight: 0.1, scale: true }),
+  groupAdvantages: entry(api.groupAdvantages, rollout, [1], grouping),
   experienceRows: entry(api.experienceRows, experience, [0]),
   ppoLoss: entry(api.ppoLoss, now, experience, losing),
-  grpoLoss: entry(api.grpoLoss, now, experience, { clip: 0.2, clipHigh: 0.3, aggregation: 'dapo' }),
+  returnAdvantages: entry(api.returnAdvantages, rollout, [1], {
+    samplesPerPrompt: 1,
+    klWeight: 0.1,
+    gamma: 1,
+    groupBaseline: false,
+  }),
+  policyLoss: entry(api.policyLoss, now, experience, { clip: 0.2, clipHigh: 0.3, aggregation: 'dapo' }),
+  klLoss: entry(api.klLoss, now.logProb, rollout, { estimator: 'k2' }),
+  offPolicyWeight: entry(api.offPolicyWeight, rollout, { mode: 'token-truncate', max: 2 }),
+  targetPolicyLoss: entry(api.targetPolicyLoss, now, rollout, [1], { samplesPerPrompt: 1, eta: 1 }),
   dpoLoss: entry(api.dpoLoss, now.logProb, now.logProb, rollout.responseMask, { beta: 0.1, nllWeight: 0 }),
   ilqlLoss: entry(api.ilqlLoss, ilqlRead, ilqlActions, ilqlWeights),
   ilqlLogits: entry(api.ilqlLogits, ilqlRead, { beta: 1 }),
@@ -149,6 +159,30 @@ const FUNCTIONS = {
   ),
   grpo: entry(
     (some, options, start) => first(api.grpo(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  rloo: entry(
+    (some, options, start) => first(api.rloo(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  reinforce: entry(
+    (some, options, start) => first(api.reinforce(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  remax: entry(
+    (some, options, start) => first(api.remax(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  targetPolicy: entry(
+    (some, options, start) => first(api.targetPolicy(some, options, start)),
     { ...parts, policy, prompts: [[1]] },
     { ...config, lr: 1e-3 },
     1,

@@ -14,13 +14,17 @@ import { grpoConfig } from '../src/config/grpo.ts';
 import { ilqlConfig } from '../src/config/ilql.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
+import { reinforceConfig } from '../src/config/reinforce.ts';
+import { remaxConfig } from '../src/config/remax.ts';
 import { rewardConfig } from '../src/config/reward.ts';
+import { rlooConfig } from '../src/config/rloo.ts';
 import { rftConfig } from '../src/config/rft.ts';
 import { ktoConfig } from '../src/config/kto.ts';
 import { orpoConfig } from '../src/config/orpo.ts';
 import { simpoConfig } from '../src/config/simpo.ts';
 import { samplingConfig } from '../src/config/sampling.ts';
 import { type ConfigSchema, type FieldSchema, fieldSchema, parseConfig } from '../src/config/schema.ts';
+import { targetPolicyConfig } from '../src/config/target-policy.ts';
 import { ConfigError, FileError } from '../src/errors.ts';
 
 const schemas: Record<string, ConfigSchema> = {
@@ -33,6 +37,10 @@ const schemas: Record<string, ConfigSchema> = {
   reward: rewardConfig,
   ppo: ppoConfig,
   grpo: grpoConfig,
+  rloo: rlooConfig,
+  reinforce: reinforceConfig,
+  remax: remaxConfig,
+  'target-policy': targetPolicyConfig,
   dpo: dpoConfig,
   ilql: ilqlConfig,
   rft: rftConfig,
@@ -114,7 +122,7 @@ describe('an error', () => {
   it('lists the known keys if none is close', () => {
     const error = errorOf(() => parseConfig(ppoConfig, { loss: { zigzagging: 1 } }, 'ppo'));
     expect(error.message).toBe(
-      'ppo.loss.zigzagging: got an unknown key, expected one of clip, valueClip, valueWeight, entropyWeight.',
+      'ppo.loss.zigzagging: got an unknown key, expected one of clip, valueClip, valueWeight, entropyWeight, dualClip.',
     );
   });
 

@@ -1,10 +1,8 @@
-/** GRPO: its loss on recorded numbers, its trainer, and the contract of a trainer. */
-import { readFileSync } from 'node:fs';
+/** GRPO: what is its own beside the contract of a trainer, and the loss that methods without a critic share. */
 import { describe, expect, it } from 'vitest';
-import { type GrpoConfigInput, grpoConfig } from '../src/config/grpo.ts';
-import { parseConfig } from '../src/config/schema.ts';
-import { ConfigError, ShapeError } from '../src/errors.ts';
-import { type GrpoLossOptions, grpoLoss } from '../src/losses/policy.ts';
+import type { GrpoConfigInput } from '../src/config/grpo.ts';
+import { ArgumentError, ConfigError, ShapeError } from '../src/errors.ts';
+import { type PolicyLossOptions, policyLoss } from '../src/index.ts';
 import { grpoMethod } from '../src/methods/grpo.ts';
 import { planPpo } from '../src/models/memory-plan.ts';
 import { PaLM } from '../src/models/palm.ts';
@@ -13,63 +11,44 @@ import { rowsOf } from '../src/tensor/rows.ts';
 import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import type { GrpoStep } from '../src/trainers/grpo.ts';
 import type { Reward } from '../src/trainers/rollouts.ts';
-import { ROLLOUT_READS, trainerContract } from './contracts/trainer.ts';
+import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
+import { casesOf, gradientOf } from './golden/cases.ts';
 import { drain, expectNear, peakOf } from './memory/peak.ts';
 import { distance } from './parity/numbers.ts';
-
-const EOS = 1;
-const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
-/** Likes the token 5. */
-const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
-
-function model() {
-  return new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, seed: 3, device });
-}
-
-function config(options: GrpoConfigInput) {
-  const quick = { epochs: 2, lr: 1e-2, lora: 4 as number | false, warmupSteps: 0 };
-  const sampling = { maxNewTokens: 6, samplesPerPrompt: 2 };
-  return parseConfig(grpoConfig, { ...quick, sampling, ...options }, 'test');
-}
+import { configOf, fives, policySubject, scoreOf, stepsOf } from './policies.ts';
 
 trainerContract('grpo', {
-  // Two responses to each prompt make the rows.
-  config({ rows, steps, batchSize: minibatchSize, accumulate }, settings) {
-    const rolloutBatch = Math.max(1, Math.ceil(rows / 2));
-    return config({ steps, rolloutBatch, minibatchSize, accumulate, ...settings });
-  },
-  ingredients({ lora, seed, klWeight }, rows) {
-    const prompts = Array.from({ length: Math.ceil(rows / 2) }, (_, i) => PROMPTS[i % PROMPTS.length] as number[]);
-    const policy = new Policy(model(), { lora, seed, reference: klWeight > 0 });
-    return { policy, reward: fives, prompts, eosToken: EOS };
-  },
+  ...policySubject('grpo'),
   resumes: {
     'with all weights and a KL penalty': { lora: false, klWeight: 0.1 },
-    'with rows that weigh the same': { loss: { aggregation: 'row-mean' } },
+    'with one ratio per response, and a KL in the loss': { klWeight: 0.1, loss: { level: 'sequence', kl: 'unbiased' } },
   },
-  otherReads: ROLLOUT_READS,
-  takesSignal: true,
 });
 
+const config = (options: GrpoConfigInput) => configOf('grpo', options);
+
 async function train(options: GrpoConfigInput, reward: Reward = fives): Promise<GrpoStep[]> {
-  const all = config({ steps: 6, rolloutBatch: 6, minibatchSize: 12, ...options });
-  const policy = new Policy(model(), { lora: all.lora, reference: all.klWeight > 0 });
-  const { parts, train } = grpoMethod.assemble(all, { policy, reward, prompts: PROMPTS, eosToken: EOS });
-  using _policy = policy;
-  using _optimizer = parts.optimizer;
-  const steps: GrpoStep[] = [];
-  for await (const step of train()) steps.push(step);
-  return steps;
+  return (await stepsOf('grpo', options, reward)) as unknown as GrpoStep[];
 }
 
+/** Variants by name: what docs/grpo.md has in its table. */
+const VARIANTS: Readonly<Record<string, GrpoConfigInput>> = {
+  dapo: { loss: { clipHigh: 0.28 } },
+  'row-mean': { loss: { aggregation: 'row-mean' } },
+  'Dr. GRPO': { loss: { aggregation: 'dr-grpo' }, advantage: { scale: 'none' } },
+  GSPO: { loss: { level: 'sequence', clip: 0.02, clipHigh: 0.03 } },
+  CISPO: { loss: { kind: 'cispo', ratioCap: 5 } },
+  SPO: { loss: { kind: 'spo', clip: 0.2 } },
+  MaxRL: { advantage: { estimator: 'max-rl' }, score: { norm: 'none' } },
+};
+
 describe('training by GRPO', () => {
-  it.each(['dapo', 'row-mean'] as const)('earns more from its reward, aggregation %s', async (aggregation) => {
+  it.each(Object.keys(VARIANTS))('earns more from its reward: %s', async (name) => {
     const sampling = { maxNewTokens: 6, samplesPerPrompt: 8 };
-    const steps = await train({ sampling, minibatchSize: 24, steps: 20, lora: false, loss: { aggregation } });
-    const mean = (some: GrpoStep[]) => some.reduce((sum, { score }) => sum + score, 0) / some.length;
-    expect(mean(steps.slice(-3))).toBeGreaterThan(mean(steps.slice(0, 3)) + 0.3);
-    for (const { firstLogRatio, samplerGap } of steps) {
+    const steps = await stepsOf('grpo', { sampling, minibatchSize: 24, steps: 20, lora: false, ...VARIANTS[name] });
+    expect(scoreOf(steps.slice(-3))).toBeGreaterThan(scoreOf(steps.slice(0, 3)) + 0.3);
+    for (const { firstLogRatio, samplerGap } of steps as unknown as GrpoStep[]) {
       expect(firstLogRatio).toBeLessThanOrEqual(1e-6);
       expect(samplerGap).toBeLessThanOrEqual(0.05);
     }
@@ -89,8 +68,6 @@ describe('training by GRPO', () => {
     expect(first).toMatchObject({ kl: 0 });
     expect(third?.kl).not.toBe(0);
     expect(third?.reward).toBeCloseTo((third?.score ?? 0) - 0.1 * (third?.kl ?? 0), 4);
-    const [alone] = await train({ lora: false, steps: 1 });
-    expect(alone?.kl).toBeUndefined();
   });
 
   it('needs the memory that is planned for it', async () => {
@@ -112,28 +89,63 @@ describe('training by GRPO', () => {
     expectNear(planPpo(planned.decoder, run), measured);
   });
 
-  it('refuses one response to a prompt, which has nothing to be compared with', () => {
-    expect(() => config({ sampling: { maxNewTokens: 4, samplesPerPrompt: 1 } })).toThrow(ConfigError);
+  it('draws other prompts in place of those whose answers score alike, at most three times', async () => {
+    // Even prompts are scored by a counter, odd ones all alike.
+    let count = 0;
+    const halfAlike: Reward = (answers) => answers.map(({ prompt }) => ((prompt[0] as number) % 2 ? 1 : count++));
+    const sampling = { maxNewTokens: 3, samplesPerPrompt: 2, dynamic: true };
+    const steps = await train({ sampling, rolloutBatch: 6, score: { norm: 'none' } }, halfAlike);
+    for (const { promptsDrawn, groupsDropped, zeroStdShare } of steps) {
+      expect({ promptsDrawn, groupsDropped, zeroStdShare }).toEqual({
+        promptsDrawn: 12,
+        groupsDropped: 4,
+        zeroStdShare: 0,
+      });
+    }
+    const alike = await train({ sampling, rolloutBatch: 6, steps: 2 }, (answers) => answers.map(() => 1));
+    for (const step of alike) expect(step).toMatchObject({ promptsDrawn: 18, groupsDropped: 18, zeroStdShare: 1 });
+  });
+
+  it('draws the same prompts and answers however often it is resumed', async () => {
+    const sampling = { maxNewTokens: 3, samplesPerPrompt: 2, dynamic: true };
+    const once = await train({ sampling, steps: 3 });
+    expect((await train({ sampling, steps: 3 })).map(({ score }) => score)).toEqual(once.map(({ score }) => score));
+  });
+
+  it('leaves the reward alone where the KL is in the loss', async () => {
+    const options = { klWeight: 0.1, score: { norm: 'none' as const }, loss: { kl: 'unbiased' as const } };
+    const [first, , third] = await train(options);
+    expect(first?.klLoss).toBeGreaterThan(0); // after the first update
+    expect(third?.reward).toBeCloseTo(third?.score ?? 0, 5);
+  });
+
+  it.each([
+    ['one response to a prompt', { sampling: { samplesPerPrompt: 1 } }],
+    ['a cap that a clip does not use', { loss: { ratioCap: 2 } }],
+    ['a clip that cispo does not use', { loss: { kind: 'cispo', clip: 0.2 } }],
+    ['a token mean of one ratio per response', { loss: { level: 'sequence', aggregation: 'dapo' } }],
+    ['a scale that pass-k does not have', { advantage: { estimator: 'pass-k', scale: 'group' } }],
+  ])('refuses %s', (_, options) => {
+    expect(() => config(options as GrpoConfigInput)).toThrow(ConfigError);
+  });
+
+  it.each([
+    ['a KL in the loss without a weight', { loss: { kl: 'k3' } }],
+    ['max-rl with scores that are normalised', { advantage: { estimator: 'max-rl' }, score: { norm: 'running' } }],
+  ])('refuses %s before the first step', async (_, options) => {
+    await expect(train(options as GrpoConfigInput)).rejects.toThrow(ConfigError);
   });
 });
 
-interface Golden {
-  inputs: Record<'logProb' | 'rolloutLogProb' | 'mask', number[][]> & { advantage: number[] };
-  cases: {
-    name: string;
-    options: { loss: 'grpo' | 'dapo'; clip: number; clipHigh?: number; denominator?: number };
-    loss: number;
-    metrics: Record<string, number>;
-    gradient: { logProb: number[][] };
-  }[];
-}
-const golden: Golden = JSON.parse(readFileSync(new URL('fixtures/methods/grpo.json', import.meta.url), 'utf8'));
+/** The inputs of the recorded cases. */
+const inputs = (casesOf('grpo')[0]?.inputs ?? {}) as Record<'logProb' | 'rolloutLogProb' | 'mask', number[][]> & {
+  advantage: number[];
+};
 
 describe.each([
   ['float64', Float64Array, 1e-9],
   ['float32', Float32Array, 1e-5],
-] as const)('grpoLoss in %s', (dtype, Floats, tolerance) => {
-  const { inputs } = golden;
+] as const)('policyLoss in %s', (dtype, Floats, tolerance) => {
   const shape = [inputs.mask.length, inputs.mask[0]?.length ?? 0];
   const tensor = (rows: number[][]) => Tensor.from(Floats.from(rows.flat()), { shape, dtype, device });
   const entropy = tensor(inputs.mask.map((row) => row.map(() => 1)));
@@ -143,33 +155,19 @@ describe.each([
   const all = inputs.mask.map((_, row) => row);
   const parameter = () => Tensor.parameter(Floats.from(inputs.logProb.flat()), { shape, dtype, device });
 
-  async function lossOf(logProb: Parameter, rows: readonly number[], options: GrpoLossOptions) {
+  async function lossOf(logProb: Parameter, rows: readonly number[], options: PolicyLossOptions) {
     using leaf = await logProb.leaf();
     using some = await rowsOf({ logProb: leaf, entropy, rolloutLogProb, advantage, responseMask }, rows);
-    return await grpoLoss(some, some, options);
+    return await policyLoss(some, some, options);
   }
 
-  it.each(golden.cases)('gives the recorded loss, metrics and gradient: $name', async ({ options, ...expected }) => {
-    const { loss: kind, ...limits } = options;
-    const logProb = parameter();
-    using loss = await lossOf(logProb, all, { ...limits, aggregation: kind === 'dapo' ? 'dapo' : 'row-mean' });
-    expect(Math.abs((await loss.item()) - expected.loss)).toBeLessThanOrEqual(tolerance);
-    if (kind === 'dapo' && options.denominator === undefined) {
-      const metrics: Record<string, number> = await loss.metrics();
-      for (const [name, number] of Object.entries(expected.metrics))
-        expect(Math.abs((metrics[name] as number) - number), name).toBeLessThanOrEqual(1e-6);
-    }
-    await loss.backward();
-    expect(distance(await gradientOf(logProb), expected.gradient.logProb.flat())).toBeLessThanOrEqual(tolerance);
-  });
-
-  it.each(['dapo', 'row-mean'] as const)(
-    'adds up over pieces given the count of the whole: %s',
-    async (aggregation) => {
+  it.each<PolicyLossOptions>([{ aggregation: 'dapo' }, { aggregation: 'row-mean' }, { level: 'sequence' }])(
+    'adds up over pieces given the count of the whole: %j',
+    async (chosen) => {
       const tokens = inputs.mask.flat().reduce((sum, real) => sum + real, 0);
-      const options = { clip: 0.2, aggregation, denominator: aggregation === 'dapo' ? tokens : all.length };
+      const options = { ...chosen, denominator: chosen.aggregation === 'dapo' ? tokens : all.length, tokens };
       const [whole, pieced] = [parameter(), parameter()];
-      using loss = await lossOf(whole, all, { clip: 0.2, aggregation });
+      using loss = await lossOf(whole, all, chosen);
       await loss.backward();
       let sum = 0;
       for (const rows of [all.slice(0, 3), all.slice(3)]) {
@@ -183,15 +181,18 @@ describe.each([
   );
 });
 
-async function gradientOf(parameter: Parameter): Promise<number[]> {
-  using gradient = await parameter.grad();
-  return Array.from((await gradient?.data()) ?? [], Number);
-}
-
-it('grpoLoss refuses shapes that differ', async () => {
+it('policyLoss refuses shapes that differ', async () => {
   const of = (rows: number) => Tensor.from(new Float32Array(2 * rows), { shape: [rows, 2], device });
   const responseMask = Tensor.from(new Uint8Array(4), { shape: [2, 2], dtype: 'bool', device });
   const compared = { rolloutLogProb: of(2), advantage: of(3), responseMask };
-  const options = { clip: 0.2, aggregation: 'dapo' as const };
-  await expect(grpoLoss({ logProb: of(2), entropy: of(2) }, compared, options)).rejects.toBeInstanceOf(ShapeError);
+  await expect(policyLoss({ logProb: of(2), entropy: of(2) }, compared, {})).rejects.toBeInstanceOf(ShapeError);
+});
+
+it('policyLoss refuses options that its kind does not use', async () => {
+  const of = () => Tensor.from(new Float32Array(4), { shape: [2, 2], device });
+  const responseMask = Tensor.from(new Uint8Array(4), { shape: [2, 2], dtype: 'bool', device });
+  const compared = { rolloutLogProb: of(), advantage: of(), responseMask };
+  const now = { logProb: of(), entropy: of() };
+  for (const options of [{ ratioCap: 2 }, { kind: 'cispo', clip: 0.1 }, { kind: 'spo', dualClip: 3 }, { kl: 'k3' }])
+    await expect(policyLoss(now, compared, options as PolicyLossOptions)).rejects.toBeInstanceOf(ArgumentError);
 });

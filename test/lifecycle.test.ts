@@ -19,7 +19,7 @@ const SIZE = { numTokens: 11, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2
 const X = [[1, 2, 3, 4]];
 const ROLLOUT = { prompts: [[1, 2]], maxNewTokens: 2, seed: 1 };
 const JUDGE = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
-const GROUPED = { samplesPerPrompt: 1, klWeight: 0.1, scale: true };
+const GROUPED = { samplesPerPrompt: 1, klWeight: 0.1, estimator: 'group', scale: 'group' } as const;
 const PPO = { clip: 0.2, valueClip: 0.2, valueWeight: 0.5, entropyWeight: 0 };
 const path = join(folder, 'file');
 

@@ -8,14 +8,18 @@ import {
   ArgumentError,
   Batches,
   PaLM,
+  type Loss,
   type PpoParts,
   type PpoStep,
+  policyLoss,
   ppo,
+  ppoLoss,
   type Reward,
   RewardError,
   RewardModel,
   RLHFTrainer,
   RunningScores,
+  Tensor,
 } from '../src/index.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
@@ -127,6 +131,50 @@ describe('a step', () => {
     const [step] = await stepsOf(ppo(run.parts, run.config));
     expect(step?.score).toBe(1);
     expect(step?.reward).toBeCloseTo(-3 * (1 - (step?.eosShare ?? 1)), 5);
+  });
+
+  it('gives responses that did not end the score that was set for them', async () => {
+    const score = { missingEosScore: -1, norm: 'none' as const };
+    using run = setUp({ steps: 1, score, klWeight: 0 }, (answers) => answers.map(() => 1));
+    const [step] = await stepsOf(ppo(run.parts, run.config));
+    expect(step?.score).toBe(1);
+    expect(step?.reward).toBeCloseTo(2 * (step?.eosShare ?? 1) - 1, 5);
+  });
+
+  it('takes more from responses the nearer they come to the limit, over the last tokens', async () => {
+    const score = { overlongBuffer: 6, norm: 'none' as const };
+    using run = setUp({ steps: 1, score, klWeight: 0 }, (answers) => answers.map(() => 1));
+    const [step] = await stepsOf(ppo(run.parts, run.config));
+    expect(step?.reward).toBeCloseTo(1 - (step?.responseLength ?? 0) / 6, 5);
+  });
+
+  it('may look further ahead the longer a response is', async () => {
+    const reward = async (critic: object) => {
+      using run = setUp({ steps: 2, critic: { warmup: 0, whiten: false, ...critic } });
+      return await stepsOf(ppo(run.parts, run.config));
+    };
+    const [plain, adaptive] = [await reward({ lambda: 1 }), await reward({ lambda: 1, lengthAdaptive: 0.5 })];
+    expect(adaptive[0]?.explainedVariance).toBe(plain[0]?.explainedVariance); // the returns are the same
+    expect(adaptive[0]?.policyLoss).not.toBe(plain[0]?.policyLoss);
+  });
+
+  it('limits the loss of tokens with negative advantages by the dual clip, as policyLoss does', async () => {
+    const of = (values: number[]) => Tensor.from(Float64Array.from(values), { shape: [1, 4], device });
+    const responseMask = Tensor.from(Uint8Array.of(0, 1, 1, 1), { shape: [1, 4], dtype: 'bool', device });
+    const sequence = Tensor.from(BigInt64Array.of(1n, 1n, 1n, 1n), { shape: [1, 4], device });
+    const now = { logProb: of([0, -0.5, -1, -2]), entropy: of([0, 1, 1, 1]), value: of([0, 0, 0, 0]) };
+    const rolloutLogProb = of([0, -3, -1, -2.2]);
+    const then = { samplerLogProb: rolloutLogProb, rolloutLogProb, referenceLogProb: rolloutLogProb };
+    const valued = { rolloutValue: of([0, 0, 0, 0]), returns: of([0, 0, 0, 0]), advantage: of([0, -1, 1, -2]) };
+    const options = { clip: 0.2, valueClip: 0.2, valueWeight: 0, entropyWeight: 0 };
+    const experience = { sequence, responseMask, ...then, ...valued };
+    const item = async (loss: Promise<Loss<string>>) => {
+      using value = await loss;
+      return await value.item();
+    };
+    const limited = await item(ppoLoss(now, experience, { ...options, dualClip: 3 }));
+    expect(limited).toBeCloseTo(await item(policyLoss(now, experience, { dualClip: 3 })), 12);
+    expect(limited).toBeLessThan(await item(ppoLoss(now, experience, options)));
   });
 
   it('treats a stop sequence as an end, like the eos', async () => {

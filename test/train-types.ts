@@ -10,7 +10,7 @@ export async function right() {
     model: 'm',
     reward,
     prompts: [{ prompt: '2+2=' }],
-    config: { method: 'grpo', sampling, scale: false },
+    config: { method: 'grpo', sampling, advantage: { scale: 'none' } },
   });
   await train({
     model: 'm',

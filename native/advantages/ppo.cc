@@ -11,15 +11,20 @@ namespace palm {
 
 PpoAdvantages ppo_advantages(const Tensor& sampler_log_prob, const Tensor& rollout_log_prob,
                              const Tensor& reference_log_prob, const Tensor& rollout_value, const Tensor& response_mask,
-                             const Tensor& score, const PpoAdvantageOptions& options) {
+                             const Tensor& score, const Tensor& dense, const PpoAdvantageOptions& options) {
   at::NoGradGuard no_grad;
   expect_shape(score, "score", {response_mask.size(0)});
   const Tensor given = score.to(rollout_value.options());
-  const Tensor log_ratio = rollout_log_prob - reference_log_prob;
+  const Tensor log_ratio = within(rollout_log_prob - reference_log_prob, response_mask);
   PpoAdvantages out;
   out.reward = kl_shaped_reward(log_ratio, given, response_mask, options.kl_weight);
+  if (dense.defined()) out.reward = out.reward + within(dense.to(given.options()), response_mask);
   out.advantage = gae(out.reward, rollout_value, response_mask, options.gamma, options.lambda);
   out.returns = within(out.advantage + rollout_value, response_mask);
+  if (options.length_adaptive) {
+    const Tensor lambda = length_adaptive_lambda(response_mask, *options.length_adaptive, given.scalar_type());
+    out.advantage = gae(out.reward, rollout_value, response_mask, options.gamma, lambda);
+  }
 
   const Tensor unexplained = masked_variance(out.returns - rollout_value, response_mask);
   const Tensor explained = 1 - unexplained / masked_variance(out.returns, response_mask).clamp_min(1e-8);

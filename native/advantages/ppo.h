@@ -3,16 +3,20 @@
 #include "base/metrics.h"
 #include "base/tensor.h"
 
+#include <optional>
+
 namespace palm {
 
 struct PpoAdvantageOptions {
   double kl_weight;  // penalty per nat of log-ratio to the reference
   double gamma, lambda;
   bool whiten;  // advantages to mean 0 and variance 1 over all response tokens of the batch
+  std::optional<double>
+      length_adaptive;  // alpha of the advantages' lambda (gae.h); lambda is then of the returns alone
 };
 
 struct PpoAdvantages {
-  Tensor reward;     // [B, T]: the score at the last token, minus the KL penalty at every token
+  Tensor reward;     // [B, T]: the score at the last token plus any dense reward, minus the KL penalty at every token
   Tensor advantage;  // [B, T]
   Tensor returns;    // [B, T]
   // kl (mean over rows of Σ log-ratio), score (mean), reward (mean over rows of Σ reward), explained_variance (of the
@@ -25,6 +29,7 @@ PpoAdvantages ppo_advantages(const Tensor& sampler_log_prob,  // [B, T], like th
                              const Tensor& rollout_value,
                              const Tensor& response_mask,  // [B, T] bool
                              const Tensor& score,          // [B]
+                             const Tensor& dense,          // [B, T]: a reward for every token; undefined for none
                              const PpoAdvantageOptions& options);
 
 }  // namespace palm

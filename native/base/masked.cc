@@ -33,6 +33,13 @@ Tensor masked_variance(const Tensor& values, const Tensor& mask) {
   return masked_mean((values - masked_mean(values, mask, {})).square(), mask, {});
 }
 
+Tensor by_group(const Tensor& values, int64_t samples_per_prompt) {
+  if (samples_per_prompt < 1 || values.size(0) % samples_per_prompt != 0)
+    throw Error(ErrorKind::argument, "samplesPerPrompt", std::to_string(samples_per_prompt),
+                "a divisor of the number of rows, " + std::to_string(values.size(0)));
+  return values.view({-1, samples_per_prompt});
+}
+
 Tensor whiten(const Tensor& values, const Tensor& mask) {
   const Tensor all = mask.defined() ? mask : at::ones_like(values, at::kBool);
   const Tensor centred = values - masked_mean(values, all, {});

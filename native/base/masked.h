@@ -1,4 +1,4 @@
-// Reductions over the true entries of a mask, shared by losses, pooling and whitening.
+// Reductions over the true entries of a mask and groups of rows, shared by losses, advantages, pooling and whitening.
 #pragma once
 #include "base/tensor.h"
 
@@ -25,6 +25,9 @@ Tensor masked_mean_rows(const Tensor& values,
 // are all equal, the result is exactly 0 even if their mean is rounded. An undefined mask selects everything.
 // (PaLM-rlhf-pytorch `masked_normalize`, whose floor of 1e-5 would shrink advantages of small rewards.)
 Tensor whiten(const Tensor& values, const Tensor& mask);
+
+// [B / samples_per_prompt, samples_per_prompt] of values [B], whose neighbouring rows form a group. Throws unless it divides.
+Tensor by_group(const Tensor& values, int64_t samples_per_prompt);
 
 // Population variance of the true entries, a scalar.
 Tensor masked_variance(const Tensor& values, const Tensor& mask);

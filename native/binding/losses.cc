@@ -1,8 +1,7 @@
 // Rows about losses and the reductions that users test theirs with.
+#include "binding/losses.h"
 #include "base/masked.h"
-#include "binding/bindings.h"
 #include "kernels/token-log-prob.h"
-#include "losses/grpo.h"
 #include "losses/ilql.h"
 #include "losses/kto.h"
 #include "losses/ppo.h"
@@ -11,7 +10,8 @@
 
 namespace palm::binding {
 
-PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight), PALM_FIELD(entropy_weight));
+PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight), PALM_FIELD(entropy_weight),
+            PALM_FIELD(dual_clip));
 
 // A rollout with advantages and returns.
 struct Experience : ValuedRollout {
@@ -33,26 +33,6 @@ static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const Ppo
                   then.returns, then.response_mask, options, denominator);
 }
 
-// One of a few words, each with what it means in C++.
-template <class E>
-static E one_of(const Napi::Value& value, const char* argument,
-                std::initializer_list<std::pair<const char*, E>> meanings) {
-  const std::string wanted = Js<std::string>::from(value);
-  std::string all;
-  for (const auto& [word, meaning] : meanings) {
-    if (wanted == word) return meaning;
-    all += (all.empty() ? "" : ", ") + std::string(word);
-  }
-  throw Error(ErrorKind::argument, argument, wanted, "one of " + all);
-}
-
-template <>
-struct Js<Aggregation> {
-  static Aggregation from(const Napi::Value& value) {
-    return one_of<Aggregation>(value, "aggregation",
-                               {{"dapo", Aggregation::token_mean}, {"row-mean", Aggregation::row_mean}});
-  }
-};
 template <>
 struct Js<PreferenceTerm> {
   static PreferenceTerm from(const Napi::Value& value) {
@@ -83,7 +63,6 @@ struct Js<KtoTerm> {
     return one_of<KtoTerm>(value, "loss", {{"kto", KtoTerm::kto}, {"bco", KtoTerm::bco}});
   }
 };
-PALM_FIELDS(GrpoOptions, PALM_FIELD(clip_low), PALM_FIELD(clip_high), PALM_FIELD(aggregation));
 PALM_FIELDS(PreferenceOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(label_smoothing),
             PALM_FIELD(target_margin), PALM_FIELD(nll_weight), PALM_FIELD(length_normalised), PALM_FIELD(tail_weight),
             PALM_FIELD(divergence), PALM_FIELD(alpha));
@@ -91,8 +70,7 @@ PALM_FIELDS(KtoOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(desirable
             PALM_FIELD(undesirable_weight), PALM_FIELD(delta));
 PALM_FIELDS(KtoDenominators, PALM_FIELD(rows), PALM_FIELD(desirable), PALM_FIELD(undesirable));
 
-// Throws unless every tensor is [B, T] like the first, of numbers, and the mask is one.
-static void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask) {
+void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask) {
   const Tensor& first = *numbers.begin()->second;
   expect_shape(first, numbers.begin()->first, {-1, -1});
   for (const auto& [name, tensor] : numbers) {
@@ -127,16 +105,6 @@ static Loss kto_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob
     expect_floating(log_ratio, "mismatched");
   }
   return kto_loss(log_prob, reference_log_prob, response_mask, desirable, mismatched, options, denominators);
-}
-
-static Loss grpo_loss_of(const LogProb& now, const Tensor& rollout_log_prob, const Tensor& advantage,
-                         const Tensor& response_mask, const GrpoOptions& options, std::optional<double> denominator) {
-  expect_alike({{"logProb", &now.log_prob},
-                {"entropy", &now.entropy},
-                {"rolloutLogProb", &rollout_log_prob},
-                {"advantage", &advantage}},
-               response_mask);
-  return grpo_loss(now.log_prob, now.entropy, rollout_log_prob, advantage, response_mask, options, denominator);
 }
 
 PALM_FIELDS(IlqlOptions, PALM_FIELD(tau), PALM_FIELD(gamma), PALM_FIELD(cql_weight), PALM_FIELD(awac_weight),
@@ -204,7 +172,6 @@ void loss_rows(Table& table) {
   table.job<&preference_loss_of>("preferenceLoss");
   table.job<&kto_loss_of>("ktoLoss");
   table.job<&log_ratio_of>("logRatio");
-  table.job<&grpo_loss_of>("grpoLoss");
   table.job<&ilql_loss_of>("ilqlLoss");
   table.job<&ilql_logits_of>("ilqlLogits");
   table.job<&masked_mean_of>("maskedMean");

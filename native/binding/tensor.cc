@@ -1,9 +1,12 @@
 // Table rows for tensors: creating, filling, reading, differentiating.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/shape.h"
@@ -84,6 +87,18 @@ static std::vector<Tensor> tensors_rows(const std::vector<Tensor>& tensors, cons
     some.push_back(tensor.index_select(0, here.to(tensor.device())));
   }
   return some;
+}
+
+// The rows of tensors [., T] of different widths in one tensor, padded on the right with zeros.
+static Tensor tensors_joined(const std::vector<Tensor>& tensors) {
+  int64_t width = 0;
+  for (const Tensor& tensor : tensors) {
+    expect_shape(tensor, "tensor", {-1, -1});
+    width = std::max(width, tensor.size(1));
+  }
+  std::vector<Tensor> wide;
+  for (const Tensor& tensor : tensors) wide.push_back(at::constant_pad_nd(tensor, {0, width - tensor.size(1)}));
+  return at::cat(wide);
 }
 
 // A fresh host copy that becomes the memory of a typed array.
@@ -173,6 +188,7 @@ void tensor_rows(Table& table) {
   table.now<&tensor_narrow>("tensorNarrow");
   table.job<&tensor_data>("tensorData");
   table.job<&tensors_rows>("tensorsRows");
+  table.job<&tensors_joined>("tensorsJoined");
   table.job<&tensor_copy>("tensorCopy");
   table.job<&tensor_read_bytes>("tensorReadBytes");
   table.job<&tensor_write_bytes>("tensorWriteBytes");

@@ -11,7 +11,9 @@ Loss ppo_loss(const Tensor& log_prob, const Tensor& entropy, const Tensor& value
               const PpoOptions& options, std::optional<double> denominator) {
   const auto mean = [&](const Tensor& x) { return masked_mean(x, response_mask, denominator); };
   const ClippedObjective policy = clipped_objective(log_prob, rollout_log_prob, advantage, options.clip, options.clip);
-  const Tensor policy_loss = -mean(policy.objective);
+  const Tensor objective =
+      options.dual_clip ? dual_clipped(policy.objective, advantage, *options.dual_clip) : policy.objective;
+  const Tensor policy_loss = -mean(objective);
   const Tensor value_error = clipped_value_error(value, rollout_value, returns, options.value_clip);
   const Tensor value_loss = mean(value_error);
   const Tensor mean_entropy = mean(entropy);

@@ -1,6 +1,6 @@
 // Clipped surrogate objective of PPO (Schulman et al. 2017, eq. 7), with a clipped value loss and an entropy bonus.
 //
-//   policy_loss = −mean objective                                                                 (losses/policy.h)
+//   policy_loss = −mean objective, with a dual clip if there is one                               (losses/policy.h)
 //   value_loss  = mean clipped error of the value                                                 (losses/value.h)
 //   loss        = policy_loss + value_weight · value_loss − entropy_weight · mean entropy
 //
@@ -17,6 +17,7 @@ struct PpoOptions {
   double value_clip;  // the value is clipped to rollout_value ± value_clip
   double value_weight;
   double entropy_weight;
+  std::optional<double> dual_clip;
 };
 
 Loss ppo_loss(const Tensor& log_prob,          // [B, T]

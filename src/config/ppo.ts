@@ -14,6 +14,11 @@ const loss = z.strictObject({
   valueClip: z.number().gt(0).default(0.2).describe('clip range of values around those of the rollout'),
   valueWeight: z.number().min(0).default(0.1).describe('weight of the value loss'),
   entropyWeight: z.number().min(0).default(0).describe('weight of the entropy bonus'),
+  dualClip: z
+    .number()
+    .gt(1)
+    .optional()
+    .describe('the loss of a token with a negative advantage is at most this many times it (default: unlimited)'),
 });
 
 export const ppoConfig = z.strictObject({

@@ -34,6 +34,13 @@ const score = z.strictObject({
     .min(0)
     .default(0)
     .describe('subtracted from the normalised score of a response that did not end'),
+  missingEosScore: z
+    .number()
+    .optional()
+    .describe('takes the place of the normalised score of a response that did not end (default: its own score)'),
+  overlongBuffer: count
+    .optional()
+    .describe('the last tokens before maxNewTokens, over which a penalty rises to 1 (default: none)'),
   timeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
   combine: z
     .enum(['sum', 'mean', 'min', 'conservative'])
@@ -54,6 +61,14 @@ export const scores = {
 export const critic = z.strictObject({
   gamma: z.number().min(0).max(1).default(1).describe('discount factor of rewards'),
   lambda: z.number().min(0).max(1).default(0.95).describe('GAE lambda: 1 is unbiased, lower has less variance'),
+  lengthAdaptive: z
+    .number()
+    .gt(0)
+    .optional()
+    .describe(
+      'if set, the lambda of the advantages of a response of n tokens is 1 − 1 / (lengthAdaptive · n), and lambda is ' +
+        'that of the returns alone (VAPO: 0.05, with lambda 1)',
+    ),
   whiten: z.boolean().default(true).describe('whiten advantages: mean 0 and variance 1 over each iteration'),
   warmup: z.int().min(0).default(2).describe('initial iterations that train only the critic'),
 });

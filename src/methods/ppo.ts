@@ -1,44 +1,29 @@
 /** PPO: trains a policy from a pretrained model, prompts and a reward. */
 import { z } from 'zod';
-import { out, rules, stop, tokenizer } from '../config/inputs.ts';
 import { type PpoConfig, ppoBefore, ppoConfig } from '../config/ppo.ts';
-import { Batches } from '../data/batches.ts';
 import { ActorCritic } from '../models/actor-critic.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { loadModel } from '../models/registry.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type PpoParts, ppo } from '../trainers/ppo.ts';
-import { AdaptiveKl, defaultPolicyRate } from '../trainers/schedule.ts';
-import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
+import { ppo } from '../trainers/ppo.ts';
+import { AdaptiveKl } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
 import { warning } from './notices.ts';
-import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
+import { assembleOnPolicy, type OnPolicyIngredients, onPolicyFiles, WATCHED } from './on-policy.ts';
+import { countNumbers } from './optimizer.ts';
+import { loadPromptsAndReward, SAMPLES } from './prompts.ts';
 
-const schema = z.strictObject({
-  ...promptFiles,
-  out,
-  tokenizer,
-  stop,
-  rules,
-  ...ppoConfig.shape,
-});
+const schema = z.strictObject({ ...onPolicyFiles, ...ppoConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of PPO. */
-export interface PpoIngredients
-  extends Pick<PpoParts, 'actorCritic' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
-  /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
-  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
-  /** Token that ends a response. */
-  eosToken?: number | undefined;
-  padToken?: number | undefined;
+export interface PpoIngredients extends OnPolicyIngredients {
+  actorCritic: ActorCritic;
 }
 
 export const ppoMethod = {
   summary: 'train a policy with PPO and a reward model',
-  watched: ['score', 'kl', 'entropy', 'responseLength', 'eosShare'],
+  watched: WATCHED,
   schema,
   before: (saved) => ({ rules: 'v1', ...ppoBefore(saved) }),
   open,
@@ -59,25 +44,15 @@ export function adaptiveKlOf({ klWeight, adaptiveKl }: PpoConfig): AdaptiveKl | 
  * The returned `config` has the learning rate and the score norm filled in. `train` ends after `steps`, which defaults to
  * `config.steps`.
  */
-function assemble<C extends PpoConfig>(given: C, ingredients: PpoIngredients) {
-  const { actorCritic, reward, prompts, meta, stop, samples, tokenizer } = ingredients;
-  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
-  const { seed, lr = defaultPolicyRate(actorCritic) } = given;
-  const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
-  const batchSize = Math.min(given.rolloutBatch, prompts.length);
-  const state = {
-    batches: new Batches({ size: prompts.length, batchSize, seed }),
-    adaptiveKl: adaptiveKlOf(given),
-    runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
-    optimizer: optimizerOf(actorCritic.parameters(), { ...given.optimisation, lr }),
-  };
-  const parts = { ...state, actorCritic, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer };
+function assemble<C extends PpoConfig>(given: C, { actorCritic, ...ingredients }: PpoIngredients) {
+  const { config, state: shared, parts } = assembleOnPolicy(given, actorCritic, ingredients);
+  const adaptiveKl = adaptiveKlOf(given);
   return {
     config,
     steps: config.steps,
-    parts: { weights: actorCritic, ...state },
+    parts: { weights: actorCritic, ...shared, adaptiveKl },
     train: (start = 0, signal?: AbortSignal, steps = config.steps) =>
-      ppo({ ...parts, signal }, { ...config, steps }, start),
+      ppo({ ...parts, actorCritic, adaptiveKl, signal }, { ...config, steps }, start),
   };
 }
 
@@ -97,15 +72,8 @@ async function open(config: Config): Promise<Opened> {
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
-      const assembled = assemble(config, {
-        actorCritic,
-        reward,
-        prompts,
-        meta,
-        stop,
-        samples: SAMPLES,
-        tokenizer: answering,
-      });
+      const found = { prompts, meta, stop, samples: SAMPLES, tokenizer: answering };
+      const assembled = assemble(config, { actorCritic, reward, ...found });
       return {
         ...assembled,
         tokenizer,

@@ -92,6 +92,8 @@ export interface Native extends NativeLosses {
   tensorBackward(tensor: TensorHandle): Promise<void>;
   /** Copies of the given rows of each of `tensors`, which all have the same number of rows. */
   tensorsRows(tensors: TensorHandle[], rows: number[]): Promise<TensorHandle[]>;
+  /** The rows of all `tensors` [., T] in one, those of smaller widths padded on the right with zeros. */
+  tensorsJoined(tensors: TensorHandle[]): Promise<TensorHandle>;
 
   // Parameters (native/binding/parameter.cc)
   parameterCreate(value: TensorHandle): NativeParameter;

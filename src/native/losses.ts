@@ -30,23 +30,49 @@ export interface NativeLosses {
   judge(
     rollout: NativeValuedRollout,
     score: TensorHandle,
-    options: { klWeight: number; gamma: number; lambda: number; whiten: boolean },
+    dense: TensorHandle | undefined,
+    options: {
+      klWeight: number;
+      gamma: number;
+      lambda: number;
+      whiten: boolean;
+      lengthAdaptive: number | undefined;
+    },
   ): Promise<{ reward: TensorHandle; advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
   /**
    * Turns scores [B] minus the KL penalty into advantages [B, T] within groups of `samplesPerPrompt` neighbouring rows: the same
-   * number for every token of a response, 0 elsewhere. `scale` divides by the standard deviation of the group.
+   * number for every token of a response, 0 elsewhere. `baseline` [prompts] is for the estimator of that name.
    */
   groupAdvantages(
     rollout: NativeRollout,
     score: TensorHandle,
-    options: { samplesPerPrompt: number; klWeight: number; scale: boolean },
+    baseline: TensorHandle | undefined,
+    options: {
+      samplesPerPrompt: number;
+      klWeight: number;
+      estimator: string;
+      scale: string;
+      rewardWeights: number[];
+    },
   ): Promise<{ advantage: TensorHandle; metrics: NativeMetrics }>;
+  /** Turns scores [B] into whitened returns [B, T]. */
+  returnAdvantages(
+    rollout: NativeRollout,
+    score: TensorHandle,
+    options: { samplesPerPrompt: number; klWeight: number; gamma: number; groupBaseline: boolean },
+  ): Promise<{ advantage: TensorHandle; returns: TensorHandle; metrics: NativeMetrics }>;
 
   // Losses (native/binding/losses.cc)
   ppoLoss(
     evaluation: NativeEvaluation,
     experience: NativeExperience,
-    options: { clip: number; valueClip: number; valueWeight: number; entropyWeight: number },
+    options: {
+      clip: number;
+      valueClip: number;
+      valueWeight: number;
+      entropyWeight: number;
+      dualClip: number | undefined;
+    },
     denominator: number | undefined,
   ): Promise<NativeLoss>;
   /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
@@ -69,14 +95,6 @@ export interface NativeLosses {
   ): Promise<NativeLoss>;
   /** The sum of logProb − referenceLogProb over each response, [B]. */
   logRatio(logProb: TensorHandle, referenceLogProb: TensorHandle, responseMask: TensorHandle): Promise<TensorHandle>;
-  grpoLoss(
-    now: NativeLogProb,
-    rolloutLogProb: TensorHandle,
-    advantage: TensorHandle,
-    responseMask: TensorHandle,
-    options: { clipLow: number; clipHigh: number; aggregation: string },
-    denominator: number | undefined,
-  ): Promise<NativeLoss>;
   ilqlLoss(
     read: NativeActionValues,
     response: TensorHandle,
@@ -90,4 +108,62 @@ export interface NativeLosses {
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   entropy(logits: TensorHandle): Promise<TensorHandle>;
+
+  // Losses without a critic (native/binding/policy-losses.cc)
+  policyLoss(
+    now: NativeLogProb,
+    compared: NativeCompared,
+    options: NativePolicyOptions,
+    denominator: number | undefined,
+    tokens: number | undefined,
+  ): Promise<NativeLoss>;
+  /** `rolloutLogProb` is used by the estimator `unbiased` alone. */
+  klLoss(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    rolloutLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    estimator: string,
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  targetPolicyLoss(
+    now: NativeLogProb,
+    rolloutLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    score: TensorHandle,
+    options: { samplesPerPrompt: number; eta: number },
+    denominator: number | undefined,
+    tokens: number | undefined,
+  ): Promise<NativeLoss>;
+  offPolicyWeight(
+    rolloutLogProb: TensorHandle,
+    samplerLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    options: { mode: string; min: number | undefined; max: number },
+  ): Promise<TensorHandle>;
+}
+
+/** Responses with advantages, all [B, T]. */
+interface NativeCompared {
+  rolloutLogProb: TensorHandle;
+  advantage: TensorHandle;
+  responseMask: TensorHandle;
+  referenceLogProb: TensorHandle | undefined;
+  weight: TensorHandle | undefined;
+}
+
+interface NativePolicyOptions {
+  kind: string;
+  level: string;
+  aggregation: string;
+  clipLow: number;
+  clipHigh: number;
+  ratioMax: number | undefined;
+  dualClip: number | undefined;
+  ratioCap: number;
+  kl: string | undefined;
+  klWeight: number;
+  entropyWeight: number;
+  topEntropy: number | undefined;
+  offPolicyKl: number | undefined;
 }

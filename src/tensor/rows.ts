@@ -9,6 +9,24 @@ import { type Tensor, type TensorGroup, tensorGroup } from './tensor.ts';
 type Batch<Fields> = { [Field in keyof Fields]: Tensor };
 
 /**
+ * The rows of several batches in one. Those that are narrower [., T] are padded on the right with zeros.
+ * @throws HandleError for a field that is not a tensor.
+ */
+export async function joined<Fields extends Batch<Fields>>(
+  batches: readonly Fields[],
+  names: readonly (keyof Fields & string)[],
+): Promise<TensorGroup<Batch<Fields>>> {
+  const all = await Promise.all(
+    names.map(async (name) => {
+      const tensors = batches.map((batch) => batch[name]);
+      const handles = tensors.map((tensor) => handleOf(tensor, name));
+      return [name, await run(tensors, () => addon().tensorsJoined(handles))] as const;
+    }),
+  );
+  return tensorGroup(Object.fromEntries(all) as Record<keyof Fields, TensorHandle>);
+}
+
+/**
  * Copies of the given rows of every tensor in `batch`, under the same names.
  * @throws HandleError for a field that is not a tensor.
  * @throws ArgumentError for a row that does not exist.

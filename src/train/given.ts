@@ -2,7 +2,11 @@
 import type { DpoConfigInput } from '../config/dpo.ts';
 import type { GrpoConfigInput } from '../config/grpo.ts';
 import type { PpoConfigInput } from '../config/ppo.ts';
+import type { ReinforceConfigInput } from '../config/reinforce.ts';
+import type { RemaxConfigInput } from '../config/remax.ts';
 import type { RewardConfigInput } from '../config/reward.ts';
+import type { RlooConfigInput } from '../config/rloo.ts';
+import type { TargetPolicyConfigInput } from '../config/target-policy.ts';
 import type { TextReward } from '../rewards/text-reward.ts';
 import type { methods } from '../methods.ts';
 
@@ -10,13 +14,17 @@ import type { methods } from '../methods.ts';
 interface Options {
   ppo: PpoConfigInput;
   grpo: GrpoConfigInput;
+  rloo: RlooConfigInput;
+  reinforce: ReinforceConfigInput;
+  remax: RemaxConfigInput;
+  'target-policy': TargetPolicyConfigInput;
   dpo: DpoConfigInput;
   reward: RewardConfigInput;
 }
 
 /** The methods by what they learn from, the default first. */
 export const METHODS = {
-  reward: ['ppo', 'grpo'],
+  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy'],
   comparisons: ['dpo', 'reward'],
 } as const satisfies Readonly<Record<string, readonly (keyof Options & keyof typeof methods)[]>>;
 

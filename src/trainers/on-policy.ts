@@ -11,7 +11,7 @@ import type { Sample } from '../metrics/metrics.ts';
 import type { Policy } from '../models/policy.ts';
 import { Optimizer } from '../optim.ts';
 import type { Loss } from '../tensor/loss.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
 import { MicroBatch } from './out-of-memory.ts';
@@ -20,12 +20,13 @@ import { scoresOf } from './rewards.ts';
 import {
   type Answer,
   answersOf,
-  applyMissingEosPenalty,
   chunks,
   collect,
   type Ending,
   ended,
+  greedyAnswers,
   minibatches,
+  penalisedScores,
   type Reward,
 } from './rollouts.ts';
 import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
@@ -117,12 +118,13 @@ export interface RunState {
 export function runStateOf(
   { reward, runningScores = new RunningScores() }: OnPolicyParts,
   { minibatchSize, score }: Pick<PpoConfig, 'minibatchSize' | 'score'>,
+  together = 1,
 ): RunState {
-  return { microBatch: new MicroBatch(minibatchSize), normalise: scoreNorm(reward, score, runningScores) };
+  return { microBatch: new MicroBatch(minibatchSize, together), normalise: scoreNorm(reward, score, runningScores) };
 }
 
 /** The fields of a configuration that are used to answer and score. */
-type ScoringConfig = Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed' | 'score'>;
+export type ScoringConfig = Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed' | 'score'>;
 
 /** Answers to a batch of prompts, row by row. Dispose of it. */
 export interface Scored<Rolled extends Disposable> extends Disposable {
@@ -136,7 +138,21 @@ export interface Scored<Rolled extends Disposable> extends Disposable {
   byReward: Readonly<Record<string, number[]>>;
   /** Scores [B] to learn from: normalised, minus the missing-eos penalty. */
   normalised: Tensor;
+  /** The same as numbers. */
+  learned: number[];
+  /** The same of the greedy answer to each prompt [prompts], if they were asked for. */
+  greedy: Tensor | undefined;
   rolloutSeconds: number;
+}
+
+/** What of an iteration's answers a method needs beyond the samples. */
+export interface AnswerOptions {
+  /** Neighbouring rows that stay together in a minibatch. Defaults to 1. */
+  together?: number | undefined;
+  /** Whether every prompt is also answered greedily, and that answer scored. */
+  greedy?: boolean | undefined;
+  /** Which draw of the iteration this is, from 0. */
+  draw?: number | undefined;
 }
 
 /** Answers the next batch of prompts with `policy` and scores the answers. */
@@ -146,29 +162,42 @@ export async function answerAndScore<Who extends Policy>(
   config: ScoringConfig,
   step: number,
   normalise: (scores: readonly number[]) => number[],
+  { together, draw, greedy = false }: AnswerOptions = {},
 ): Promise<Scored<Awaited<ReturnType<Who['rollout']>>>> {
   const began = performance.now();
   const numbers = parts.batches.next();
   const prompts = itemsAt(parts.prompts, numbers, 'prompts');
   const meta = parts.meta && itemsAt(parts.meta, numbers, 'meta');
-  const rollout = await collect(policy, prompts, parts, config, step);
+  const rollout = await collect(policy, prompts, parts, config, step, { together, draw });
   try {
     const answers = await answersOf(rollout, prompts, config.sampling.samplesPerPrompt, parts.tokenizer, meta);
+    const likely = greedy ? await greedyAnswers(policy, prompts, parts, config.sampling, parts.tokenizer, meta) : [];
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
-    const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal, sequence };
-    const { scores, parts: byReward } = await scoresOf(parts.reward, answers, scoring);
-    const normalised = applyMissingEosPenalty(normalise(scores), answers, parts, config.score.missingEosPenalty);
+    const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal };
+    const { scores, parts: byReward } = await scoresOf(parts.reward, answers, { ...scoring, sequence });
+    const others = likely.length > 0 ? (await scoresOf(parts.reward, likely, scoring)).scores : [];
+    const all = normalise([...scores, ...others]);
+    const penalised = (of: readonly number[], given: Answer[]) =>
+      penalisedScores(of, given, parts, config.score, config.sampling.maxNewTokens);
+    const learned = penalised(all.slice(0, scores.length), answers);
+    const normalised = scoreTensor(learned);
+    const base = greedy ? scoreTensor(penalised(all.slice(scores.length), likely)) : undefined;
     const dispose = () => {
-      rollout.dispose();
-      normalised.dispose();
+      for (const each of [rollout, normalised, base]) each?.dispose();
     };
     const lengths = answers.map(({ response }) => response.length);
-    return { rollout, answers, lengths, scores, byReward, normalised, rolloutSeconds, [Symbol.dispose]: dispose };
+    const seen = { answers, lengths, scores, byReward, learned, rolloutSeconds };
+    return { ...seen, rollout, normalised, greedy: base, [Symbol.dispose]: dispose };
   } catch (error) {
     rollout.dispose();
     throw error;
   }
+}
+
+/** Scores [B]. */
+export function scoreTensor(scores: readonly number[]): Tensor {
+  return Tensor.from(Float32Array.from(scores), {});
 }
 
 /** The metrics of the answers themselves. */
@@ -182,6 +211,12 @@ export function answerMetrics(
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
   };
+}
+
+/** How long an iteration took that began at `began`. */
+export function timingOf(began: number, rolloutSeconds: number, lengths: readonly number[]): OnPolicyStep['timing'] {
+  const seconds = (performance.now() - began) / 1000;
+  return { seconds, rolloutSeconds, tokensPerSecond: sum(lengths) / rolloutSeconds };
 }
 
 /**
@@ -227,7 +262,7 @@ type PassesConfig = Pick<
 >;
 
 /** The metrics that the loss of every such method has. */
-type PolicyMetric = 'approxKl' | 'maxLogRatio';
+export type PolicyMetric = 'approxKl' | 'maxLogRatio';
 
 /** The results of the epochs of an iteration. */
 export interface Passes<Name extends string> {
@@ -241,16 +276,25 @@ export interface Passes<Name extends string> {
   firstLogRatio: number;
 }
 
+/** The rows of an iteration. */
+interface PassRows {
+  step: number;
+  rows: number;
+  /** Neighbouring rows that stay together. Defaults to 1. */
+  together?: number;
+  countOf: (rows: readonly number[]) => number;
+}
+
 /**
  * Runs epochs over the same rows, in shuffled minibatches, until the policy has moved `approxKlStop` nats per token. `lossOf`
- * computes the loss of some rows: the sum over them divided by the denominator, which is `countOf` all rows of the update.
+ * computes the loss of some rows: the sum over them divided by the denominator, which is `countOf` `all` rows of the update.
  * @throws NumericsError if every update of the last step was skipped.
  */
 export async function learnInPasses<Name extends string>(
   { optimizer, microBatch }: { optimizer: Optimizer; microBatch: MicroBatch },
   config: PassesConfig,
-  { step, rows, countOf }: { step: number; rows: number; countOf: (rows: readonly number[]) => number },
-  lossOf: (rows: readonly number[], denominator: number) => Promise<Loss<Name | PolicyMetric>>,
+  { step, rows, together = 1, countOf }: PassRows,
+  lossOf: (rows: readonly number[], denominator: number, all: readonly number[]) => Promise<Loss<Name | PolicyMetric>>,
 ): Promise<Passes<Name>> {
   const { maxGradNorm, maxSkippedSteps: maxSkipped } = config;
   const approxKlStop = config.approxKlStop || Number.POSITIVE_INFINITY;
@@ -262,10 +306,12 @@ export async function learnInPasses<Name extends string>(
   let epochs = 0;
   // `approxKl` compares the policy before the latest update with the one that sampled the answers.
   for (let approxKl = 0; epochs < config.epochs && !(approxKl > approxKlStop); epochs++) {
-    const batches = minibatches(rows, config.minibatchSize, config, step, epochs);
+    const batches = minibatches(rows, config.minibatchSize, config, step, epochs, together);
     for (const group of chunks(batches, config.accumulate)) {
-      const limits = { denominator: countOf(group.flat()), maxGradNorm, maxSkipped };
-      const { pieces, gradNorm, ...result } = await update({ optimizer, microBatch }, group, limits, lossOf);
+      const all = group.flat();
+      const limits = { denominator: countOf(all), maxGradNorm, maxSkipped };
+      const lose = (some: readonly number[], denominator: number) => lossOf(some, denominator, all);
+      const { pieces, gradNorm, ...result } = await update({ optimizer, microBatch }, group, limits, lose);
       const sums = new Mean<Name | PolicyMetric>();
       for (const { metrics } of pieces) sums.add(metrics);
       const total = sums.sum();

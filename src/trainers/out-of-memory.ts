@@ -5,10 +5,13 @@ import type { Optimizer } from '../optim.ts';
 /** How many rows of a batch are processed at once: all of them at first, halved each time memory runs out. */
 export class MicroBatch {
   readonly #whole: number;
+  readonly #together: number;
   #rows: number;
 
-  constructor(rows: number) {
+  /** `together` rows are never divided: sizes are multiples of it. */
+  constructor(rows: number, together = 1) {
     this.#whole = rows;
+    this.#together = together;
     this.#rows = rows;
   }
 
@@ -20,7 +23,7 @@ export class MicroBatch {
   /**
    * Runs `attempt` with the current number of rows at once. When memory runs out, gradients are cleared and it runs again with
    * half as many rows, so it must change nothing but gradients.
-   * @throws OutOfMemoryError if even a single row does not fit.
+   * @throws OutOfMemoryError if even the fewest rows do not fit.
    */
   async fit<T>(optimizer: Optimizer, attempt: (rows: number) => Promise<T>): Promise<T> {
     for (;;) {
@@ -29,8 +32,8 @@ export class MicroBatch {
       } catch (error) {
         if (!(error instanceof OutOfMemoryError)) throw error;
         optimizer.zeroGrad();
-        if (this.#rows === 1) throw error;
-        this.#rows = Math.ceil(this.#rows / 2);
+        if (this.#rows === this.#together) throw error;
+        this.#rows = Math.ceil(this.#rows / 2 / this.#together) * this.#together;
       }
     }
   }

@@ -24,6 +24,7 @@ import {
   type RunState,
   runStateOf,
   sum,
+  timingOf,
 } from './on-policy.ts';
 import type { MicroBatch } from './out-of-memory.ts';
 import { rolloutSamples } from './samples.ts';
@@ -116,11 +117,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
       samplesPerPrompt: config.sampling.samplesPerPrompt,
       reference: actorCritic.hasReference,
     }),
-    timing: {
-      seconds: (performance.now() - began) / 1000,
-      rolloutSeconds,
-      tokensPerSecond: sum(lengths) / rolloutSeconds,
-    },
+    timing: timingOf(began, rolloutSeconds, lengths),
   };
 }
 

@@ -2,15 +2,14 @@
 import type { Policy, Rollout, RolloutInput } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { deriveSeed, Random } from '../data/random.ts';
-import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Answer } from './combined-reward.ts';
 
 export type { Answer, Reward, RewardFunction } from './combined-reward.ts';
 
 /**
- * The shuffled rows of an epoch, in pieces of `size`. The order depends only on seed, step and epoch, so a resumed run continues
- * with the same one.
+ * The shuffled rows of an epoch, in pieces of `size`; `together` neighbouring rows stay neighbours. The order depends only on seed,
+ * step and epoch, so a resumed run continues with the same one.
  */
 export function minibatches(
   rows: number,
@@ -18,14 +17,42 @@ export function minibatches(
   config: { seed: number },
   step: number,
   epoch: number,
+  together = 1,
 ): number[][] {
-  const order = new Random(deriveSeed(config.seed, step, epoch)).shuffle(Array.from({ length: rows }, (_, row) => row));
-  return chunks(order, size);
+  const groups = chunks(
+    Array.from({ length: rows }, (_, row) => row),
+    together,
+  );
+  const order = new Random(deriveSeed(config.seed, step, epoch)).shuffle(groups);
+  return chunks(order.flat(), size);
 }
 
 /** `items` in pieces of `size`; the last one may be shorter. */
 export function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+/**
+ * The most likely answer to each of `prompts`, by the current policy.
+ * @throws the signal's reason once it is aborted.
+ */
+export async function greedyAnswers(
+  policy: Policy,
+  prompts: readonly (readonly number[])[],
+  { eosToken, stop, padToken, signal }: CollectOptions,
+  { maxNewTokens }: { maxNewTokens: number },
+  tokenizer?: Pick<Tokenizer, 'decode'>,
+  meta?: readonly Readonly<Record<string, unknown>>[],
+): Promise<Answer[]> {
+  const [scope] = policy.scopes;
+  const suppress = padToken === undefined || padToken === eosToken ? [] : [padToken];
+  using generated = await policy.model.generate({
+    ...{ prompts, maxNewTokens, temperature: 0, suppress, eosToken, stop, padToken },
+    ...(scope !== undefined && { scope }),
+    ...(signal && { signal }),
+  });
+  const { sequences: sequence, responseMask } = generated;
+  return await answersOf({ sequence, responseMask }, prompts, 1, tokenizer, meta);
 }
 
 /** What ends a response before it reaches `maxNewTokens`. */
@@ -34,6 +61,9 @@ export interface Ending {
   /** Token sequences that each end a response, like the eos; they are part of the response. */
   stop?: number[][] | undefined;
 }
+
+/** Separates the seeds of further draws in an iteration from those of its epochs. */
+const FURTHER_DRAWS = 2 ** 20;
 
 interface CollectOptions extends Ending {
   padToken?: number | undefined;
@@ -50,17 +80,21 @@ export function collect<Who extends Policy>(
   { eosToken, stop, padToken, signal }: CollectOptions,
   config: Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed'>,
   step: number,
+  { together = 1, draw = 0 }: { together?: number | undefined; draw?: number | undefined } = {},
 ): ReturnType<Who['rollout']> {
-  const { logProb, ...sampling } = config.sampling;
-  const rows = prompts.length * sampling.samplesPerPrompt;
+  const { logProb, maxNewTokens, temperature, samplesPerPrompt } = config.sampling;
+  const rows = prompts.length * samplesPerPrompt;
   const input: RolloutInput = {
-    ...sampling,
+    maxNewTokens,
+    temperature,
+    samplesPerPrompt,
     prompts,
     eosToken,
     stop,
     padToken,
-    seed: deriveSeed(config.seed, step) % 2 ** 32, // the seed that 0.1.0 used, whose runs can be resumed
-    pieces: minibatches(rows, config.minibatchSize, config, step, 0),
+    // The seed of the first draw is the one that 0.1.0 used, whose runs can be resumed.
+    seed: (draw === 0 ? deriveSeed(config.seed, step) : deriveSeed(config.seed, step, FURTHER_DRAWS + draw)) % 2 ** 32,
+    pieces: minibatches(rows, config.minibatchSize, config, step, 0, together),
     reference: policy.hasReference,
     recompute: logProb === 'recomputed',
     ...(signal && { signal }),
@@ -70,7 +104,7 @@ export function collect<Who extends Policy>(
 
 /** The answers in a rollout of `prompts`, row by row. */
 export async function answersOf(
-  rollout: Rollout,
+  rollout: Pick<Rollout, 'sequence' | 'responseMask'>,
   prompts: readonly (readonly number[])[],
   samplesPerPrompt: number,
   tokenizer?: Pick<Tokenizer, 'decode'>,
@@ -89,17 +123,32 @@ export async function answersOf(
   });
 }
 
-/** Subtracts `penalty`, in units of the normalised scores, from the score of each response that did not end. */
-export function applyMissingEosPenalty(
+/** How responses are penalised, in units of the normalised scores. */
+type Penalties = Pick<PpoConfig['score'], 'missingEosPenalty' | 'missingEosScore' | 'overlongBuffer'>;
+
+/** The normalised `scores` of responses, less for those that did not end, or nearly did not. */
+export function penalisedScores(
   scores: readonly number[],
-  answers: Answer[],
+  answers: readonly Answer[],
   ending: Ending,
-  penalty: number,
-): Tensor {
-  return Tensor.from(
-    Float32Array.from(scores, (score, row) => (ended(answers[row] as Answer, ending) ? score : score - penalty)),
-    {},
-  );
+  { missingEosPenalty, missingEosScore, overlongBuffer }: Penalties,
+  maxNewTokens: number,
+): number[] {
+  return scores.map((score, row) => {
+    const answer = answers[row] as Answer;
+    const own = ended(answer, ending) ? score : (missingEosScore ?? score) - missingEosPenalty;
+    return overlongBuffer === undefined
+      ? own
+      : own - overlongPenalty(answer.response.length, { maxNewTokens, buffer: overlongBuffer });
+  });
+}
+
+/**
+ * The soft penalty of DAPO (Yu et al. 2025) for long responses: 0 up to `buffer` tokens before `maxNewTokens`, rising linearly to 1
+ * there.
+ */
+export function overlongPenalty(length: number, { maxNewTokens, buffer }: { maxNewTokens: number; buffer: number }) {
+  return Math.min(1, Math.max(0, (length - (maxNewTokens - buffer)) / buffer));
 }
 
 /** Whether a response ended with the eos token or a stop sequence. */

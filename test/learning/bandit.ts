@@ -40,6 +40,22 @@ export function optimum(reference: number[][], rewards: Rewards, beta: number): 
   );
 }
 
+/** The best policy at a cost of `beta` per nat of KL(reference ‖ policy), the other direction: beta · reference / (λ − reward). */
+export function forwardOptimum(reference: number[][], rewards: Rewards, beta: number): number[][] {
+  return reference.map((row, prompt) => {
+    const own = rewards[prompt] as number[];
+    const at = (lambda: number) => row.map((p, answer) => (beta * p) / (lambda - (own[answer] as number)));
+    // The probabilities add up to 1 for one λ above the largest reward: they fall as it grows.
+    let [low, high] = [Math.max(...own), Math.max(...own) + beta];
+    for (let i = 0; i < 200; i++) {
+      const middle = (low + high) / 2;
+      if (at(middle).reduce((sum, p) => sum + p, 0) > 1) low = middle;
+      else high = middle;
+    }
+    return at(high);
+  });
+}
+
 /** The largest difference between two policies. */
 export function distance(a: number[][], b: number[][]): number {
   return Math.max(...a.flatMap((row, i) => row.map((p, j) => Math.abs(p - (b[i]?.[j] as number)))));

@@ -48,6 +48,11 @@ export interface GrpoConfigInput {
          * @default "recomputed"
          */
         logProb?: 'recomputed' | 'sampled' | undefined;
+        /**
+         * Replace prompts whose responses all have the same score, in up to 3 draws per iteration (DAPO).
+         * @default false
+         */
+        dynamic?: boolean | undefined;
       }
     | undefined;
   /**
@@ -66,6 +71,16 @@ export interface GrpoConfigInput {
          */
         missingEosPenalty?: number | undefined;
         /**
+         * Takes the place of the normalised score of a response that did not end (default: its own score).
+         * A finite number.
+         */
+        missingEosScore?: number | undefined;
+        /**
+         * The last tokens before maxNewTokens, over which a penalty rises to 1 (default: none).
+         * An integer >= 1.
+         */
+        overlongBuffer?: number | undefined;
+        /**
          * Max seconds per call of a reward function.
          * A finite number > 0 and <= 1000000.
          * @default 600
@@ -82,17 +97,6 @@ export interface GrpoConfigInput {
         disagreement?: number | undefined;
       }
     | undefined;
-  /**
-   * Cost of KL to the reference policy, per nat, in the reward.
-   * A finite number >= 0.
-   * @default 0
-   */
-  klWeight?: number | undefined;
-  /**
-   * Divide advantages by the deviation of the scores for the same prompt.
-   * @default true
-   */
-  scale?: boolean | undefined;
   /**
    * Passes over the responses of each iteration.
    * An integer >= 1.
@@ -149,29 +153,6 @@ export interface GrpoConfigInput {
          * @default 0
          */
         weightDecay?: number | undefined;
-      }
-    | undefined;
-  /**
-   * The loss of the policy.
-   */
-  loss?:
-    | {
-        /**
-         * Lower clip of the probability ratio, at 1 − clip.
-         * A finite number > 0.
-         * @default 0.2
-         */
-        clip?: number | undefined;
-        /**
-         * Upper clip of the probability ratio, at 1 + clipHigh (default: clip).
-         * A finite number > 0.
-         */
-        clipHigh?: number | undefined;
-        /**
-         * Dapo: all response tokens count the same; row-mean: all responses count the same.
-         * @default "dapo"
-         */
-        aggregation?: 'dapo' | 'row-mean' | undefined;
       }
     | undefined;
   /**
@@ -234,4 +215,87 @@ export interface GrpoConfigInput {
    * @default false
    */
   deterministic?: boolean | undefined;
+  /**
+   * Cost of KL to the reference policy, per nat, in the reward.
+   * A finite number >= 0.
+   * @default 0
+   */
+  klWeight?: number | undefined;
+  /**
+   * How the responses to a prompt are compared.
+   */
+  advantage?:
+    | {
+        /**
+         * What a response is compared with: the mean of its group, or see docs/grpo.md.
+         * @default "group"
+         */
+        estimator?: 'group' | 'max-rl' | 'opo' | 'pass-k' | undefined;
+        /**
+         * Standard deviation that divides advantages (default: group; none with other estimators).
+         */
+        scale?: 'group' | 'batch' | 'none' | undefined;
+      }
+    | undefined;
+  /**
+   * The loss of the policy.
+   */
+  loss?:
+    | {
+        /**
+         * Clip: a clipped ratio; cispo: a capped weight of log p; spo: a quadratic penalty on the ratio.
+         * @default "clip"
+         */
+        kind?: 'clip' | 'cispo' | 'spo' | undefined;
+        /**
+         * One probability ratio per token, or per response (GSPO).
+         * @default "token"
+         */
+        level?: 'token' | 'sequence' | undefined;
+        /**
+         * Lower clip of the probability ratio, at 1 − clip (default: 0.2).
+         * A finite number > 0.
+         */
+        clip?: number | undefined;
+        /**
+         * Upper clip of the probability ratio, at 1 + clipHigh (default: clip).
+         * A finite number > 0.
+         */
+        clipHigh?: number | undefined;
+        /**
+         * The loss of a token with a negative advantage is at most this many times it (default: unlimited).
+         * A finite number > 1.
+         */
+        dualClip?: number | undefined;
+        /**
+         * Largest ratio of a negative advantage (default: unlimited).
+         * A finite number > 1.
+         */
+        ratioMax?: number | undefined;
+        /**
+         * Largest ratio of cispo (default: 5).
+         * A finite number > 0.
+         */
+        ratioCap?: number | undefined;
+        /**
+         * Dapo: all response tokens count the same; row-mean: all responses do; dr-grpo: a sum over tokens, divided by responses and maxNewTokens (default: dapo, and row-mean with level sequence).
+         */
+        aggregation?: 'dapo' | 'row-mean' | 'dr-grpo' | undefined;
+        /**
+         * If set, klWeight weighs this estimate in the loss, instead of the KL in the reward.
+         */
+        kl?: 'unbiased' | 'k3' | undefined;
+        /**
+         * Weight of the entropy bonus.
+         * A finite number >= 0.
+         * @default 0
+         */
+        entropyWeight?: number | undefined;
+        /**
+         * Ignore worse responses further than this from the rollout, in nats per token (default: none).
+         * A finite number > 0.
+         */
+        offPolicyKl?: number | undefined;
+      }
+    | undefined;
 }

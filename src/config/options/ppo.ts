@@ -66,6 +66,16 @@ export interface PpoConfigInput {
          */
         missingEosPenalty?: number | undefined;
         /**
+         * Takes the place of the normalised score of a response that did not end (default: its own score).
+         * A finite number.
+         */
+        missingEosScore?: number | undefined;
+        /**
+         * The last tokens before maxNewTokens, over which a penalty rises to 1 (default: none).
+         * An integer >= 1.
+         */
+        overlongBuffer?: number | undefined;
+        /**
          * Max seconds per call of a reward function.
          * A finite number > 0 and <= 1000000.
          * @default 600
@@ -123,6 +133,11 @@ export interface PpoConfigInput {
          * @default 0.95
          */
         lambda?: number | undefined;
+        /**
+         * If set, the lambda of the advantages of a response of n tokens is 1 − 1 / (lengthAdaptive · n), and lambda is that of the returns alone (VAPO: 0.05, with lambda 1).
+         * A finite number > 0.
+         */
+        lengthAdaptive?: number | undefined;
         /**
          * Whiten advantages: mean 0 and variance 1 over each iteration.
          * @default true
@@ -223,6 +238,11 @@ export interface PpoConfigInput {
          * @default 0
          */
         entropyWeight?: number | undefined;
+        /**
+         * The loss of a token with a negative advantage is at most this many times it (default: unlimited).
+         * A finite number > 1.
+         */
+        dualClip?: number | undefined;
       }
     | undefined;
   /**

@@ -1,0 +1,106 @@
+/** Assembles and opens training runs of methods that learn from the scores of their own answers. */
+import type { CriticFreeConfig } from '../config/critic-free.ts';
+import { out, rules, stop, tokenizer } from '../config/inputs.ts';
+import type { PpoConfig } from '../config/ppo.ts';
+import { Batches } from '../data/batches.ts';
+import { planPpo } from '../models/memory-plan.ts';
+import { Policy } from '../models/policy.ts';
+import { loadModel } from '../models/registry.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { PolicyParts } from '../trainers/critic-free.ts';
+import type { OnPolicyParts } from '../trainers/on-policy.ts';
+import { defaultPolicyRate } from '../trainers/schedule.ts';
+import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
+import type { Assembled, Opened, RunConfig } from './method.ts';
+import { countNumbers, optimizerOf } from './optimizer.ts';
+import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
+
+/** What such a method learns from, besides the policy. */
+export interface OnPolicyIngredients extends Pick<OnPolicyParts, 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
+  /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
+  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
+  /** Token that ends a response. */
+  eosToken?: number | undefined;
+  padToken?: number | undefined;
+}
+
+/** The ingredients of a method without a critic. */
+export interface PolicyIngredients extends OnPolicyIngredients {
+  policy: Policy;
+}
+
+/** The metrics to watch while such a method runs. */
+export const WATCHED = ['score', 'kl', 'entropy', 'responseLength', 'eosShare'];
+
+/** The fields of the command of such a method that are not settings. */
+export const onPolicyFiles = { ...promptFiles, out, tokenizer, stop, rules };
+
+/** The settings that are used here. */
+type OnPolicyConfig = Pick<PpoConfig, 'seed' | 'lr' | 'rolloutBatch' | 'optimisation' | 'score' | 'steps'>;
+
+/**
+ * What is the same in the runs of all such methods: the configuration with the learning rate and the score norm filled in, the
+ * `state` that changes from step to step, and the parts of the trainer, apart from the policy. `learner` is what is trained.
+ */
+export function assembleOnPolicy<C extends OnPolicyConfig>(
+  given: C,
+  learner: Policy,
+  { reward, prompts, meta, stop, samples, tokenizer, ...tokens }: OnPolicyIngredients,
+) {
+  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = tokens;
+  const { seed, lr = defaultPolicyRate(learner) } = given;
+  const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
+  const batchSize = Math.min(given.rolloutBatch, prompts.length);
+  const state = {
+    batches: new Batches({ size: prompts.length, batchSize, seed }),
+    runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
+    optimizer: optimizerOf(learner.parameters(), { ...given.optimisation, lr }),
+  };
+  return { config, state, parts: { ...state, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer } };
+}
+
+/** A run of a method without a critic; `train` is its trainer. `config` is filled in as by `assembleOnPolicy`. */
+export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly step: number }>(
+  given: C,
+  { policy, ...ingredients }: PolicyIngredients,
+  train: (parts: PolicyParts, config: C, start: number) => AsyncGenerator<Step>,
+) {
+  const { config, state, parts } = assembleOnPolicy(given, policy, ingredients);
+  return {
+    config,
+    steps: config.steps,
+    parts: { weights: policy, ...state },
+    train: (start = 0, signal?: AbortSignal) => train({ ...parts, policy, signal }, config, start),
+  };
+}
+
+/** The settings and files that are used to open such a run. */
+type CommandConfig = CriticFreeConfig & Parameters<typeof loadPromptsAndReward>[0] & RunConfig;
+
+/** Opens a run of a method without a critic, with a reference policy if the method needs one. */
+export async function openPolicy<C extends CommandConfig>(
+  config: C,
+  reference: boolean,
+  assemble: (config: C, ingredients: PolicyIngredients) => Assembled & { config: C },
+): Promise<Opened> {
+  const { device, lora, seed } = config;
+  const { policy: file, reward: opened, ...loaded } = await loadPromptsAndReward(config);
+  const { tokenizer, stop, prompts, meta, promptLength, rows, notices } = loaded;
+  const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
+  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference, critic: false };
+  return {
+    plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
+    notices,
+    async start() {
+      const reward = await opened.load(device);
+      const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
+      return {
+        ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
+        tokenizer,
+        inputs: { data: config.data, ...opened.inputs, model: file.path },
+        rows,
+        sizes: { 'trainable parameters': countNumbers(policy.parameters()), prompts: prompts.length },
+      };
+    },
+  };
+}
