@@ -22,7 +22,11 @@ trainerContract('dpo', {
     return config({ epochs, batchSize, accumulate, nllWeight: 0.2, evaluateEvery: 50, ...settings });
   },
   ingredients: (_, rows) => ({ model: model(), pairs: pairs(rows), validation: pairs(7, 20) }),
-  resumes: { 'with all weights': { lora: false }, 'by IPO': { loss: 'ipo' } },
+  resumes: {
+    'with all weights': { lora: false },
+    'by IPO': { loss: 'ipo' },
+    'by a mixture': { mixture: { bcoWeight: 0.2 } },
+  },
 });
 
 async function train(options: DpoConfigInput): Promise<{ steps: DpoStep[]; policy: Policy }> {
@@ -55,6 +59,24 @@ describe('training by DPO', () => {
       expect(margin).toBeCloseTo(chosenReward - rejectedReward, 5);
   });
 
+  it('mixes losses, with the mean reward of the run as the threshold of BCO', async () => {
+    const { steps } = await train({ epochs: 2, mixture: { lossWeight: 0.8, bcoWeight: 0.2 } });
+    expect(steps[0]).toMatchObject({ delta: 0, accuracy: 0.5 });
+    expect(steps[0]?.loss).toBeCloseTo(1.2 * Math.log(2), 6);
+    const rewards = steps.map(({ chosenReward, rejectedReward }) => (chosenReward + rejectedReward) / 2);
+    for (const [i, { delta }] of steps.entries())
+      expect(delta).toBeCloseTo(
+        rewards.slice(0, i + 1).reduce((sum, reward) => sum + reward / (i + 1), 0),
+        5,
+      );
+  });
+
+  it('needs the mean reward for it', async () => {
+    const { parts } = dpoMethod.assemble(config({}), { model: model(), pairs: pairs(4) });
+    const bare = dpo({ ...parts, policy: parts.weights, pairs: pairs(4) }, config({ mixture: { bcoWeight: 1 } }));
+    await expect(bare.next()).rejects.toMatchObject({ argument: 'dpo parts.rewardMean' });
+  });
+
   it('leaves the reference as it was', async () => {
     const { policy } = await train({ epochs: 2, lora: false });
     using trained = await policy.logProb([[1, 2, 3]], { grad: false });
@@ -78,6 +100,8 @@ describe('training by DPO', () => {
     [{ logRatio: { divergence: 'alpha' } }, 'dpo.alpha'],
     [{ logRatio: { divergence: 'alpha', alpha: 1 } }, 'dpo.alpha'],
     [{ logRatio: { alpha: 0.5 } }, 'dpo.alpha'],
+    [{ loss: 'ipo', mixture: { bcoWeight: 0.2 } }, 'dpo.bcoWeight'],
+    [{ logRatio: { tailWeight: 0.5 }, mixture: { bcoWeight: 0.2 } }, 'dpo.bcoWeight'],
   ] as const)('refuses options that the loss does not use, or lacks: %j', async (options, argument) => {
     using of = model();
     expect(() => dpoMethod.assemble(config(options), { model: of, pairs: pairs(4) })).toThrow(

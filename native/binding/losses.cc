@@ -64,8 +64,9 @@ struct Js<KtoTerm> {
   }
 };
 PALM_FIELDS(PreferenceOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(label_smoothing),
-            PALM_FIELD(target_margin), PALM_FIELD(nll_weight), PALM_FIELD(length_normalised), PALM_FIELD(tail_weight),
-            PALM_FIELD(divergence), PALM_FIELD(alpha));
+            PALM_FIELD(target_margin), PALM_FIELD(loss_weight), PALM_FIELD(bco_weight), PALM_FIELD(delta),
+            PALM_FIELD(nll_weight), PALM_FIELD(length_normalised), PALM_FIELD(tail_weight), PALM_FIELD(divergence),
+            PALM_FIELD(alpha));
 PALM_FIELDS(KtoOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(desirable_weight),
             PALM_FIELD(undesirable_weight), PALM_FIELD(delta));
 PALM_FIELDS(KtoDenominators, PALM_FIELD(rows), PALM_FIELD(desirable), PALM_FIELD(undesirable));

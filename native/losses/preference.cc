@@ -85,6 +85,11 @@ static Tensor term(const Both& score, const PreferenceOptions& options) {
   return -beta * at::log_sigmoid(log_odds(score.chosen) - log_odds(score.rejected));
 }
 
+static Tensor bco(const Both& score, const PreferenceOptions& options) {
+  const auto reward = [&](const Tensor& of) { return options.beta * of - options.delta; };
+  return -at::log_sigmoid(reward(score.chosen)) - at::log_sigmoid(-reward(score.rejected));
+}
+
 static void expect_pairs(const Tensor& log_prob) {
   if (log_prob.size(0) % 2 == 0) return;
   throw Error(ErrorKind::shape, "logProb", std::to_string(log_prob.size(0)) + " rows",
@@ -108,7 +113,10 @@ Loss preference_loss(const Tensor& log_prob, const std::optional<Tensor>& refere
       options.length_normalised ? h / length.clamp_min(1) : diverge(h, options.divergence, options.alpha);
   const Both score = split(scores);
   const Tensor nll = -masked_mean(split(log_prob).chosen, split(response_mask).chosen, nll_denominator);
-  const Tensor preference = mean(term(score, options));
+  Tensor loss = mean(term(score, options));
+  if (options.loss_weight != 1) loss = options.loss_weight * loss;
+  if (options.bco_weight != 0) loss = loss + options.bco_weight * mean(bco(score, options));
+  if (options.nll_weight != 0) loss = loss + options.nll_weight * nll;
 
   const Both reward = split(options.beta * (reference_log_prob ? h : scores)), total = split(sums);
   const Tensor margin = reward.difference();
@@ -125,7 +133,7 @@ Loss preference_loss(const Tensor& log_prob, const std::optional<Tensor>& refere
     named.emplace_back("log_odds", mean(odds));
     named.emplace_back("log_odds_ratio", mean(at::log_sigmoid(odds)));
   }
-  return {options.nll_weight == 0 ? preference : preference + options.nll_weight * nll, Metrics(named)};
+  return {loss, Metrics(named)};
 }
 
 }  // namespace palm

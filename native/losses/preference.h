@@ -4,7 +4,8 @@
 //   h      = P − Q, or P without a reference
 //   score  = f(h), or h / n if length_normalised
 //   z      = beta · (score_chosen − score_rejected) − target_margin
-//   loss   = Σ over pairs of term / denominator − nll_weight · Σ log_prob over tokens of chosen responses / nll_denominator
+//   loss   = Σ over pairs of (loss_weight · term + bco_weight · bco) / denominator
+//            − nll_weight · Σ log_prob over tokens of chosen responses / nll_denominator
 //
 //   term, where σ is the logistic function, ε is label_smoothing and s is beta · score:
 //   sigmoid     −(1 − ε) log σ(z) − ε log σ(−z)               DPO (Rafailov et al. 2023), cDPO, CPO, SimPO (Meng et al. 2024)
@@ -15,6 +16,9 @@
 //   apo_down    σ(s_chosen) + 1 − σ(z)                        APO
 //   exo         σ(z) log(σ(z)/(1 − ε)) + σ(−z) log(σ(−z)/ε)   EXO on pairs (Ji et al. 2024)
 //   odds_ratio  −beta · log σ(o_chosen − o_rejected)          ORPO (Hong et al. 2024); o = a − log(1 − eᵃ), a = P/n ≤ −1e-6
+//
+//   bco         −log σ(s_chosen − delta) − log σ(delta − s_rejected): each response by itself (Jung et al. 2024), where delta is
+//               the mean of s over the run; beside sigmoid and nll it is MPO (Wang et al. 2024)
 //
 //   f is the identity (reverse_kl), −e^−h (forward_kl), log σ(h) (jensen_shannon) or e^((α − 1)h)/(α − 1) (alpha), without the
 //   constants, which cancel (f-DPO, Wang et al. 2023). Exponents are limited to ±20.
@@ -34,7 +38,7 @@ enum class Divergence { reverse_kl, forward_kl, jensen_shannon, alpha };
 
 struct PreferenceOptions {
   PreferenceTerm loss;
-  double beta, label_smoothing, target_margin, nll_weight;
+  double beta, label_smoothing, target_margin, loss_weight, bco_weight, delta, nll_weight;
   bool length_normalised;
   double tail_weight;
   Divergence divergence;

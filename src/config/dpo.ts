@@ -20,6 +20,12 @@ const logRatio = z.strictObject({
   alpha: z.number().optional().describe('order of the divergence alpha'),
 });
 
+const weight = z.number().min(0);
+const mixture = z.strictObject({
+  lossWeight: weight.default(1).describe('weight of `loss`'),
+  bcoWeight: weight.default(0).describe('weight of the loss of binary classifier optimisation'),
+});
+
 export const dpoConfig = z.strictObject({
   epochs: count.default(1).describe('passes over the pairs'),
   ...pairs,
@@ -30,6 +36,7 @@ export const dpoConfig = z.strictObject({
   beta: z.number().gt(0).default(0.1).describe('scale of the log ratios to the reference, per nat'),
   labelSmoothing: labelSmoothing.describe('assumed share of swapped pairs; for the losses sigmoid, robust and exo'),
   nllWeight: nllWeight.default(0),
+  mixture: mixture.prefault({}).describe('a mixture of losses of a pair'),
   logRatio: logRatio.prefault({}).describe('how the log-ratios of two responses are compared'),
   ...policyLearning('pairs'),
 });

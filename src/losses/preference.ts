@@ -50,6 +50,12 @@ export interface DpoLossOptions extends PreferenceDenominators {
   beta: number;
   /** Assumed share of swapped pairs, below ½. For `sigmoid`, `robust` and `exo`, which needs it. Defaults to 0. */
   labelSmoothing?: number | undefined;
+  /** Weight of `loss`. Defaults to 1. */
+  lossWeight?: number | undefined;
+  /** Weight of the loss of binary classifier optimisation, for log-ratios that are compared plainly. Defaults to 0. */
+  bcoWeight?: number | undefined;
+  /** With `bcoWeight`: the mean of beta times the log-ratio over all responses of the run so far. */
+  delta?: number | undefined;
   /** Weight of the negative log-likelihood of chosen responses. Defaults to 0. */
   nllWeight?: number | undefined;
   /** Compares log-ratios per token instead of sums. Defaults to true for `ipo` and false otherwise. */
@@ -65,10 +71,14 @@ export interface DpoLossOptions extends PreferenceDenominators {
 const SMOOTHED: readonly unknown[] = ['sigmoid', 'robust', 'exo'];
 
 /** @throws ArgumentError for an option that the loss does not use, or cannot be computed with. */
-export function checkDpoLoss(options: Omit<DpoLossOptions, keyof PreferenceDenominators>, argument: string): void {
+export function checkDpoLoss(
+  options: Omit<DpoLossOptions, keyof PreferenceDenominators | 'delta'>,
+  argument: string,
+): void {
   checkObject(options, argument);
   const numbers = { labelSmoothing: optional(NUMBER), nllWeight: optional(NUMBER), tailWeight: optional(NUMBER) };
-  checkKinds(argument, options, { beta: NUMBER, ...numbers, alpha: optional(NUMBER) });
+  const weights = { lossWeight: optional(NUMBER), bcoWeight: optional(NUMBER) };
+  checkKinds(argument, options, { beta: NUMBER, ...numbers, ...weights, alpha: optional(NUMBER) });
   const { loss = 'sigmoid', labelSmoothing = 0, divergence = 'reverse-kl', alpha, lengthNormalised = false } = options;
   const refuse = (name: string, value: unknown, expected: string) => {
     throw new ArgumentError({ argument: `${argument}.${name}`, received: printable(value), expected });
@@ -83,6 +93,14 @@ export function checkDpoLoss(options: Omit<DpoLossOptions, keyof PreferenceDenom
   if (divergence === 'alpha' && (alpha === undefined || alpha === 1))
     refuse('alpha', alpha, 'a number other than 1 with the divergence alpha');
   if (divergence !== 'alpha' && alpha !== undefined) refuse('alpha', alpha, 'nothing without the divergence alpha');
+  const plain =
+    divergence === 'reverse-kl' && !(options.lengthNormalised ?? loss === 'ipo') && (options.tailWeight ?? 1) === 1;
+  if (options.bcoWeight && !plain)
+    refuse(
+      'bcoWeight',
+      options.bcoWeight,
+      '0, unless log-ratios are sums of all tokens and the divergence is reverse-kl',
+    );
 }
 
 /**
@@ -97,6 +115,7 @@ export async function dpoLoss(
   options: DpoLossOptions,
 ): Promise<Loss<keyof DpoMetrics>> {
   checkDpoLoss(options, 'dpoLoss options');
+  if (options.bcoWeight) checkKinds('dpoLoss options', options, { delta: NUMBER });
   handleOf(referenceLogProb, 'referenceLogProb');
   const { lengthNormalised = options.loss === 'ipo' } = options;
   return await preferenceLoss([logProb, referenceLogProb], responseMask, { ...options, lengthNormalised });
@@ -168,6 +187,9 @@ const PLAIN: Filled = {
   loss: 'sigmoid',
   labelSmoothing: 0,
   targetMargin: 0,
+  lossWeight: 1,
+  bcoWeight: 0,
+  delta: 0,
   nllWeight: 0,
   lengthNormalised: false,
   tailWeight: 1,

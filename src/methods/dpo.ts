@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type DpoConfig, dpoConfig } from '../config/dpo.ts';
 import { rules } from '../config/inputs.ts';
 import { dpo, dpoLossOf } from '../trainers/dpo.ts';
+import { RunningMean } from '../trainers/log-ratios.ts';
 import type { Method } from './method.ts';
 import { pairFiles } from './preferences.ts';
 import { assemblePairs, openPairs, type PairIngredients, policyFiles } from './recorded.ts';
@@ -27,5 +28,6 @@ export const dpoMethod = {
 /** `weights` is a new policy, which the caller must dispose of; `config` has the learning rate filled in. */
 function assemble<C extends DpoConfig>(given: C, ingredients: DpoIngredients) {
   dpoLossOf(given);
-  return assemblePairs(given, ingredients, { reference: true, train: dpo });
+  const rewardMean = given.mixture.bcoWeight > 0 ? new RunningMean() : undefined;
+  return assemblePairs(given, ingredients, { reference: true, rewardMean, train: dpo });
 }

@@ -13,6 +13,7 @@ import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pairSteps } from '../trainers/pairs.ts';
+import type { RunningMean } from '../trainers/log-ratios.ts';
 import type { PolicyPairParts } from '../trainers/recorded.ts';
 import type { SamplePrompts } from '../trainers/samples.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
@@ -66,8 +67,17 @@ export function assemblePairs<C extends Learning, Step extends { step: number }>
   { model, pairs, validation, samples }: PairIngredients,
   {
     reference,
+    rewardMean,
     train,
-  }: { reference: boolean; train: (parts: PolicyPairParts, config: C, start: number) => AsyncGenerator<Step> },
+  }: {
+    reference: boolean;
+    rewardMean?: RunningMean | undefined;
+    train: (
+      parts: PolicyPairParts & { rewardMean?: RunningMean | undefined },
+      config: C,
+      start: number,
+    ) => AsyncGenerator<Step>;
+  },
 ) {
   const { config, steps, policy, optimizer, batches } = assemblePolicy(given, {
     model,
@@ -78,8 +88,8 @@ export function assemblePairs<C extends Learning, Step extends { step: number }>
   return {
     config,
     steps,
-    parts: { weights: policy, optimizer, batches },
-    train: (start = 0) => train({ policy, optimizer, batches, pairs, validation, samples }, config, start),
+    parts: { weights: policy, optimizer, batches, rewardMean },
+    train: (start = 0) => train({ policy, optimizer, batches, pairs, validation, samples, rewardMean }, config, start),
   };
 }
 

@@ -17,6 +17,9 @@ export interface NativePreferenceOptions {
   beta: number;
   labelSmoothing: number;
   targetMargin: number;
+  lossWeight: number;
+  bcoWeight: number;
+  delta: number;
   nllWeight: number;
   lengthNormalised: boolean;
   tailWeight: number;

@@ -29,7 +29,7 @@ export async function* cpo(parts: CpoParts, options: CpoConfig, start = 0): Asyn
   checkInteger(start, 0, 'start');
   const config = parseKnown(cpoConfig, options, 'cpo');
   const loss = cpoLossOf(config);
-  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, ({ logProb, responseMask }, denominators) =>
-    cpoLoss(logProb, responseMask, { ...loss, ...denominators }),
-  );
+  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
+    lossOf: ({ logProb, responseMask }, denominators) => cpoLoss(logProb, responseMask, { ...loss, ...denominators }),
+  });
 }

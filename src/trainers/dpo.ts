@@ -1,9 +1,11 @@
 /** Direct preference optimisation (Rafailov et al. 2023) and its variants. docs/dpo.md has the formulas. */
 import { type DpoConfig, dpoConfig } from '../config/dpo.ts';
 import { parseKnown } from '../config/schema.ts';
-import { checkKinds } from '../checks/kinds.ts';
+import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
+import type { Preference } from '../data/preferences.ts';
 import { checkDpoLoss, dpoLoss, type DpoLossOptions, type PreferenceMetrics } from '../losses/preference.ts';
+import { deltaWith, RunningMean, type Sequence } from './log-ratios.ts';
 import {
   checkReference,
   learnFromPairs,
@@ -13,12 +15,18 @@ import {
 } from './recorded.ts';
 
 /** The parts of a DPO run; the policy has a reference. */
-export type DpoParts = PolicyPairParts;
-export type DpoStep = PreferenceStep;
+export interface DpoParts extends PolicyPairParts {
+  /** The mean of the rewards so far; needed with `mixture.bcoWeight`. */
+  rewardMean?: RunningMean | undefined;
+}
+export interface DpoStep extends PreferenceStep {
+  /** The mean of all rewards so far; undefined without `mixture.bcoWeight`. */
+  delta?: number | undefined;
+}
 
 /** The loss that `config` names. @throws ArgumentError for an option that it does not use. */
-export function dpoLossOf({ loss, beta, labelSmoothing, nllWeight, logRatio }: DpoConfig): DpoLossOptions {
-  const options = { loss, beta, labelSmoothing, nllWeight, ...logRatio };
+export function dpoLossOf({ loss, beta, labelSmoothing, nllWeight, mixture, logRatio }: DpoConfig): DpoLossOptions {
+  const options = { loss, beta, labelSmoothing, nllWeight, ...mixture, ...logRatio };
   checkDpoLoss(options, 'dpo');
   return options;
 }
@@ -32,19 +40,29 @@ export function dpoLossOf({ loss, beta, labelSmoothing, nllWeight, logRatio }: D
  * @throws NumericsError if the last step is not finite.
  */
 export async function* dpo(parts: DpoParts, options: DpoConfig, start = 0): AsyncGenerator<DpoStep> {
-  checkKinds('dpo parts', parts, POLICY_PAIR_PARTS);
+  checkKinds('dpo parts', parts, { ...POLICY_PAIR_PARTS, rewardMean: optional(instanceOf(RunningMean)) });
   checkInteger(start, 0, 'start');
   const config = parseKnown(dpoConfig, options, 'dpo');
   const loss = dpoLossOf(config);
-  const { policy } = parts;
+  const { policy, optimizer, rewardMean } = parts;
   checkReference(policy);
-  yield* learnFromPairs<PreferenceMetrics>(
-    parts,
-    config,
-    start,
-    async ({ sequence, responseMask, logProb }, denominators) => {
+  if (config.mixture.bcoWeight > 0) checkKinds('dpo parts', parts, { rewardMean: instanceOf(RunningMean) });
+  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
+    async lossOf({ sequence, responseMask, logProb }, denominators, { delta }) {
       using reference = await policy.referenceLogProb(sequence);
-      return await dpoLoss(logProb, reference, responseMask, { ...loss, ...denominators });
+      return await dpoLoss(logProb, reference, responseMask, { ...loss, delta, ...denominators });
     },
-  );
+    async know(pairs, microBatch, training) {
+      if (!rewardMean) return {};
+      if (!training) return { delta: rewardMean.mean };
+      return await deltaWith(rewardMean, responsesOf(pairs), { policy, optimizer, microBatch, beta: config.beta });
+    },
+  });
+}
+
+function responsesOf(pairs: readonly Preference[]): Sequence[] {
+  return pairs.flatMap(({ prompt, chosen, rejected }) => [
+    { prompt, response: chosen },
+    { prompt, response: rejected },
+  ]);
 }

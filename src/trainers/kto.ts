@@ -1,47 +1,21 @@
 /** Kahneman-Tversky optimisation (Ethayarajh et al. 2024), and two more losses of labelled responses. docs/kto.md has the formulas. */
 import { type KtoConfig, ktoConfig } from '../config/kto.ts';
 import { parseKnown } from '../config/schema.ts';
-import { checkKinds, instanceOf, NUMBER, optional, WHOLE } from '../checks/kinds.ts';
+import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import type { Batches } from '../data/batches.ts';
 import type { Label } from '../data/labels.ts';
 import { ArgumentError } from '../errors.ts';
-import { type KtoLossOptions, type KtoMetrics, ktoLoss, logRatio } from '../losses/kto.ts';
+import { type KtoLossOptions, type KtoMetrics, ktoLoss } from '../losses/kto.ts';
 import { Policy } from '../models/policy.ts';
 import { Optimizer } from '../optim.ts';
-import type { Tensor } from '../tensor/tensor.ts';
 import { checkTokens } from './check-tokens.ts';
+import { compared, deltaWith, logRatiosOf, RunningMean, type Sequence } from './log-ratios.ts';
 import type { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, LABELS } from './parts.ts';
-import { checkReference, learnFromRows, type Measure, type RecordedStep, responseRows } from './recorded.ts';
+import { checkReference, learnFromRows, type Measure, type RecordedStep } from './recorded.ts';
 import { chunks } from './rollouts.ts';
 import { SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
-
-/** The mean of all rewards of a run, the δ of BCO; checkpoints save `state`. */
-export class RunningMean {
-  #count = 0;
-  #mean = 0;
-
-  get mean(): number {
-    return this.#mean;
-  }
-
-  /** The mean with `values` included. */
-  including(values: readonly number[]): { count: number; mean: number } {
-    const count = this.#count + values.length;
-    return { count, mean: this.#mean + values.reduce((sum, value) => sum + (value - this.#mean) / count, 0) };
-  }
-
-  state(): { count: number; mean: number } {
-    return { count: this.#count, mean: this.#mean };
-  }
-
-  restore(state: { count: number; mean: number }): void {
-    checkKinds('RunningMean.restore', state, { count: WHOLE, mean: NUMBER });
-    this.#count = state.count;
-    this.#mean = state.mean;
-  }
-}
 
 /** The parts of a KTO run. They hold all mutable training state, so saving them and the step number saves the run. */
 export interface KtoParts {
@@ -153,10 +127,9 @@ async function measureLabels(
   const ratiosOf = (all: readonly Sequence[]) =>
     microBatch.fit(optimizer, (size) => logRatiosOf(policy, chunks(all, size)));
   const others = loss === 'kto' ? await ratiosOf(mismatch(rows)) : [];
-  const seen = loss === 'bco' && training ? await numbersOf(await ratiosOf(rows)) : [];
-  const next = rewardMean?.including(seen.map((ratio) => beta * ratio));
-  // A mean that is not finite comes with a loss that is not: the step is skipped.
-  const delta = next !== undefined && Number.isFinite(next.mean) ? next.mean : 0;
+  const learning = rewardMean && training ? { policy, optimizer, microBatch, beta } : undefined;
+  const next = rewardMean && learning && (await deltaWith(rewardMean, rows, learning));
+  const delta = next?.delta ?? rewardMean?.mean ?? 0;
   const own: KtoLossOptions = { loss, beta, desirableWeight, undesirableWeight };
   if (loss === 'kto') own.mismatched = others;
   if (loss === 'bco') own.delta = delta;
@@ -179,53 +152,11 @@ async function measureLabels(
       undesirableReward: good < rows.length ? undesirableReward : undefined,
       margin: good > 0 && good < rows.length ? desirableReward - undesirableReward : undefined,
     }),
-    learned: () => next !== undefined && rewardMean?.restore(next),
+    learned: () => next?.learned(),
     dispose() {
       for (const ratios of others) ratios.dispose();
     },
   };
-}
-
-type Sequence = Pick<Label, 'prompt' | 'response'>;
-
-/** Calls `use` with the log-probabilities of responses under policy and reference, and the mask of response tokens. */
-async function compared<T>(
-  policy: Policy,
-  rows: readonly Sequence[],
-  options: { grad: boolean },
-  use: (logProb: Tensor, referenceLogProb: Tensor, responseMask: Tensor) => Promise<T>,
-): Promise<T> {
-  const made = responseRows(
-    rows.map(({ prompt }) => prompt),
-    rows.map(({ response }) => response),
-  );
-  using sequence = made.sequence;
-  using responseMask = made.responseMask;
-  using now = await policy.logProb(sequence, options);
-  using reference = await policy.referenceLogProb(sequence);
-  return await use(now.logProb, reference, responseMask);
-}
-
-/** The log-ratios of responses to the reference, a tensor for each piece, without a graph. */
-async function logRatiosOf(policy: Policy, pieces: readonly (readonly Sequence[])[]): Promise<Tensor[]> {
-  const ratios: Tensor[] = [];
-  try {
-    for (const piece of pieces) ratios.push(await compared(policy, piece, { grad: false }, logRatio));
-    return ratios;
-  } catch (error) {
-    for (const some of ratios) some.dispose();
-    throw error;
-  }
-}
-
-/** All numbers of `tensors`, which are disposed of. */
-async function numbersOf(tensors: readonly Tensor[]): Promise<number[]> {
-  try {
-    const arrays = await Promise.all(tensors.map((tensor) => tensor.data()));
-    return arrays.flatMap((array) => Array.from(array, Number));
-  } finally {
-    for (const tensor of tensors) tensor.dispose();
-  }
 }
 
 /** Every prompt with the response to the next other prompt among the rows; a prompt without any other is left out. */

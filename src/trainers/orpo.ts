@@ -21,7 +21,7 @@ export async function* orpo(parts: OrpoParts, options: OrpoConfig, start = 0): A
   checkInteger(start, 0, 'start');
   const config = parseKnown(orpoConfig, options, 'orpo');
   const { beta } = config;
-  yield* learnFromPairs<OrpoMetrics>(parts, config, start, ({ logProb, responseMask }, denominators) =>
-    orpoLoss(logProb, responseMask, { beta, ...denominators }),
-  );
+  yield* learnFromPairs<OrpoMetrics>(parts, config, start, {
+    lossOf: ({ logProb, responseMask }, denominators) => orpoLoss(logProb, responseMask, { beta, ...denominators }),
+  });
 }

@@ -2,7 +2,6 @@
 import type { DpoConfig } from '../config/dpo.ts';
 import { instanceOf } from '../checks/kinds.ts';
 import type { Batches } from '../data/batches.ts';
-import { padRight } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import type { PreferenceDenominators, PreferenceMetrics } from '../losses/preference.ts';
 import { Mean } from '../metrics/mean.ts';
@@ -11,10 +10,11 @@ import { Policy } from '../models/policy.ts';
 import type { Optimizer } from '../optim.ts';
 import type { Preference } from '../data/preferences.ts';
 import type { Loss } from '../tensor/loss.ts';
-import { Tensor, useDeterministic } from '../tensor/tensor.ts';
+import { type Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { checkPairs, PAIR_PARTS, type PairParts, type PairStep, pairSteps, tokensOf } from './pairs.ts';
 import { itemsAt } from './parts.ts';
+import { responseRows } from './response-rows.ts';
 import { chunks } from './rollouts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { defaultPolicyRate, learningRate, skipsAllowed } from './schedule.ts';
@@ -155,14 +155,27 @@ export const POLICY_PAIR_PARTS = { policy: instanceOf(Policy), ...PAIR_PARTS, sa
 /** The metrics of a step. Those of the loss are of its pairs before the update. */
 export interface PreferenceStep extends RecordedStep, PreferenceMetrics {}
 
-/** The loss of rows [2N, T], chosen responses before rejected ones, from the policy's log-probabilities. */
-type PairLoss<Metrics> = (
-  rows: { sequence: Tensor; responseMask: Tensor; logProb: Tensor },
-  denominators: Required<PreferenceDenominators>,
-) => Promise<Loss<keyof Metrics & string>>;
+/** What is known of all pairs of a step before the loss of any piece of them. */
+export interface Known {
+  /** The mean of all rewards so far; the metric `delta`. */
+  delta?: number | undefined;
+  /** Called after a step that changed weights. */
+  learned?(): void;
+}
+
+/** How a method compares pairs. */
+interface PairMethod<Metrics> {
+  /** The loss of rows [2N, T], chosen responses before rejected ones, from the policy's log-probabilities. */
+  lossOf(
+    rows: { sequence: Tensor; responseMask: Tensor; logProb: Tensor },
+    denominators: Required<PreferenceDenominators>,
+    known: Known,
+  ): Promise<Loss<keyof Metrics & string>>;
+  know?(pairs: readonly Preference[], microBatch: MicroBatch, training: boolean): Promise<Known>;
+}
 
 /**
- * Trains a policy on pairs with the loss `lossOf`. Every piece of a step is divided by the counts of the whole step, so that 2
+ * Trains a policy on pairs by the loss of a method. Every piece of a step is divided by the counts of the whole step, so that 2
  * batches of 4 equal 1 of 8.
  * @throws ArgumentError for a token that the model does not have, or an empty response.
  */
@@ -170,7 +183,7 @@ export async function* learnFromPairs<Metrics extends PreferenceMetrics>(
   { policy, pairs, validation = [], ...parts }: PolicyPairParts,
   config: RecordedConfig,
   start: number,
-  lossOf: PairLoss<Metrics>,
+  { lossOf, know }: PairMethod<Metrics>,
 ): AsyncGenerator<RecordedStep & Metrics> {
   for (const [argument, some] of Object.entries({ pairs, validation })) {
     checkPairs(some, policy.model, argument);
@@ -178,35 +191,26 @@ export async function* learnFromPairs<Metrics extends PreferenceMetrics>(
   }
   const measure = async (
     all: readonly Preference[],
-  ): Promise<Measure<Preference, keyof Metrics & string, Metrics>> => ({
-    loss: async (some, denominator, options) => {
-      const prompts = some.map(({ prompt }) => prompt);
-      const responses = [...some.map(({ chosen }) => chosen), ...some.map(({ rejected }) => rejected)];
-      const rows = responseRows([...prompts, ...prompts], responses);
-      using sequence = rows.sequence;
-      using responseMask = rows.responseMask;
-      using now = await policy.logProb(sequence, options);
-      const nllDenominator = (chosenTokens(all) * denominator) / all.length;
-      return await lossOf({ sequence, responseMask, logProb: now.logProb }, { denominator, nllDenominator });
-    },
-    report: (metrics) => metrics as Metrics,
-  });
+    microBatch: MicroBatch,
+    training: boolean,
+  ): Promise<Measure<Preference, keyof Metrics & string, Metrics>> => {
+    const { learned, ...known } = (await know?.(all, microBatch, training)) ?? {};
+    return {
+      loss: async (some, denominator, options) => {
+        const prompts = some.map(({ prompt }) => prompt);
+        const responses = [...some.map(({ chosen }) => chosen), ...some.map(({ rejected }) => rejected)];
+        const rows = responseRows([...prompts, ...prompts], responses);
+        using sequence = rows.sequence;
+        using responseMask = rows.responseMask;
+        using now = await policy.logProb(sequence, options);
+        const nllDenominator = (chosenTokens(all) * denominator) / all.length;
+        return await lossOf({ sequence, responseMask, logProb: now.logProb }, { denominator, nllDenominator }, known);
+      },
+      report: (metrics) => ({ ...known, ...metrics }) as Metrics,
+      ...(learned && { learned }),
+    };
+  };
   yield* learnFromRows({ policy, ...parts, rows: pairs, validation, measure, tokensOf }, config, start);
-}
-
-/** Prompts and responses as tensors [B, T]: token ids, and a mask of the response tokens. */
-export function responseRows(
-  prompts: readonly (readonly number[])[],
-  responses: readonly (readonly number[])[],
-): { sequence: Tensor; responseMask: Tensor } {
-  const { tokens, shape, lengths } = padRight(
-    responses.map((response, row) => [...(prompts[row] as readonly number[]), ...response]),
-    0, // padding: the mask excludes it, and no earlier token sees it
-  );
-  const mask = new Uint8Array(tokens.length);
-  for (const [row, prompt] of prompts.entries())
-    mask.fill(1, row * shape[1] + prompt.length, row * shape[1] + (lengths[row] as number));
-  return { sequence: Tensor.from(tokens, { shape }), responseMask: Tensor.from(mask, { shape, dtype: 'bool' }) };
 }
 
 function chosenTokens(pairs: readonly Preference[]): number {

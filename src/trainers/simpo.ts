@@ -21,7 +21,8 @@ export async function* simpo(parts: SimpoParts, options: SimpoConfig, start = 0)
   checkInteger(start, 0, 'start');
   const config = parseKnown(simpoConfig, options, 'simpo');
   const { beta, gammaOverBeta, nllWeight } = config;
-  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, ({ logProb, responseMask }, denominators) =>
-    simpoLoss(logProb, responseMask, { beta, gammaOverBeta, nllWeight, ...denominators }),
-  );
+  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
+    lossOf: ({ logProb, responseMask }, denominators) =>
+      simpoLoss(logProb, responseMask, { beta, gammaOverBeta, nllWeight, ...denominators }),
+  });
 }

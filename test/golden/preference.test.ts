@@ -83,11 +83,34 @@ function without(file: string, reason: string, out: (options: GoldenCase['option
   return Object.fromEntries(casesOf(file).flatMap(({ name, options }) => (out(options) ? [[name, reason]] : [])));
 }
 
+/** The weights of a mixture of losses, by their recorded names. */
+function mixtureOf({ loss, losses, weights, beta }: GoldenCase['options']): DpoLossOptions {
+  const names = (losses ?? [loss]) as string[];
+  const weightOf = (name: string) => (weights as number[] | undefined)?.[names.indexOf(name)] ?? 1;
+  const [lossWeight, bcoWeight, nllWeight] = ['sigmoid', 'bco', 'nll'].map((name) =>
+    names.includes(name) ? weightOf(name) : 0,
+  );
+  return { beta: beta as number, lossWeight, bcoWeight, nllWeight };
+}
+
+/** Recorded at the start of a run, where the mean of rewards is 0. */
+async function checkMixture(one: GoldenCase, made: Made): Promise<void> {
+  using reference = made.tensor(one.inputs.referenceLogProb as Numbers);
+  const mixture = { ...mixtureOf(one.options), delta: 0 };
+  await checkPairs(one, made, (logProb, mask) => dpoLoss(logProb, reference, mask, mixture));
+}
+
+const SECOND_WAVE = ['nca', 'sppo', 'aot', 'aot-unpaired', 'discopop'];
+
 goldenCases('dpo', checkDpo);
 goldenCases(
   'dpo-more',
-  checkDpo,
-  without('dpo-more', 'other losses are not offered', ({ loss }) => loss !== 'exo'),
+  (one, made) => (one.options.loss === 'exo' ? checkDpo(one, made) : checkMixture(one, made)),
+  without(
+    'dpo-more',
+    'not offered',
+    ({ loss, weighting }) => weighting !== undefined || SECOND_WAVE.includes(loss as string),
+  ),
 );
 
 const notOffered = without(

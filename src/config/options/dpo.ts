@@ -55,6 +55,25 @@ export interface DpoConfigInput {
    */
   nllWeight?: number | undefined;
   /**
+   * A mixture of losses of a pair.
+   */
+  mixture?:
+    | {
+        /**
+         * Weight of `loss`.
+         * A finite number >= 0.
+         * @default 1
+         */
+        lossWeight?: number | undefined;
+        /**
+         * Weight of the loss of binary classifier optimisation.
+         * A finite number >= 0.
+         * @default 0
+         */
+        bcoWeight?: number | undefined;
+      }
+    | undefined;
+  /**
    * How the log-ratios of two responses are compared.
    */
   logRatio?:
