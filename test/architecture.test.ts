@@ -33,6 +33,7 @@ const SEES: Record<string, string[]> = {
   metrics: ['errors', 'checks', 'files'],
   import: ['errors', 'files', 'config'],
   config: ['errors', 'checks', 'files'],
+  recipes: ['errors', 'config'],
   tokenizer: ['errors', 'checks', 'files'],
   data: ['errors', 'seed', 'checks', 'files', 'tokenizer'],
   native: ['errors', 'files'],
@@ -88,7 +89,7 @@ const SEES: Record<string, string[]> = {
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'trainers', 'runs', 'rewards', 'methods', 'training', 'report', 'demo'],
+    ...['checkpoint', 'models', 'trainers', 'runs', 'rewards', 'methods', 'training', 'report', 'demo', 'recipes'],
   ],
 };
 

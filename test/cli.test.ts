@@ -107,12 +107,12 @@ describe('a configured command', () => {
   it('names the file of a wrong value, unless it comes from a flag', async () => {
     const config = file('wrong.yaml', 'steps: many\nmodel: { dim: -2, "dim.x": 1 }\nout: x\n');
     const argumentOf = (...args: string[]) => configured(...args).then(String, (error: ConfigError) => error.argument);
-    expect(await argumentOf('--config', config)).toBe(`${config}: test.steps`);
+    expect(await argumentOf('--config', config)).toBe(`${config}:1: test.steps`);
     expect(await argumentOf('--config', config, '--steps', 'few')).toBe('test.steps');
-    expect(await argumentOf('--config', config, '--steps', '4')).toBe(`${config}: test.model.dim`);
+    expect(await argumentOf('--config', config, '--steps', '4')).toBe(`${config}:2: test.model.dim`);
     expect(await argumentOf('--config', file('none.yaml', 'steps: 4\n'))).toBe('test.out');
     expect(await argumentOf('--config', file('dotted.yaml', 'out: x\nmodel.dim: 4\n'))).toMatch(
-      /dotted.yaml: test."model.dim"$/,
+      /dotted.yaml:2: test."model.dim"$/,
     );
   });
 

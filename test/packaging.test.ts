@@ -81,7 +81,12 @@ describe('the packed tarball', () => {
       'docs',
       'package.json',
       'prebuilds',
+      'src',
     ]);
+    expect(readdirSync(join(installed, 'src'))).toEqual(['recipes']);
+    const { stdout } = user('node', ['node_modules/.bin/palm-rlhf', 'recipes', 'list']);
+    expect(stdout).toMatch(/^dapo +GRPO as in DAPO/);
+    expect(readdirSync(join(installed, 'src/recipes'))).toContain('recipe.schema.json');
     expect(readdirSync(join(installed, 'prebuilds', `${process.platform}-${process.arch}`))).toEqual([
       'libpalm.so',
       'palm-rlhf.node',

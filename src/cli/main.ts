@@ -16,6 +16,7 @@ import { generateCommand } from './generate.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
+import { recipesCommand, trainCommand } from './recipes.ts';
 import { reportCommand } from './report.ts';
 import { scoreCommand } from './score.ts';
 import { packageVersion } from '../version.ts';
@@ -28,7 +29,7 @@ function program(): Command {
   const root = new Command('palm')
     .description('Train language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
-  const train = [demoCommand(), ...trainingCommands()];
+  const train = [demoCommand(), trainCommand(), ...trainingCommands()];
   const look = [
     generateCommand(),
     scoreCommand(),
@@ -36,6 +37,7 @@ function program(): Command {
     inspectCommand(),
     reportCommand(),
     dataCommand(),
+    recipesCommand(),
     importCommand(),
     exportCommand(),
     doctorCommand(),

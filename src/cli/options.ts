@@ -1,17 +1,19 @@
-/** Configurable commands: flags override the config file, which overrides the defaults. */
+/** Configurable commands: flags override the config file, which overrides a recipe, which overrides the defaults. */
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { z } from 'zod';
 import { fromHome } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';
+import { type Layer, parseLayers } from '../config/layers.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
-import { ArgumentError, ConfigError } from '../errors.ts';
+import { ArgumentError } from '../errors.ts';
 import { isUrl } from '../rewards/server.ts';
 import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from '../training/run.ts';
 import { addFlags, addRunOptions, configureHelp } from './help.ts';
 import { readNote, settingsChanged } from '../runs/run-note.ts';
+import { recipeLayers } from './recipe-layers.ts';
 import { warn } from './warn.ts';
 
 /**
@@ -30,7 +32,9 @@ export function configuredCommand<S extends ConfigSchema>(
     flags.filter((flag) => flag.name !== positional),
   );
   const act = async ({ config: file, ...given }: Record<string, unknown>) => {
-    await run(layered(schema, name, { file, flags: given }));
+    const layers: Layer[] = [];
+    if (typeof file === 'string') layers.push({ path: file, values: readConfigFile(fromHome(file)) });
+    await run(parseLayers(schema, name, [...layers, { values: mergeFlags({}, given) }]));
   };
   if (positional === undefined) return named.action(act);
   const place = flags.find((flag) => flag.name === positional);
@@ -40,9 +44,9 @@ export function configuredCommand<S extends ConfigSchema>(
 }
 
 /**
- * Like `configuredCommand`, for a command that fills the run folder `out`, a field of `schema`. Adds `--resume`, which
- * loads the saved configuration below file and flags and warns of what these change, and `--dry-run`, which must change
- * nothing. `before` brings the saved configuration of a 0.1.0 run to today's form. `options` are further options of the
+ * Like `configuredCommand`, for a command that fills the run folder `out`, a field of `schema`. Adds `--recipe`, whose
+ * settings are below those of the file; `--resume`, which loads the saved configuration below all others and warns of what
+ * these change; and `--dry-run`, which must change nothing. `before` brings the saved configuration of a 0.1.0 run to today's form. `options` are further options of the
  * command, outside the configuration; `run` gets their values by their names.
  */
 export function runCommand<S extends ConfigSchema>(
@@ -55,6 +59,7 @@ export function runCommand<S extends ConfigSchema>(
   const flags = flagsOf(schema);
   const result = command(name, flags);
   addRunOptions(result, [
+    new Option('--recipe <name>', 'start from the settings of a recipe: palm recipes list'),
     new Option(
       '--resume [dir]',
       'resume the run in --out with its configuration, from the checkpoint in dir or its newest complete one',
@@ -63,16 +68,19 @@ export function runCommand<S extends ConfigSchema>(
     ...options,
   ]);
   const others = options.map((option) => option.attributeName());
-  return result.action(async ({ config: file, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
-    const saved = resume === false ? {} : savedConfig(given.out, before);
-    const isOwn = ([key]: [string, unknown]) => others.includes(key);
-    const own = Object.fromEntries(Object.entries(given).filter(isOwn));
-    const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
-    const config = layered(schema, name, { file, flags, saved });
-    if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), config);
-    const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
-    await run(config, from, { ...own, dryRun: dryRun === true });
-  });
+  return result.action(
+    async ({ config, recipe, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
+      const saved = resume === false ? {} : savedConfig(given.out, before);
+      const isOwn = ([key]: [string, unknown]) => others.includes(key);
+      const own = Object.fromEntries(Object.entries(given).filter(isOwn));
+      const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
+      const files = recipeLayers(name, { recipe, config } as { recipe?: string; config?: string });
+      const settings = parseLayers(schema, name, [{ values: saved }, ...files, { values: mergeFlags({}, flags) }]);
+      if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), settings);
+      const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
+      await run(settings, from, { ...own, dryRun: dryRun === true });
+    },
+  );
 }
 
 /** Settings whose changes are not reported: they do not affect the results, or the checkpoint covers them. */
@@ -93,26 +101,6 @@ function command(name: string, flags: Flag[]): Command {
   addFlags(result, flags);
   addRunOptions(result, [new Option('--config <file>', 'YAML or JSON with the options above; flags override it')]);
   return result;
-}
-
-interface Layers {
-  file: unknown;
-  flags: Record<string, unknown>;
-  saved?: Record<string, unknown>;
-}
-
-/** @throws ConfigError, which also names the file if the wrong value comes from there. */
-function layered<S extends ConfigSchema>(schema: S, name: string, { file, flags, saved = {} }: Layers): z.output<S> {
-  const given = typeof file === 'string' ? readConfigFile(fromHome(file)) : {};
-  try {
-    return parseConfig(schema, mergeFlags({ ...saved, ...given }, flags), name);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const key = error.argument.slice(name.length + 1);
-    const top = /^"(.*)"$/.exec(key)?.[1] ?? key.split('.')[0];
-    if (top === undefined || Object.hasOwn(flags, key) || !Object.hasOwn(given, top)) throw error;
-    throw new ConfigError({ ...error, argument: `${file}: ${error.argument}`, cause: error });
-  }
 }
 
 /** The configuration of the run in `out`, with the run's own copy of the tokenizer if it has one. */

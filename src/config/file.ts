@@ -1,5 +1,16 @@
 /** Configuration files in YAML, which includes JSON. */
-import { parse, YAMLParseError } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parse,
+  parseDocument,
+  YAMLParseError,
+} from 'yaml';
 import { ConfigError, printable } from '../errors.ts';
 import { readWholeText } from '../files/regular-file.ts';
 
@@ -12,8 +23,7 @@ const MAX_BYTES = 16 * 1024;
  * @throws ConfigError, naming `file:line`, if it is not a single YAML mapping, repeats a key, or uses too many aliases.
  */
 export function readConfigFile(path: string): Record<string, unknown> {
-  const text = readWholeText(path, { expected: 'a readable configuration file', most: MAX_BYTES });
-  const value = parseYaml(text, path) ?? {};
+  const value = parseYaml(readText(path), path) ?? {};
   if (typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
     return value as Record<string, unknown>;
   }
@@ -23,6 +33,33 @@ export function readConfigFile(path: string): Record<string, unknown> {
     expected: 'keys and values',
     fix: 'Write lines such as `steps: 100`.',
   });
+}
+
+/**
+ * The line of a setting in a configuration file that has been read: of the last of the nested `keys` that the file has.
+ * Undefined if it does not have the first.
+ */
+export function lineOfKey(path: string, keys: readonly string[]): number | undefined {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(readText(path), { lineCounter, logLevel: 'silent' });
+  let node: Node | null | undefined = document.contents;
+  let offset: number | undefined;
+  for (const key of keys) {
+    const found: Node | undefined = isAlias(node) ? node.resolve(document) : (node ?? undefined);
+    const next = isSeq(found) ? { key: undefined, value: found.items[Number(key)] } : pairIn(found, key);
+    if (next === undefined) break;
+    node = next.value as Node | null | undefined;
+    offset = ((next.key ?? next.value) as Node | undefined)?.range?.[0] ?? offset;
+  }
+  return offset === undefined ? undefined : lineCounter.linePos(offset).line;
+}
+
+function pairIn(node: Node | undefined, key: string): Pair | undefined {
+  return isMap(node) ? node.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === key) : undefined;
+}
+
+function readText(path: string): string {
+  return readWholeText(path, { expected: 'a readable configuration file', most: MAX_BYTES });
 }
 
 function parseYaml(text: string, path: string): unknown {

@@ -10,6 +10,11 @@ const weighted = z.strictObject({
     .regex(/^[\w.-]{1,40}$/)
     .optional()
     .describe('its name in metrics (default: from its path)'),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{12,64}$/)
+    .optional()
+    .describe('for a module: the start of its hash, which every run prints; another content is refused'),
 });
 
 const list = z.array(z.union([path, weighted])).min(1);
@@ -18,7 +23,7 @@ export const rewardSource = z.union([path, list]).meta({
   description:
     'what scores the answers: a reward model (run folder or file), a module (.mjs, .js, .ts) or a URL; ' +
     'give it several times to add up several',
-  expected: 'a path, a URL, or a list of these or of { from, weight, name }',
+  expected: 'a path, a URL, or a list of these or of { from, weight, name, sha256 }',
 });
 
 /** Where the scores come from. */

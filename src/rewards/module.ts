@@ -1,5 +1,6 @@
 /** Reward modules: JavaScript or TypeScript files whose default export scores answers. */
-import { statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ArgumentError, FileError, printable } from '../errors.ts';
@@ -24,6 +25,12 @@ export async function loadModule(path: string): Promise<TextReward> {
     expected: WANTED,
     fix: 'Write, for example: export default (answers) => answers.map(({ response }) => response.length);',
   });
+}
+
+/** The SHA-256 of the module at `path`, in hexadecimal. @throws FileError if it is missing. */
+export function hashOf(path: string): string {
+  checkFile(path);
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
 function checkFile(path: string): void {

@@ -7,7 +7,7 @@ import { RewardModel } from '../models/reward-model.ts';
 import { findModelOf, type ModelFile } from '../runs/model-file.ts';
 import { isModule } from '../runs/run-note.ts';
 import { CombinedReward, type Reward, type RewardFunction } from '../trainers/combined-reward.ts';
-import { loadModule } from './module.ts';
+import { hashOf, loadModule } from './module.ts';
 import { isUrl, serverReward } from './server.ts';
 import { ofTexts, type TextReward } from './text-reward.ts';
 
@@ -50,7 +50,10 @@ export async function openReward(source: AnyRewardSource, scoring: Scoring): Pro
   checkScoring(scoring, sources.length);
   const names = namesOf(sources);
   const opened: Opened[] = [];
-  for (const { from } of sources) opened.push(await openOne(from, scoring.timeout));
+  for (const { from, sha256 } of sources) {
+    if (sha256 !== undefined) checkHash(from, sha256);
+    opened.push(await openOne(from, scoring.timeout));
+  }
   const key = (i: number) => (several ? `reward.${names[i]}` : 'reward');
   return {
     models: opened.flatMap((one) => ('model' in one ? [one.model] : [])),
@@ -77,6 +80,22 @@ async function openOne(from: From, timeout: number): Promise<Opened> {
   if (isModule(from)) return { reward: ofTexts(await loadModule(from)), file: from };
   const model = await findModelOf(from, ['RewardModel']);
   return { model, file: model.path };
+}
+
+/** @throws ArgumentError if `from` is no module, or one with another hash: the run would learn something else. */
+function checkHash(from: From, sha256: string): void {
+  if (typeof from !== 'string' || isUrl(from) || !isModule(from)) {
+    const [received, expected] = ['a hash of what is no module', 'no sha256'];
+    throw new ArgumentError({ argument: 'reward.sha256', received, expected });
+  }
+  const found = hashOf(from);
+  if (found.startsWith(sha256)) return;
+  throw new ArgumentError({
+    argument: from,
+    received: `sha256 ${found.slice(0, 12)}`,
+    expected: `${sha256.slice(0, 12)}, which the configuration names`,
+    fix: 'Restore the module, or change sha256 if the new one is meant.',
+  });
 }
 
 function checkScoring({ combine, disagreement }: Scoring, sources: number): void {
