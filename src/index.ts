@@ -58,11 +58,13 @@ export type { Optimizer, StepOptions, StepResult } from './optim.ts';
 export { RewardModel } from './models/reward-model.ts';
 export type {
   RankingMetrics,
+  RankingOptions,
   RewardLoadOptions,
   RewardModelOptions,
   RewardPositions,
   RewardTarget,
   ScoreStatistics,
+  StepLabelMetrics,
 } from './models/reward-model.ts';
 export type { Readout } from './sampling.ts';
 export { Policy } from './models/policy.ts';
@@ -71,12 +73,18 @@ export { IlqlPolicy } from './models/ilql-policy.ts';
 export type { ActionValues, IlqlPolicyOptions, ReadoutOptions } from './models/ilql-policy.ts';
 export { ActorCritic } from './models/actor-critic.ts';
 export type { ActorCriticOptions, Evaluation, Experience, ValuedRollout } from './models/actor-critic.ts';
+export { predict, predictionOf } from './models/prediction.ts';
+export type { Prediction } from './models/prediction.ts';
 export { experienceRows, klLoss, offPolicyWeight, policyLoss, ppoLoss } from './losses/policy.ts';
 export { targetPolicyLoss } from './losses/target-policy.ts';
 export { ilqlLogits, ilqlLoss } from './losses/ilql.ts';
 export type { IlqlActions, IlqlLossOptions, IlqlMetrics } from './losses/ilql.ts';
 export { cpoLoss, dpoLoss, orpoLoss, simpoLoss } from './losses/preference.ts';
 export { ktoLoss, logRatio } from './losses/kto.ts';
+export { implicitReward, implicitRewardLoss, rankingLoss, stepLoss } from './losses/reward.ts';
+export type { ImplicitRewardMetrics, LogRatio } from './losses/reward.ts';
+export { sftLoss } from './losses/text.ts';
+export type { SftLossOptions, SftMetrics } from './losses/text.ts';
 export { entropy, maskedMean, whiten } from './losses/reductions.ts';
 export type { Loss } from './tensor/loss.ts';
 export type { Compared, CorrectionOptions, PolicyMetrics, PpoLossOptions, PpoMetrics } from './losses/policy.ts';
@@ -116,6 +124,10 @@ export type { SpikeOptions } from './trainers/spikes.ts';
 export { parseConfig } from './config/schema.ts';
 export { pretrainConfig } from './config/pretrain.ts';
 export type { PretrainConfig, PretrainConfigInput } from './config/pretrain.ts';
+export { processRewardConfig } from './config/process-reward.ts';
+export type { ProcessRewardConfig, ProcessRewardConfigInput } from './config/process-reward.ts';
+export { sftConfig } from './config/sft.ts';
+export type { SftConfig, SftConfigInput } from './config/sft.ts';
 export { rewardConfig } from './config/reward.ts';
 export type { RewardConfig, RewardConfigInput } from './config/reward.ts';
 export { grpoConfig } from './config/grpo.ts';
@@ -149,9 +161,12 @@ export type { BatchesState } from './data/batches.ts';
 export { holdOut, loadText, Windows } from './data/text.ts';
 export type { Sequences } from './data/text.ts';
 export { loadDocuments } from './data/documents.ts';
+export type { Completion, Lesson, MarkedText } from './data/completions.ts';
 export { loadPreferences } from './data/preferences.ts';
 export type { Preference, PreferenceLimits, Preferences } from './data/preferences.ts';
 export type { Label } from './data/labels.ts';
+export type { JudgedStep, Solution } from './data/solutions.ts';
+export type { Ranking } from './data/rankings.ts';
 export { holdOutPrompts } from './data/hold-out.ts';
 export { loadSamples } from './data/samples.ts';
 export type { Samples, ScoredSample } from './data/samples.ts';
@@ -181,6 +196,11 @@ export { decodeStream } from './tokenizer/tokenizer.ts';
 export type { Tokenizer } from './tokenizer/tokenizer.ts';
 export { pretrain, validationLoss } from './trainers/pretrain.ts';
 export type { PretrainParts, PretrainStep } from './trainers/pretrain.ts';
+export { processReward } from './trainers/process-reward.ts';
+export type { ProcessRewardParts, ProcessRewardStep } from './trainers/process-reward.ts';
+export { sft } from './trainers/sft.ts';
+export type { SftParts, SftStep } from './trainers/sft.ts';
+export type { Evaluation as RewardEvaluation } from './trainers/comparisons.ts';
 export { evaluatePairs, reward, rewardSteps } from './trainers/reward.ts';
 export type { RewardParts, RewardStep } from './trainers/reward.ts';
 export { grpo } from './trainers/grpo.ts';
@@ -262,6 +282,8 @@ export type {
 export type { AnswerOptions, TrainedJudge, TrainedPolicy } from './train/results.ts';
 export type { TextAnswer, TextReward } from './rewards/text-reward.ts';
 export type { PromptAndResponse } from './rewards/score-texts.ts';
+export type { ProcessRewardIngredients } from './methods/process-reward.ts';
+export type { SftIngredients } from './methods/sft.ts';
 export { RLHFTrainer } from './methods/rlhf-trainer.ts';
 export type { RLHFTrainerOptions } from './methods/rlhf-trainer.ts';
 export { AdaptiveKl } from './trainers/schedule.ts';

@@ -8,17 +8,21 @@ import type { Method } from './methods/method.ts';
 import { orpoMethod } from './methods/orpo.ts';
 import { ppoMethod } from './methods/ppo.ts';
 import { pretrainMethod } from './methods/pretrain.ts';
+import { processRewardMethod } from './methods/process-reward.ts';
 import { reinforceMethod } from './methods/reinforce.ts';
 import { remaxMethod } from './methods/remax.ts';
 import { rewardMethod } from './methods/reward.ts';
 import { rlooMethod } from './methods/rloo.ts';
 import { targetPolicyMethod } from './methods/target-policy.ts';
 import { rftMethod } from './methods/rft.ts';
+import { sftMethod } from './methods/sft.ts';
 import { simpoMethod } from './methods/simpo.ts';
 
 export const methods = {
   pretrain: pretrainMethod,
+  sft: sftMethod,
   reward: rewardMethod,
+  'process-reward': processRewardMethod,
   ppo: ppoMethod,
   grpo: grpoMethod,
   rloo: rlooMethod,

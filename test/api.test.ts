@@ -45,6 +45,12 @@ const ilqlWeights = { tau: 0.7, gamma: 1, cqlWeight: 0.1, awacWeight: 1, beta: 0
 const samples = [{ prompt: [1], response: [2], reward: 1 }];
 const now = await actorCritic.evaluate(rollout.sequence, { grad: false });
 const losing = { clip: 0.2, valueClip: 0.2, valueWeight: 1, entropyWeight: 0 };
+const prediction = await api.predict(palm, [[1, 2]], { grad: false });
+const scores = api.Tensor.from(new Float32Array([1, 2]), { device });
+const logits = api.Tensor.from(new Float32Array([1, 2, 3, 4]), { shape: [1, 2, 2], device });
+const ratio = { logProb: tensor, referenceLogProb: tensor, responseMask: [[0, 1]] };
+const lessons = [{ prompt: [1], response: [2] }];
+const solutions = [{ prompt: [1], steps: [{ tokens: [2], good: true }] }];
 const plannedModel = { ...palm.decoder };
 const drawing = { rolloutBatch: 1, samplesPerPrompt: 1, promptLength: 1, maxNewTokens: 1 };
 const ppoSizes = { ...drawing, minibatchSize: 1, lora: 4, reference: false };
@@ -127,6 +133,13 @@ const FUNCTIONS = {
   cpoLoss: entry(api.cpoLoss, now.logProb, rollout.responseMask, { beta: 0.1, labelSmoothing: 0.1 }),
   ktoLoss: entry(api.ktoLoss, now.logProb, now.logProb, rollout.responseMask, [1], { beta: 0.1, mismatched: [] }),
   logRatio: entry(api.logRatio, now.logProb, now.logProb, rollout.responseMask),
+  sftLoss: entry(api.sftLoss, prediction, [[0, 1]], { loss: 'nll' }),
+  rankingLoss: entry(api.rankingLoss, scores, { groups: [0, 0], ranks: [0, 1] }, {}),
+  stepLoss: entry(api.stepLoss, tensor, [[0, 1]], {}),
+  implicitReward: entry(api.implicitReward, ratio, { beta: 0.1 }),
+  implicitRewardLoss: entry(api.implicitRewardLoss, ratio, [1], { beta: 0.1 }),
+  predict: entry(api.predict, palm, [[1, 2]], {}),
+  predictionOf: entry(api.predictionOf, logits, [[0, 1]]),
   loadTensors: entry(api.loadTensors, saved, palm.contents().tensors),
   saveTensors: entry(api.saveTensors, join(folder, 'tensors.safetensors'), palm.contents()),
   openCheckpoints: entry(api.openCheckpoints, {}),
@@ -149,6 +162,13 @@ const FUNCTIONS = {
   validationLoss: entry(api.validationLoss, palm, windows, { batchSize: 1, evaluateBatches: 1 }, 1),
   evaluatePairs: entry(api.evaluatePairs, rewardModel, pairs, 1, 0),
   rewardSteps: entry(api.rewardSteps, 4, { epochs: 1, batchSize: 1, accumulate: 1 }),
+  sft: entry((some, options, start) => first(api.sft(some, options, start)), { ...parts, policy, lessons }, config, 1),
+  processReward: entry(
+    (some, options, start) => first(api.processReward(some, options, start)),
+    { ...parts, solutions },
+    config,
+    1,
+  ),
   pretrain: entry((some, options, start) => first(api.pretrain(some, options, start)), parts, config, 1),
   reward: entry((some, options, start) => first(api.reward(some, options, start)), parts, config, 1),
   ppo: entry(
@@ -243,6 +263,11 @@ const METHODS = {
   'rewardModel.score': entry((ids, options) => rewardModel.score(ids, options), [[1, 2]], {}),
   'rewardModel.loss': entry((ids, options) => rewardModel.loss(ids, options), [[1, 2]], { labels: [1] }),
   'rewardModel.rankingLoss': entry((ids, options) => rewardModel.rankingLoss(ids, options), [[1, 2]], {}),
+  'rewardModel.tokenScores': entry((ids, options) => rewardModel.tokenScores(ids, options), [[1, 2]], {}),
+  'rewardModel.stepLoss': entry((ids, options) => rewardModel.stepLoss(ids, options), [[1, 2]], { labels: [[0, 1]] }),
+  'rewardModel.shift': entry((shift) => {
+    rewardModel.shift = shift;
+  }, 0),
   'rewardModel.save': entry((path) => rewardModel.save(path), join(folder, 'reward.safetensors')),
   'rewardModel.train': entry((options) => rewardModel.train(options), {}),
   'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),

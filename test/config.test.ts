@@ -14,11 +14,13 @@ import { grpoConfig } from '../src/config/grpo.ts';
 import { ilqlConfig } from '../src/config/ilql.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
 import { pretrainConfig } from '../src/config/pretrain.ts';
+import { processRewardConfig } from '../src/config/process-reward.ts';
 import { reinforceConfig } from '../src/config/reinforce.ts';
 import { remaxConfig } from '../src/config/remax.ts';
 import { rewardConfig } from '../src/config/reward.ts';
 import { rlooConfig } from '../src/config/rloo.ts';
 import { rftConfig } from '../src/config/rft.ts';
+import { sftConfig } from '../src/config/sft.ts';
 import { ktoConfig } from '../src/config/kto.ts';
 import { orpoConfig } from '../src/config/orpo.ts';
 import { simpoConfig } from '../src/config/simpo.ts';
@@ -35,6 +37,8 @@ const schemas: Record<string, ConfigSchema> = {
   adamAtan2: adamAtan2Config,
   pretrain: pretrainConfig,
   reward: rewardConfig,
+  sft: sftConfig,
+  processReward: processRewardConfig,
   ppo: ppoConfig,
   grpo: grpoConfig,
   rloo: rlooConfig,

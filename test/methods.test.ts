@@ -24,8 +24,9 @@ const labels = rows.map(({ prompt, chosen, rejected }, i) => {
   const label = i % 3 > 0;
   return { prompt, completion: label ? chosen : rejected, label };
 });
-for (const [name, all] of Object.entries({ 'rows.jsonl': rows, 'samples.jsonl': samples, 'labels.jsonl': labels }))
-  writeFileSync(at(name), all.map((row) => JSON.stringify(row)).join('\n'));
+const steps = rows.map(({ prompt }, i) => ({ prompt, completions: [' so', ' then'], labels: [true, i % 2 === 0] }));
+for (const [name, all] of Object.entries({ rows, samples, labels, steps }))
+  writeFileSync(at(`${name}.jsonl`), all.map((row) => JSON.stringify(row)).join('\n'));
 
 /** What makes a run short, by setting; each run uses the models that those before it left. */
 const PRETRAIN =
@@ -45,6 +46,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
 const OWN: Partial<Record<keyof typeof methods, typeof SETTINGS>> = {
   ilql: { data: '--data samples.jsonl' },
   kto: { data: '--data labels.jsonl' },
+  'process-reward': { data: '--data steps.jsonl' },
 };
 const names = Object.keys(methods) as (keyof typeof methods)[];
 

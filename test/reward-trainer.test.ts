@@ -78,7 +78,7 @@ describe('training a reward model', () => {
     for await (const step of reward(run, config({ dropout: 0.3, evaluateEvery: 1 }))) {
       expect(run.rewardModel.training).toBe(false);
       const again = await evaluatePairs(run.rewardModel, validation, 4);
-      expect(again).toEqual({ loss: step.validationLoss, accuracy: step.validationAccuracy });
+      expect(again).toMatchObject({ loss: step.validationLoss, accuracy: step.validationAccuracy });
     }
   });
 });

@@ -1,6 +1,7 @@
 #include "base/shape.h"
 
 #include <ATen/ops/aminmax.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/stack.h>
 
@@ -75,6 +76,10 @@ void expect_bool(const Tensor& mask, const char* argument) {
 Tensor to_ids(const Tensor& ids, const char* argument, at::Device device) {
   expect_integer(ids, argument);
   return ids.to(device, at::kLong);
+}
+
+Tensor shifted_right(const Tensor& flat, int64_t batch) {
+  return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
 }
 
 }  // namespace palm

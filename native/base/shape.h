@@ -25,4 +25,8 @@ void expect_bool(const Tensor& mask, const char* argument);
 // Ids and labels arrive as int32 or int64 on any device; the model needs int64 on its own device.
 Tensor to_ids(const Tensor& ids, const char* argument, at::Device device);
 
+// Aligns values computed at the positions that predict tokens 1 … T − 1 with these tokens: flat [B · (T − 1)] → [B, T],
+// shifted right by one, with 0 as entry 0 of each row.
+Tensor shifted_right(const Tensor& flat, int64_t batch);
+
 }  // namespace palm

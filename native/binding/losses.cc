@@ -3,10 +3,13 @@
 #include "base/masked.h"
 #include "kernels/token-log-prob.h"
 #include "losses/ilql.h"
+#include "losses/implicit-reward.h"
 #include "losses/kto.h"
 #include "losses/ppo.h"
 #include "losses/preference.h"
 #include "losses/sequence.h"
+#include "losses/sft.h"
+#include "model/language-model.h"
 
 namespace palm::binding {
 
@@ -71,15 +74,16 @@ PALM_FIELDS(KtoOptions, PALM_FIELD(loss), PALM_FIELD(beta), PALM_FIELD(desirable
             PALM_FIELD(undesirable_weight), PALM_FIELD(delta));
 PALM_FIELDS(KtoDenominators, PALM_FIELD(rows), PALM_FIELD(desirable), PALM_FIELD(undesirable));
 
-void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask) {
+void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask,
+                  const char* named) {
   const Tensor& first = *numbers.begin()->second;
   expect_shape(first, numbers.begin()->first, {-1, -1});
   for (const auto& [name, tensor] : numbers) {
     expect_shape(*tensor, name, first.sizes());
     expect_floating(*tensor, name);
   }
-  expect_shape(mask, "responseMask", first.sizes());
-  expect_bool(mask, "responseMask");
+  expect_shape(mask, named, first.sizes());
+  expect_bool(mask, named);
 }
 
 static Loss preference_loss_of(const Tensor& log_prob, const std::optional<Tensor>& reference_log_prob,
@@ -106,6 +110,22 @@ static Loss kto_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob
     expect_floating(log_ratio, "mismatched");
   }
   return kto_loss(log_prob, reference_log_prob, response_mask, desirable, mismatched, options, denominators);
+}
+
+PALM_FIELDS(ImplicitRewardOptions, PALM_FIELD(beta), PALM_FIELD(per_token));
+
+static Loss implicit_reward_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob,
+                                    const Tensor& response_mask, const Tensor& label,
+                                    const ImplicitRewardOptions& options, std::optional<double> denominator) {
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
+  expect_shape(label, "label", {log_prob.size(0)});
+  return implicit_reward_loss(log_prob, reference_log_prob, response_mask, label, options, denominator);
+}
+
+static Tensor implicit_reward_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                                 double beta) {
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
+  return implicit_reward(log_prob, reference_log_prob, response_mask, beta);
 }
 
 PALM_FIELDS(IlqlOptions, PALM_FIELD(tau), PALM_FIELD(gamma), PALM_FIELD(cql_weight), PALM_FIELD(awac_weight),
@@ -135,6 +155,30 @@ static Tensor ilql_logits_of(const Tensor& logits, const Tensor& target_q1, cons
     expect_floating(*tensor, name);
   }
   return ilql_logits(logits, target_q1, target_q2, beta);
+}
+
+template <>
+struct Js<SftKind> {
+  static SftKind from(const Napi::Value& value) {
+    return one_of<SftKind>(value, "loss", {{"nll", SftKind::nll}, {"dft", SftKind::dft}});
+  }
+};
+
+static Loss sft_loss_of(const LanguageModel::Prediction& now, const Tensor& mask, SftKind kind,
+                        std::optional<double> denominator) {
+  expect_alike({{"logProb", &now.log_prob}, {"entropy", &now.entropy}}, mask, "mask");
+  expect_bool(now.right, "right");
+  expect_shape(now.right, "right", now.log_prob.sizes());
+  return sft_loss(now.log_prob, now.entropy, now.right, mask, kind, denominator);
+}
+
+static LanguageModel::Prediction prediction_of(const Tensor& logits, const Tensor& tokens) {
+  expect_floating(logits, "logits");
+  expect_shape(logits, "logits", {-1, -1, -1});
+  expect_shape(tokens, "tokens", {logits.size(0), logits.size(1)});
+  expect_range(tokens, "tokens", 0, logits.size(2), "Every token has one of the logits.");
+  const TokenLogProb all = token_log_prob(logits.flatten(0, 1), to_ids(tokens, "tokens", logits.device()).flatten());
+  return {all.log_prob.view(tokens.sizes()), all.entropy.view(tokens.sizes()), all.right.view(tokens.sizes())};
 }
 
 void expect_floating(const Tensor& tensor, const char* argument) {
@@ -175,6 +219,10 @@ void loss_rows(Table& table) {
   table.job<&log_ratio_of>("logRatio");
   table.job<&ilql_loss_of>("ilqlLoss");
   table.job<&ilql_logits_of>("ilqlLogits");
+  table.job<&sft_loss_of>("sftLoss");
+  table.job<&prediction_of>("predictionOf");
+  table.job<&implicit_reward_loss_of>("implicitRewardLoss");
+  table.job<&implicit_reward_of>("implicitReward");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
   table.job<&entropy_of>("entropy");

@@ -8,7 +8,8 @@ namespace palm::binding {
 void policy_loss_rows(Table& table);
 
 // Throws unless every tensor is [B, T] like the first, of numbers, and the mask is one.
-void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask);
+void expect_alike(std::initializer_list<std::pair<const char*, const Tensor*>> numbers, const Tensor& mask,
+                  const char* named = "responseMask");
 
 // The choice that a string names; the error of any other lists them.
 template <class Choice>

@@ -47,6 +47,7 @@ void model_rows(Table& table) {
   table.job<&LanguageModel::set_generator_state>("modelSetGeneratorState");
   table.job<&LanguageModel::forward>("modelForward");
   table.job<&LanguageModel::loss>("modelLoss");
+  table.job<&LanguageModel::predict>("modelPredict");
   table.job<&merge>("modelMergeScope");
   table.now<&make<Scope, Scope, const LanguageModel&, std::vector<std::string>, int64_t, double>>("scopeCreate");
   table.job<&Scope::initialise>("scopeInitialise");

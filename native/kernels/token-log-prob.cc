@@ -96,19 +96,27 @@ class HeadGrad {
   const Tensor hidden_, embedding_;
 };
 
+static Tensor is_right(const Tensor& logits, const Tensor& target) { return logits.argmax(-1).eq(target); }
+
 // --- log-probabilities -----------------------------------------------------------------------------------------------
 
 struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& embedding,
-                               const Tensor& target, double temperature, const Kernels* kernels) {
+                               const Tensor& target, double temperature, bool with_right, const Kernels* kernels) {
     const LogitRows rows(hidden, target, temperature);
+    std::vector<Tensor> right;
     for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
-      rows.read(*kernels, at::mm(hidden.narrow(0, first, count), embedding.t()), first);
+      const Tensor logits = at::mm(hidden.narrow(0, first, count), embedding.t());
+      rows.read(*kernels, logits, first);
+      if (with_right) right.push_back(is_right(logits, target.narrow(0, first, count)));
     });
     ctx->save_for_backward({hidden, embedding, rows.target, rows.lse, rows.entropy});
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["kernels"] = reinterpret_cast<int64_t>(kernels);
-    return {rows.log_prob, rows.entropy};
+    if (right.empty()) return {rows.log_prob, rows.entropy};
+    const Tensor all = at::cat(right);
+    ctx->mark_non_differentiable({all});
+    return {rows.log_prob, rows.entropy, all};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -125,7 +133,7 @@ struct TokenLogProbNode : torch::autograd::Function<TokenLogProbNode> {
       rows.differentiate(kernels, logits, first, dlog_prob.const_data_ptr<float>(), dentropy.const_data_ptr<float>());
       grad.add(logits, first);
     });
-    return {grad.dhidden, grad.dembedding, Tensor(), Tensor(), Tensor()};
+    return {grad.dhidden, grad.dembedding, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -134,24 +142,32 @@ static Tensor entropy_of(const Tensor& log_softmax) { return -(log_softmax.exp()
 // log p is −inf if a logit is: the clamp makes p log p 0 instead of NaN.
 Tensor entropy(const Tensor& logits) { return entropy_of(at::log_softmax(logits, -1).clamp_min(-1e30)); }
 
+TokenLogProb token_log_prob(const Tensor& logits, const Tensor& target) {
+  const Tensor log_softmax = at::log_softmax(logits, -1);
+  return {log_softmax.gather(1, target.unsqueeze(1)).squeeze(1), entropy_of(log_softmax), is_right(logits, target)};
+}
+
 static TokenLogProb reference(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
-  std::vector<Tensor> log_probs, entropies;
+  if (hidden.size(0) == 0) return {hidden.sum(-1), hidden.sum(-1), target.ne(target)};
+  std::vector<Tensor> log_probs, entropies, right;
   for_pieces(hidden, embedding.size(0), [&](int64_t first, int64_t count) {
     Tensor logits = trained_linear(hidden.narrow(0, first, count), embedding);
     if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
-    const Tensor log_softmax = at::log_softmax(logits / temperature, -1);
-    log_probs.push_back(log_softmax.gather(1, target.narrow(0, first, count).unsqueeze(1)).squeeze(1));
-    entropies.push_back(entropy_of(log_softmax));
+    const TokenLogProb piece = token_log_prob(logits / temperature, target.narrow(0, first, count));
+    log_probs.push_back(piece.log_prob);
+    entropies.push_back(piece.entropy);
+    right.push_back(piece.right);
   });
-  if (log_probs.empty()) return {hidden.sum(-1), hidden.sum(-1)};  // no rows
-  return {at::cat(log_probs), at::cat(entropies)};
+  return {at::cat(log_probs), at::cat(entropies), at::cat(right)};
 }
 
-TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature) {
+TokenLogProb token_log_prob(const Tensor& hidden, const Tensor& embedding, const Tensor& target, double temperature,
+                            bool with_right) {
   const Kernels* const kernels = kernels_for(hidden);
   if (!kernels) return reference(hidden, embedding, target, temperature);
-  const variable_list out = TokenLogProbNode::apply(hidden.contiguous(), embedding, target, temperature, kernels);
-  return {out[0], out[1]};
+  const variable_list out =
+      TokenLogProbNode::apply(hidden.contiguous(), embedding, target, temperature, with_right, kernels);
+  return {out[0], out[1], out.size() > 2 ? out[2] : Tensor()};
 }
 
 // --- cross entropy ---------------------------------------------------------------------------------------------------

@@ -11,12 +11,16 @@ namespace palm {
 struct TokenLogProb {
   Tensor log_prob;  // [M] float32 (float64 for float64 models)
   Tensor entropy;   // [M]
+  Tensor right;     // [M] bool, whether no token has a higher logit; undefined unless asked for
 };
 
 TokenLogProb token_log_prob(const Tensor& hidden,     // [M, D]
                             const Tensor& embedding,  // [V, D], the tied head
                             const Tensor& target,     // [M] int64
-                            double temperature);
+                            double temperature, bool with_right = false);
+
+// The same from logits [M, V] that exist already.
+TokenLogProb token_log_prob(const Tensor& logits, const Tensor& target);
 
 // −Σ log_prob over non-negative targets. The forward pass also computes the gradient, so that each piece of logits is
 // computed only once; the backward pass just scales it.

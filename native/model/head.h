@@ -15,7 +15,7 @@ class Head {
   Tensor logits(const Tensor& hidden) const;  // [..., D] → [..., V]
 
   // The same in pieces, never materialising all logits (kernels/token-log-prob.h): hidden [M, D], target [M] int64.
-  TokenLogProb log_prob(const Tensor& hidden, const Tensor& target, double temperature) const;
+  TokenLogProb log_prob(const Tensor& hidden, const Tensor& target, double temperature, bool with_right = false) const;
   Tensor cross_entropy(const Tensor& hidden, const Tensor& target) const;  // sum over non-negative targets
 
   // The weight packed for the decode kernels.

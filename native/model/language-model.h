@@ -90,11 +90,20 @@ class LanguageModel {
   };
   // segments [B, T]: several sequences share a row (segments.h).
   Output forward(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments, Gradients gradients);
+  struct Prediction {
+    Tensor log_prob;  // [B, T], of the tokens given those before them in their sequence; 0 for the first of a sequence
+    Tensor entropy;   // [B, T], likewise
+    Tensor right;     // [B, T] bool, whether no token was likelier
+  };
+  Prediction predict(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& segments,
+                     Gradients gradients);
   // Mean next-token cross entropy (losses/language.h) of tokens [B, T], within each sequence.
   Tensor loss(const Tensor& tokens, const Scope* scope, const std::optional<Tensor>& mask,
               const std::optional<Tensor>& segments, std::optional<double> denominator, Gradients gradients);
 
  private:
+  struct Read;
+  Read read(const Tensor& ids, const Scope* scope, const std::optional<Tensor>& segments, Gradients gradients);
   Tensor accept_segments(const std::optional<Tensor>& segments, const Tensor& tokens) const;
 };
 

@@ -1,16 +1,12 @@
 #include "rlhf/policy.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/constant_pad_nd.h>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "model/lora.h"
 
 namespace palm {
-
-Tensor shifted_right(const Tensor& flat, int64_t batch) {
-  return at::constant_pad_nd(flat.view({batch, -1}), {1, 0}, 0);
-}
 
 Policy::Policy(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
                std::shared_ptr<LanguageModel> reference)

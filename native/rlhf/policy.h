@@ -10,10 +10,6 @@ struct LogProb {
   Tensor entropy;   // [B, T], of the distribution each token was sampled from; entry 0 is 0
 };
 
-// Aligns values computed at the positions that predict tokens 1 … T − 1 with these tokens: flat [B · (T − 1)] → [B, T],
-// shifted right by one, with 0 as entry 0 of each row.
-Tensor shifted_right(const Tensor& flat, int64_t batch);
-
 class Policy {
  public:
   // Without `scope`, the policy trains all weights of the model; then only `reference` can provide a reference policy.

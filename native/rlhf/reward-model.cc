@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 
@@ -12,8 +13,8 @@
 #include "base/masked.h"
 #include "base/shape.h"
 #include "kernels/linear.h"
-#include "losses/ranking.h"
 #include "losses/rating.h"
+#include "losses/step.h"
 #include "model/init.h"
 #include "model/lora.h"
 
@@ -28,12 +29,12 @@ static std::vector<NamedShape> shapes(int64_t dim, int64_t bins) {
 }
 
 RewardModel::RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins,
-                         double dropout, bool pool_response)
+                         double dropout, Pooling pooling)
     : trunk_(std::move(trunk)),
       scope_(std::move(scope)),
       bins_(bins),
       dropout_(dropout),
-      pool_response_(pool_response),
+      pooling_(pooling),
       buffer_(shapes(trunk_->shape().dim, bins), trunk_->shape().options.dtype().toScalarType(),
               trunk_->shape().options.device()),
       prompt_embedding_(buffer_.parameters()[0]->tensor),
@@ -96,9 +97,12 @@ Tensor RewardModel::real_mask(const RewardInput& input, int64_t batch, int64_t t
   return input.lengths ? up_to(*input.lengths, "lengths", 1, device, batch, time) : Tensor();
 }
 
-// The positions to pool: the real tokens or only the response; undefined: all positions.
-static Tensor pooled(const Tensor& real, const Tensor& prompt, bool response_alone) {
-  if (!response_alone || !prompt.defined()) return real;
+// The last true entry of each row.
+static Tensor last_of(const Tensor& mask) { return mask & mask.flip({1}).cumsum(1).flip({1}).eq(1); }
+
+// The positions to pool; undefined: all positions.
+static Tensor pooled(const Tensor& real, const Tensor& prompt, Pooling pooling) {
+  if (pooling == Pooling::all || !prompt.defined()) return real;
   const Tensor response = prompt.logical_not();
   return real.defined() ? real & response : response;
 }
@@ -109,7 +113,12 @@ Tensor RewardModel::padded(const Tensor& sequence, const Tensor& real) const {
   return sequence.masked_fill(real.to(sequence.device()).logical_not(), trunk_->shape().causal ? 0 : -1);
 }
 
-Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
+struct RewardModel::Read {
+  Tensor hidden;        // [B, T, D], float32 or float64
+  Tensor prompt, real;  // masks [B, T]; undefined if the input does not specify them
+};
+
+RewardModel::Read RewardModel::read(const RewardInput& input, Gradients gradients) {
   expect_token_shape(input.sequence, "sequence");
   const int64_t batch = input.sequence.size(0), time = input.sequence.size(1);
   const Tensor prompt = prompt_mask(input, batch, time), real = real_mask(input, batch, time);
@@ -118,9 +127,14 @@ Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
   if (prompt.defined())
     options.extra_embedding = at::where(prompt.unsqueeze(-1), widened(prompt_embedding_), widened(response_embedding_))
                                   .to(head_.scalar_type());
+  return {trunk_->hidden(tokens, options).to(widened(head_).scalar_type()), prompt, real};
+}
+
+Tensor RewardModel::head_of(const RewardInput& input, Gradients gradients) {
+  const auto [hidden, prompt, real] = read(input, gradients);
   const Tensor weight = widened(head_), bias = bins_ > 0 ? widened(bias_) : bias_;
-  const Tensor hidden = trunk_->hidden(tokens, options).to(weight.scalar_type());
-  const Tensor mask = pooled(real, prompt, pool_response_);
+  Tensor mask = pooled(real, prompt, pooling_);
+  if (pooling_ == Pooling::last) mask = last_of(real.defined() ? real : at::ones_like(hidden.select(2, 0), at::kBool));
   const Tensor mean = mask.defined() ? masked_mean_rows(hidden, mask) : hidden.mean(1);
   const Tensor out = at::linear(mean, weight, bias);
   return bins_ > 0 ? out : out.squeeze(-1);
@@ -139,7 +153,8 @@ Tensor RewardModel::score_of(const Tensor& head) const {
 
 Tensor RewardModel::score(const RewardInput& input) {
   at::NoGradGuard no_grad;
-  return score_of(head_of(input, Gradients::none));
+  const Tensor score = score_of(head_of(input, Gradients::none));
+  return shift_ == 0 ? score : score + shift_;
 }
 
 Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator,
@@ -158,14 +173,30 @@ Tensor RewardModel::loss(const RewardInput& input, const Tensor& labels, std::op
 }
 
 Loss RewardModel::ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
-                               std::optional<double> denominator, Gradients gradients) {
+                               const RankingOptions& options, std::optional<double> denominator, Gradients gradients) {
   at::AutoGradMode mode(gradients != Gradients::none);
   prepare(gradients);
   expect_token_shape(input.sequence, "sequence");
   expect_shape(groups, "groups", {input.sequence.size(0)});
   expect_shape(ranks, "ranks", {input.sequence.size(0)});
-  const Tensor score = score_of(head_of(input, gradients));
-  return palm::ranking_loss(score, groups.to(score.device()), ranks.to(score.device()), denominator);
+  return palm::ranking_loss(score_of(head_of(input, gradients)), groups, ranks, options, denominator);
+}
+
+Tensor RewardModel::token_scores(const RewardInput& input, Gradients gradients) {
+  at::AutoGradMode mode(gradients != Gradients::none);
+  if (bins_ > 0)
+    throw Error(ErrorKind::argument, "numBins", std::to_string(bins_), "none",
+                "A model of ratings scores whole answers; create the model without numBins.");
+  prepare(gradients);
+  return at::linear(read(input, gradients).hidden, widened(head_)).squeeze(-1);
+}
+
+Loss RewardModel::step_loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator,
+                            Gradients gradients) {
+  const Tensor logit = token_scores(input, gradients);
+  at::AutoGradMode mode(gradients != Gradients::none);
+  expect_shape(labels, "labels", logit.sizes());
+  return palm::step_loss(logit, to_ids(labels, "labels", logit.device()), denominator);
 }
 
 }  // namespace palm

@@ -3,7 +3,7 @@
 // model.
 #pragma once
 #include "base/parameter.h"
-#include "losses/loss.h"
+#include "losses/ranking.h"
 #include "model/language-model.h"
 
 namespace palm {
@@ -16,27 +16,36 @@ struct RewardInput {
   std::optional<Tensor> mask;            // [B, T] bool, false for padding; nothing: all positions are pooled
 };
 
+// Which hidden states the head reads: the mean over all real tokens; the mean over the response only, if the input tells
+// which tokens these are, so that a long prompt does not dominate; or that of the last real token.
+enum class Pooling { all, response, last };
+
 class RewardModel {
  public:
-  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias. pool_response: average over the
-  // response only, if the input tells which tokens these are, so that a long prompt does not dominate; otherwise over
-  // both.
+  // bins 0: a scalar head without bias; otherwise a head over `bins` classes with bias.
   RewardModel(std::shared_ptr<LanguageModel> trunk, std::shared_ptr<Scope> scope, int64_t bins, double dropout,
-              bool pool_response);
+              Pooling pooling);
 
   void initialise(int64_t seed);
   ParameterList parameters() const { return buffer_.parameters(); }  // without those of the trunk and the scope
   void train(bool on, int64_t seed);
+  void set_shift(double shift) { shift_ = shift; }  // added to every score; losses do without
 
   // All results are float32 (float64 for float64 models), and so is everything after pooling.
   Tensor forward(const RewardInput& input, Gradients gradients);  // [B], or logits [B, N]
   Tensor score(const RewardInput& input);                         // [B]; with bins, the expected bin
   Tensor loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator, Gradients gradients);
-  Loss ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks,
+  Loss ranking_loss(const RewardInput& input, const Tensor& groups, const Tensor& ranks, const RankingOptions& options,
                     std::optional<double> denominator, Gradients gradients);
+  // Without bins, the head read at every token: [B, T], and its loss on the labels of steps (losses/step.h).
+  Tensor token_scores(const RewardInput& input, Gradients gradients);
+  Loss step_loss(const RewardInput& input, const Tensor& labels, std::optional<double> denominator,
+                 Gradients gradients);
   const Tensor& storage() const { return buffer_.storage(); }
 
  private:
+  struct Read;
+  Read read(const RewardInput& input, Gradients gradients);
   Tensor head_of(const RewardInput& input, Gradients gradients);
   Tensor score_of(const Tensor& head) const;
   // Mask of real tokens [B, T]; undefined if the input does not specify it.
@@ -49,7 +58,8 @@ class RewardModel {
   std::shared_ptr<Scope> scope_;
   int64_t bins_;
   double dropout_;
-  bool pool_response_;
+  Pooling pooling_;
+  double shift_ = 0;
   std::optional<Dropout> training_dropout_;
   ParameterBuffer buffer_;
   Tensor prompt_embedding_, response_embedding_;  // [D]

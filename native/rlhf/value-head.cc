@@ -3,8 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/linear.h>
 
+#include "base/shape.h"
 #include "kernels/linear.h"
-#include "rlhf/policy.h"
 
 namespace palm {
 

@@ -4,6 +4,31 @@ import { checkpointWatchingLoss, computing, count, lora, probability } from './f
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { heldOutPairs, pairs } from './pairs.ts';
 
+const weight = z.number().min(0).default(0);
+
+/** How compared responses become a loss. */
+const ranking = z.strictObject({
+  model: z
+    .enum(['pairs', 'plackett-luce'])
+    .default('pairs')
+    .describe('pairs: Bradley-Terry on every pair of a prompt; plackett-luce: on whole orders without ties'),
+  ties: z
+    .enum(['drop', 'rao-kupper'])
+    .default('drop')
+    .describe('whether equally good responses teach nothing (drop) or equal scores (rao-kupper)'),
+  tieWidth: z
+    .number()
+    .gt(0)
+    .optional()
+    .describe('score difference within which a tie is likeliest, for rao-kupper (default: ln 1.5)'),
+  labelSmoothing: z.number().min(0).lt(0.5).default(0).describe('probability that a label is wrong'),
+  centerWeight: weight.describe('weight of (better + worse)^2, which centres scores around 0'),
+  l2Weight: weight.describe('weight of (better^2 + worse^2) / 2, which also keeps scores small'),
+  anchorWeight: weight.describe(
+    'weight of a comparison with score 0: above it is the best, below it are all if none is good',
+  ),
+});
+
 export const rewardConfig = z.strictObject({
   epochs: count.default(2).describe('passes over the pairs'),
   ...pairs,
@@ -12,6 +37,7 @@ export const rewardConfig = z.strictObject({
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
   ...limits,
   lora,
+  ranking: ranking.prefault({}).describe('how compared responses become a loss'),
   pooling: z
     .enum(['all', 'response'])
     .default('response')

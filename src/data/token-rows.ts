@@ -12,6 +12,7 @@ import { renderPrompt, renderResponse, renderTurns } from './forms/transcript.ts
 import type { Paths } from './records.ts';
 import type { PlacedResult, Row, Skipped } from './row.ts';
 import { sortRows } from './rows.ts';
+import type { JudgedStep } from './solutions.ts';
 
 /** What to do with a row whose response does not fit: drop and count it, or cut its end, which loses its eos. */
 export type Overlong = 'drop' | 'cut';
@@ -60,7 +61,7 @@ export interface TokenLabel extends Tokens {
 /** A solution; the eos belongs to the last step, and a newline to the beginning of each step but the first. */
 export interface TokenSteps extends Tokens {
   prompt: number[];
-  steps: { tokens: number[]; good: boolean | null }[];
+  steps: JudgedStep[];
 }
 
 /** Rows of tokens by kind. Pairs are read with `loadPreferences` and prompts with `loadPrompts`. */
@@ -239,9 +240,9 @@ class Encoder {
     const first = renderResponse(asked, steps[0]?.text ?? '');
     if ('skip' in first) return first;
     const whole = this.tokenizer.encode(text.use);
-    const encoded = steps.map(({ text, good }, i) => {
+    const encoded = steps.map(({ text, ...judged }, i) => {
       const tokens = this.tokenizer.encode(i === 0 ? first.use : `\n${text}`, { continues: true });
-      return { tokens: i === steps.length - 1 ? [...tokens, ...this.end] : tokens, good };
+      return { tokens: i === steps.length - 1 ? [...tokens, ...this.end] : tokens, ...judged };
     });
     if (whole.length === 0 || encoded.some(({ tokens }) => tokens.length === 0)) return NO_TOKENS;
     const longest = encoded.reduce((sum, { tokens }) => sum + tokens.length, 0);

@@ -22,8 +22,8 @@ import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPairs } from './preferences.ts';
 
 /** The fields of a schema that name the model, the files of `data`, the run folder and the tokenizer. */
-export function policyFiles<Data extends z.ZodRawShape>(data: Data) {
-  return { model: path.describe('model to train: a run folder or a model file'), ...data, out, tokenizer };
+export function policyFiles<Data extends z.ZodRawShape>(data: Data, purpose = 'train') {
+  return { model: path.describe(`model to ${purpose}: a run folder or a model file`), ...data, out, tokenizer };
 }
 
 /** The options of all such methods. */
@@ -110,10 +110,10 @@ interface Read {
 }
 
 /** Tokens of the answers that a run shows. */
-const SAMPLE_TOKENS = 64;
+export const SAMPLE_TOKENS = 64;
 
 /** The first `count` different prompts. */
-function promptsOf(rows: Read['validation'], count: number): number[][] {
+export function promptsOf(rows: Read['validation'], count: number): number[][] {
   const different = new Map(rows.map(({ prompt }) => [prompt.join(), prompt]));
   return [...different.values()].filter(({ length }) => length > 0).slice(0, count);
 }

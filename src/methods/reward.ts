@@ -1,10 +1,11 @@
 /** Reward modelling: trains a reward model from a pretrained model and preferences. */
 import { z } from 'zod';
-import { path } from '../config/fields.ts';
-import { out, rules, tokenizer } from '../config/inputs.ts';
+import { rules } from '../config/inputs.ts';
 import { type RewardConfig, rewardConfig } from '../config/reward.ts';
 import { Batches } from '../data/batches.ts';
+import type { Completion } from '../data/completions.ts';
 import type { Preference } from '../data/preferences.ts';
+import type { Ranking } from '../data/rankings.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planReward } from '../models/memory-plan.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
@@ -14,13 +15,11 @@ import { reward, rewardSteps } from '../trainers/reward.ts';
 import { rewardSchedule } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPairs, pairFiles } from './preferences.ts';
+import { policyFiles } from './recorded.ts';
+import { comparisonFiles, loadComparisons, loadReferences } from './rankings.ts';
 
 const schema = z.strictObject({
-  model: path.describe('model to build on: a run folder or a model file'),
-  ...pairFiles,
-  out,
-  tokenizer,
+  ...policyFiles(comparisonFiles, 'build on'),
   rules,
   ...rewardConfig.shape,
 });
@@ -30,9 +29,12 @@ type Config = z.output<typeof schema>;
 export interface RewardIngredients {
   /** The trunk of the reward model; with LoRA its weights do not change. */
   model: LanguageModel;
-  pairs: readonly Preference[];
-  /** Held-out pairs; without them there are no validation metrics and no score statistics. */
-  validation?: readonly Preference[] | undefined;
+  /** Pairs, or several ranked responses to each prompt. */
+  pairs: readonly (Preference | Ranking)[];
+  /** Held out; without it there are no validation metrics and no score statistics. */
+  validation?: readonly (Preference | Ranking)[] | undefined;
+  /** Answers whose mean score becomes 0 at the end. */
+  references?: readonly Completion[] | undefined;
 }
 
 export const rewardMethod = {
@@ -45,7 +47,7 @@ export const rewardMethod = {
 } satisfies Method<typeof schema>;
 
 /** `weights` is a new reward model, which the caller must dispose of; `config` has the learning rate filled in. */
-function assemble<C extends RewardConfig>(given: C, { model, pairs, validation }: RewardIngredients) {
+function assemble<C extends RewardConfig>(given: C, { model, pairs, validation, references }: RewardIngredients) {
   const { lora, dropout, pooling, batchSize, seed } = given;
   const steps = rewardSteps(pairs.length, given);
   const batches = new Batches({ size: pairs.length, batchSize, seed });
@@ -57,7 +59,7 @@ function assemble<C extends RewardConfig>(given: C, { model, pairs, validation }
     config,
     steps,
     parts: { weights: rewardModel, optimizer, batches },
-    train: (start = 0) => reward({ rewardModel, optimizer, pairs, batches, validation }, config, start),
+    train: (start = 0) => reward({ rewardModel, optimizer, pairs, batches, validation, references }, config, start),
   };
 }
 
@@ -65,18 +67,19 @@ async function open(config: Config): Promise<Opened> {
   const { device, lora, dropout, batchSize } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
-  const { pairs, validation, rows, notices, longest: length } = await loadPairs(config, tokenizer);
+  const { pairs, validation, rows, notices, longest: length, perPrompt } = await loadComparisons(config, tokenizer);
+  const references = await loadReferences(config, tokenizer);
   return {
-    plan: planReward(file.decoder, { batchSize, length, lora, dropout }),
+    plan: planReward(file.decoder, { batchSize: Math.ceil((batchSize * perPrompt) / 2), length, lora, dropout }),
     notices,
     async start() {
       const model = await loadModel(file.path, { device });
-      const assembled = assemble(config, { model, pairs, validation });
+      const assembled = assemble(config, { model, pairs, validation, references });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,
         tokenizer,
-        inputs: { data: config.data, validation: config.validation, model: file.path },
+        inputs: { data: config.data, validation: config.validation, references: config.references, model: file.path },
         rows,
         sizes: {
           'trainable parameters': parameters,

@@ -3,7 +3,7 @@
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
 import { ATTENTION_SITES } from '../families/family.ts';
-import { COUNT, checkKinds, either, type Kind, NUMBER } from '../checks/kinds.ts';
+import { COUNT, checkKinds, either, type Kind, NUMBER, optional } from '../checks/kinds.ts';
 import type { DecoderDescription } from '../native/addon.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
 
@@ -36,19 +36,20 @@ const LEVELS = ['none', 'selective', 'full'];
 const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
 const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, kvHeads: COUNT, dimHead: COUNT, ff: COUNT };
 const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
+type PlannedTexts = { batchSize: number; length: number; lora?: number | false };
 export const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
 
 export function checkModel(model: PlannedModel, argument = 'model'): void {
   checkKinds(argument, model, MODEL);
 }
 
-/** Plans `pretrain`, or any loop over a model's `loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
-export function planPretraining(model: PlannedModel, run: { batchSize: number; length: number }): MemoryPlan {
+/** Plans `pretrain`, `sft` or any loop over a model's `loss` and AdamW: rows of `length` targets, `batchSize` at a time. */
+export function planPretraining(model: PlannedModel, run: PlannedTexts): MemoryPlan {
   checkModel(model);
-  checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT });
-  const reading = new Reading(model, run.batchSize, run.length, { trains: true });
+  checkKinds('planPretraining', run, { batchSize: COUNT, length: COUNT, lora: optional(LORA) });
+  const reading = new Reading(model, run.batchSize, run.length, { trains: !run.lora });
   return planOf(
-    [weightsItem('model', model), ...trunkTrainingItems(model)],
+    [weightsItem('model', model), ...adapterItems(model, run.lora ?? false, 1)],
     [
       { name: 'computing the loss', items: [...reading.kept(), ...reading.head()] },
       { name: 'differentiating', items: [...reading.kept(), ...reading.backward()] },

@@ -12,6 +12,10 @@ export interface ScoreStatistics {
   deviation: number;
 }
 
+/** Which hidden states the head reads. */
+export const POOLINGS = ['all', 'response', 'last'] as const;
+export type Pooling = (typeof POOLINGS)[number];
+
 /** @throws FileError if a file refers to adapters that it does not contain. */
 export function checkScope({ path }: SafetensorsFile, scopes: readonly string[], scope: string | undefined): void {
   if (scope === undefined || scopes.includes(scope)) return;
@@ -50,9 +54,10 @@ export function findReward(file: SafetensorsFile, numBins: number | undefined) {
     python,
     numBins: found,
     dropout: dropout as number,
-    pooling: pooling as 'all' | 'response',
+    pooling: pooling as Pooling,
     scope: scope as string | undefined,
     statistics: readStatistics(file, metadata?.statistics),
+    shift: readShift(file, metadata?.shift),
   };
 }
 
@@ -60,6 +65,12 @@ function readStatistics(file: SafetensorsFile, found: unknown): ScoreStatistics 
   if (found === undefined || isStatistics(found)) return found;
   const expected = 'the mean and deviation of scores';
   throw new FileError({ argument: `${file.path}, statistics`, received: printable(found), expected });
+}
+
+function readShift(file: SafetensorsFile, found: unknown): number | undefined {
+  if (found === undefined || Number.isFinite(found)) return found as number | undefined;
+  const expected = 'a number that is added to scores';
+  throw new FileError({ argument: `${file.path}, shift`, received: printable(found), expected });
 }
 
 export function isStatistics(value: unknown): value is ScoreStatistics {

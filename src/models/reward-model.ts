@@ -2,10 +2,11 @@
 import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, printable } from '../errors.ts';
-import { type Ids, Inputs, type Values } from '../tensor/arguments.ts';
+import { type Ids, Inputs } from '../tensor/arguments.ts';
 import { Loss } from '../tensor/loss.ts';
-import { addon, type Device, type Gradients, type RewardModelHandle, type TensorHandle } from '../native/addon.ts';
-import { checkAdapterOptions, checkInteger, checkOptions } from '../checks/options.ts';
+import { addon, type Device, type Gradients, type RewardModelHandle } from '../native/addon.ts';
+import { checkKind, NUMBER } from '../checks/kinds.ts';
+import { checkInteger, checkOptions } from '../checks/options.ts';
 import type { LanguageModel } from './language-model.ts';
 import {
   checkModel,
@@ -16,46 +17,21 @@ import {
   withTokenizerNote,
   writeMetadata,
 } from './model-file.ts';
+import { type Compared, nativeRanking, type RankingMetrics } from './ranking.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { type LoadOptions, readModel } from './registry.ts';
 import { seedFor } from '../seed.ts';
 import { POSITIONS, positions, type RewardPositions } from './reward-input.ts';
-import { checkScope, findReward, isStatistics, type ScoreStatistics, TRUNK } from './reward-file.ts';
+import { checkScope, findReward, isStatistics, type Pooling, type ScoreStatistics, TRUNK } from './reward-file.ts';
+import { checkRewardOptions, type RewardModelOptions } from './reward-options.ts';
+import { type RewardTarget, type StepLabelMetrics, targetOf } from './reward-target.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 
+export type { RankingMetrics, RankingOptions } from './ranking.ts';
+export type { RewardModelOptions } from './reward-options.ts';
 export type { RewardPositions } from './reward-input.ts';
 export type { ScoreStatistics } from './reward-file.ts';
-
-export interface RewardModelOptions {
-  /** Number of ratings that the head distinguishes. By default, it outputs a single number. */
-  numBins?: number;
-  /** Rank of the adapters of its scope; false trains a copy of the whole trunk. Defaults to 8. */
-  lora?: number | false;
-  /** The output of the adapters is scaled by alpha / rank. Defaults to the rank, for a scale of 1. */
-  alpha?: number;
-  /**
-   * Which hidden states are averaged: those of `all` tokens, prompt and response, as in palm-rlhf-pytorch; or only those of the
-   * `response`, if prompt positions are given, so that a long prompt does not outweigh it. Defaults to `all`.
-   */
-  pooling?: 'all' | 'response';
-  /** Dropout of attention probabilities and feed-forward units in training mode. Defaults to 0. */
-  dropout?: number;
-  /** Seed of the head and the adapters. Defaults to the trunk's. */
-  seed?: number;
-  /** Name of its scope, for when several reward models share a trunk. Defaults to `reward`. */
-  scope?: string;
-}
-
-/** Training targets: labels are numbers, or with bins classes 0 ... N − 1; ratings are 1 ... N and need bins. */
-export type RewardTarget = { labels: Values; ratings?: undefined } | { ratings: readonly number[]; labels?: undefined };
-
-/** The metrics of `rankingLoss`. */
-export interface RankingMetrics {
-  /** Share of pairs in the right order. */
-  accuracy: number;
-  /** Score of the better response minus that of the worse one, averaged over pairs. */
-  margin: number;
-}
+export type { RewardTarget, StepLabelMetrics } from './reward-target.ts';
 
 /** The load options of its trunk, and: `numBins`, which must match the file, and `dropout`, which Python files do not store. */
 export interface RewardLoadOptions {
@@ -75,12 +51,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   readonly numBins: number | undefined;
   readonly #scope: string | undefined;
   readonly #dropout: number;
-  readonly #pooling: 'all' | 'response';
+  readonly #pooling: Pooling;
   readonly #seed: number;
   readonly #ownParameters: readonly Parameter[];
   readonly #ownsTrunk: boolean;
   readonly #unregister: () => void;
   #training = false;
+  #shift = 0;
   #statistics: ScoreStatistics | undefined;
 
   /**
@@ -96,8 +73,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const scoped = loaded ? trunk.scopes.includes(scope) : lora !== false;
     try {
       const adapters = scoped ? trunk.scopeHandle(scope) : undefined;
-      const pool = pooling === 'response';
-      super(addon().rewardModelCreate(handleOf(trunk, 'model'), adapters, numBins ?? 0, dropout, pool), 'RewardModel');
+      const trunkHandle = handleOf(trunk, 'model');
+      super(addon().rewardModelCreate(trunkHandle, adapters, numBins ?? 0, dropout, pooling), 'RewardModel');
     } catch (error) {
       if (adds) trunk.removeScope(scope);
       else if (!loaded) trunk.dispose();
@@ -135,6 +112,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
       checkScope(file, trunk.scopes, scope);
       const model = new RewardModel(trunk, { numBins: bins, pooling, scope, dropout: dropout ?? found.dropout }, true);
       model.#statistics = found.statistics;
+      if (found.shift !== undefined) model.shift = found.shift;
       await readTensors(file, model.#named(found.python), (name) => name.startsWith(TRUNK));
       return model;
     } catch (error) {
@@ -175,6 +153,21 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     this.#statistics = statistics && { mean: statistics.mean, deviation: statistics.deviation };
   }
 
+  /**
+   * A number added to every score, so that an answer as good as the reference answers scores 0; 0 unless set. Losses do without it.
+   * Files store it.
+   */
+  get shift(): number {
+    return this.#shift;
+  }
+
+  /** @throws ArgumentError unless it is finite. */
+  set shift(shift: number) {
+    checkKind('RewardModel.shift', shift, NUMBER);
+    queue(this, addon().rewardModelSetShift(handleOf(this), shift));
+    this.#shift = shift;
+  }
+
   /** The raw output of the head for sequences [B, T]: [B], or logits [B, N] with bins. Differentiable only with `grad`. */
   async forward(sequence: Ids, options: RewardPositions & { grad?: boolean } = {}): Promise<Tensor> {
     checkOptions(options, [...POSITIONS, 'grad'], 'forward');
@@ -204,7 +197,7 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const { denominator, grad = true } = options;
     using inputs = this.#inputs();
     const input = positions(inputs, sequence, options);
-    const labels = this.#labels(inputs, options);
+    const labels = targetOf(inputs, options, { numBins: this.numBins, dtype: this.model.decoder.dtype });
     const loss = () => addon().rewardModelLoss(handleOf(this), input, labels, denominator, this.#gradients(grad));
     return new Tensor(await this.#run(inputs, loss));
   }
@@ -215,16 +208,43 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
    */
   async rankingLoss(
     sequences: Ids,
-    options: RewardPositions & { groups: Ids; ranks: Ids; denominator?: number; grad?: boolean },
+    options: RewardPositions & Compared & { denominator?: number; grad?: boolean },
   ): Promise<Loss<keyof RankingMetrics>> {
-    checkOptions(options, [...POSITIONS, 'groups', 'ranks', 'denominator', 'grad'], 'rankingLoss');
-    const { denominator, grad = true } = options;
+    checkOptions(options, [...POSITIONS, 'groups', 'ranks', 'ranking', 'denominator', 'grad'], 'rankingLoss');
+    const { ranking = {}, denominator, grad = true } = options;
     using inputs = this.#inputs();
     const input = positions(inputs, sequences, options);
     const groups = inputs.ids(options.groups, 'groups');
     const ranks = inputs.ids(options.ranks, 'ranks');
+    const native = nativeRanking(inputs, ranking);
     const loss = () =>
-      addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, denominator, this.#gradients(grad));
+      addon().rewardModelRankingLoss(handleOf(this), input, groups, ranks, native, denominator, this.#gradients(grad));
+    return new Loss(await this.#run(inputs, loss));
+  }
+
+  /** The output of the head at every token of sequences [B, T], for models without bins. Differentiable only with `grad`. */
+  async tokenScores(sequence: Ids, options: RewardPositions & { grad?: boolean } = {}): Promise<Tensor> {
+    checkOptions(options, [...POSITIONS, 'grad'], 'tokenScores');
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequence, options);
+    const read = () => addon().rewardModelTokenScores(handleOf(this), input, this.#gradients(options.grad));
+    return new Tensor(await this.#run(inputs, read));
+  }
+
+  /**
+   * Binary cross entropy of `tokenScores` against `labels` [B, T]: 1 at the last token of a right step, 0 at that of a wrong one,
+   * negative elsewhere. The mean over labels, or their sum divided by `denominator`.
+   */
+  async stepLoss(
+    sequence: Ids,
+    options: RewardPositions & { labels: Ids; denominator?: number; grad?: boolean },
+  ): Promise<Loss<keyof StepLabelMetrics>> {
+    checkOptions(options, [...POSITIONS, 'labels', 'denominator', 'grad'], 'stepLoss');
+    const { denominator, grad = true } = options;
+    using inputs = this.#inputs();
+    const input = positions(inputs, sequence, options);
+    const labels = inputs.ids(options.labels, 'labels');
+    const loss = () => addon().rewardModelStepLoss(handleOf(this), input, labels, denominator, this.#gradients(grad));
     return new Loss(await this.#run(inputs, loss));
   }
 
@@ -303,7 +323,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   #metadata(names?: 'python'): Map<string, string> {
     const head = { numBins: this.numBins, pooling: this.#pooling, dropout: this.#dropout, scope: this.#scope };
     const trunk = this.model.metadata(this.#scopes);
-    return writeMetadata('RewardModel', { names, ...trunk, ...head, statistics: this.#statistics });
+    return writeMetadata('RewardModel', {
+      names,
+      ...trunk,
+      ...head,
+      statistics: this.#statistics,
+      shift: this.#shift || undefined,
+    });
   }
 
   #gradients(grad = false): Gradients {
@@ -323,64 +349,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     const names = ['prompt_embed', 'response_embed', head, 'to_pred.bias'];
     return this.#ownParameters.map((tensor, i) => ({ name: python ? (names[i] as string) : tensor.name, tensor }));
   }
-
-  #labels(inputs: Inputs, { labels, ratings }: RewardTarget): TensorHandle {
-    if ((labels === undefined) === (ratings === undefined)) {
-      throw new ArgumentError({
-        argument: 'labels',
-        received: labels === undefined ? 'neither labels nor ratings' : 'labels and ratings',
-        expected: 'exactly one of them',
-      });
-    }
-    if (ratings !== undefined) return inputs.ids(this.#classes(ratings), 'ratings');
-    if (this.numBins !== undefined) return inputs.ids(labels as Ids, 'labels');
-    return inputs.values(labels, 'labels', this.model.decoder.dtype === 'float64' ? 'float64' : 'float32');
-  }
-
-  #classes(ratings: readonly number[]): number[] {
-    const bins = this.numBins;
-    if (bins === undefined) {
-      throw new ArgumentError({
-        argument: 'ratings',
-        received: 'ratings for a model without bins',
-        expected: 'labels',
-      });
-    }
-    for (const [i, rating] of ratings.entries()) {
-      if (Number.isInteger(rating) && rating >= 1 && rating <= bins) continue;
-      const expected = `an integer from 1 to ${bins}`;
-      throw new ArgumentError({ argument: `ratings[${i}]`, received: printable(rating), expected });
-    }
-    return ratings.map((rating) => rating - 1);
-  }
 }
 
 function withTrunkPrefix(named: NamedTensor): NamedTensor {
   return { ...named, name: TRUNK + named.name };
-}
-
-function checkRewardOptions(options: RewardModelOptions, model: LanguageModel) {
-  checkOptions(options, ['numBins', 'lora', 'alpha', 'scope', 'dropout', 'pooling', 'seed'], 'RewardModel');
-  const {
-    numBins,
-    lora = 8,
-    alpha,
-    scope = 'reward',
-    dropout = 0,
-    pooling = 'all',
-    seed = model.config.seed,
-  } = options;
-  if (pooling !== 'all' && pooling !== 'response') {
-    const expected = '"all" or "response"';
-    throw new ArgumentError({ argument: 'RewardModel.pooling', received: printable(pooling), expected });
-  }
-  if (numBins !== undefined) checkInteger(numBins, 2, 'RewardModel.numBins');
-  if (lora !== false) checkInteger(lora, 1, 'RewardModel.lora');
-  checkAdapterOptions(lora, { alpha, scope: options.scope }, 'RewardModel');
-  checkInteger(seed, 0, 'RewardModel.seed');
-  if (!(typeof dropout === 'number' && dropout >= 0 && dropout < 1)) {
-    const expected = 'a number >= 0 and < 1';
-    throw new ArgumentError({ argument: 'RewardModel.dropout', received: printable(dropout), expected });
-  }
-  return { numBins, lora, alpha, scope, dropout, pooling, seed };
 }

@@ -22,6 +22,8 @@ import type {
   NativeLogProb,
   NativeLoss,
   NativeParameter,
+  NativePrediction,
+  NativeRankingOptions,
   NativeRollout,
   NativeState,
   NativeValuedRollout,
@@ -135,6 +137,13 @@ export interface Native extends NativeLosses {
     denominator: number | undefined,
     gradients: Gradients,
   ): Promise<TensorHandle>;
+  modelPredict(
+    model: LanguageModelHandle,
+    tokens: TensorHandle,
+    scope: ScopeHandle | undefined,
+    segments: TensorHandle | undefined,
+    gradients: Gradients,
+  ): Promise<NativePrediction>;
   modelMergeScope(model: LanguageModelHandle, scope: ScopeHandle): Promise<void>;
   /** Adapters on the sites named by `targets` (such as `query`) in every layer; their output is scaled by alpha / rank. */
   scopeCreate(model: LanguageModelHandle, targets: string[], rank: number, alpha: number): ScopeHandle;
@@ -168,13 +177,13 @@ export interface Native extends NativeLosses {
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
 
   // Feedback (native/binding/rlhf.cc)
-  /** numBins 0 is a scalar head; poolResponse leaves the prompt out of the mean. */
+  /** numBins 0 is a scalar head; pooling is all, response or last. */
   rewardModelCreate(
     model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
     numBins: number,
     dropout: number,
-    poolResponse: boolean,
+    pooling: string,
   ): RewardModelHandle;
   rewardModelInitialise(rewardModel: RewardModelHandle, seed: number): Promise<void>;
   rewardModelParameters(rewardModel: RewardModelHandle): NativeParameter[];
@@ -193,6 +202,22 @@ export interface Native extends NativeLosses {
     input: RewardInput,
     groups: TensorHandle,
     ranks: TensorHandle,
+    options: NativeRankingOptions,
+    denominator: number | undefined,
+    gradients: Gradients,
+  ): Promise<NativeLoss>;
+  /** Adds `shift` to every score from now on. */
+  rewardModelSetShift(rewardModel: RewardModelHandle, shift: number): Promise<void>;
+  /** The head read at every token, [B, T]. */
+  rewardModelTokenScores(
+    rewardModel: RewardModelHandle,
+    input: RewardInput,
+    gradients: Gradients,
+  ): Promise<TensorHandle>;
+  rewardModelStepLoss(
+    rewardModel: RewardModelHandle,
+    input: RewardInput,
+    labels: TensorHandle,
     denominator: number | undefined,
     gradients: Gradients,
   ): Promise<NativeLoss>;

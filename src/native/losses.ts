@@ -6,6 +6,8 @@ import type {
   NativeLogProb,
   NativeLoss,
   NativeMetrics,
+  NativePrediction,
+  NativeRankingOptions,
   NativeRollout,
   NativeValuedRollout,
   TensorHandle,
@@ -108,6 +110,30 @@ export interface NativeLosses {
   ): Promise<NativeLoss>;
   /** `logits + beta · min(targetQ1, targetQ2)`. */
   ilqlLogits(logits: TensorHandle, targetQ1: TensorHandle, targetQ2: TensorHandle, beta: number): Promise<TensorHandle>;
+  sftLoss(
+    now: NativePrediction,
+    mask: TensorHandle,
+    loss: string,
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  /** The prediction of tokens [B, T] by logits [B, T, V]. */
+  predictionOf(logits: TensorHandle, tokens: TensorHandle): Promise<NativePrediction>;
+  /** Per response token [B, T], 0 elsewhere. */
+  implicitReward(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    beta: number,
+  ): Promise<TensorHandle>;
+  /** `label` [B] is 1 for right answers and 0 for wrong ones. */
+  implicitRewardLoss(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    label: TensorHandle,
+    options: { beta: number; perToken: boolean },
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   entropy(logits: TensorHandle): Promise<TensorHandle>;
@@ -144,6 +170,18 @@ export interface NativeLosses {
     responseMask: TensorHandle,
     options: { mode: string; min: number | undefined; max: number },
   ): Promise<TensorHandle>;
+
+  // Losses of reward models, which native/binding/rlhf.cc has beside the models
+  /** Scores, groups and ranks are [B]; lower ranks are better. */
+  rankingLoss(
+    score: TensorHandle,
+    groups: TensorHandle,
+    ranks: TensorHandle,
+    options: NativeRankingOptions,
+    denominator: number | undefined,
+  ): Promise<NativeLoss>;
+  /** Logits and labels are [B, T]; labels are 1, 0, or negative where there is none. */
+  stepLoss(logit: TensorHandle, label: TensorHandle, denominator: number | undefined): Promise<NativeLoss>;
 }
 
 /** Responses with advantages, all [B, T]. */

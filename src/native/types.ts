@@ -116,6 +116,18 @@ export interface RewardInput {
   mask: TensorHandle | undefined; // [B, T] bool, false at padding
 }
 
+/** How compared answers are turned into a loss; see native/losses/ranking.h. */
+export interface NativeRankingOptions {
+  margin: TensorHandle | undefined; // [B]
+  noneGood: TensorHandle | undefined; // [B] bool
+  labelSmoothing: number;
+  centerWeight: number;
+  l2Weight: number;
+  anchorWeight: number;
+  tieWidth: number | undefined;
+  plackettLuce: boolean;
+}
+
 /** The responses of a policy and their log-probabilities; all rows are in the same order. */
 export interface NativeRollout {
   sequence: TensorHandle; // [B, T] int64
@@ -136,6 +148,10 @@ export interface NativeExperience extends NativeValuedRollout {
 export interface NativeLogProb {
   logProb: TensorHandle; // [B, T]
   entropy: TensorHandle; // [B, T]
+}
+/** How a model predicted each token. */
+export interface NativePrediction extends NativeLogProb {
+  right: TensorHandle; // [B, T] bool
 }
 export interface NativeEvaluation extends NativeLogProb {
   value: TensorHandle; // [B, T]

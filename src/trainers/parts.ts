@@ -16,6 +16,14 @@ export const LABELS: Kind = {
   is: (value) => Array.isArray(value) && value.every(isLabel),
   words: 'an array of { prompt, response, good }: two arrays of token ids, and true or false',
 };
+export const COMPLETIONS: Kind = {
+  is: (value) => Array.isArray(value) && value.every(isCompletion),
+  words: 'an array of { prompt, response }, each an array of token ids',
+};
+export const LESSONS: Kind = {
+  is: (value) => Array.isArray(value) && value.every(isLesson),
+  words: 'an array of { prompt, response } or { tokens, targets }',
+};
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
 export const REWARD = either(instanceOf(RewardModel), FUNCTION, instanceOf(CombinedReward));
 
@@ -37,6 +45,16 @@ export function itemsAt<T>(items: readonly T[], places: readonly number[], argum
     const fix = 'Create the Batches with that size.';
     throw new ArgumentError({ argument: 'batches', received: `index ${place}`, expected, fix });
   });
+}
+
+function isLesson(value: unknown): boolean {
+  const { tokens, targets = [] } = Object(value) as Record<string, unknown>;
+  return isCompletion(value) || (Array.isArray(tokens) && Array.isArray(targets));
+}
+
+function isCompletion(value: unknown): boolean {
+  const { prompt, response } = Object(value) as Record<string, unknown>;
+  return Array.isArray(prompt) && Array.isArray(response);
 }
 
 function isPair(value: unknown): boolean {

@@ -10,6 +10,7 @@ import { Optimizer } from '../optim.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import type { Sample } from '../metrics/metrics.ts';
+import { startDropout } from './dropout.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
@@ -117,11 +118,6 @@ export async function* pretrain(
       timing: { seconds, tokensPerSecond: targets / seconds },
     };
   }
-}
-
-function startDropout(model: LanguageModel, seed: number): void {
-  const { attnDropout, ffDropout } = model.decoder;
-  if (attnDropout > 0 || ffDropout > 0) model.train({ seed });
 }
 
 /** The rows of a batch, as separate views. */

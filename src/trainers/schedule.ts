@@ -46,6 +46,11 @@ export function defaultPolicyRate({ lora, model }: Policy): number {
   return lora === false ? 0.04 / dim ** 1.5 : 0.1 / dim;
 }
 
+/** Learning rates that suit fine-tuning on texts, for a model of any width. */
+export function defaultSftRate({ lora, model }: Policy): number {
+  return (lora === false ? 0.02 : 0.2) / model.decoder.dim;
+}
+
 /**
  * The learning rate of a PPO iteration, counted from 0. During critic warm-up it suits the value head; then it rises over
  * `warmupSteps` and falls from `lr` to 0 at the last step.

@@ -82,6 +82,52 @@ export interface RewardConfigInput {
    */
   lora?: number | false | undefined;
   /**
+   * How compared responses become a loss.
+   */
+  ranking?:
+    | {
+        /**
+         * Pairs: Bradley-Terry on every pair of a prompt; plackett-luce: on whole orders without ties.
+         * @default "pairs"
+         */
+        model?: 'pairs' | 'plackett-luce' | undefined;
+        /**
+         * Whether equally good responses teach nothing (drop) or equal scores (rao-kupper).
+         * @default "drop"
+         */
+        ties?: 'drop' | 'rao-kupper' | undefined;
+        /**
+         * Score difference within which a tie is likeliest, for rao-kupper (default: ln 1.5).
+         * A finite number > 0.
+         */
+        tieWidth?: number | undefined;
+        /**
+         * Probability that a label is wrong.
+         * A finite number >= 0 and < 0.5.
+         * @default 0
+         */
+        labelSmoothing?: number | undefined;
+        /**
+         * Weight of (better + worse)^2, which centres scores around 0.
+         * A finite number >= 0.
+         * @default 0
+         */
+        centerWeight?: number | undefined;
+        /**
+         * Weight of (better^2 + worse^2) / 2, which also keeps scores small.
+         * A finite number >= 0.
+         * @default 0
+         */
+        l2Weight?: number | undefined;
+        /**
+         * Weight of a comparison with score 0: above it is the best, below it are all if none is good.
+         * A finite number >= 0.
+         * @default 0
+         */
+        anchorWeight?: number | undefined;
+      }
+    | undefined;
+  /**
    * Which hidden states the score averages: those of the response, or all.
    * @default "response"
    */

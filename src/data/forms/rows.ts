@@ -96,6 +96,8 @@ export interface Step {
   text: string;
   /** Whether the step is right; null if the annotator left that open. */
   good: boolean | null;
+  /** Whether the annotator found it neither right nor wrong; `good` is then null. */
+  neutral?: true;
 }
 
 /** A solution in steps, each judged. */

@@ -39,5 +39,6 @@ function chosenIn({ completions, chosen_completion: index, human_completion: hum
   const found = typeof index === 'number' ? offered[index] : isObject(human) ? { rating: 1, ...human } : wrong();
   if (found === undefined || typeof found.text !== 'string') return undefined;
   const rating = numberOf(found.rating);
+  if (rating === 0) return { text: found.text, good: null, neutral: true };
   return { text: found.text, good: rating === 1 ? true : rating === -1 ? false : null };
 }

@@ -1,0 +1,43 @@
+/** Loads texts to learn, for supervised fine-tuning. */
+import type { SftConfig } from '../config/sft.ts';
+import { type Lesson, targetsOf } from '../data/completions.ts';
+import { firstForms, formOptions } from '../data/forms/read.ts';
+import { loadPreferences } from '../data/preferences.ts';
+import type { Paths } from '../data/records.ts';
+import { loadRows } from '../data/token-rows.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type HeldOut, type ReadRows, readHoldingOut, rowFiles } from './held-out.ts';
+
+/** The fields that name the files. */
+export const lessonFiles = rowFiles(
+  '{prompt, completion}, messages, {text}, or pairs, whose chosen side is used',
+  'rows',
+);
+
+/** The fields of a configuration that are used here. */
+type LessonConfig = Pick<SftConfig, 'maxLength' | 'maxPromptLength' | 'validationFraction' | 'seed'> & {
+  data: Paths;
+  validation?: Paths | undefined;
+  form?: string | undefined;
+  map?: string | undefined;
+};
+
+/** The kinds of rows that can be learned, the first that a form gives is taken. */
+const KINDS = ['completion', 'turns', 'pair', 'text'] as const;
+
+/** Reads the files that `config` names, and holds out rows as configured. @throws DataError, FileError */
+export async function loadLessons(config: LessonConfig, tokenizer: Tokenizer): Promise<HeldOut<Lesson>> {
+  const read = (paths: Paths) => readLessons(paths, config, tokenizer);
+  return await readHoldingOut(config, read, (row) => targetsOf(row, 'all').tokens.length);
+}
+
+async function readLessons(paths: Paths, config: LessonConfig, tokenizer: Tokenizer): Promise<ReadRows<Lesson>> {
+  const options = formOptions(config);
+  const { maxLength, maxPromptLength } = config;
+  const limits = { maxLength, maxPromptLength };
+  const [first] = await firstForms(paths, options);
+  const kind = KINDS.find((each) => first?.form?.gives.includes(each)) ?? 'completion';
+  if (kind !== 'pair') return await loadRows(kind, paths, tokenizer, { ...limits, overlong: 'cut' }, options);
+  const { pairs, ...about } = await loadPreferences(paths, tokenizer, limits, options);
+  return { rows: pairs.map(({ prompt, chosen }) => ({ prompt, response: chosen })), ...about };
+}

@@ -1,0 +1,74 @@
+/** Loads what reward models learn from: pairs, or rankings of several responses. */
+import { path } from '../config/fields.ts';
+import type { RewardConfig } from '../config/reward.ts';
+import type { Completion } from '../data/completions.ts';
+import { firstForms, formOptions } from '../data/forms/read.ts';
+import type { Preference } from '../data/preferences.ts';
+import type { Ranking } from '../data/rankings.ts';
+import type { Paths } from '../data/records.ts';
+import { loadRows } from '../data/token-rows.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type ReadRows, readHoldingOut, rowFiles, usableRows } from './held-out.ts';
+import { loadPairs } from './preferences.ts';
+
+/** The fields that name the files. */
+export const comparisonFiles = {
+  ...rowFiles('{prompt, chosen, rejected}, {prompt, responses, ranking}, or any form that gives either', 'rows'),
+  references: path.optional().describe('file with {prompt, completion}: answers whose mean score becomes 0 at the end'),
+};
+
+/** The fields of a configuration that are used here. */
+type ComparisonConfig = Parameters<typeof loadPairs>[0] & Pick<RewardConfig, 'ranking'>;
+
+type Loaded = Omit<Awaited<ReturnType<typeof loadPairs>>, 'pairs' | 'validation'> & {
+  pairs: (Preference | Ranking)[];
+  validation: (Preference | Ranking)[];
+  /** The most responses to one prompt. */
+  perPrompt: number;
+};
+
+/** Reads the files that `config` names, as the form of the first one says, and holds out rows. @throws DataError, FileError */
+export async function loadComparisons(config: ComparisonConfig, tokenizer: Tokenizer): Promise<Loaded> {
+  if (!(await holdsRankings(config))) return { ...(await loadPairs(config, tokenizer)), perPrompt: 2 };
+  const read = (paths: Paths) => readRankings(paths, config, tokenizer);
+  const { train, validation, counts, notices, longest } = await readHoldingOut(config, read, longestOf);
+  return {
+    pairs: train,
+    validation,
+    rows: { rankings: train.length, ...counts },
+    notices,
+    longest,
+    perPrompt: [...train, ...validation].reduce((max, { responses }) => Math.max(max, responses.length), 2),
+  };
+}
+
+/** The answers of the file `references`. @throws DataError, FileError */
+export async function loadReferences(
+  { references, maxLength, maxPromptLength }: ComparisonConfig & { references?: string | undefined },
+  tokenizer: Tokenizer,
+): Promise<Completion[] | undefined> {
+  if (references === undefined) return undefined;
+  const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
+  return (await loadRows('completion', references, tokenizer, limits)).rows;
+}
+
+/** Whether the first file has responses in order or rated. The rules `v1` know only pairs. */
+async function holdsRankings(config: ComparisonConfig): Promise<boolean> {
+  if (config.rules === 'v1') return false;
+  const [first] = await firstForms(config.data, formOptions(config));
+  return first?.form?.gives.some((kind) => kind === 'ranking' || kind === 'rating') ?? false;
+}
+
+/** Rankings, without those whose responses are all equally good if nothing is learned from them. */
+async function readRankings(paths: Paths, config: ComparisonConfig, tokenizer: Tokenizer): Promise<ReadRows<Ranking>> {
+  const { maxLength, maxPromptLength, ranking } = config;
+  const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
+  const read = await loadRows('ranking', paths, tokenizer, limits, formOptions(config));
+  const usesTies = ranking.ties !== 'drop' || ranking.anchorWeight > 0;
+  const teaches = ({ rank }: Ranking) => usesTies || new Set(rank).size > 1;
+  return usableRows(paths, read, teaches, 'all its responses are tied');
+}
+
+function longestOf({ prompt, responses }: Ranking): number {
+  return prompt.length + Math.max(...responses.map(({ length }) => length));
+}
