@@ -255,7 +255,7 @@ describe('pooling over the response', () => {
     using before = await model.score([[1, 2, 3, 4]], options);
     using after = await again.score([[1, 2, 3, 4]], options);
     expect(await after.item()).toBe(await before.item());
-    expect(() => new RewardModel(palm, { pooling: 'mean' as 'all' })).toThrow(/"all" or "response"/);
+    expect(() => new RewardModel(palm, { pooling: 'mean' as 'all' })).toThrow(/"all", "response" or "last"/);
   });
 });
 
