@@ -14,7 +14,9 @@ export const processRewardConfig = z.strictObject({
   neutral: z
     .enum(['positive', 'negative', 'skip'])
     .default('positive')
-    .describe('what a step rated 0 in PRM800K counts as: a right step, a wrong one, or one without a label'),
+    .describe(
+      'what a neutral step, such as one rated 0 in PRM800K, counts as: a right step, a wrong one, or one without a label',
+    ),
   dropout: probability.default(0).describe('dropout in attention and feed-forward layers during training'),
   ...policyLearning('solutions'),
 });

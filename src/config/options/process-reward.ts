@@ -32,7 +32,7 @@ export interface ProcessRewardConfigInput {
    */
   maxPromptLength?: number | undefined;
   /**
-   * What a step rated 0 in PRM800K counts as: a right step, a wrong one, or one without a label.
+   * What a neutral step, such as one rated 0 in PRM800K, counts as: a right step, a wrong one, or one without a label.
    * @default "positive"
    */
   neutral?: 'positive' | 'negative' | 'skip' | undefined;

@@ -5,7 +5,9 @@ import type { Step } from './rows.ts';
 export function stepwise(record: DataObject): FormRows {
   const [texts, labels] = [record.completions as string[], record.labels as unknown[]];
   if (texts.length !== labels.length) return { skip: `it has ${texts.length} steps and ${labels.length} labels` };
-  const steps = texts.map((text, i): Step => ({ text, good: booleanOf(labels[i]) ?? null }));
+  const steps = texts.map((text, i): Step => {
+    return labels[i] === 'neutral' ? { text, good: null, neutral: true } : { text, good: booleanOf(labels[i]) ?? null };
+  });
   const meta = metaOf(record, 'prompt', 'completions', 'labels');
   return { use: [{ kind: 'steps', prompt: askedOf(record.prompt), steps, meta }] };
 }

@@ -60,7 +60,10 @@ const RATED: Kind = {
   words: 'a completion with a response',
 };
 const SUMMARY: Kind = { is: (value) => isObject(value) && TEXT.is(value.text), words: 'a summary with a text' };
-const MAYBE: Kind = { is: (value) => value === null || BOOLEAN.is(value), words: 'true, false or null' };
+const MAYBE: Kind = {
+  is: (value) => value === null || value === 'neutral' || BOOLEAN.is(value),
+  words: "true, false, 'neutral' or null",
+};
 const CHOICE = oneOf(0, 1, '0', '1');
 
 /** All forms, in the order in which they are tried. */

@@ -58,7 +58,8 @@ const WRITERS: { readonly [name: string]: Writer } = {
     return { ...meta, prompt: asked(prompt), completion: answer(prompt, response), label: good };
   }),
   stepwise: writer('steps', ({ prompt, steps, meta }) => {
-    const [completions, labels] = [steps.map(({ text }) => text), steps.map(({ good }) => good)];
+    const completions = steps.map(({ text }) => text);
+    const labels = steps.map(({ good, neutral }) => (neutral ? 'neutral' : good));
     return { ...meta, prompt: asked(prompt), completions, labels };
   }),
 };
