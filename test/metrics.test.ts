@@ -214,6 +214,19 @@ describe('a log', () => {
       '  [3]\n',
     ]);
   });
+
+  it.each([
+    [{}, 80],
+    [{ isTTY: true, columns: 60 }, 60],
+    [{ isTTY: true, columns: 200 }, 100],
+  ])('fits answers into %j', (terminal, width) => {
+    const { written, sink } = stage(terminal, { steps: 2, watched: ['score'] });
+    const long = { prompt: 'q'.repeat(300), response: 'a'.repeat(300), score: -123456, kl: 1e-9 };
+    sink.write({ step: 1, score: 1, samples: [long] });
+    const answers = written.slice(2).map((line) => line.replace('\r\x1b[2K', '').trimEnd());
+    expect(answers.map((line) => line.length)).toEqual([width - 1, width - 1]);
+    expect(answers[1]).toMatch(/a… {2}score -123456 {2}kl 1.00e-9$/);
+  });
 });
 
 describe('short numbers', () => {

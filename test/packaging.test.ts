@@ -79,6 +79,7 @@ describe('the packed tarball', () => {
       'README.md',
       'dist',
       'docs',
+      'examples',
       'package.json',
       'prebuilds',
       'src',

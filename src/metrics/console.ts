@@ -51,6 +51,8 @@ const TIME_CELL = 7;
 const HEADER_EVERY = 20;
 /** Answers that are printed at a time. */
 const SHOWN_SAMPLES = 2;
+/** Width of an answer and its numbers, if the terminal is wider. */
+const MAX_SAMPLE = 100;
 const MAX_SPARKLINE = 40;
 
 /** Column titles of metrics whose names are too long for a column. */
@@ -149,7 +151,7 @@ export class ConsoleMetrics implements MetricsSink {
   }
 
   #show(samples: readonly Sample[]): void {
-    const width = (this.#terminal ? (this.#stream.columns ?? 80) : 120) - 1;
+    const width = Math.min((this.#terminal && this.#stream.columns) || 80, MAX_SAMPLE) - 1;
     for (const { prompt, response, score, kl } of samples.slice(0, SHOWN_SAMPLES)) {
       const numbers = Object.entries({ score, kl }).filter(([, value]) => value !== undefined);
       const told = numbers.map(([name, value]) => `  ${name} ${formatNumber(value as number)}`).join('');
