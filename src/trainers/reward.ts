@@ -49,8 +49,8 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
 
 /**
  * Trains `rewardModel`, which is in eval mode whenever a step is yielded. `start` is the number of steps already done. All
- * native memory of a step is freed before it is yielded. After the last step, the model's `statistics` are those of its scores
- * on the held-out answers.
+ * native memory of a step is freed before it is yielded. After each evaluation, the model's `statistics` are those of its scores
+ * on the held-out answers; after other steps it has none.
  * @throws ArgumentError before the first step, for a token that the model does not have.
  * @throws NumericsError if `config.maxSkippedSteps` consecutive steps are not finite.
  * @throws NumericsError if the last step is not finite.
@@ -65,12 +65,12 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   checkPairs(validation, rewardModel.model, 'validation');
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
-  rewardModel.statistics = undefined; // statistics of earlier weights
   if (start >= steps) await noteStatistics(rewardModel, validation, config.batchSize);
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
     optimizer.learningRate = learningRate(step, schedule);
+    rewardModel.statistics = undefined; // statistics of earlier weights
 
     const all = Array.from({ length: config.accumulate }, () => itemsAt(pairs, batches.next(), 'pairs'));
     const tokens = all.flat().reduce((sum, pair) => sum + tokensOf(pair), 0);
@@ -95,7 +95,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     const done = step + 1;
     const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
     const held = evaluates ? await evaluatePairs(rewardModel, validation, config.batchSize) : undefined;
-    if (done === steps) await noteStatistics(rewardModel, validation, config.batchSize); // saved with the last step
+    if (evaluates) await noteStatistics(rewardModel, validation, config.batchSize); // saved with this step
     yield {
       step: done,
       loss,
@@ -113,6 +113,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
 
 /** Sets the model's statistics to those of its scores on all answers in `pairs`, if there are any. */
 async function noteStatistics(rewardModel: RewardModel, pairs: readonly Preference[], size: number): Promise<void> {
+  rewardModel.statistics = undefined;
   if (pairs.length === 0) return;
   const answers = pairs.flatMap(({ prompt, chosen, rejected }) => {
     return [chosen, rejected].map((response) => ({ prompt, response }));
