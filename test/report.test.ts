@@ -22,7 +22,7 @@ capturePrinted();
 const HOSTILE = `<script>alert("x")</script>'&\u0000\u001b[2J`;
 
 /** A run folder of so many steps. */
-function run(name: string, steps: number, { lr = 0.1, response = 'or not' } = {}): string {
+function run(name: string, steps: number, { lr = 0.1, response = 'or not', best = 0 } = {}): string {
   const path = join(folder, name);
   mkdirSync(path);
   const rows = Array.from({ length: steps }, (_, i) => ({
@@ -30,6 +30,7 @@ function run(name: string, steps: number, { lr = 0.1, response = 'or not' } = {}
     loss: i === 4 ? null : 5 / (i + 1),
     validationLoss: (i + 1) % 5 === 0 ? 1 : undefined,
     epochs: 4,
+    best: i < 2 || i + 1 === best ? Math.sign(best) || undefined : undefined,
   }));
   const lines = (objects: object[]) => objects.map((row) => `${JSON.stringify(row)}\n`).join('');
   writeFileSync(join(path, 'metrics.jsonl'), lines(rows));
@@ -38,7 +39,16 @@ function run(name: string, steps: number, { lr = 0.1, response = 'or not' } = {}
     join(path, 'samples.jsonl'),
     lines([5, 10].map((step) => ({ step, prompt: 'To be', response, score: 1 }))),
   );
-  writeFileSync(join(path, 'config.json'), JSON.stringify({ out: path, lr, model: { dim: 16 }, betas: [0.9, 0.99] }));
+  writeFileSync(
+    join(path, 'config.json'),
+    JSON.stringify({
+      out: path,
+      lr,
+      model: { dim: 16 },
+      betas: [0.9, 0.99],
+      evaluation: best ? { keepBest: 'loss' } : {},
+    }),
+  );
   return path;
 }
 
@@ -162,6 +172,18 @@ describe('a page', () => {
     expect(page).toContain('prefers-color-scheme:dark');
     const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it('marks the best step in the table and on the curve it was best by', () => {
+    const plain = run('plain', 10);
+    expect(reportPage([readRun(plain)])).not.toMatch(/best step|class="best/);
+    const page = reportPage([readRun(plain), readRun(run('best', 10, { best: 7 }))]);
+    expect(page).toContain('<th scope="col">best step</th>');
+    expect(page).toContain('<td>7: loss 0.7143</td>');
+    expect(page).toContain('<td>—</td>');
+    expect(page.match(/class="best run-1"/g)).toHaveLength(1);
+    expect(page).toContain('The best step, which is marked, is 7.');
+    expect(page).not.toContain('<b>best</b>');
   });
 
   it('shows hostile names, settings, metrics and answers as text', () => {

@@ -73,6 +73,14 @@ describe('training a reward model', () => {
     expect(await weights(run.rewardModel.model.parameters())).toEqual(before);
   });
 
+  it('has statistics of its scores after an evaluation, and none after other steps', async () => {
+    const run = parts();
+    const known: boolean[] = [];
+    for await (const _ of reward(run, config({ epochs: 3, evaluateEvery: 4 })))
+      known.push(run.rewardModel.statistics !== undefined);
+    expect(known).toEqual(Array.from({ length: 9 }, (_, i) => [4, 8, 9].includes(i + 1)));
+  });
+
   it('uses dropout only in training', async () => {
     const run = parts({ dropout: 0.3 });
     for await (const step of reward(run, config({ dropout: 0.3, evaluateEvery: 1 }))) {

@@ -1,13 +1,15 @@
 /** `palm inspect`: prints what a model file or a run contains. */
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command } from 'commander';
-import { checkpointsIn } from '../checkpoint/checkpoint.ts';
+import { checkpointsIn, latestCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readManifest } from '../checkpoint/manifest.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { fromHome } from '../config/fields.ts';
 import { CheckpointError } from '../errors.ts';
+import { formatNumber } from '../metrics/format.ts';
+import { readBest } from '../models/best-note.ts';
 import { type FoundModel, readMetadata } from '../models/model-file.ts';
 import { findModelIn, kindIn } from '../models/registry.ts';
 import { findModel, type ModelFile, nameOf } from '../runs/model-file.ts';
@@ -25,7 +27,7 @@ export function inspectCommand(): Command {
       const model = await findModel(path);
       await using file = await openSafetensors(model.path);
       const checkpoints = await checkpointRows(path, verify);
-      const sections = [await modelRows(file, model), await lastMetrics(path), checkpoints];
+      const sections = [await modelRows(file, model), await lastMetrics(path), await bestRows(path), checkpoints];
       console.log(
         sections
           .filter((rows) => rows.length > 0)
@@ -47,6 +49,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['file', model.path],
     ['parameters', size.toLocaleString('en-US')],
     ['tokenizer', model.tokenizer === undefined ? 'unknown' : nameOf(model.tokenizer)],
+    ['best', bestCell(file)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
     ...hyperparameters.map(([name, value]): Row => [name, String(value)]),
@@ -55,6 +58,25 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
 
 function scopeCell([name, { rank, alpha }]: FoundModel['scopes'][number]): string {
   return alpha === rank ? `${name} (rank ${rank})` : `${name} (rank ${rank}, alpha ${alpha})`;
+}
+
+/** The step that the model in a file is from, if it was kept as the best of its run. */
+function bestCell(file: SafetensorsFile): string | undefined {
+  const best = readBest(file);
+  return best && `step ${best.step}, ${best.metric} ${formatNumber(best.value)}`;
+}
+
+/** The best model of a run, or, before the run ends, that of its newest checkpoint. */
+async function bestRows(path: string): Promise<Row[]> {
+  if (!statSync(path).isDirectory()) return [];
+  const { best, checkpoints } = runDirectory(path);
+  const newest = await latestCheckpoint(checkpoints);
+  const places = [best, ...(newest === undefined ? [] : [join(newest, basename(best))])];
+  const place = places.find((each) => existsSync(each));
+  if (place === undefined) return [];
+  await using file = await openSafetensors(place);
+  const cell = bestCell(file);
+  return cell === undefined ? [] : [['best', `${cell}: ${place}`]];
 }
 
 /** The checkpoints of a run, newest first; with `hashes`, their checksums are verified. */

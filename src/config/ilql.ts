@@ -1,5 +1,6 @@
 /** How a policy is trained on samples with rewards by implicit language Q-learning; docs/ilql.md has the formulas. */
 import { z } from 'zod';
+import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { pairs } from './pairs.ts';
@@ -36,6 +37,7 @@ export const ilqlConfig = z.strictObject({
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
   ...limits,
   lora,
+  evaluation,
   checkpoint: checkpointWatchingLoss(100),
   ...computing,
 });

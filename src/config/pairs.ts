@@ -1,5 +1,6 @@
 /** Fields of methods that learn from recorded feedback: pairs of a chosen and a rejected response, or labelled responses. */
 import { z } from 'zod';
+import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 
@@ -49,6 +50,7 @@ export function policyLearning(what: string) {
     ...limits,
     lora,
     ...holdingOut(what),
+    evaluation,
     checkpoint: checkpointWatchingLoss(100),
     ...computing,
   };

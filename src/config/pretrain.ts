@@ -1,5 +1,6 @@
 /** The configuration of pretraining on text; the defaults suit a megabyte of text and take minutes on two CPU cores. */
 import { z } from 'zod';
+import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, dtype, path } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { palmConfig } from './palm.ts';
@@ -34,6 +35,7 @@ export const pretrainConfig = z.strictObject({
   validationFraction: z.number().min(0).lt(1).default(0.1).describe('share of the text to hold out, from its end'),
   evaluateEvery: count.default(250).describe('steps between evaluations; the last step is always evaluated'),
   evaluateBatches: count.default(64).describe('max batches of held-out text per evaluation'),
+  evaluation,
   checkpoint: checkpointWatchingLoss(500),
   ...computing,
   dtype,

@@ -1,5 +1,6 @@
 /** The configuration of reward-model training on pairs of responses; the defaults suit thousands of pairs. */
 import { z } from 'zod';
+import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora, probability } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';
 import { heldOutPairs, pairs } from './pairs.ts';
@@ -44,6 +45,7 @@ export const rewardConfig = z.strictObject({
     .describe('which hidden states the score averages: those of the response, or all'),
   dropout: probability.default(0).describe('dropout in attention and feed-forward layers during training'),
   ...heldOutPairs,
+  evaluation,
   checkpoint: checkpointWatchingLoss(100),
   ...computing,
 });

@@ -1,5 +1,6 @@
 /** How a policy is trained on the best of its own responses by rejection sampling; docs/rft.md has the rule. */
 import { z } from 'zod';
+import { evaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer } from './optimisation.ts';
 import { passes, rollouts, scores } from './rollouts.ts';
@@ -29,6 +30,7 @@ export const rftConfig = z.strictObject({
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
   ...limits,
   lora,
+  evaluation,
   checkpoint: checkpoint(1),
   ...computing,
 });

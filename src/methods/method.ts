@@ -1,6 +1,7 @@
 /** The interface of a training method: its configuration, how to open it, and the state that a run of it changes. */
 import type { z } from 'zod';
 import type { Stateful } from '../checkpoint/parts.ts';
+import type { EvaluationConfig } from '../config/evaluation.ts';
 import type { ConfigSchema } from '../config/schema.ts';
 import type { Numbers } from '../metrics/metrics.ts';
 import type { MemoryPlan } from '../models/memory-plan.ts';
@@ -14,6 +15,7 @@ export interface RunConfig {
   out: string;
   device: string;
   checkpoint: { every: number; keep: number; spikes?: SpikeOptions | undefined };
+  evaluation: EvaluationConfig;
 }
 
 /** A training run, assembled in memory. */

@@ -65,8 +65,9 @@ const TITLES: Readonly<Record<string, string>> = {
 
 /**
  * Shows the progress of a run as a table: a line for the first and last step, each evaluation and each checkpoint, and others
- * as time passes. Every number is a mean over the steps since the line before; one that no step reported is left out. On a
- * terminal a line below the table, which is rewritten in place, shows the steps since, and the curve of the main metric.
+ * as time passes. Every number is a mean over the steps since the line before; one that no step reported is left out. A line has
+ * a `*` if one of its steps is the best so far, which the metric `best` says. On a terminal a line below the table, which is
+ * rewritten in place, shows the steps since, and the curve of the main metric.
  */
 export class ConsoleMetrics implements MetricsSink {
   readonly #options: ProgressOptions;
@@ -79,6 +80,8 @@ export class ConsoleMetrics implements MetricsSink {
   /** The rows since the last line. */
   #waiting = new Means();
   #step = 0;
+  /** Whether the best step so far is among those since the last line. */
+  #hasBest = false;
   #lineAt = 0;
   #updatedAt = Number.NEGATIVE_INFINITY;
   #lines = 0;
@@ -102,6 +105,7 @@ export class ConsoleMetrics implements MetricsSink {
     this.#first ??= { step, at: this.#now() };
     this.#columns ??= Object.keys(metrics).slice(0, MAX_COLUMNS);
     this.#step = step;
+    if (metrics.best !== undefined) this.#hasBest = true;
     this.#waiting.add({ ...metrics, tokensPerSecond: timing.tokensPerSecond });
     const main = metrics[this.#columns[0] ?? ''];
     if (main !== undefined) this.#course.add(main);
@@ -132,6 +136,7 @@ export class ConsoleMetrics implements MetricsSink {
     if (this.#lines++ % HEADER_EVERY === 0) this.#print(`${this.#header()}\n`);
     this.#print(`${this.#cells().join(' ')}\n`);
     this.#waiting = new Means();
+    this.#hasBest = false;
     this.#lineAt = this.#now();
     this.#updatedAt = this.#now();
   }
@@ -172,7 +177,7 @@ export class ConsoleMetrics implements MetricsSink {
     const cell = (text: string) => text.padStart(CELL);
     const { tokensPerSecond } = means;
     return [
-      String(this.#step).padStart(`step/${this.#options.steps}`.length),
+      `${this.#hasBest ? '*' : ''}${this.#step}`.padStart(`step/${this.#options.steps}`.length),
       ...(this.#columns ?? []).map((name) => cell(means[name] === undefined ? '' : formatNumber(means[name]))),
       cell(tokensPerSecond === undefined ? '' : formatCount(tokensPerSecond)),
       this.#remaining().padStart(TIME_CELL),

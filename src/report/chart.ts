@@ -11,6 +11,8 @@ export interface Series {
   /** Its place among the runs, which gives color and dashes. */
   index: number;
   points: readonly Point[];
+  /** The step that was best by this metric; undefined for other metrics. */
+  best?: number | undefined;
 }
 
 const WIDTH = 420;
@@ -34,8 +36,8 @@ export function chart(name: string, series: readonly Series[], id: string): stri
   const x = linearScale(Math.min(...steps), Math.max(...steps), 4);
   const y = valueScale(name, buckets);
   const place = placing(x, y);
-  const drawn = curves.map(({ parts, label, index, points }) =>
-    curve(parts, { label, index, dots: points.length <= DOTS }, place),
+  const drawn = curves.map(
+    (each) => curve(each.parts, { ...each, dots: each.points.length <= DOTS }, place) + bestRing(each, place),
   );
   const labels = series.length < 2 ? [] : endLabels(curves, place);
   return [
@@ -90,11 +92,7 @@ function axes(x: Scale, y: Scale, place: Place): string {
 }
 
 /** The line of the means; where a bucket holds several values, a band from their minimum to their maximum. */
-function curve(
-  parts: readonly Stretch[],
-  { index, dots }: { label: string; index: number; dots: boolean },
-  place: Place,
-): string {
+function curve(parts: readonly Stretch[], { index, dots }: { index: number; dots: boolean }, place: Place): string {
   const at = ({ step }: Bucket, value: number) => `${place.x(step)} ${place.y(value)}`;
   const shapes = parts.map((part) => {
     const wide = part.some(({ count }) => count > 1) && part.length > 1;
@@ -108,6 +106,13 @@ function curve(
     return band + line + points.join('');
   });
   return `<g class="run run-${index}">${shapes.join('')}</g>`;
+}
+
+/** A ring around the best point of a curve. */
+function bestRing({ points, best, index }: Series, place: Place): string {
+  const value = points.find(({ step }) => step === best)?.value;
+  if (best === undefined || value === undefined || value === null) return '';
+  return `<circle class="best run-${index}" cx="${place.x(best)}" cy="${place.y(value)}" r="5"/>`;
 }
 
 /** The letters of the runs at the ends of their curves, moved apart where they would touch. */
@@ -128,12 +133,13 @@ function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], 
 }
 
 /** The curve in words. */
-function described({ label, points }: Series): string {
+function described({ label, points, best }: Series): string {
   const values = points.filter((point): point is { step: number; value: number } => point.value !== null);
   const [first, last] = [values[0], values.at(-1)];
   if (first === undefined || last === undefined) return `Run ${label}: no finite value.`;
   const low = values.reduce((least, point) => (point.value < least.value ? point : least));
   const high = values.reduce((most, point) => (point.value > most.value ? point : most));
   const said = ({ step, value }: { step: number; value: number }) => `${formatNumber(value)} at step ${step}`;
-  return `Run ${label}: ${said(first)}, ${said(last)}; lowest ${said(low)}, highest ${said(high)}.`;
+  const marked = best === undefined ? '' : ` The best step, which is marked, is ${best}.`;
+  return `Run ${label}: ${said(first)}, ${said(last)}; lowest ${said(low)}, highest ${said(high)}.${marked}`;
 }

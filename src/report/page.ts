@@ -35,20 +35,36 @@ function overview(runs: readonly ReportRun[]): string {
   const main = grouped(names)
     .flatMap(([, members]) => members)
     .slice(0, MAIN);
-  const rows = runs.map(({ name, metrics }, i) => {
+  const marksBest = runs.some(({ best }) => best !== undefined);
+  const rows = runs.map(({ name, metrics, best }, i) => {
     const steps = [...metrics.values()].reduce((most, points) => Math.max(most, points.at(-1)?.step ?? 0), 0);
     const seconds = (metrics.get('seconds') ?? []).reduce((sum, { value }) => sum + (value ?? 0), 0);
     const speed = (metrics.get('tokensPerSecond') ?? []).map(({ value }) => value ?? 0);
     const mean = speed.length === 0 ? '' : formatNumber(speed.reduce((sum, value) => sum + value, 0) / speed.length);
     const results = main.map((metric) => lastOf(metrics.get(metric) ?? []));
-    return [`${key(i, runs.length)}${escapeHtml(name)}`, String(steps), ...results, formatDuration(seconds), mean];
+    const bests = marksBest ? [best === undefined ? '—' : bestOf(best, metrics)] : [];
+    return [
+      `${key(i, runs.length)}${escapeHtml(name)}`,
+      String(steps),
+      ...results,
+      ...bests,
+      formatDuration(seconds),
+      mean,
+    ];
   });
-  const head = ['run', 'steps', ...main.map((metric) => escapeHtml(`last ${metric}`)), 'time in steps', 'tokens/s'];
+  const last = main.map((metric) => escapeHtml(`last ${metric}`));
+  const head = ['run', 'steps', ...last, ...(marksBest ? ['best step'] : []), 'time in steps', 'tokens/s'];
   return `<section aria-label="Runs">${tableOf(
     head,
     rows.map((cells) => ({ cells })),
     'numbers',
   )}</section>`;
+}
+
+/** As in `25: validationLoss 4.600`. */
+function bestOf({ step, metric }: { step: number; metric: string }, metrics: ReportRun['metrics']): string {
+  const value = metrics.get(metric)?.find((point) => point.step === step)?.value;
+  return `${step}: ${escapeHtml(metric)} ${formatNumber(value ?? Number.NaN)}`;
 }
 
 /** The letter of a run beside a piece of its curve; nothing for a single run. */
@@ -76,9 +92,10 @@ function curves(runs: readonly ReportRun[]): string {
 }
 
 function figure(runs: readonly ReportRun[], name: string, id: string): string {
-  const series = runs.flatMap(({ metrics }, i): Series[] => {
+  const series = runs.flatMap(({ metrics, best }, i): Series[] => {
     const points = metrics.get(name) ?? [];
-    return points.length === 0 ? [] : [{ label: labelOf(i), index: i % RUN_STYLES, points }];
+    const marked = best?.metric === name ? best.step : undefined;
+    return points.length === 0 ? [] : [{ label: labelOf(i), index: i % RUN_STYLES, points, best: marked }];
   });
   const last = series.map(({ label, index, points }) => {
     const text = lastOf(points);

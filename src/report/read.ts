@@ -20,6 +20,8 @@ export interface ReportRun {
   /** The curves of its metrics, times and speeds. */
   metrics: ReadonlyMap<string, readonly Point[]>;
   samples: readonly (Sample & { step: number })[];
+  /** The step whose model was kept as the best, and its metric; undefined if none was. */
+  best: { step: number; metric: string } | undefined;
 }
 
 type Json = Record<string, unknown>;
@@ -47,12 +49,18 @@ export function readRun(folder: string): ReportRun {
       points.push({ step: step as number, value: typeof value === 'number' ? value : null });
     }
   }
+  const config = new Map(existsSync(run.config) ? flat(readObject(run.config)) : []);
+  // The metric `best` marks the steps that were the best so far.
+  const bestStep = metrics.get('best')?.at(-1)?.step;
+  metrics.delete('best');
+  const metric = config.get('evaluation.keepBest');
   return {
     name: basename(resolve(folder)),
-    config: existsSync(run.config) ? new Map(flat(readObject(run.config))) : new Map(),
+    config,
     note: readNote(run.note),
     metrics,
     samples: readLines(run.samples) as unknown as ReportRun['samples'],
+    best: bestStep === undefined || metric === undefined ? undefined : { step: bestStep, metric },
   };
 }
 

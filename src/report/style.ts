@@ -43,6 +43,7 @@ svg.sample{display:inline-block;width:2.2rem;height:.75rem;vertical-align:middle
 .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round}
 .band{fill:currentColor;opacity:.13}
 circle{fill:currentColor}
+.best{fill:none;stroke:currentColor;stroke-width:1.8}
 ${runRules}
 .scroll{overflow-x:auto;border:1px solid var(--edge);border-radius:.5rem;background:var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.9rem}

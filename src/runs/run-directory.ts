@@ -1,6 +1,6 @@
 /**
  * The run folder: config.json, run.json, the tokenizer, metrics.jsonl, timing.jsonl, samples.jsonl, checkpoints/ and, once the run is
- * complete, model.safetensors.
+ * complete, model.safetensors, and best.safetensors if the best step is kept.
  */
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,6 +19,7 @@ export interface RunDirectory {
   samples: string;
   checkpoints: string;
   model: string;
+  best: string;
 }
 
 /** The paths in the run folder `out`; creates nothing. */
@@ -32,6 +33,7 @@ export function runDirectory(out: string): RunDirectory {
     samples: join(out, SAMPLES_FILE),
     checkpoints: join(out, 'checkpoints'),
     model: join(out, 'model.safetensors'),
+    best: join(out, 'best.safetensors'),
   };
 }
 

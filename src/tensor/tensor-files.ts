@@ -159,14 +159,15 @@ async function readTensor(file: SafetensorsFile, named: NamedTensor, buffer: Uin
 }
 
 /** Runs `use` on the part of a tensor that a file stores, as a view of the tensor's own memory. */
-async function inPlace<T>({ tensor, slice }: NamedTensor, use: (part: Tensor) => Promise<T>): Promise<T> {
+export async function inPlace<T>({ tensor, slice }: NamedTensor, use: (part: Tensor) => Promise<T>): Promise<T> {
   using value = tensor instanceof Parameter ? await tensor.value() : undefined;
   const all = value ?? (tensor as Tensor);
   using part = slice && (await narrow(all, slice));
   return await use(part ?? all);
 }
 
-function shapeOf({ tensor, slice }: NamedTensor): number[] {
+/** The shape of the part of a tensor that a file stores. */
+export function shapeOf({ tensor, slice }: NamedTensor): number[] {
   return slicedShape(tensor.shape, slice);
 }
 

@@ -9,6 +9,9 @@ import { type Numbers, splitStep, type StepMetrics } from '../metrics/metrics.ts
 import type { Policy } from '../models/policy.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Optimizer } from '../optim.ts';
+import { bestOf } from '../methods/best.ts';
+import type { BestStep } from '../models/best-note.ts';
+import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import type { AnyRewardSource, GivenReward } from '../rewards/open.ts';
 import { adapterNotices, findModel } from '../runs/model-file.ts';
 import {
@@ -39,12 +42,17 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
   readonly method: string;
   /** What is told about data and model, such as skipped rows; complete once the first step is done. */
   readonly notices: readonly string[];
+  /** The best step so far; undefined unless `config.evaluation.keepBest` is set. */
+  readonly best: BestStep | undefined;
+  /** Why the run ended before its last step; undefined if it did not. */
+  readonly stopped: Stopped | undefined;
 }
 
 /**
  * Trains the model by what is given: by `reward` and `prompts` with PPO or GRPO, by `comparisons` with DPO, or into a reward
  * model with `config: { method: 'reward' }`. Nothing happens before the run is awaited or iterated. A loop that is left early ends
- * the training, and awaiting the run then gives the model as it is.
+ * the training, and awaiting the run then gives the model as it is. With `config: { evaluation: { keepBest } }` a run that ends by
+ * itself gives the model of its best step.
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */
@@ -140,6 +148,8 @@ function sourceOf(reward: RewardGiven, argument: string): string | GivenReward {
 class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
   readonly method: MethodName;
   readonly notices: string[] = [];
+  best: BestStep | undefined;
+  stopped: Stopped | undefined;
   readonly #plan: Plan;
   readonly #steps: AsyncGenerator<TrainStep>;
   #result: TrainedPolicy | TrainedJudge | undefined;
@@ -181,10 +191,17 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
     const { optimizer } = training.parts as { optimizer?: Optimizer };
     let failed = false;
     try {
-      for await (const row of training.train(0, signal)) {
+      using best = bestOf(training, training.parts.weights);
+      for await (const row of untilEnding(training.train(0, signal), { best })) {
         const { step, metrics, timing } = splitStep({ ...row } as StepMetrics);
+        this.best = best?.found;
+        this.stopped = stoppedAt(step, training.steps, { best });
         yield { step, metrics: present(metrics), timing };
         signal?.throwIfAborted();
+      }
+      if (best?.found !== undefined) {
+        await best.putBack();
+        for await (const _ of training.train(training.steps, signal)); // the work at the end of training
       }
     } catch (error) {
       failed = true;

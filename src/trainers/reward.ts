@@ -74,8 +74,9 @@ export function rewardSteps(pairs: number, options: Pick<RewardConfig, 'epochs' 
 
 /**
  * Trains `rewardModel`, which is in eval mode whenever a step is yielded. `start` is the number of steps already done. All
- * native memory of a step is freed before it is yielded. After the last step, the model's `shift` makes the mean score of
- * `references` 0, and its `statistics` are those of its scores on the held-out answers.
+ * native memory of a step is freed before it is yielded. After each evaluation, and after the last step, the model's `shift` makes
+ * the mean score of `references` 0, and its `statistics` are those of its scores on the held-out answers; after other steps it has
+ * none.
  * @throws ArgumentError before the first step, for a token that the model does not have.
  * @throws NumericsError if `config.maxSkippedSteps` consecutive steps are not finite.
  * @throws NumericsError if the last step is not finite.
@@ -91,14 +92,13 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   checkRankings(validation, rewardModel.model, config.ranking, 'validation');
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
-  rewardModel.statistics = undefined; // statistics of earlier weights
-  rewardModel.shift = 0;
   const finish = () => noteScores(rewardModel, { validation, references }, config.batchSize);
   if (start >= steps) await finish();
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
     const began = performance.now();
     optimizer.learningRate = learningRate(step, schedule);
+    forgetScores(rewardModel);
 
     const all = Array.from({ length: config.accumulate }, () => itemsAt(pairs, batches.next(), 'pairs'));
     const tokens = all.flat().reduce((sum, row) => sum + tokensOf(row), 0);
@@ -119,7 +119,7 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
     const done = step + 1;
     const evaluates = validation.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
     const held = evaluates ? await evaluateRankings(rewardModel, validation, config) : undefined;
-    if (done === steps) await finish(); // saved with the last step
+    if (evaluates || done === steps) await finish(); // saved with this step
     yield {
       step: done,
       loss,
@@ -147,12 +147,19 @@ function validationMetrics(held: Evaluation | undefined) {
   };
 }
 
+/** Drops what was noted of the scores of earlier weights. */
+function forgetScores(rewardModel: RewardModel): void {
+  rewardModel.statistics = undefined;
+  rewardModel.shift = 0;
+}
+
 /** Sets the model's shift by the scores of `references`, then its statistics to those of all held-out answers, if there are any. */
 async function noteScores(
   rewardModel: RewardModel,
   { validation, references }: { validation: readonly Ranking[]; references: readonly Completion[] },
   size: number,
 ): Promise<void> {
+  forgetScores(rewardModel);
   if (references.length > 0)
     rewardModel.shift = -statisticsOf(await scoresOfModel(rewardModel, references, { size })).mean;
   if (validation.length === 0) return;

@@ -16,16 +16,20 @@ import {
 } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { type Checkpoints, openCheckpoints } from '../checkpoint/checkpoints.ts';
-import type { RunConfig, Training } from '../methods/method.ts';
+import { bestOf } from '../methods/best.ts';
+import type { Training } from '../methods/method.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import { isEvaluation, type MetricsSink, splitStep, type StepMetrics } from '../metrics/metrics.ts';
 import { keepTokenizer, withTokenizer } from '../runs/model-file.ts';
 import { openRun, replaceJson, runDirectory } from '../runs/run-directory.ts';
 import { changesSince, modulesOf, noteOf, readNote } from '../runs/run-note.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
+import type { BestStep } from '../models/best-note.ts';
+import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import { Spikes } from '../trainers/spikes.ts';
 import { packageVersion } from '../version.ts';
 import { Anomalies } from './anomalies.ts';
+import { HeldOutLoss, unfinishedWarmup } from './notes.ts';
 
 /** Whether to resume a run: true for its newest complete checkpoint, or the path of a checkpoint. */
 export type Resume = boolean | string;
@@ -49,11 +53,16 @@ export interface RunOptions {
 
 /** What a run left. */
 export interface RunResult {
-  /** The path of the model. */
+  /** The path of the model, as it was after the last step. */
   model: string;
+  /** The number of steps that were done. */
   steps: number;
   /** The last values of all metrics. */
   metrics: Readonly<Record<string, number>>;
+  /** Why the run ended before its last step; undefined if it did not. */
+  stopped: Stopped | undefined;
+  /** The best step, with the path of its model; undefined unless `evaluation.keepBest` is set. */
+  best: (BestStep & { model: string }) | undefined;
 }
 
 const OPTIONS = {
@@ -88,7 +97,9 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   const run = runDirectory(config.out);
   say(sizesOf(training));
   for (const note of unfinishedWarmup(training)) say(note);
-  const parts = { ...training.parts, weights: withTokenizer(training.parts.weights, tokenizer) };
+  const weights = withTokenizer(training.parts.weights, tokenizer);
+  using best = bestOf(training, weights);
+  const parts = { ...training.parts, weights, best };
   const cut = async (step: number) => {
     for (const path of [run.metrics, run.timing, run.samples]) await truncateAfter(path, step);
   };
@@ -112,39 +123,51 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   for (const line of modulesOf(now)) say(line);
   // The configuration is saved only once the checkpoint is known to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
+  const ended = stoppedAt(start, steps, { best });
   keepTokenizer(tokenizer, config.out);
   replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
   await cut(start);
-  if (start >= steps) {
-    for await (const _ of train(start, signal)); // no steps left: only the work at the end of training
-    say(`nothing to do: all ${steps} steps of this run are complete`);
-    return await finish({});
+  if (start >= steps || ended) {
+    for await (const _ of train(steps, signal)); // no steps left: only the work at the end of training
+    const why = ended
+      ? `this run ended at step ${start}: ${ended.reason}`
+      : `all ${steps} steps of this run are complete`;
+    say(`nothing to do: ${why}`);
+    return await finish({}, ended);
   }
   if (start > 0) say(`resuming from step ${start}`);
 
   all.unshift(new JsonlMetrics(config.out));
   const anomalies = new Anomalies(config.out, parts);
+  const heldOut = new HeldOutLoss();
   const last: Record<string, number> = {};
   let done = start;
   opened?.(checkpoints);
   try {
-    for await (const step of checkpoints.during((from) => train(from, signal))) {
+    for await (const step of checkpoints.during((from) => untilEnding(train(from, signal), { best }))) {
       done = step.step;
       const row = thinned({ ...step }, sampleEvery, steps);
       for (const sink of all) await sink.write(row);
       anomalies.watch(row);
-      for (const [name, value] of Object.entries(splitStep(row).metrics)) if (value !== undefined) last[name] = value;
+      heldOut.watch(row);
+      const { best: _, ...metrics } = splitStep(row).metrics;
+      for (const [name, value] of Object.entries(metrics)) if (value !== undefined) last[name] = value;
     }
   } finally {
     for (const sink of all) await sink.close();
   }
-  if (signal?.aborted && done < steps) throw signal.reason;
-  return await finish(last);
+  const stopped = stoppedAt(done, steps, { best });
+  if (signal?.aborted && done < steps && stopped === undefined) throw signal.reason;
+  if (stopped) say(`ended at step ${done} of ${steps}: ${stopped.reason}`);
+  if (best === undefined) for (const note of heldOut.notes()) say(note);
+  return await finish(last, stopped);
 
-  async function finish(metrics: Record<string, number>): Promise<RunResult> {
-    await saveTensors(run.model, parts.weights.contents());
-    return { model: run.model, steps, metrics };
+  async function finish(metrics: Record<string, number>, stopped: Stopped | undefined): Promise<RunResult> {
+    await saveTensors(run.model, weights.contents());
+    const found = best?.found && { ...best.found, model: run.best };
+    if (best !== undefined && found !== undefined) await saveTensors(run.best, best.contents());
+    return { model: run.model, steps: stopped?.step ?? steps, metrics, stopped, best: found };
   }
 }
 
@@ -157,18 +180,6 @@ function thinned(row: StepMetrics, every: number, steps: number): StepMetrics {
   if (samples === undefined) return row;
   const due = row.step % every === 0 || row.step === steps || isEvaluation(splitStep(row).metrics);
   return due ? row : (others as StepMetrics);
-}
-
-/** A note if the learning rate has not reached its peak when the last step comes. */
-function unfinishedWarmup({ config, steps }: Training): string[] {
-  const { warmupSteps = 0, critic } = config as RunConfig & { warmupSteps?: number; critic?: { warmup: number } };
-  const needed = warmupSteps + (critic?.warmup ?? 0);
-  if (warmupSteps === 0 || needed < steps) return [];
-  const share = Math.round((100 * Math.max(0, steps - (critic?.warmup ?? 0))) / warmupSteps);
-  const fix = 'use more steps or fewer warmupSteps';
-  return [
-    `note: the warm-up of ${needed} steps is longer than the run of ${steps}, which ends at ${share} % of lr: ${fix}`,
-  ];
 }
 
 /** As in `983,936 parameters, 1,003,855 tokens`. */

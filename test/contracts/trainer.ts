@@ -16,6 +16,8 @@ import { Resource } from '../../src/native/resource.ts';
 import type { Optimizer } from '../../src/optim.ts';
 import { memory, type Parameter } from '../../src/tensor/tensor.ts';
 import { relativeDistance } from '../parity/numbers.ts';
+import { Best } from '../../src/trainers/best.ts';
+import { untilEnding } from '../../src/trainers/ending.ts';
 import { poisonGradient } from '../poison.ts';
 
 export type MethodName = keyof typeof methods;
@@ -101,6 +103,18 @@ export function trainerContract<Name extends MethodName>(name: Name, subject: Tr
         expect(await bits(resumed)).toEqual(await bits(straight));
       },
     );
+
+    it('gives back the weights of its best step', async () => {
+      using run = make();
+      using best = new Best(run.parts.weights, { keepBest: 'gradNorm', mode: 'max' });
+      let atBest: unknown;
+      for await (const { best: isBest } of untilEnding(run.train(), { best }))
+        if (isBest) atBest = await weightsOf(run);
+      await best.putBack();
+      expect(atBest).toBeDefined();
+      expect(await weightsOf(run)).toEqual(atBest);
+      expect(best.contents().metadata.size).toBe(run.parts.weights.contents().metadata.size + 1);
+    });
 
     it('skips a step with a gradient that is not finite, tells of it and moves nothing', async () => {
       using run = make();
@@ -262,6 +276,12 @@ async function bits({ parts }: Run): Promise<ReadonlyMap<string, unknown>> {
     else for (const { name: of, tensor } of part.contents().tensors) all.set(`${name} ${of}`, await bytesOf(tensor));
   }
   return all;
+}
+
+/** The bytes of the weights by name. */
+async function weightsOf({ parts }: Run): Promise<ReadonlyMap<string, Buffer>> {
+  const { tensors } = parts.weights.contents();
+  return new Map(await Promise.all(tensors.map(async ({ name, tensor }) => [name, await bytesOf(tensor)] as const)));
 }
 
 async function bytesOf(tensor: { data(): Promise<ArrayBufferView> }): Promise<Buffer> {
