@@ -17,7 +17,9 @@ const commands = block.split('\n').filter((line) => line !== '' && !line.startsW
 /** Runs a line of the README in a project that has the package installed; the program is that of src/. */
 function run(line: string): string {
   const program = `${process.execPath} --import ${join(root, 'node_modules/tsx/dist/loader.mjs')} ${join(root, 'src/cli/main.ts')}`;
-  const computing = /^npx palm-rlhf (pretrain|sft|reward|ppo|generate|evaluate)\b/.test(line) ? ` --device ${device}` : '';
+  const computing = /^npx palm-rlhf (pretrain|sft|reward|ppo|generate|evaluate)\b/.test(line)
+    ? ` --device ${device}`
+    : '';
   const typed = `${line.replace('npx palm-rlhf', program)}${computing}`;
   const { stdout, stderr, status } = spawnSync('bash', ['-c', typed], { cwd: folder, encoding: 'utf8' });
   expect(status, `${line}\n${stderr}`).toBe(0);
@@ -47,5 +49,6 @@ it('goes from a text to a policy and a report', { timeout: 300_000 }, () => {
   expect(base).toBeLessThan(0.4);
   expect(ours).toBeGreaterThan(base + 0.2);
   const report = readFileSync(join(folder, 'report.html'), 'utf8');
-  for (const name of ['A: ppo', 'B: judge', 'C: sft', 'D: base', '<svg']) expect(report.includes(name), name).toBe(true);
+  for (const name of ['A: ppo', 'B: judge', 'C: sft', 'D: base', '<svg'])
+    expect(report.includes(name), name).toBe(true);
 });
