@@ -126,7 +126,7 @@ describe('an error', () => {
   it('lists the known keys if none is close', () => {
     const error = errorOf(() => parseConfig(ppoConfig, { loss: { zigzagging: 1 } }, 'ppo'));
     expect(error.message).toBe(
-      'ppo.loss.zigzagging: got an unknown key, expected one of clip, valueClip, valueWeight, entropyWeight, dualClip.',
+      'ppo.loss.zigzagging: got an unknown key, expected one of clip, valueClip, valueWeight, entropyWeight, dualClip, pretraining.',
     );
   });
 

@@ -6,6 +6,7 @@ import { remaxConfig } from '../src/config/remax.ts';
 import { rlooConfig } from '../src/config/rloo.ts';
 import { targetPolicyConfig } from '../src/config/target-policy.ts';
 import { parseConfig } from '../src/config/schema.ts';
+import type { Sequences } from '../src/data/text.ts';
 import type { Method } from '../src/methods/method.ts';
 import type { PolicyIngredients } from '../src/methods/on-policy.ts';
 import { methods } from '../src/methods.ts';
@@ -19,6 +20,15 @@ export const EOS = 1;
 export const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
 /** Likes the token 5. */
 export const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
+
+/** 30 rows of a text that counts upwards. */
+export const smallText: Sequences = {
+  size: 30,
+  rows(places) {
+    const tokens = places.flatMap((place) => Array.from({ length: 8 }, (_, t) => 2 + ((place + t) % 12)));
+    return { tokens: Int32Array.from(tokens), shape: [places.length, 8] };
+  },
+};
 
 export function smallModel(): PaLM {
   return new PaLM({ numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, seed: 3, device });

@@ -28,6 +28,7 @@ import { actorCriticOf } from '../src/methods/ppo.ts';
 import { minibatches } from '../src/trainers/rollouts.ts';
 import { ROLLOUT_READS, trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
+import { smallText } from './policies.ts';
 
 const EOS = 1;
 const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
@@ -47,9 +48,18 @@ trainerContract('ppo', {
   },
   ingredients(config, rows) {
     const prompts = Array.from({ length: rows }, (_, row) => PROMPTS[row % PROMPTS.length] as number[]);
-    return { actorCritic: actorCriticOf(new PaLM(MODEL), config), reward: fives, prompts, eosToken: EOS };
+    const text = config.loss.pretraining && smallText;
+    return { actorCritic: actorCriticOf(new PaLM(MODEL), config), reward: fives, text, prompts, eosToken: EOS };
   },
-  resumes: { 'with a critic that learns alone at first': MANY, 'with all weights': { ...MANY, lora: false } },
+  resumes: {
+    'with text, an average and bins': {
+      optimisation: { ema: 0.9 },
+      loss: { pretraining: { batchSize: 4, sequenceLength: 7 } },
+      critic: { warmup: 1, histogram: {} },
+    },
+    'with a critic that learns alone at first': MANY,
+    'with all weights': { ...MANY, lora: false },
+  },
   otherReads: ROLLOUT_READS,
   takesSignal: true,
 });

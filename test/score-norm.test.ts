@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ActorCritic, ArgumentError, FileError, PaLM, ppo, RewardModel, RunningScores } from '../src/index.ts';
 import type { Reward } from '../src/trainers/rollouts.ts';
-import { scoreNorm, scoreNormOf, statisticsOf } from '../src/trainers/score-norm.ts';
+import { normalised, scoreNorm, scoreNormOf, statisticsOf } from '../src/trainers/score-norm.ts';
 import { device } from './device.ts';
 import { policy, rewarding } from './small-trainings.ts';
 
@@ -13,6 +13,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const MODEL = { numTokens: 16, dim: 16, depth: 1, heads: 2, dimHead: 8, device };
 const nothing: Reward = () => [];
+/** The scores of an iteration, normalised by what `norm` says of them. */
+const normalise = (scores: readonly number[], norm: ReturnType<typeof scoreNorm>) => normalised(scores, norm(scores));
 const SCORES = [
   [1, 2, 4, 5],
   [3, 3, 9],
@@ -41,7 +43,7 @@ describe('running statistics', () => {
 });
 
 describe('ScoreNorm', () => {
-  const running = (scores: number[]) => scoreNorm(nothing, { norm: 'running' }, new RunningScores())(scores);
+  const running = (scores: number[]) => normalise(scores, scoreNorm(nothing, { norm: 'running' }, new RunningScores()));
 
   it('gives mean 0 and deviation 1 for any scale and offset', () => {
     const normal = running([1, 2, 4, 5]);
@@ -56,14 +58,14 @@ describe('ScoreNorm', () => {
   it('maps equal scores to 0', () => {
     for (const value of [5, 0.1, -1 / 3]) {
       const scores = new RunningScores();
-      const normalise = scoreNorm(nothing, { norm: 'running' }, scores);
+      const norm = scoreNorm(nothing, { norm: 'running' }, scores);
       for (const count of [3, 7, 48])
-        expect(normalise(Array(count).fill(value)).every((score) => score === 0)).toBe(true);
+        expect(normalise(Array(count).fill(value), norm).every((score) => score === 0)).toBe(true);
     }
   });
 
   it('leaves scores unchanged with norm none', () => {
-    expect(scoreNorm(nothing, { norm: 'none' }, new RunningScores())([3, -1])).toEqual([3, -1]);
+    expect(normalise([3, -1], scoreNorm(nothing, { norm: 'none' }, new RunningScores()))).toEqual([3, -1]);
   });
 
   it("uses the reward model's statistics if it has them, else those of the run", () => {
@@ -74,7 +76,7 @@ describe('ScoreNorm', () => {
     rewardModel.statistics = { mean: 2, deviation: 0.5 };
     expect(scoreNormOf(rewardModel, {})).toBe('reference');
     expect(scoreNormOf(rewardModel, { norm: 'none' })).toBe('none');
-    expect(scoreNorm(rewardModel, {}, new RunningScores())([2, 3])).toEqual([0, 2]);
+    expect(normalise([2, 3], scoreNorm(rewardModel, {}, new RunningScores()))).toEqual([0, 2]);
   });
 
   it('refuses missing statistics', () => {

@@ -26,13 +26,15 @@ PpoAdvantages ppo_advantages(const Tensor& sampler_log_prob, const Tensor& rollo
     out.advantage = gae(out.reward, rollout_value, response_mask, options.gamma, lambda);
   }
 
+  const Tensor rows = response_mask.any(1);
+  const auto mean = [&](const Tensor& of_row) { return masked_mean(of_row, rows, {}); };
   const Tensor unexplained = masked_variance(out.returns - rollout_value, response_mask);
   const Tensor explained = 1 - unexplained / masked_variance(out.returns, response_mask).clamp_min(1e-8);
-  out.metrics = {{"kl", log_ratio.sum(1).mean()},
-                 {"score", given.mean()},
-                 {"reward", out.reward.sum(1).mean()},
+  out.metrics = {{"kl", mean(log_ratio.sum(1))},
+                 {"score", mean(given)},
+                 {"reward", mean(out.reward.sum(1))},
                  {"explained_variance", explained},
-                 {"response_length", response_mask.sum(1).to(given.scalar_type()).mean()},
+                 {"response_length", mean(response_mask.sum(1).to(given.scalar_type()))},
                  {"sampler_gap", within(sampler_log_prob - rollout_log_prob, response_mask).abs().max()}};
   if (options.whiten) out.advantage = whiten(out.advantage, response_mask);
   return out;

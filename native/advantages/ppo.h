@@ -19,7 +19,7 @@ struct PpoAdvantages {
   Tensor reward;     // [B, T]: the score at the last token plus any dense reward, minus the KL penalty at every token
   Tensor advantage;  // [B, T]
   Tensor returns;    // [B, T]
-  // kl (mean over rows of Σ log-ratio), score (mean), reward (mean over rows of Σ reward), explained_variance (of the
+  // Over rows with a response: kl (mean of Σ log-ratio), score (mean), reward (mean of Σ reward), explained_variance (of the
   // returns by the rollout's values), response_length (mean), sampler_gap (max |sampler_log_prob − rollout_log_prob|)
   Metrics metrics;
 };

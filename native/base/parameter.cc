@@ -24,6 +24,14 @@ void check_fits_in_memory(const std::vector<NamedShape>& group, int64_t groups, 
   if (bytes > kMaxBytes || count * kGroupBytes > available) throw out_of_memory(argument, bytes, available);
 }
 
+void move_towards(const ParameterList& targets, const ParameterList& sources, double share) {
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const Tensor& target = targets[i]->tensor;
+    target.lerp_(sources[i]->tensor.to(target.scalar_type()), share);
+  }
+}
+
 // Gradients are summed over micro-batches; bfloat16 would round at every addition.
 static at::ScalarType gradient_dtype(at::ScalarType dtype) { return dtype == at::kBFloat16 ? at::kFloat : dtype; }
 

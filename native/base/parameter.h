@@ -38,6 +38,9 @@ using ParameterList = std::vector<std::shared_ptr<Parameter>>;
 // Increases with every write to one of them by libtorch, or by a kernel that bumps the version.
 int64_t version_of(const ParameterList& parameters);
 
+// Moves each target a share of the way to its source, in the target's precision.
+void move_towards(const ParameterList& targets, const ParameterList& sources, double share);
+
 // A standalone parameter that takes over the memory of `values`, whose contents may still be in transfer.
 std::shared_ptr<Parameter> make_parameter(const Tensor& values);
 

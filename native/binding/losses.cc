@@ -14,7 +14,7 @@
 namespace palm::binding {
 
 PALM_FIELDS(PpoOptions, PALM_FIELD(clip), PALM_FIELD(value_clip), PALM_FIELD(value_weight), PALM_FIELD(entropy_weight),
-            PALM_FIELD(dual_clip));
+            PALM_FIELD(dual_clip), PALM_FIELD(histogram));
 
 // A rollout with advantages and returns.
 struct Experience : ValuedRollout {
@@ -24,16 +24,32 @@ PALM_FIELDS(Experience, PALM_FIELD(sequence), PALM_FIELD(response_mask), PALM_FI
             PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(rollout_value),
             PALM_FIELD(advantage), PALM_FIELD(returns));
 
+static void expect_histogram(const Evaluation& now, const Tensor& sequence, const Histogram& histogram) {
+  check_histogram(histogram);
+  if (!now.value_logits)
+    throw Error(ErrorKind::argument, "valueLogits", "nothing", "the logits of a critic with a histogram");
+  expect_shape(*now.value_logits, "valueLogits", {sequence.size(0), sequence.size(1), histogram.bins});
+  expect_floating(*now.value_logits, "valueLogits");
+}
+
+static Tensor histogram_value_of(const Tensor& logits, const Histogram& histogram) {
+  check_histogram(histogram);
+  expect_floating(logits, "logits");
+  expect_shape(logits, "logits", {-1, histogram.bins});
+  return histogram_value(logits, histogram);
+}
+
 static Loss ppo_loss_of(const Evaluation& now, const Experience& then, const PpoOptions& options,
                         std::optional<double> denominator) {
   expect_batch(then);
-  Fields<Evaluation>::visit(now, [&](const char* name, const Tensor& member) {
-    const std::string argument = camel_case(name);
-    expect_shape(member, argument.c_str(), then.sequence.sizes());
-    expect_floating(member, argument.c_str());
-  });
-  return ppo_loss(now.log_prob, now.entropy, now.value, then.rollout_log_prob, then.rollout_value, then.advantage,
-                  then.returns, then.response_mask, options, denominator);
+  for (const auto& [name, member] :
+       {std::pair{"logProb", &now.log_prob}, {"entropy", &now.entropy}, {"value", &now.value}}) {
+    expect_shape(*member, name, then.sequence.sizes());
+    expect_floating(*member, name);
+  }
+  if (options.histogram) expect_histogram(now, then.sequence, *options.histogram);
+  return ppo_loss(now.log_prob, now.entropy, options.histogram ? *now.value_logits : now.value, then.rollout_log_prob,
+                  then.rollout_value, then.advantage, then.returns, then.response_mask, options, denominator);
 }
 
 template <>
@@ -214,6 +230,7 @@ static Tensor entropy_of(const Tensor& logits) {
 
 void loss_rows(Table& table) {
   table.job<&ppo_loss_of>("ppoLoss");
+  table.job<&histogram_value_of>("histogramValue");
   table.job<&preference_loss_of>("preferenceLoss");
   table.job<&kto_loss_of>("ktoLoss");
   table.job<&log_ratio_of>("logRatio");

@@ -40,6 +40,7 @@ void parameter_rows(Table& table) {
   table.job<&Parameter::grad>("parameterGrad");
   table.job<&Parameter::set_grad>("parameterSetGrad");
   table.job<&parameters_copy>("parametersCopy");
+  table.job<&move_towards>("parametersMove");
   table.job<&parameters_require_grad>("parametersRequireGrad");
   table.job<&parameters_first_non_finite>("parametersFirstNonFinite");
 }

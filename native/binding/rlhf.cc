@@ -96,7 +96,8 @@ void rlhf_rows(Table& table) {
   table.job<&policy_log_prob>("policyLogProb");
   table.job<&policy_reference_log_prob>("policyReferenceLogProb");
   table.job<&rollout_of<Policy>>("policyRollout");
-  table.now<&make<ActorCritic, ActorCritic, std::shared_ptr<Policy>, std::shared_ptr<Scope>>>("actorCriticCreate");
+  table.now<&make<ActorCritic, ActorCritic, std::shared_ptr<Policy>, std::shared_ptr<Scope>, std::optional<Histogram>>>(
+      "actorCriticCreate");
   table.now<&parameters_of<ActorCritic>>("actorCriticParameters");
   table.job<&ActorCritic::initialise>("actorCriticInitialise");
   table.job<&actor_critic_evaluate>("actorCriticEvaluate");

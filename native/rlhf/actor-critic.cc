@@ -6,8 +6,9 @@
 
 namespace palm {
 
-ActorCritic::ActorCritic(std::shared_ptr<Policy> actor, std::shared_ptr<Scope> critic)
-    : actor_(std::move(actor)), critic_(std::move(critic)), value_head_(actor_->model()->shape()) {}
+ActorCritic::ActorCritic(std::shared_ptr<Policy> actor, std::shared_ptr<Scope> critic,
+                         std::optional<Histogram> histogram)
+    : actor_(std::move(actor)), critic_(std::move(critic)), value_head_(actor_->model()->shape(), histogram) {}
 
 void ActorCritic::prepare_gradients(Gradients gradients, bool critic_only) {
   if (gradients == Gradients::none) return;
@@ -28,13 +29,14 @@ Evaluation ActorCritic::evaluate(const Tensor& tokens, double temperature, Gradi
   const LogProb actor = actor_->log_prob(actor_hidden, tokens, temperature, actor_gradients);
   const Gradients critic_gradients = critic_only && gradients == Gradients::all ? Gradients::adapters : gradients;
   at::AutoGradMode critic_mode(critic_gradients != Gradients::none);
-  const Tensor value = value_head_(critic_ ? critic_hidden(tokens, critic_gradients) : actor_hidden);
-  return {actor.log_prob, actor.entropy, value};
+  const Value value = value_head_(critic_ ? critic_hidden(tokens, critic_gradients) : actor_hidden);
+  return {actor.log_prob, actor.entropy, value.expected, value.logits};
 }
 
 Tensor ActorCritic::value(const Tensor& tokens) {
   at::NoGradGuard no_grad;
-  return value_head_(critic_ ? critic_hidden(tokens, Gradients::none) : actor_->hidden(tokens, Gradients::none));
+  return value_head_(critic_ ? critic_hidden(tokens, Gradients::none) : actor_->hidden(tokens, Gradients::none))
+      .expected;
 }
 
 }  // namespace palm

@@ -7,14 +7,15 @@
 namespace palm {
 
 struct Evaluation {
-  Tensor log_prob;  // [B, T], of the given tokens; entry 0 is 0
-  Tensor entropy;   // [B, T], of the distribution each token was sampled from; entry 0 is 0
-  Tensor value;     // [B, T], expected return before the token was chosen; entry 0 is 0
+  Tensor log_prob;                     // [B, T], of the given tokens; entry 0 is 0
+  Tensor entropy;                      // [B, T], of the distribution each token was sampled from; entry 0 is 0
+  Tensor value;                        // [B, T], expected return before the token was chosen; entry 0 is 0
+  std::optional<Tensor> value_logits;  // [B, T, bins], of a critic with a histogram
 };
 
 class ActorCritic {
  public:
-  ActorCritic(std::shared_ptr<Policy> actor, std::shared_ptr<Scope> critic);
+  ActorCritic(std::shared_ptr<Policy> actor, std::shared_ptr<Scope> critic, std::optional<Histogram> histogram);
 
   void initialise() { value_head_.initialise(); }
   ParameterList parameters() const { return value_head_.parameters(); }

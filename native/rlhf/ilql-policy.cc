@@ -81,13 +81,7 @@ ActionValues IlqlPolicy::evaluate(const Tensor& sequence, const Tensor& state, G
           .value = value};
 }
 
-void IlqlPolicy::sync(double alpha) {
-  at::NoGradGuard no_grad;
-  for (size_t i = 0; i < targets().size(); ++i) {
-    const Tensor& target = targets()[i]->tensor;
-    target.lerp_(parameters()[i]->tensor.to(target.scalar_type()), alpha);
-  }
-}
+void IlqlPolicy::sync(double alpha) { move_towards(targets(), parameters(), alpha); }
 
 Tensor IlqlPolicy::logits(const Tensor& hidden, double beta) const {
   const Tensor q1 = target_q1_(hidden), q2 = target_q2_(hidden);

@@ -1,13 +1,19 @@
 /** The configuration of proximal policy optimisation; docs/ppo.md has the formulas. */
 import { z } from 'zod';
 import { evaluation } from './evaluation.ts';
-import { checkpoint, computing, count, lora } from './fields.ts';
+import { checkpoint, computing, count, lora, probability } from './fields.ts';
 import { limits, lr, optimizer } from './optimisation.ts';
 import { critic, passes, rollouts, scores } from './rollouts.ts';
 
 const adaptiveKl = z.strictObject({
   target: z.number().gt(0).describe('target KL to the reference policy, in nats per response'),
   horizon: z.number().gt(0).default(10000).describe('responses over which klWeight adapts'),
+});
+
+const pretraining = z.strictObject({
+  weight: z.number().gt(0).default(27.8).describe('weight of the next-token loss of the text, in nats per token'),
+  batchSize: count.default(32).describe('rows of text per update'),
+  sequenceLength: count.default(64).describe('tokens predicted in each row'),
 });
 
 const loss = z.strictObject({
@@ -20,6 +26,9 @@ const loss = z.strictObject({
     .gt(1)
     .optional()
     .describe('the loss of a token with a negative advantage is at most this many times it (default: unlimited)'),
+  pretraining: pretraining
+    .optional()
+    .describe('if set, each update also learns to predict text (PPO-ptx), so that the policy does not unlearn it'),
 });
 
 export const ppoConfig = z.strictObject({
@@ -37,7 +46,12 @@ export const ppoConfig = z.strictObject({
     .default('linear')
     .describe('how the learning rate falls to 0 at the last step'),
   optimisation: z
-    .strictObject(optimizer({ betas: [0.9, 0.999], weightDecay: 0 }))
+    .strictObject({
+      ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
+      ema: probability
+        .optional()
+        .describe('if set, the run keeps an average of the weights, which moves by 1 − ema with every update'),
+    })
     .prefault({})
     .describe('the optimizer and its settings'),
   loss: loss.prefault({}).describe('weights and clip ranges of the loss'),

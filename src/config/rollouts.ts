@@ -23,12 +23,14 @@ export const rollouts = {
 
 const score = z.strictObject({
   norm: z
-    .enum(['none', 'reference', 'running'])
+    .enum(['none', 'reference', 'running', 'reference-scale', 'running-scale'])
     .optional()
     .describe(
       'statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run ' +
-        'so far (default: reference if the reward model has them, else running)',
+        'so far; with -scale, scores are divided by the deviation alone (default: reference if the reward model has ' +
+        'them, else running)',
     ),
+  clip: z.number().gt(0).optional().describe('scores are first limited to ± this (default: unlimited)'),
   missingEosPenalty: z
     .number()
     .min(0)
@@ -41,6 +43,13 @@ const score = z.strictObject({
   overlongBuffer: count
     .optional()
     .describe('the last tokens before maxNewTokens, over which a penalty rises to 1 (default: none)'),
+  repetition: z
+    .strictObject({
+      ngram: count.default(3).describe('number of tokens that count as repeated together'),
+      penalty: z.number().gt(0).default(1).describe('penalty of a response that repeats itself throughout'),
+    })
+    .optional()
+    .describe('if set, takes up to a penalty from responses, by the share of n-grams that they have said before'),
   timeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
   combine: z
     .enum(['sum', 'mean', 'min', 'conservative'])
@@ -57,8 +66,24 @@ export const scores = {
   score: score.prefault({}).describe('how responses are scored'),
 };
 
+const histogram = z
+  .strictObject({
+    bins: z.int().min(2).default(51).describe('number of bins'),
+    min: z.number().default(-5).describe('centre of the lowest bin'),
+    max: z.number().default(5).describe('centre of the highest bin'),
+    sigma: z.number().gt(0).default(0.75).describe('standard deviation of a target, in steps between bins'),
+  })
+  .refine(({ min, max }) => max > min, { path: ['max'], message: 'a number above min' });
+
 /** The critic, and the advantages it gives. */
 export const critic = z.strictObject({
+  histogram: histogram
+    .optional()
+    .describe('if set, the critic learns a distribution over bins of the return (HL-Gauss), not a number'),
+  start: z
+    .enum(['zero', 'reward'])
+    .default('zero')
+    .describe('what the critic starts from: zero values, or the adapters and head of the reward model'),
   gamma: z.number().min(0).max(1).default(1).describe('discount factor of rewards'),
   lambda: z.number().min(0).max(1).default(0.95).describe('GAE lambda: 1 is unbiased, lower has less variance'),
   lengthAdaptive: z

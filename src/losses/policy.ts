@@ -1,7 +1,7 @@
 /** Losses of policies that learn from their own responses: they take tensors, never a model. docs/ppo.md has the formulas. */
 import { checkObject, checkOptions } from '../checks/options.ts';
 import { checkPolicyOptions, type KlEstimator, type PolicyLossOptions } from '../checks/policy-options.ts';
-import type { Evaluation, Experience } from '../models/actor-critic.ts';
+import type { Evaluation, Experience, Histogram } from '../models/actor-critic.ts';
 import { type LogProb, ROLLOUT, type Rollout } from '../models/policy.ts';
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
@@ -17,9 +17,12 @@ export interface PpoMetrics {
   entropy: number;
   /** Estimated KL from the policy of the rollout to the current one, in nats per token. */
   approxKl: number;
-  /** Share of tokens whose probability ratio was clipped, and share of those whose value was. */
+  /** Share of tokens whose probability ratio was clipped. */
   clipFraction: number;
-  valueClipFraction: number;
+  /** Share of tokens whose value was clipped; not with a histogram. */
+  valueClipFraction?: number;
+  /** With a histogram: share of tokens whose return lies beyond its bins. */
+  valueBeyondShare?: number;
   /** Largest |log ratio|. */
   maxLogRatio: number;
 }
@@ -27,19 +30,22 @@ export interface PpoMetrics {
 export interface PpoLossOptions {
   /** Clip range of the probability ratio: 1 ± clip. */
   clip: number;
-  /** Clip range of values around those of the rollout. */
+  /** Clip range of values around those of the rollout; not used with a histogram. */
   valueClip: number;
   valueWeight: number;
   entropyWeight: number;
   /** Where the advantage is negative, the loss of a token is at most this many times −advantage. Unlimited by default. */
   dualClip?: number | undefined;
+  /** The bins of the critic's values: the value loss is then the cross entropy of `valueLogits` [B, T, bins]. */
+  histogram?: Histogram | undefined;
   /** Divisor of sums over response tokens. Defaults to their number. */
   denominator?: number;
 }
 
 /**
- * Clipped policy loss, clipped value loss and entropy bonus of PPO, as one scalar. `now` is the evaluation of `experience`
- * under the current weights; all tensors are [B, T].
+ * Clipped policy loss, value loss and entropy bonus of PPO, as one scalar. `now` is the evaluation of `experience` under the current
+ * weights; all tensors but the logits are [B, T].
+ * @throws ArgumentError for a histogram without logits.
  */
 export async function ppoLoss(
   now: Evaluation,
@@ -47,11 +53,14 @@ export async function ppoLoss(
   options: PpoLossOptions,
 ): Promise<Loss<keyof PpoMetrics>> {
   checkObject(options, 'ppoLoss options');
-  const { clip, valueClip, valueWeight, entropyWeight, dualClip, denominator } = options;
-  const evaluation = handlesOf(now, EVALUATION);
+  const { clip, valueClip, valueWeight, entropyWeight, dualClip, histogram, denominator } = options;
+  const { valueLogits } = Object(now) as Evaluation;
+  const logits = valueLogits && handleOf(valueLogits, 'valueLogits');
+  const evaluation = { ...handlesOf(now, EVALUATION), valueLogits: logits };
   const given = handlesOf(experience, EXPERIENCE);
-  const weights = { clip, valueClip, valueWeight, entropyWeight, dualClip };
-  const used = [...tensorsOf(now, EVALUATION), ...tensorsOf(experience, EXPERIENCE)];
+  const weights = { clip, valueClip, valueWeight, entropyWeight, dualClip, histogram };
+  const read = valueLogits === undefined ? [] : [valueLogits];
+  const used = [...tensorsOf(now, EVALUATION), ...read, ...tensorsOf(experience, EXPERIENCE)];
   return new Loss(await run(used, () => addon().ppoLoss(evaluation, given, weights, denominator)));
 }
 

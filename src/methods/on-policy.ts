@@ -10,7 +10,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PolicyParts } from '../trainers/critic-free.ts';
 import type { OnPolicyParts } from '../trainers/on-policy.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
-import { RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
+import { needsRunningScores, RunningScores, scoreNormOf } from '../trainers/score-norm.ts';
 import type { Assembled, Opened, RunConfig } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
@@ -53,7 +53,7 @@ export function assembleOnPolicy<C extends OnPolicyConfig>(
   const batchSize = Math.min(given.rolloutBatch, prompts.length);
   const state = {
     batches: new Batches({ size: prompts.length, batchSize, seed }),
-    runningScores: config.score.norm === 'running' ? new RunningScores() : undefined,
+    runningScores: needsRunningScores(reward, config.score) ? new RunningScores() : undefined,
     optimizer: optimizerOf(learner.parameters(), { ...given.optimisation, lr }),
   };
   return { config, state, parts: { ...state, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer } };

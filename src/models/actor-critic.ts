@@ -13,6 +13,18 @@ import { Parameter, type Tensor, type TensorGroup, tensorGroup } from '../tensor
 export interface Evaluation extends LogProb {
   /** The return that the critic predicts before the token is chosen. */
   value: Tensor;
+  /** Of a critic with a histogram: the logits of its bins [B, T, bins]. */
+  valueLogits?: Tensor;
+}
+
+/** Bins whose centres go from `min` to `max` in equal steps. */
+export interface Histogram {
+  /** Number of bins, at least 2. */
+  bins: number;
+  min: number;
+  max: number;
+  /** Standard deviation of targets, in steps between bins. */
+  sigma: number;
 }
 
 /** A rollout with the critic's values; everything is [B, T]. */
@@ -30,6 +42,8 @@ export interface Experience extends ValuedRollout {
 export interface ActorCriticOptions extends Omit<PolicyOptions, 'scope'> {
   /** Names of the scopes, for when several actor-critics share a trunk. Default to `actor` and `critic`. */
   scopes?: { actor?: string; critic?: string };
+  /** If set, the critic gives a distribution over these bins, and the value is its mean. Defaults to a single number. */
+  histogram?: Histogram | undefined;
 }
 
 /**
@@ -46,14 +60,14 @@ export class ActorCritic extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: ActorCriticOptions = {}) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference'], 'ActorCritic');
-    const { scopes, ...policy } = options;
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference', 'histogram'], 'ActorCritic');
+    const { scopes, histogram, ...policy } = options;
     checkAdapterOptions(policy.lora ?? 8, { scopes }, 'ActorCritic');
     checkOptions(scopes ?? {}, ['actor', 'critic'], 'ActorCritic.scopes');
     super(model, { ...policy, scope: scopes?.actor }, [scopes?.critic ?? 'critic']);
     const [, critic] = this.scopes.map((scope) => model.scopeHandle(scope));
     try {
-      this.#native = addon().actorCriticCreate(handleOf(this), critic);
+      this.#native = addon().actorCriticCreate(handleOf(this), critic, histogram);
     } catch (error) {
       super.release(handleOf(this));
       for (const scope of this.scopes) model.removeScope(scope);

@@ -131,6 +131,11 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     return this.#scope !== undefined;
   }
 
+  /** Name of the adapters through which it reads the trunk, if it does. */
+  get scope(): string | undefined {
+    return this.#scope;
+  }
+
   /** Whether dropout is on; see `train`. */
   get training(): boolean {
     return this.#training;

@@ -19,6 +19,7 @@ import type {
   NativeActionValues,
   NativeEvaluation,
   NativeGeneration,
+  NativeHistogram,
   NativeLogProb,
   NativeLoss,
   NativeParameter,
@@ -105,6 +106,8 @@ export interface Native extends NativeLosses {
   parameterGrad(parameter: ParameterHandle): Promise<TensorHandle | undefined>;
   parameterSetGrad(parameter: ParameterHandle, grad: TensorHandle): Promise<void>;
   parametersCopy(targets: ParameterHandle[], sources: ParameterHandle[]): Promise<void>;
+  /** target ← target + share · (source − target), in the target's precision. */
+  parametersMove(targets: ParameterHandle[], sources: ParameterHandle[], share: number): Promise<void>;
   parametersRequireGrad(parameters: ParameterHandle[], on: boolean): Promise<void>;
   /** The index of the first parameter with a non-finite value. */
   parametersFirstNonFinite(parameters: ParameterHandle[]): Promise<number | undefined>;
@@ -259,7 +262,11 @@ export interface Native extends NativeLosses {
   /** target ← alpha · q + (1 − alpha) · target */
   ilqlPolicySync(policy: IlqlPolicyHandle, alpha: number): Promise<void>;
   ilqlReadoutCreate(policy: IlqlPolicyHandle, beta: number): ReadoutHandle;
-  actorCriticCreate(policy: PolicyHandle, criticScope: ScopeHandle | undefined): ActorCriticHandle;
+  actorCriticCreate(
+    policy: PolicyHandle,
+    criticScope: ScopeHandle | undefined,
+    histogram: NativeHistogram | undefined,
+  ): ActorCriticHandle;
   actorCriticParameters(actorCritic: ActorCriticHandle): NativeParameter[];
   actorCriticInitialise(actorCritic: ActorCriticHandle): Promise<void>;
   actorCriticEvaluate(

@@ -3,6 +3,7 @@ import type {
   NativeActionValues,
   NativeEvaluation,
   NativeExperience,
+  NativeHistogram,
   NativeLogProb,
   NativeLoss,
   NativeMetrics,
@@ -77,9 +78,12 @@ export interface NativeLosses {
       valueWeight: number;
       entropyWeight: number;
       dualClip: number | undefined;
+      histogram: NativeHistogram | undefined;
     },
     denominator: number | undefined,
   ): Promise<NativeLoss>;
+  /** The expected values [N] of logits [N, bins]. */
+  histogramValue(logits: TensorHandle, histogram: NativeHistogram): Promise<TensorHandle>;
   /** Rows 0 … N − 1 of [2N, T] are chosen, the others rejected responses to the same prompts. */
   preferenceLoss(
     logProb: TensorHandle,

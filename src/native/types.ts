@@ -155,6 +155,14 @@ export interface NativePrediction extends NativeLogProb {
 }
 export interface NativeEvaluation extends NativeLogProb {
   value: TensorHandle; // [B, T]
+  valueLogits?: TensorHandle | undefined; // [B, T, bins], of a critic with a histogram
+}
+/** The bins of a value; native/losses/histogram.h. */
+export interface NativeHistogram {
+  bins: number;
+  min: number;
+  max: number;
+  sigma: number;
 }
 /** What a policy with heads for implicit language Q-learning reads in the states of response tokens. */
 export interface NativeActionValues {

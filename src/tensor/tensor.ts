@@ -222,9 +222,10 @@ const groupPrototype = {
 
 type Wrapped<Handles> = { [Key in keyof Handles]: Tensor };
 
-/** Wraps an object of native tensors in one of Tensors. */
+/** Wraps an object of native tensors in one of Tensors, without those that are undefined. */
 export function tensorGroup<Handles extends object>(handles: Handles): TensorGroup<Wrapped<Handles>> {
-  const fields = Object.entries(handles).map(([key, handle]) => [key, new Tensor(handle as TensorHandle)]);
+  const given = Object.entries(handles).filter(([, handle]) => handle !== undefined);
+  const fields = given.map(([key, handle]) => [key, new Tensor(handle as TensorHandle)]);
   return Object.assign(Object.create(groupPrototype), Object.fromEntries(fields));
 }
 

@@ -14,11 +14,14 @@ export interface Answer {
   meta?: Readonly<Record<string, unknown>>;
 }
 
-/** Scores answers with one number each; higher is better. `signal` is aborted when nobody waits for the scores any more. */
-export type RewardFunction = (
-  answers: Answer[],
-  signal?: AbortSignal,
-) => readonly number[] | Promise<readonly number[]>;
+/**
+ * A number; higher is better. For PPO also null, for an answer that cannot be judged, from which nothing is learned then; or a number
+ * for each token of the response, a reward at that token.
+ */
+export type Score = number | null | readonly number[];
+
+/** Scores answers with one score each. `signal` is aborted when nobody waits for the scores any more. */
+export type RewardFunction = (answers: Answer[], signal?: AbortSignal) => readonly Score[] | Promise<readonly Score[]>;
 
 /**
  * How several scores of an answer become one: their weighted `sum`, their `mean`, the `min`, or `conservative`, the mean minus
@@ -64,11 +67,15 @@ export class CombinedReward {
     this.#disagreement = disagreement ?? 0.5;
   }
 
-  /** One score for each answer, from the scores [rewards][answers]. */
+  /** One score for each answer, from the scores [rewards][answers]. NaN counts as no score: the other rewards decide. */
   combine(scores: readonly (readonly number[])[]): number[] {
-    const columns = (scores[0] ?? []).map((_, answer) => this.rewards.map((_, i) => this.#scaled(scores, i, answer)));
-    const weights = this.rewards.map(({ weight = 1 }) => weight);
-    return columns.map((column) => combineScores(column, this.#combine, weights, this.#disagreement));
+    return (scores[0] ?? []).map((_, answer) => {
+      const places = [...this.rewards.keys()].filter((i) => !Number.isNaN(scores[i]?.[answer]));
+      if (places.length === 0) return Number.NaN;
+      const column = places.map((i) => this.#scaled(scores, i, answer));
+      const weights = places.map((i) => this.rewards[i]?.weight ?? 1);
+      return combineScores(column, this.#combine, weights, this.#disagreement);
+    });
   }
 
   #scaled(scores: readonly (readonly number[])[], i: number, answer: number): number {

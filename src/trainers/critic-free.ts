@@ -56,11 +56,7 @@ export interface CriticFreeMethod<Config, Batch, Measured, Metric extends string
   /** Weight of the KL penalty; above 0, the policy needs a reference. */
   klWeight(config: Config): number;
   /** Compares the answers of an iteration. */
-  compare(
-    parts: PolicyParts,
-    config: Config,
-    scored: Scored<Rollout & Disposable>,
-  ): Promise<Comparison<Batch, Measured>>;
+  compare(parts: PolicyParts, config: Config, scored: Scored<Rollout>): Promise<Comparison<Batch, Measured>>;
   /** What the losses of answers of these lengths are divided by. */
   countOf(lengths: readonly number[], config: Config): number;
   /** The loss of some rows of the comparison. */
@@ -139,7 +135,11 @@ async function iterate<
 
   // Learn: a few passes over shuffled minibatches of the same answers.
   const lengthsOf = (rows: readonly number[]) => rows.map((row) => lengths[row] as number);
-  const { means, ...passes } = await learnInPasses<Metric>(
+  const {
+    means,
+    besideLoss: _,
+    ...passes
+  } = await learnInPasses<Metric>(
     { optimizer, microBatch: state.microBatch },
     config,
     { step, rows: lengths.length, together, countOf: (rows) => method.countOf(lengthsOf(rows), config) },

@@ -7,6 +7,7 @@ import { joined, rowsOf } from '../tensor/rows.ts';
 import type { TensorGroup } from '../tensor/tensor.ts';
 import { answerAndScore, type OnPolicyParts, type Scored, type ScoringConfig, scoreTensor } from './on-policy.ts';
 import { chunks } from './rollouts.ts';
+import type { Normalise } from './scoring.ts';
 
 /** Draws in an iteration at most, so that a reward that never differs ends it. */
 const MOST_DRAWS = 3;
@@ -19,7 +20,9 @@ export interface Drawn {
 }
 
 /** Answers of which rows were kept, without those that were left out. */
-type Kept = Pick<Scored<TensorGroup<Rollout>>, 'rollout' | 'answers' | 'lengths' | 'scores' | 'byReward' | 'learned'>;
+type Kept = Pick<Scored<Rollout>, 'answers' | 'lengths' | 'scores' | 'byReward' | 'learned'> & {
+  rollout: TensorGroup<Rollout>;
+};
 
 /**
  * Answers `config.rolloutBatch` prompts whose answers differ in their scores. After three draws it goes on with as many as were found; if
@@ -30,8 +33,8 @@ export async function answerUsefully(
   parts: OnPolicyParts,
   config: ScoringConfig,
   step: number,
-  normalise: (scores: readonly number[]) => number[],
-): Promise<Scored<TensorGroup<Rollout>> & { drawn: Drawn }> {
+  normalise: Normalise,
+): Promise<Scored<Rollout> & { drawn: Drawn }> {
   const { samplesPerPrompt } = config.sampling;
   const kept: Kept[] = [];
   const count = { wanted: Number.POSITIVE_INFINITY, kept: 0, drawn: 0, dropped: 0, seconds: 0 };
@@ -56,16 +59,16 @@ export async function answerUsefully(
   }
 }
 
-async function keep(scored: Scored<TensorGroup<Rollout>>, rows: readonly number[]): Promise<Kept> {
+async function keep(scored: Scored<Rollout>, rows: readonly number[]): Promise<Kept> {
   const of = <T>(all: readonly T[]) => rows.map((row) => all[row] as T);
   const tensors = Object.fromEntries(ROLLOUT.map((name) => [name, scored.rollout[name]])) as unknown as Rollout;
-  const rollout = (await rowsOf(tensors, rows)) as TensorGroup<Rollout>;
+  const rollout = await rowsOf(tensors, rows);
   const { answers, lengths, scores, learned } = scored;
   const byReward = Object.fromEntries(Object.entries(scored.byReward).map(([name, part]) => [name, of(part)]));
   return { rollout, answers: of(answers), lengths: of(lengths), scores: of(scores), byReward, learned: of(learned) };
 }
 
-async function together(kept: readonly Kept[]): Promise<Omit<Scored<TensorGroup<Rollout>>, 'rolloutSeconds'>> {
+async function together(kept: readonly Kept[]): Promise<Omit<Scored<Rollout>, 'rolloutSeconds'>> {
   const rollout = (await joined(
     kept.map((each) => each.rollout as Rollout),
     ROLLOUT,
@@ -83,6 +86,7 @@ async function together(kept: readonly Kept[]): Promise<Omit<Scored<TensorGroup<
       Object.keys(kept[0]?.byReward ?? {}).map((name) => [name, kept.flatMap((each) => each.byReward[name] ?? [])]),
     ),
     greedy: undefined,
+    dense: undefined,
     [Symbol.dispose]: () => {
       rollout.dispose();
       normalised.dispose();

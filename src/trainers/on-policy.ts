@@ -8,7 +8,7 @@ import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../che
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
-import type { Policy } from '../models/policy.ts';
+import type { Policy, Rollout } from '../models/policy.ts';
 import { Optimizer } from '../optim.ts';
 import type { Loss } from '../tensor/loss.ts';
 import { Tensor } from '../tensor/tensor.ts';
@@ -26,11 +26,11 @@ import {
   ended,
   greedyAnswers,
   minibatches,
-  penalisedScores,
   type Reward,
 } from './rollouts.ts';
-import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
-import { update } from './update.ts';
+import { needsRunningScores, RunningScores, scoreNorm } from './score-norm.ts';
+import { denseTensor, learnedScores, type Normalise, scoredMask } from './scoring.ts';
+import { type Beside, update } from './update.ts';
 
 /** What all such methods need, apart from the policy. */
 export interface OnPolicyParts extends Ending {
@@ -111,7 +111,7 @@ export interface OnPolicyStep {
 /** What the iterations of a run share, apart from its parts. */
 export interface RunState {
   microBatch: MicroBatch;
-  normalise: (scores: readonly number[]) => number[];
+  normalise: Normalise;
 }
 
 /** The state of a run before its first iteration. */
@@ -127,17 +127,19 @@ export function runStateOf(
 export type ScoringConfig = Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed' | 'score'>;
 
 /** Answers to a batch of prompts, row by row. Dispose of it. */
-export interface Scored<Rolled extends Disposable> extends Disposable {
+export interface Scored<Rolled extends Rollout> extends Disposable {
   rollout: Rolled;
   answers: Answer[];
   /** Number of tokens in each response. */
   lengths: number[];
-  /** Raw scores, before normalisation and penalties. */
+  /** Raw scores, before normalisation and penalties; NaN for answers without one, whose responses are masked out. */
   scores: number[];
   /** What each of several rewards made of the answers, by name. */
   byReward: Readonly<Record<string, number[]>>;
-  /** Scores [B] to learn from: normalised, minus the missing-eos penalty. */
+  /** Scores [B] to learn from, at the last token: normalised, minus penalties. */
   normalised: Tensor;
+  /** Rewards of all tokens besides [B, T], if the reward gives them. */
+  dense: Tensor | undefined;
   /** The same as numbers. */
   learned: number[];
   /** The same of the greedy answer to each prompt [prompts], if they were asked for. */
@@ -153,7 +155,12 @@ export interface AnswerOptions {
   greedy?: boolean | undefined;
   /** Which draw of the iteration this is, from 0. */
   draw?: number | undefined;
+  /** Whether a reward may also give null, or a number for each token. */
+  anyScore?: boolean | undefined;
 }
+
+/** What a policy gives of its answers. */
+type RolloutOf<Who extends Policy> = Omit<Awaited<ReturnType<Who['rollout']>>, 'dispose' | typeof Symbol.dispose>;
 
 /** Answers the next batch of prompts with `policy` and scores the answers. */
 export async function answerAndScore<Who extends Policy>(
@@ -161,9 +168,9 @@ export async function answerAndScore<Who extends Policy>(
   parts: OnPolicyParts,
   config: ScoringConfig,
   step: number,
-  normalise: (scores: readonly number[]) => number[],
-  { together, draw, greedy = false }: AnswerOptions = {},
-): Promise<Scored<Awaited<ReturnType<Who['rollout']>>>> {
+  normalise: Normalise,
+  { together, draw, greedy = false, anyScore }: AnswerOptions = {},
+): Promise<Scored<RolloutOf<Who>>> {
   const began = performance.now();
   const numbers = parts.batches.next();
   const prompts = itemsAt(parts.prompts, numbers, 'prompts');
@@ -174,21 +181,25 @@ export async function answerAndScore<Who extends Policy>(
     const likely = greedy ? await greedyAnswers(policy, prompts, parts, config.sampling, parts.tokenizer, meta) : [];
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
-    const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal };
-    const { scores, parts: byReward } = await scoresOf(parts.reward, answers, { ...scoring, sequence });
-    const others = likely.length > 0 ? (await scoresOf(parts.reward, likely, scoring)).scores : [];
-    const all = normalise([...scores, ...others]);
-    const penalised = (of: readonly number[], given: Answer[]) =>
-      penalisedScores(of, given, parts, config.score, config.sampling.maxNewTokens);
-    const learned = penalised(all.slice(0, scores.length), answers);
-    const normalised = scoreTensor(learned);
-    const base = greedy ? scoreTensor(penalised(all.slice(scores.length), likely)) : undefined;
-    const dispose = () => {
-      for (const each of [rollout, normalised, base]) each?.dispose();
+    const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal, anyScore };
+    const given = { answers, scores: await scoresOf(parts.reward, answers, { ...scoring, sequence }) };
+    const others = greedy ? { answers: likely, scores: await scoresOf(parts.reward, likely, scoring) } : undefined;
+    const found = learnedScores(given, others, normalise, parts, config);
+    const { scores, parts: byReward } = given.scores;
+    const unscored = scores.some(Number.isNaN);
+    const tensors = {
+      normalised: scoreTensor(found.learned),
+      greedy: greedy ? scoreTensor(found.others) : undefined,
+      dense: denseTensor(found.dense, answers, sequence),
     };
-    const lengths = answers.map(({ response }) => response.length);
-    const seen = { answers, lengths, scores, byReward, learned, rolloutSeconds };
-    return { ...seen, rollout, normalised, greedy: base, [Symbol.dispose]: dispose };
+    const responseMask = unscored ? scoredMask(rollout, answers, scores) : rollout.responseMask;
+    const dispose = () => {
+      for (const each of [rollout, responseMask, ...Object.values(tensors)]) each?.dispose();
+    };
+    const lengths = answers.map(({ response }, row) => (Number.isNaN(scores[row]) ? 0 : response.length));
+    const seen = { answers, lengths, scores, byReward, learned: found.learned, rolloutSeconds };
+    const scored = { ...rollout, responseMask } as RolloutOf<Who>;
+    return { ...seen, ...tensors, rollout: scored, [Symbol.dispose]: dispose };
   } catch (error) {
     rollout.dispose();
     throw error;
@@ -202,15 +213,21 @@ export function scoreTensor(scores: readonly number[]): Tensor {
 
 /** The metrics of the answers themselves. */
 export function answerMetrics(
-  { answers, scores, byReward }: Pick<Scored<Disposable>, 'answers' | 'scores' | 'byReward'>,
+  { answers, scores, byReward }: Pick<Scored<Rollout>, 'answers' | 'scores' | 'byReward'>,
   ending: Ending,
 ) {
-  const parts = Object.entries(byReward).map(([name, part]) => [`score.${name}`, sum(part) / part.length]);
+  const parts = Object.entries(byReward).map(([name, part]) => [`score.${name}`, meanScore(part)]);
   return {
-    score: sum(scores) / scores.length,
+    score: meanScore(scores),
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
   };
+}
+
+/** The mean of the scores that are numbers. */
+function meanScore(scores: readonly number[]): number {
+  const known = scores.filter((score) => !Number.isNaN(score));
+  return sum(known) / known.length;
 }
 
 /** How long an iteration took that began at `began`. */
@@ -246,7 +263,7 @@ export function checkOnPolicyParts(
       'policy.reference',
       'a reference policy, because klWeight > 0: create the policy with { reference: true }',
     );
-  if (start > 0 && parts.runningScores === undefined && scoreNormOf(parts.reward, score) === 'running')
+  if (start > 0 && parts.runningScores === undefined && needsRunningScores(parts.reward, score))
     throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }
 
@@ -274,6 +291,18 @@ export interface Passes<Name extends string> {
   epochs: number;
   /** Largest |log ratio| in the first minibatch. */
   firstLogRatio: number;
+  /** The loss of the text beside, averaged over updates; 0 without any. */
+  besideLoss: number;
+}
+
+/** What makes the updates of an iteration. */
+interface PassParts {
+  optimizer: Optimizer;
+  microBatch: MicroBatch;
+  /** The next rows of text, whose gradients an update adds. */
+  beside?: (() => Beside) | undefined;
+  /** Called after an update that changed weights. */
+  learned?: (() => Promise<void>) | undefined;
 }
 
 /** The rows of an iteration. */
@@ -291,7 +320,7 @@ interface PassRows {
  * @throws NumericsError if every update of the last step was skipped.
  */
 export async function learnInPasses<Name extends string>(
-  { optimizer, microBatch }: { optimizer: Optimizer; microBatch: MicroBatch },
+  { optimizer, microBatch, beside, learned }: PassParts,
   config: PassesConfig,
   { step, rows, together = 1, countOf }: PassRows,
   lossOf: (rows: readonly number[], denominator: number, all: readonly number[]) => Promise<Loss<Name | PolicyMetric>>,
@@ -303,15 +332,17 @@ export async function learnInPasses<Name extends string>(
   let nonFinite: string | undefined;
   let skipped = 0;
   let count = 0;
+  let besideLoss = 0;
   let epochs = 0;
   // `approxKl` compares the policy before the latest update with the one that sampled the answers.
   for (let approxKl = 0; epochs < config.epochs && !(approxKl > approxKlStop); epochs++) {
     const batches = minibatches(rows, config.minibatchSize, config, step, epochs, together);
     for (const group of chunks(batches, config.accumulate)) {
       const all = group.flat();
-      const limits = { denominator: countOf(all), maxGradNorm, maxSkipped };
+      const limits = { denominator: countOf(all), maxGradNorm, maxSkipped, beside: beside?.() };
       const lose = (some: readonly number[], denominator: number) => lossOf(some, denominator, all);
       const { pieces, gradNorm, ...result } = await update({ optimizer, microBatch }, group, limits, lose);
+      if (!result.skipped) await learned?.();
       const sums = new Mean<Name | PolicyMetric>();
       for (const { metrics } of pieces) sums.add(metrics);
       const total = sums.sum();
@@ -320,6 +351,7 @@ export async function learnInPasses<Name extends string>(
       nonFinite ??= result.nonFinite;
       count++;
       updates.add({ ...total, gradNorm });
+      besideLoss += result.besideLoss;
       approxKl = total.approxKl;
       if (approxKl > approxKlStop) break;
     }
@@ -327,7 +359,8 @@ export async function learnInPasses<Name extends string>(
   if (nonFinite !== undefined && skipped === count && step + 1 === config.steps)
     throw allUpdatesSkipped(nonFinite, count);
   const { maxLogRatio: _, ...means } = updates.result();
-  return { means: means as Passes<Name>['means'], skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+  const passes = { skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
+  return { means: means as Passes<Name>['means'], besideLoss: besideLoss / count, ...passes };
 }
 
 function allUpdatesSkipped(nonFinite: string, updates: number): NumericsError {

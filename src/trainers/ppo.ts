@@ -3,6 +3,7 @@
  * docs/ppo.md has every formula with its source.
  */
 import { ActorCritic, type Experience } from '../models/actor-critic.ts';
+import { AveragedPolicy } from '../models/averaged-policy.ts';
 import { judge } from '../advantages.ts';
 import { type PpoConfig, ppoConfig } from '../config/ppo.ts';
 import { parseKnown } from '../config/schema.ts';
@@ -26,7 +27,9 @@ import {
   sum,
   timingOf,
 } from './on-policy.ts';
+import { checkCriticStart, startFromReward } from './critic-start.ts';
 import type { MicroBatch } from './out-of-memory.ts';
+import { checkPretraining, nextText, PRETRAINING_TEXT, type PretrainingText } from './pretraining-mix.ts';
 import { rolloutSamples } from './samples.ts';
 import { type AdaptiveKl, ppoLearningRate } from './schedule.ts';
 
@@ -36,12 +39,18 @@ export interface PpoParts extends OnPolicyParts {
   actorCritic: ActorCritic;
   /** Controls the weight of the KL penalty, instead of `config.klWeight`. */
   adaptiveKl?: AdaptiveKl | undefined;
+  /** Text to mix in, for `config.loss.pretraining`. */
+  pretraining?: PretrainingText | undefined;
+  /** The average of the policy's weights, for `config.optimisation.ema`. */
+  average?: AveragedPolicy | undefined;
 }
 
 const PARTS = {
   actorCritic: instanceOf(ActorCritic),
   ...ON_POLICY_PARTS,
   adaptiveKl: optional(having('an AdaptiveKl', 'update')),
+  pretraining: PRETRAINING_TEXT,
+  average: optional(instanceOf(AveragedPolicy)),
 };
 
 /** During critic warm-up nothing else trains, so value clipping is effectively off. */
@@ -52,6 +61,10 @@ export interface PpoStep extends OnPolicyStep, Omit<PpoMetrics, 'maxLogRatio'> {
   klWeight: number;
   /** Share of the variance of the returns that the critic predicted. */
   explainedVariance: number;
+  /** Number of answers without a score, from which nothing is learned; absent if all have one. */
+  unscored?: number;
+  /** The loss of `parts.pretraining` in nats per token, averaged over updates; absent where none is mixed in. */
+  pretrainingLoss?: number;
 }
 
 /**
@@ -72,6 +85,8 @@ export async function* ppo(parts: PpoParts, options: PpoConfig, start = 0): Asyn
   checkPrompts(parts.actorCritic, parts);
   checkParts(parts, config, start);
   const state = runStateOf(parts, config);
+  if (start === 0 && config.critic.start === 'reward')
+    await startFromReward(parts.actorCritic, parts.reward, config.score);
   for (let step = start; step < config.steps; step++) yield await iterate(parts, config, step, state);
 }
 
@@ -79,6 +94,10 @@ function checkParts(parts: PpoParts, config: PpoConfig, start: number): void {
   checkOnPolicyParts(parts.actorCritic, parts, config, start);
   if (config.adaptiveKl !== undefined && parts.adaptiveKl === undefined)
     throw missing('adaptiveKl', 'new AdaptiveKl(klWeight, adaptiveKl), for config.adaptiveKl');
+  if ((config.optimisation.ema !== undefined) !== (parts.average !== undefined))
+    throw missing('average', 'new AveragedPolicy(actorCritic), together with config.optimisation.ema');
+  checkPretraining(parts.pretraining, config);
+  if (config.critic.start === 'reward') checkCriticStart(parts.actorCritic, parts.reward, config);
 }
 
 async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: RunState): Promise<PpoStep> {
@@ -89,13 +108,14 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
   const began = performance.now();
 
   // Act: answer a batch of prompts with the current policy, and score the answers.
-  using scored = await answerAndScore(actorCritic, parts, config, step, state.normalise);
-  const { rollout, normalised, lengths, rolloutSeconds } = scored;
+  using scored = await answerAndScore(actorCritic, parts, config, step, state.normalise, { anyScore: true });
+  const { rollout, normalised, dense, lengths, rolloutSeconds } = scored;
+  const unscored = scored.scores.filter(Number.isNaN).length;
 
   // Judge: the score at the last token, a KL penalty at every token, then advantages.
-  using judgement = await judge(rollout, normalised, { ...config.critic, klWeight });
+  using judgement = await judge(rollout, normalised, { ...config.critic, klWeight, dense });
   const { kl, ...judged } = await judgement.metrics();
-  if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, lengths.length);
+  if (actorCritic.hasReference && !criticAlone) adaptiveKl?.update(kl, lengths.length - unscored);
 
   // Learn: a few passes over shuffled minibatches of the same experience.
   const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, state.microBatch);
@@ -109,6 +129,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
     eosShare,
+    ...(unscored > 0 && { unscored }),
     ...learned,
     microBatch: state.microBatch.reduced,
     learningRate: optimizer.learningRate,
@@ -123,7 +144,7 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
 
 /** The updates of one iteration; `lengths` has the number of response tokens of every row. */
 async function learn(
-  { actorCritic, optimizer }: PpoParts,
+  { actorCritic, optimizer, pretraining, average }: PpoParts,
   config: PpoConfig,
   step: number,
   experience: Experience,
@@ -132,10 +153,18 @@ async function learn(
 ) {
   const criticAlone = step < config.critic.warmup;
   const options = { temperature: config.sampling.temperature, grad: criticAlone ? ('critic' as const) : true };
-  const loss = { ...config.loss, ...(criticAlone && NO_VALUE_CLIP) };
+  const { pretraining: mix, ...weights } = config.loss;
+  const loss = { ...weights, ...(criticAlone && NO_VALUE_CLIP), histogram: config.critic.histogram };
+  const weight = criticAlone ? 0 : (mix?.weight ?? 0);
+  const ema = criticAlone ? undefined : config.optimisation.ema;
   const countOf = (rows: readonly number[]) => sum(rows.map((row) => lengths[row] as number));
-  const { means, ...passes } = await learnInPasses<keyof PpoMetrics>(
-    { optimizer, microBatch },
+  const { means, besideLoss, ...passes } = await learnInPasses<keyof PpoMetrics>(
+    {
+      optimizer,
+      microBatch,
+      beside: weight === 0 ? undefined : () => nextText(pretraining as PretrainingText, actorCritic, weight),
+      learned: ema === undefined ? undefined : async () => await average?.update(ema),
+    },
     config,
     { step, rows: lengths.length, countOf },
     async (rows, denominator) => {
@@ -144,5 +173,5 @@ async function learn(
       return await ppoLoss(evaluation, batch, { ...loss, denominator });
     },
   );
-  return { ...means, ...passes };
+  return { ...means, ...passes, ...(weight > 0 && { pretrainingLoss: besideLoss / weight }) };
 }

@@ -3,7 +3,7 @@ import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';
 import { parseKnown } from '../config/schema.ts';
 import type { Batches } from '../data/batches.ts';
 import { deriveSeed } from '../data/random.ts';
-import { joinTokens, type Sequences } from '../data/text.ts';
+import type { Sequences } from '../data/text.ts';
 import { checkKind, checkKinds, COUNT, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import { Optimizer } from '../optim.ts';
@@ -15,6 +15,7 @@ import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
+import { countTargets, separated, textLoss } from './text-rows.ts';
 import { update } from './update.ts';
 
 const PARTS = {
@@ -25,8 +26,6 @@ const PARTS = {
   validation: optional(SEQUENCES),
   samples: SAMPLE_PROMPTS,
 };
-
-type Rows = ReturnType<Sequences['rows']>;
 
 /** The parts of a pretraining run. They hold all mutable training state, so saving them and the step number saves the run. */
 export type PretrainParts = ModelPart & {
@@ -95,10 +94,7 @@ export async function* pretrain(
         maxSkipped: skipsAllowed(step, config.steps, config),
         begin: () => startDropout(model, deriveSeed(config.seed, step)),
       },
-      async (rows, denominator) => {
-        using tokens = Tensor.from(joinTokens(rows), { shape: [rows.length, (rows[0] as Int32Array).length] });
-        return await model.loss(tokens, { denominator });
-      },
+      (rows, denominator) => textLoss(model, rows, { denominator }),
     );
     if (model.training) model.eval();
 
@@ -118,11 +114,6 @@ export async function* pretrain(
       timing: { seconds, tokensPerSecond: targets / seconds },
     };
   }
-}
-
-/** The rows of a batch, as separate views. */
-function separated({ tokens, shape: [size, width] }: Rows): Int32Array[] {
-  return Array.from({ length: size }, (_, row) => tokens.subarray(row * width, (row + 1) * width));
 }
 
 /**
@@ -152,9 +143,4 @@ export async function validationLoss(
     targets += countTargets({ tokens, shape }, model.decoder.ignoreIndex);
   }
   return nats / Math.max(1, targets);
-}
-
-/** The number of tokens that count in the loss: those predicted from earlier tokens of their row, except `ignoreIndex`. */
-function countTargets({ tokens, shape }: Rows, ignoreIndex: number): number {
-  return tokens.reduce((count, token, i) => count + (i % shape[1] !== 0 && token !== ignoreIndex ? 1 : 0), 0);
 }

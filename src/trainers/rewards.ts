@@ -5,7 +5,7 @@ import { RewardModel } from '../models/reward-model.ts';
 import { narrow } from '../tensor/slice.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { CombinedReward } from './combined-reward.ts';
-import { type Answer, chunks, type Reward, type RewardFunction } from './rollouts.ts';
+import { type Answer, chunks, type Reward, type RewardFunction, type Score } from './rollouts.ts';
 
 export interface ScoreOptions {
   /** Number of answers that a reward model processes at a time. */
@@ -16,13 +16,18 @@ export interface ScoreOptions {
   timeout: number;
   /** Ends the wait; its reason is thrown. */
   signal?: AbortSignal | undefined;
+  /** Whether a function may also give null for an answer, or a number for each of its tokens. Defaults to false. */
+  anyScore?: boolean | undefined;
   /** What errors call the reward. Defaults to `reward`. */
   argument?: string | undefined;
 }
 
 /** The scores of answers, and what each of several rewards made of them. */
 export interface Scores {
+  /** NaN for an answer that a function gave null; the sum for one whose tokens it scored. */
   scores: number[];
+  /** The scores of tokens, for the answers that have them. */
+  tokens?: (readonly number[] | undefined)[];
   /** By name; empty for a single reward. */
   parts: Readonly<Record<string, number[]>>;
 }
@@ -31,16 +36,19 @@ export interface Scores {
 export const PADDING = 0;
 
 /**
- * A finite number for each of `answers`, from a reward model, a function, or several of them in turn.
+ * A score for each of `answers`, from a reward model, a function, or several of them in turn.
  * @throws RewardError for a function that fails, takes too long or returns anything else.
  * @throws NumericsError for a model whose scores are not finite.
  * @throws the signal's reason once it is aborted.
  */
 export async function scoresOf(reward: Reward, answers: readonly Answer[], options: ScoreOptions): Promise<Scores> {
-  if (!(reward instanceof CombinedReward)) return { scores: await scoresOfOne(reward, answers, options), parts: {} };
+  if (!(reward instanceof CombinedReward)) return { ...(await scoresOfOne(reward, answers, options)), parts: {} };
   const parts: Record<string, number[]> = {};
-  for (const { name, reward: one } of reward.rewards)
-    parts[name] = await scoresOfOne(one, answers, { ...options, argument: `reward ${name}` });
+  for (const { name, reward: one } of reward.rewards) {
+    const found = await scoresOfOne(one, answers, { ...options, argument: `reward ${name}` });
+    checkWhole(name, found);
+    parts[name] = found.scores;
+  }
   return { scores: reward.combine(Object.values(parts)), parts };
 }
 
@@ -48,11 +56,29 @@ async function scoresOfOne(
   reward: Exclude<Reward, CombinedReward>,
   answers: readonly Answer[],
   options: ScoreOptions,
-): Promise<number[]> {
+): Promise<Pick<Scores, 'scores' | 'tokens'>> {
   options.signal?.throwIfAborted();
-  return reward instanceof RewardModel
-    ? await scoresOfModel(reward, answers, options)
-    : checkScores(await ask(reward, answers, options), answers, options);
+  if (reward instanceof RewardModel) return { scores: await scoresOfModel(reward, answers, options) };
+  const given = checkScores(await ask(reward, answers, options), answers, options);
+  const scores = given.map((score) => (typeof score === 'object' ? (score?.reduce(add, 0) ?? Number.NaN) : score));
+  if (scores.every(Number.isNaN)) throw noScore(answers, options);
+  return { scores, tokens: given.map((score) => (typeof score === 'object' ? (score ?? undefined) : undefined)) };
+}
+
+/** A combination has one number for an answer, not one for each token. */
+function checkWhole(name: string, { tokens = [] }: Pick<Scores, 'tokens'>): void {
+  if (tokens.every((of) => of === undefined)) return;
+  const expected = 'one number for each answer, where several rewards are combined';
+  throw new RewardError({ argument: `reward ${name}`, received: 'a number for each token', expected });
+}
+
+function noScore(answers: readonly Answer[], { argument = 'reward' }: ScoreOptions): RewardError {
+  const expected = 'a score for at least one of them';
+  return new RewardError({ argument, received: `null for all ${answers.length} answers`, expected });
+}
+
+function add(sum: number, value: number): number {
+  return sum + value;
 }
 
 /** The same for a reward model. */
@@ -147,7 +173,8 @@ function tooLate(answers: readonly Answer[], { timeout, argument = 'reward' }: S
   });
 }
 
-function checkScores(scores: unknown, answers: readonly Answer[], { argument = 'reward' }: ScoreOptions): number[] {
+function checkScores(scores: unknown, answers: readonly Answer[], options: ScoreOptions): Score[] {
+  const { argument = 'reward', anyScore = false } = options;
   if (!Array.isArray(scores) || scores.length !== answers.length) {
     throw new RewardError({
       argument,
@@ -157,14 +184,26 @@ function checkScores(scores: unknown, answers: readonly Answer[], { argument = '
     });
   }
   // A score too large for float32 would become infinite in the rollout.
-  const bad = scores.findIndex((score) => typeof score !== 'number' || !Number.isFinite(Math.fround(score)));
+  const bad = scores.findIndex((score, row) => {
+    if (!anyScore) return !isScore(score);
+    return score !== null && !isScore(score) && !areScores(score, (answers[row] as Answer).response.length);
+  });
   if (bad < 0) return [...scores];
+  const many = `, null, or ${answers[bad]?.response.length} of them, one for each token`;
   throw new RewardError({
     argument: `${argument}[${bad}]`,
     received: `${printable(scores[bad])} for ${shown(answers[bad] as Answer)}`,
-    expected: 'a number that is finite in float32',
-    fix: 'Return a number for every answer, including those that cannot be judged.',
+    expected: `a number that is finite in float32${anyScore ? many : ''}`,
+    fix: anyScore ? undefined : 'Return a number for every answer, including those that cannot be judged.',
   });
+}
+
+function isScore(score: unknown): boolean {
+  return typeof score === 'number' && Number.isFinite(Math.fround(score));
+}
+
+function areScores(scores: unknown, count: number): boolean {
+  return Array.isArray(scores) && scores.length === count && scores.every(isScore);
 }
 
 function wanted(answers: readonly Answer[]): string {

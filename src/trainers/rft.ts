@@ -5,7 +5,7 @@ import { type RftConfig, rftConfig } from '../config/rft.ts';
 import { parseKnown } from '../config/schema.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
-import { Policy } from '../models/policy.ts';
+import { Policy, type Rollout } from '../models/policy.ts';
 import { rowsOf } from '../tensor/rows.ts';
 import { useDeterministic } from '../tensor/tensor.ts';
 import { answerAndScore, checkPrompts, ON_POLICY_PARTS, type OnPolicyParts, type Scored, sum } from './on-policy.ts';
@@ -13,6 +13,7 @@ import { MicroBatch } from './out-of-memory.ts';
 import { chunks, ended, minibatches } from './rollouts.ts';
 import { defaultPolicyRate, skipsAllowed } from './schedule.ts';
 import { rolloutSamples } from './samples.ts';
+import { UNIT } from './score-norm.ts';
 import { selectResponses } from './selection.ts';
 import { update } from './update.ts';
 
@@ -58,7 +59,7 @@ export interface RftStep {
   timing: { seconds: number; rolloutSeconds: number; tokensPerSecond: number };
 }
 
-type Answered = Scored<Awaited<ReturnType<Policy['rollout']>>>;
+type Answered = Scored<Rollout>;
 
 /**
  * Trains `policy`, one round per step: answer prompts several times each, score the answers, keep the best of each prompt, learn them.
@@ -92,7 +93,7 @@ async function round(parts: RftParts, config: RftConfig, step: number, microBatc
     sampling: { ...sampling, logProb: 'sampled' as const },
     score: { ...score, missingEosPenalty: 0 },
   };
-  using scored = await answerAndScore(policy, parts, answering, step, (scores) => [...scores]);
+  using scored = await answerAndScore(policy, parts, answering, step, () => UNIT);
   const { answers, scores, lengths, rolloutSeconds } = scored;
 
   // Select: the best answers to each prompt.

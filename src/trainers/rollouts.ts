@@ -5,7 +5,7 @@ import { deriveSeed, Random } from '../data/random.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Answer } from './combined-reward.ts';
 
-export type { Answer, Reward, RewardFunction } from './combined-reward.ts';
+export type { Answer, Reward, RewardFunction, Score } from './combined-reward.ts';
 
 /**
  * The shuffled rows of an epoch, in pieces of `size`; `together` neighbouring rows stay neighbours. The order depends only on seed,
@@ -124,23 +124,31 @@ export async function answersOf(
 }
 
 /** How responses are penalised, in units of the normalised scores. */
-type Penalties = Pick<PpoConfig['score'], 'missingEosPenalty' | 'missingEosScore' | 'overlongBuffer'>;
+type Penalties = Pick<PpoConfig['score'], 'missingEosPenalty' | 'missingEosScore' | 'overlongBuffer' | 'repetition'>;
 
-/** The normalised `scores` of responses, less for those that did not end, or nearly did not. */
+/** The normalised `scores` of responses, less for those that did not end, or nearly did not, or repeat themselves. */
 export function penalisedScores(
   scores: readonly number[],
   answers: readonly Answer[],
   ending: Ending,
-  { missingEosPenalty, missingEosScore, overlongBuffer }: Penalties,
+  { missingEosPenalty, missingEosScore, overlongBuffer: buffer, repetition }: Penalties,
   maxNewTokens: number,
 ): number[] {
   return scores.map((score, row) => {
     const answer = answers[row] as Answer;
     const own = ended(answer, ending) ? score : (missingEosScore ?? score) - missingEosPenalty;
-    return overlongBuffer === undefined
-      ? own
-      : own - overlongPenalty(answer.response.length, { maxNewTokens, buffer: overlongBuffer });
+    const overlong = buffer === undefined ? 0 : overlongPenalty(answer.response.length, { maxNewTokens, buffer });
+    return own - overlong - (repetition === undefined ? 0 : repetitionPenalty(answer.response, repetition));
   });
+}
+
+/** A share of `penalty` for a response: that of its n-grams that it has had before. Responses shorter than one get none. */
+export function repetitionPenalty(
+  response: readonly number[],
+  { ngram, penalty }: { ngram: number; penalty: number },
+): number {
+  const grams = response.slice(ngram - 1).map((_, i) => response.slice(i, i + ngram).join());
+  return grams.length === 0 ? 0 : penalty * (1 - new Set(grams).size / grams.length);
 }
 
 /**

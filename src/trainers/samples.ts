@@ -75,7 +75,12 @@ export async function rolloutSamples(
   const kl = reference ? await klOf(rollout, shown, answers) : [];
   return shown.map((row, i) => {
     const { prompt, response, promptText, responseText } = answers[row] as Answer;
-    return { prompt: promptText ?? prompt, response: responseText ?? response, score: scores[row], kl: kl[i] };
+    return {
+      prompt: promptText ?? prompt,
+      response: responseText ?? response,
+      score: Number.isNaN(scores[row]) ? undefined : scores[row],
+      kl: kl[i],
+    };
   });
 }
 

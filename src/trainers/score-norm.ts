@@ -8,6 +8,9 @@ import type { Reward } from './rollouts.ts';
 /** The min divisor of scores: a smaller deviation is only rounding. */
 const DEVIATION_FLOOR = 1e-6;
 
+/** How scores are normalised. */
+type Norm = NonNullable<PpoConfig['score']['norm']>;
+
 const SCORES = {
   is: (scores: unknown) => Array.isArray(scores) && scores.length > 0 && scores.every(Number.isFinite),
   words: 'at least one finite number',
@@ -32,6 +35,16 @@ export class RunningScores {
     return { mean: this.#mean, deviation: Math.sqrt(this.#squares / count) };
   }
 
+  /** Number of scores so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The deviation of all scores so far, without the bias of few of them; 0 for a single one. */
+  get unbiasedDeviation(): number {
+    return Math.sqrt(this.#squares / Math.max(1, this.#count - 1));
+  }
+
   state(): { count: number; mean: number; squares: number } {
     return { count: this.#count, mean: this.#mean, squares: this.#squares };
   }
@@ -54,27 +67,47 @@ export function statisticsOf(scores: readonly number[]): ScoreStatistics {
 }
 
 /** The norm to use for `reward`. Defaults to the statistics of a reward model that has them, else to those of the run. */
-export function scoreNormOf(
-  reward: Reward,
-  { norm }: Pick<PpoConfig['score'], 'norm'>,
-): NonNullable<Pick<PpoConfig['score'], 'norm'>['norm']> {
+export function scoreNormOf(reward: Reward, { norm }: Pick<PpoConfig['score'], 'norm'>): Norm {
   return norm ?? (referenceOf(reward) === undefined ? 'running' : 'reference');
 }
 
+/** Whether the norm of `reward` depends on the scores so far, which a checkpoint must then save. */
+export function needsRunningScores(reward: Reward, score: Pick<PpoConfig['score'], 'norm'>): boolean {
+  const norm = scoreNormOf(reward, score);
+  return norm.startsWith('running') || (norm === 'reference-scale' && referenceOf(reward) === undefined);
+}
+
 /**
- * The function that normalises the scores of an iteration.
+ * The function that says what the scores of an iteration are normalised by. `reference-scale` takes the deviation of the reward
+ * model's statistics, or without them that of the first iteration.
  * @throws ArgumentError if the norm is `reference` and the reward has no statistics.
  */
 export function scoreNorm(
   reward: Reward,
   config: Pick<PpoConfig['score'], 'norm'>,
   running: RunningScores,
-): (scores: readonly number[]) => number[] {
+): (scores: readonly number[]) => ScoreStatistics {
   const norm = scoreNormOf(reward, config);
-  if (norm === 'none') return (scores) => [...scores];
-  if (norm === 'running') return (scores) => normalised(scores, running.update(scores));
   const statistics = referenceOf(reward);
-  if (statistics !== undefined) return (scores) => normalised(scores, statistics);
+  switch (norm) {
+    case 'none':
+      return () => UNIT;
+    case 'running':
+      return (scores) => floored(running.update(scores));
+    case 'running-scale':
+      return (scores) => {
+        running.update(scores);
+        return scaleOf(running.unbiasedDeviation);
+      };
+    case 'reference-scale':
+      if (statistics !== undefined) return () => scaleOf(statistics.deviation);
+      return (scores) => {
+        if (running.count === 0) running.update(scores);
+        return scaleOf(running.unbiasedDeviation);
+      };
+    case 'reference':
+      if (statistics !== undefined) return () => floored(statistics);
+  }
   throw new ArgumentError({
     argument: 'score.norm',
     received: 'reference for a reward without score statistics',
@@ -83,10 +116,23 @@ export function scoreNorm(
   });
 }
 
+/** Scores minus the mean, divided by the deviation. */
+export function normalised(scores: readonly number[], { mean, deviation }: ScoreStatistics): number[] {
+  return scores.map((score) => (score - mean) / deviation);
+}
+
+/** Statistics with which scores stay as they are. */
+export const UNIT: ScoreStatistics = { mean: 0, deviation: 1 };
+
 function referenceOf(reward: Reward): ScoreStatistics | undefined {
   return reward instanceof RewardModel ? reward.statistics : undefined;
 }
 
-function normalised(scores: readonly number[], { mean, deviation }: ScoreStatistics): number[] {
-  return scores.map((score) => (score - mean) / Math.max(deviation, DEVIATION_FLOOR));
+function floored({ mean, deviation }: ScoreStatistics): ScoreStatistics {
+  return { mean, deviation: Math.max(deviation, DEVIATION_FLOOR) };
+}
+
+/** Equal scores have no scale: dividing them by rounding would blow them up, since their mean remains. */
+function scaleOf(deviation: number): ScoreStatistics {
+  return { mean: 0, deviation: deviation < DEVIATION_FLOOR ? 1 : deviation };
 }

@@ -22,6 +22,14 @@ export interface UpdateOptions {
   maxSkipped: number;
   /** Called before the first piece, and again before a retry with smaller pieces. */
   begin?: () => void;
+  /** Text whose gradients are added, in pieces of as many rows. */
+  beside?: Beside | undefined;
+}
+
+/** Rows of text, and the loss of a piece of them, which is divided by a count of its own. */
+export interface Beside {
+  rows: readonly Int32Array[];
+  lossOf: (rows: readonly Int32Array[]) => Promise<Tensor>;
 }
 
 /** Rows of a step that were processed at once. */
@@ -36,6 +44,8 @@ export interface Updated<Name extends string>
   pieces: Piece<Name>[];
   /** The sum of `losses`, one for each of `pieces`. */
   loss: number;
+  /** The loss of the rows beside; 0 without any. */
+  besideLoss: number;
 }
 
 /** A scalar to differentiate, with metrics or without. */
@@ -52,7 +62,7 @@ type PieceLoss<Name extends string> = Tensor | Loss<Name>;
 export async function update<Row, Name extends string = never>(
   { optimizer, microBatch, world = alone }: UpdateParts,
   batches: readonly (readonly Row[])[],
-  { denominator, maxGradNorm, maxSkipped, begin }: UpdateOptions,
+  { denominator, maxGradNorm, maxSkipped, begin, beside }: UpdateOptions,
   lossOf: (rows: readonly Row[], denominator: number) => Promise<PieceLoss<Name>>,
 ): Promise<Updated<Name>> {
   const whole = await world.sum(denominator);
@@ -64,21 +74,24 @@ export async function update<Row, Name extends string = never>(
     const pieces = await microBatch.fit(optimizer, async (size) => {
       disposeLosses();
       begin?.();
-      const all = batches.flatMap((batch) => chunks(batch, size));
-      for (const rows of all) {
-        const loss = await lossOf(rows, whole);
+      const differentiate = async (loss: PieceLoss<Name>) => {
         pieceLosses.push(loss);
         await loss.backward();
-      }
+      };
+      const all = batches.flatMap((batch) => chunks(batch, size));
+      for (const rows of all) await differentiate(await lossOf(rows, whole));
+      if (beside) for (const rows of chunks(beside.rows, size)) await differentiate(await beside.lossOf(rows));
       return all;
     });
     const measured = pieceLosses.flatMap((loss) => (loss instanceof Loss ? [loss.measured] : []));
     const options = { maxGradNorm, maxSkipped, loss: pieceLosses, read: measured.map(({ values }) => values) };
-    const { gradNorm, skipped, nonFinite, losses, read } = await optimizer.step(options);
+    const { gradNorm, skipped, nonFinite, losses: found, read } = await optimizer.step(options);
+    const losses = found.slice(0, pieces.length);
     return {
       losses,
       pieces: pieces.map(({ length }, i) => ({ rows: length, metrics: metricsOf(measured[i], read[i]) })),
       loss: losses.reduce((sum, loss) => sum + loss, 0),
+      besideLoss: found.slice(pieces.length).reduce((sum, loss) => sum + loss, 0),
       gradNorm,
       skipped,
       nonFinite,

@@ -1,12 +1,26 @@
 /** Advantages, returns and what surrounds them, on recorded numbers. */
 import { expect } from 'vitest';
 import { type GroupOptions, groupAdvantages, judge, returnAdvantages } from '../../src/advantages.ts';
+import { policyLoss } from '../../src/losses/policy.ts';
 import { whiten } from '../../src/losses/reductions.ts';
 import type { Rollout } from '../../src/models/policy.ts';
 import { Tensor } from '../../src/tensor/tensor.ts';
-import { overlongPenalty } from '../../src/trainers/rollouts.ts';
+import { addon } from '../../src/native/addon.ts';
+import { handleOf } from '../../src/native/resource.ts';
+import { overlongPenalty, repetitionPenalty } from '../../src/trainers/rollouts.ts';
+import { RunningScores, scoreNorm } from '../../src/trainers/score-norm.ts';
+import { learnedScores } from '../../src/trainers/scoring.ts';
 import { device } from '../device.ts';
-import { expectNumbers, flat, type GoldenCase, goldenCases, type Made, type Numbers, shapeOf } from './cases.ts';
+import {
+  expectNumbers,
+  flat,
+  type GoldenCase,
+  goldenCases,
+  gradientOf,
+  type Made,
+  type Numbers,
+  shapeOf,
+} from './cases.ts';
 
 /** Which recorded numbers are those of others, and why. */
 const VERL_EPSILON = "verl adds 1e-6 to the deviation, which float32's rounding of equal rewards exceeds; ours is 1e-4";
@@ -121,21 +135,93 @@ goldenCases('gae', async ({ inputs, options, expected }, made) => {
 
 /** Of ppo-extras, what is defined here; other tests have the rest. */
 const EXTRAS: Readonly<Record<string, string>> = {
-  "trlX: clip, then divide by the reference's std": 'scores are normalised to mean 0 here, which trlX does not do',
-  'running moments over two batches': 'the deviation of running scores is that of the population here',
-  'PPO-ptx, γ 27.8': 'not offered',
-  'repetition penalty, bigrams': 'not offered',
-  'EMA of the weights': 'not offered',
-  'pass@k and best-of-n, unbiased': 'no part of a method of this file',
+  'pass@k and best-of-n, unbiased': 'golden/rft.test.ts has it',
 };
+
+/** Recorded numbers of what surrounds PPO, by the value that a case expects. */
+const CHECKS: Readonly<Record<string, (one: GoldenCase, made: Made) => Promise<void> | void>> = {
+  penalty({ inputs, options, expected }, { tolerance }) {
+    const { lengths, responses } = inputs;
+    const { ngram, most } = options as { ngram: number; most: number };
+    const found =
+      lengths === undefined
+        ? (responses as number[][]).map((response) => -repetitionPenalty(response, { ngram, penalty: -most }))
+        : flat(lengths).map((length) => -overlongPenalty(length, options as never));
+    expectNumbers(found, expected.penalty as Numbers, tolerance, 'penalty');
+  },
+
+  score({ inputs, options, expected }, { tolerance }) {
+    const norm = scoreNorm(() => [], { norm: `${options.scale}-scale` as 'reference-scale' }, new RunningScores());
+    norm(inputs.referenceScores as number[]);
+    const score = { missingEosPenalty: 0, clip: options.clip as number, timeout: 1 };
+    const scores = inputs.score as number[];
+    const answers = scores.map(() => ({ prompt: [0], response: [0] }));
+    const given = { answers, scores: { scores, parts: {} } };
+    const { learned } = learnedScores(given, undefined, norm, {}, { score, sampling: { maxNewTokens: 1 } as never });
+    expectNumbers(learned, expected.score as Numbers, tolerance, 'score');
+  },
+
+  meanAndStd({ inputs, expected }, { tolerance }) {
+    const running = new RunningScores();
+    const found = ['first', 'second'].map((name) => {
+      const { mean } = running.update(inputs[name] as number[]);
+      return [mean, running.unbiasedDeviation];
+    });
+    expectNumbers(found, expected.meanAndStd as Numbers, tolerance, 'mean and deviation');
+  },
+
+  async ema({ inputs, options, expected }, made) {
+    using average = made.parameter(inputs.ema as Numbers);
+    using weights = made.parameter(inputs.weights as Numbers);
+    await addon().parametersMove([handleOf(average)], [handleOf(weights)], 1 - (options.decay as number));
+    expectNumbers(Array.from(await average.data(), Number), expected.ema as Numbers, made.tolerance, 'ema');
+  },
+};
+
+/** The loss of PPO-ptx: the policy's, and γ times the mean loss of tokens of text. */
+async function checkPretraining({ inputs, options, loss, metrics, gradient }: GoldenCase, made: Made): Promise<void> {
+  const { logProb, pretrainLogProb, rolloutLogProb, advantage, mask } = inputs as { [name: string]: Numbers };
+  const [policy, text] = [made.parameter(logProb as Numbers), made.parameter(pretrainLogProb as Numbers)];
+  using now = await policy.leaf();
+  using said = await text.leaf();
+  const entropy = made.tensor(zeros(mask as number[][]));
+  const all = (pretrainLogProb as number[][]).map((row) => row.map(() => 1));
+  const compared = {
+    rolloutLogProb: made.tensor(rolloutLogProb as Numbers),
+    advantage: made.tensor(advantage as Numbers),
+    responseMask: made.mask(mask as Numbers),
+  };
+  const plain = {
+    rolloutLogProb: made.tensor(pretrainLogProb as Numbers),
+    advantage: made.tensor(all),
+    responseMask: made.mask(all),
+  };
+  // Divided by the number of tokens over γ, as a run does it.
+  const denominator = flat(all).length / (options.pretrainWeight as number);
+  using first = await policyLoss({ logProb: now, entropy }, compared, {});
+  using second = await policyLoss({ logProb: said, entropy: made.tensor(zeros(all)) }, plain, {
+    kind: 'cispo',
+    denominator,
+  });
+  const [own, added] = [await first.item(), await second.item()];
+  expectNumbers(own, metrics.policyLoss as number, made.tolerance, 'policyLoss');
+  expectNumbers(own + added, loss, made.tolerance, 'loss');
+  for (const [part, name, parameter] of [
+    [first, 'logProb', policy],
+    [second, 'pretrainLogProb', text],
+  ] as const) {
+    await part.backward();
+    expectNumbers(await gradientOf(parameter), flat(gradient[name] as Numbers), made.tolerance, name);
+  }
+}
 
 goldenCases(
   'ppo-extras',
-  async ({ inputs, options, expected }, made) => {
-    if (expected.penalty !== undefined) {
-      const found = flat(inputs.lengths as Numbers).map((length) => -overlongPenalty(length, options as never));
-      return expectNumbers(found, expected.penalty, made.tolerance, 'penalty');
-    }
+  async (one, made) => {
+    const { inputs, options, expected } = one;
+    if (options.pretrainWeight !== undefined) return await checkPretraining(one, made);
+    const [check] = Object.keys(expected).flatMap((name) => CHECKS[name] ?? []);
+    if (check) return await check(one, made);
     const { dense, logRatio, score, mask } = inputs as { [name: string]: Numbers };
     const rows = mask as number[][];
     const rollout = { ...rolloutOf(logRatio as number[][], rows, made), rolloutValue: made.tensor(zeros(rows)) };

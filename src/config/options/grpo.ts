@@ -61,9 +61,14 @@ export interface GrpoConfigInput {
   score?:
     | {
         /**
-         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far (default: reference if the reward model has them, else running).
+         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far; with -scale, scores are divided by the deviation alone (default: reference if the reward model has them, else running).
          */
-        norm?: 'none' | 'reference' | 'running' | undefined;
+        norm?: 'none' | 'reference' | 'running' | 'reference-scale' | 'running-scale' | undefined;
+        /**
+         * Scores are first limited to ± this (default: unlimited).
+         * A finite number > 0.
+         */
+        clip?: number | undefined;
         /**
          * Subtracted from the normalised score of a response that did not end.
          * A finite number >= 0.
@@ -80,6 +85,25 @@ export interface GrpoConfigInput {
          * An integer >= 1.
          */
         overlongBuffer?: number | undefined;
+        /**
+         * If set, takes up to a penalty from responses, by the share of n-grams that they have said before.
+         */
+        repetition?:
+          | {
+              /**
+               * Number of tokens that count as repeated together.
+               * An integer >= 1.
+               * @default 3
+               */
+              ngram?: number | undefined;
+              /**
+               * Penalty of a response that repeats itself throughout.
+               * A finite number > 0.
+               * @default 1
+               */
+              penalty?: number | undefined;
+            }
+          | undefined;
         /**
          * Max seconds per call of a reward function.
          * A finite number > 0 and <= 1000000.

@@ -56,9 +56,14 @@ export interface PpoConfigInput {
   score?:
     | {
         /**
-         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far (default: reference if the reward model has them, else running).
+         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far; with -scale, scores are divided by the deviation alone (default: reference if the reward model has them, else running).
          */
-        norm?: 'none' | 'reference' | 'running' | undefined;
+        norm?: 'none' | 'reference' | 'running' | 'reference-scale' | 'running-scale' | undefined;
+        /**
+         * Scores are first limited to ± this (default: unlimited).
+         * A finite number > 0.
+         */
+        clip?: number | undefined;
         /**
          * Subtracted from the normalised score of a response that did not end.
          * A finite number >= 0.
@@ -75,6 +80,25 @@ export interface PpoConfigInput {
          * An integer >= 1.
          */
         overlongBuffer?: number | undefined;
+        /**
+         * If set, takes up to a penalty from responses, by the share of n-grams that they have said before.
+         */
+        repetition?:
+          | {
+              /**
+               * Number of tokens that count as repeated together.
+               * An integer >= 1.
+               * @default 3
+               */
+              ngram?: number | undefined;
+              /**
+               * Penalty of a response that repeats itself throughout.
+               * A finite number > 0.
+               * @default 1
+               */
+              penalty?: number | undefined;
+            }
+          | undefined;
         /**
          * Max seconds per call of a reward function.
          * A finite number > 0 and <= 1000000.
@@ -121,6 +145,42 @@ export interface PpoConfigInput {
    */
   critic?:
     | {
+        /**
+         * If set, the critic learns a distribution over bins of the return (HL-Gauss), not a number.
+         */
+        histogram?:
+          | {
+              /**
+               * Number of bins.
+               * An integer >= 2.
+               * @default 51
+               */
+              bins?: number | undefined;
+              /**
+               * Centre of the lowest bin.
+               * A finite number.
+               * @default -5
+               */
+              min?: number | undefined;
+              /**
+               * Centre of the highest bin.
+               * A finite number.
+               * @default 5
+               */
+              max?: number | undefined;
+              /**
+               * Standard deviation of a target, in steps between bins.
+               * A finite number > 0.
+               * @default 0.75
+               */
+              sigma?: number | undefined;
+            }
+          | undefined;
+        /**
+         * What the critic starts from: zero values, or the adapters and head of the reward model.
+         * @default "zero"
+         */
+        start?: 'zero' | 'reward' | undefined;
         /**
          * Discount factor of rewards.
          * A finite number >= 0 and <= 1.
@@ -207,6 +267,11 @@ export interface PpoConfigInput {
          * @default 0
          */
         weightDecay?: number | undefined;
+        /**
+         * If set, the run keeps an average of the weights, which moves by 1 − ema with every update.
+         * A finite number >= 0 and < 1.
+         */
+        ema?: number | undefined;
       }
     | undefined;
   /**
@@ -243,6 +308,31 @@ export interface PpoConfigInput {
          * A finite number > 1.
          */
         dualClip?: number | undefined;
+        /**
+         * If set, each update also learns to predict text (PPO-ptx), so that the policy does not unlearn it.
+         */
+        pretraining?:
+          | {
+              /**
+               * Weight of the next-token loss of the text, in nats per token.
+               * A finite number > 0.
+               * @default 27.8
+               */
+              weight?: number | undefined;
+              /**
+               * Rows of text per update.
+               * An integer >= 1.
+               * @default 32
+               */
+              batchSize?: number | undefined;
+              /**
+               * Tokens predicted in each row.
+               * An integer >= 1.
+               * @default 64
+               */
+              sequenceLength?: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
   /**
