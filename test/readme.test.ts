@@ -4,12 +4,37 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import type { Command } from 'commander';
+import { program } from '../src/cli/program.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
 
 const root = join(import.meta.dirname, '..');
-const docs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
+const docs = (readdirSync(join(root, 'docs'), { recursive: true }) as string[])
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => `docs/${name}`);
 const pages = ['README.md', 'CHANGELOG.md', 'benchmarks/README.md', 'test/parity/README.md', ...docs];
 const textOf = (page: string) => readFileSync(join(root, page), 'utf8');
+
+/** The commands in the code blocks of a page, each as its words; lines that end with a backslash are joined. */
+function commandsIn(page: string): string[][] {
+  const text = textOf(page);
+  const blocks = [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```/gm)].filter(([, language]) =>
+    /^(sh)?$/.test(language ?? ''),
+  );
+  const indented = [...text.matchAll(/^ {4}(palm .*)$/gm)].map(([, line]) => line as string);
+  const lines = blocks.flatMap(([, , block = '']) => block.replaceAll(/\\\n/g, ' ').split('\n'));
+  const found = [...lines, ...indented].flatMap((line) => {
+    return /(?:^|&& )(?:npx palm-rlhf|palm) ([^#>|]*)/.exec(line)?.[1] ?? [];
+  });
+  return found.map((words) => words.trim().split(/\s+/));
+}
+
+/** The command that some words name, with its subcommand if it has any. */
+function commandOf(words: readonly string[], within: Command): Command | undefined {
+  const found = within.commands.find((command) => command.name() === words[0]);
+  if (found === undefined || found.commands.length === 0) return found;
+  return commandOf(words.slice(1), found);
+}
 
 /** The fields of an interface that `source` declares, without those it inherits. */
 function fieldsOf(source: string, name: string): string[] {
@@ -29,6 +54,22 @@ describe('README and docs', () => {
   it('link to every page from the README', () => {
     const readme = textOf('README.md');
     expect(docs.filter((page) => !readme.includes(`(${page})`))).toEqual([]);
+  });
+
+  it.each(pages)('%s names commands and options that exist', (page) => {
+    const wrong = commandsIn(page).flatMap((words) => {
+      const command = commandOf(words, program());
+      if (command === undefined) return [words.join(' ')];
+      const known = command.options.map(({ long }) => long);
+      const options = words.flatMap((word) => /^--[\w.-]+/.exec(word) ?? []);
+      return options.filter((option) => command.name() !== 'train' && !known.includes(option) && option !== '--help');
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it('find commands to check', () => {
+    expect(commandsIn('README.md').length).toBeGreaterThan(7);
+    expect(commandsIn('docs/guides/text.md')).toContainEqual(['pretrain', '--data', 'text.txt', '--out', 'runs/base']);
   });
 
   it('have a README program that runs and prints what the README says', async () => {

@@ -192,6 +192,7 @@ describe('palm train', () => {
     expect(await methodOfData({ data: write('verse.txt', 'To be, or not to be,\nthat is the question\n') })).toBe(
       'pretrain',
     );
+    expect(await methodOfData({ data: rows('plain.jsonl', { prompt: 'a', completion: 'b' }) })).toBe('sft');
     const renamed = rows('renamed.jsonl', { prompt: 'a', better: 'b', worse: 'c' });
     expect(await methodOfData({ data: renamed, map: 'chosen=better,rejected=worse' })).toBe('dpo');
     await expect(methodOfData({})).rejects.toThrow('neither method, reward nor data');

@@ -15,15 +15,15 @@ function pick(words) {
 }
 const subject = () => `The ${pick(SIZES)} ${pick(WHO)}`;
 const action = (verbs) => ` ${pick(verbs)} ${pick(WHERE)}.`;
-const lines = (count, row) => Array.from({ length: count }, () => `${JSON.stringify(row())}\n`).join('');
+const asked = () => ({ prompt: subject() });
+
+/** Writes rows, one line of JSON for each. */
+function save(file, count, row) {
+  writeFileSync(file, Array.from({ length: count }, () => `${JSON.stringify(row())}\n`).join(''));
+}
 
 const sentences = Array.from({ length: 4000 }, () => subject() + action([...HAPPY, ...SAD]));
 writeFileSync('text.txt', `${sentences.join('\n')}\n`);
-writeFileSync(
-  'prompts.jsonl',
-  lines(64, () => ({ prompt: subject() })),
-);
-writeFileSync(
-  'pairs.jsonl',
-  lines(300, () => ({ prompt: subject(), chosen: action(HAPPY), rejected: action(SAD) })),
-);
+save('answers.jsonl', 200, () => ({ ...asked(), completion: action([...HAPPY, ...SAD]) }));
+save('pairs.jsonl', 300, () => ({ ...asked(), chosen: action(HAPPY), rejected: action(SAD) }));
+save('prompts.jsonl', 64, asked);

@@ -3,57 +3,14 @@
  * The `palm` command. Exits with 0 on success and with a code of EXIT_CODES otherwise. libtorch is loaded when a
  * command first computes, so that help is instant and works without it.
  */
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError, PalmError } from '../errors.ts';
 import { threadTime } from '../native/addon.ts';
 import { measureWork } from '../tokenizer/deadline.ts';
-import { dataCommand } from './data.ts';
-import { demoCommand } from './demo.ts';
-import { doctorCommand } from './doctor.ts';
-import { evaluateCommand } from './evaluate.ts';
-import { exportCommand } from './export.ts';
-import { generateCommand } from './generate.ts';
-import { importCommand } from './import.ts';
-import { inspectCommand } from './inspect.ts';
-import { libtorchCommand } from './libtorch.ts';
-import { recipesCommand, trainCommand } from './recipes.ts';
-import { reportCommand } from './report.ts';
-import { scoreCommand } from './score.ts';
-import { packageVersion } from '../version.ts';
+import { program } from './program.ts';
 import { Stopped } from './signals.ts';
-import { trainingCommands } from './train.ts';
 
 measureWork(threadTime);
-
-function program(): Command {
-  const root = new Command('palm')
-    .description('Train language models with human feedback.')
-    .version(packageVersion(), '--version', 'print the version');
-  const train = [demoCommand(), trainCommand(), ...trainingCommands()];
-  const look = [
-    generateCommand(),
-    scoreCommand(),
-    evaluateCommand(),
-    inspectCommand(),
-    reportCommand(),
-    dataCommand(),
-    recipesCommand(),
-    importCommand(),
-    exportCommand(),
-    doctorCommand(),
-    libtorchCommand(),
-  ];
-  for (const command of train) root.addCommand(command.helpGroup('Train:'));
-  for (const command of look) root.addCommand(command.helpGroup('Use and look:'));
-  return throwing(root);
-}
-
-/** Makes a command and its subcommands throw instead of ending the process. */
-function throwing(command: Command): Command {
-  command.exitOverride();
-  command.commands.forEach(throwing);
-  return command;
-}
 
 /** Other errors exit with 1, signals with 128 plus their number; docs/cli.md has the list. */
 const EXIT_CODES: readonly [new (...values: never[]) => Error, number][] = [

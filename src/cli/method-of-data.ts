@@ -11,15 +11,18 @@ export type MethodName = keyof typeof methods;
 /** The method for rows of a kind, where there is one that needs nothing else. */
 const BY_KIND: Readonly<Partial<Record<RowKind, MethodName>>> = {
   text: 'pretrain',
+  turns: 'sft',
+  completion: 'sft',
   pair: 'dpo',
   ranking: 'dpo',
   rating: 'dpo',
   label: 'kto',
+  steps: 'process-reward',
 };
 
 /**
- * The method for some settings: PPO with a reward, else the one for the rows of the first file: DPO for what is compared, KTO
- * for what is labelled, ILQL for responses with rewards, pretraining for text.
+ * The method for some settings: PPO with a reward, ILQL for responses with rewards, else the one of BY_KIND for the first row of
+ * the first file.
  * @throws ConfigError without data.
  * @throws ArgumentError for data that several methods or none could use.
  * @throws FileError, DataError for data that cannot be read.

@@ -15,8 +15,8 @@ The options are those of the method: palm METHOD --help lists them.
 They override the recipe.
 
 A recipe is a YAML or JSON file:
-  method: dpo         # without it, the data says which: dpo for pairs, kto for
-                      # labels, pretrain for text; ppo with a reward
+  method: dpo         # without it, the data says which: dpo for pairs, sft for
+                      # responses, pretrain for text; ppo with a reward
   recipe: zephyr-dpo  # if given: a shipped recipe, for settings this file lacks
   model: runs/base
   data: pairs.jsonl

@@ -1,0 +1,47 @@
+/** The commands of `palm`, in the order of its help. */
+import { Command } from 'commander';
+import { packageVersion } from '../version.ts';
+import { dataCommand } from './data.ts';
+import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
+import { evaluateCommand } from './evaluate.ts';
+import { exportCommand } from './export.ts';
+import { generateCommand } from './generate.ts';
+import { importCommand } from './import.ts';
+import { inspectCommand } from './inspect.ts';
+import { libtorchCommand } from './libtorch.ts';
+import { recipesCommand, trainCommand } from './recipes.ts';
+import { reportCommand } from './report.ts';
+import { scoreCommand } from './score.ts';
+import { trainingCommands } from './train.ts';
+
+/** The program with all its commands; errors are thrown. */
+export function program(): Command {
+  const root = new Command('palm')
+    .description('Train language models with human feedback.')
+    .version(packageVersion(), '--version', 'print the version');
+  const train = [demoCommand(), trainCommand(), ...trainingCommands()];
+  const look = [
+    generateCommand(),
+    scoreCommand(),
+    evaluateCommand(),
+    inspectCommand(),
+    reportCommand(),
+    dataCommand(),
+    recipesCommand(),
+    importCommand(),
+    exportCommand(),
+    doctorCommand(),
+    libtorchCommand(),
+  ];
+  for (const command of train) root.addCommand(command.helpGroup('Train:'));
+  for (const command of look) root.addCommand(command.helpGroup('Use and look:'));
+  return throwing(root);
+}
+
+/** Makes a command and its subcommands throw instead of ending the process. */
+function throwing(command: Command): Command {
+  command.exitOverride();
+  command.commands.forEach(throwing);
+  return command;
+}
