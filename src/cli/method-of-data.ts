@@ -15,11 +15,15 @@ const BY_KIND: Readonly<Partial<Record<RowKind, MethodName>>> = {
   ranking: 'dpo',
   rating: 'dpo',
   label: 'kto',
+  completion: 'sft',
+  turns: 'sft',
+  steps: 'process-reward',
 };
 
 /**
  * The method for some settings: PPO with a reward, else the one for the rows of the first file: DPO for what is compared, KTO
- * for what is labelled, ILQL for responses with rewards, pretraining for text.
+ * for what is labelled, process rewards for steps, ILQL for responses with rewards, supervised fine-tuning for those without,
+ * pretraining for text.
  * @throws ConfigError without data.
  * @throws ArgumentError for data that several methods or none could use.
  * @throws FileError, DataError for data that cannot be read.
