@@ -273,12 +273,19 @@ export type {
   Common,
   Comparison,
   Given,
+  LabelRow,
+  Labels,
   Online,
   Preferences as PreferencesGiven,
   PromptRow,
+  Rewarded,
   RewardGiven,
   RewardPart,
   Rows,
+  SampleRow,
+  Samples as SamplesGiven,
+  Steps,
+  StepsRow,
 } from './train/given.ts';
 export type { AnswerOptions, TrainedJudge, TrainedPolicy } from './train/results.ts';
 export type { TextAnswer, TextReward } from './rewards/text-reward.ts';

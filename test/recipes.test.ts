@@ -195,6 +195,9 @@ describe('palm train', () => {
     expect(await methodOfData({ data: rows('plain.jsonl', { prompt: 'a', completion: 'b' }) })).toBe('sft');
     const renamed = rows('renamed.jsonl', { prompt: 'a', better: 'b', worse: 'c' });
     expect(await methodOfData({ data: renamed, map: 'chosen=better,rejected=worse' })).toBe('dpo');
+    expect(await methodOfData({ data: rows('plain.jsonl', { prompt: 'a', completion: 'b' }) })).toBe('sft');
+    const steps = rows('steps.jsonl', { prompt: 'a', completions: ['b'], labels: [true] });
+    expect(await methodOfData({ data: steps })).toBe('process-reward');
     await expect(methodOfData({})).rejects.toThrow('neither method, reward nor data');
     await expect(methodOfData({ data: prompts })).rejects.toThrow('rows of the form prompt in');
     await expect(methodOfData({ data: rows('odd.jsonl', { a: 1 }) })).rejects.toThrow('no rows of a known form');

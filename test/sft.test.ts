@@ -247,6 +247,22 @@ describe('files of rows', () => {
     expect(new Set(validation.map((row) => (row as Completion).prompt.join())).size).toBe(1);
   });
 
+  it('of plain text are passages, of which every token but the first is learned once', async () => {
+    const data = join(folder, 'text.txt');
+    writeFileSync(data, 'abcdefgh');
+    const reading = { maxLength: 4, validationFraction: 0, seed: 0 };
+    const { train } = await loadLessons({ ...reading, data }, tokenizer);
+    expect(texts(train)).toEqual([
+      ['a', 'bcd'],
+      ['d', 'efg'],
+      ['g', 'h'],
+    ]);
+    expect((await loadLessons({ ...reading, data: [data, data], maxLength: 8 }, tokenizer)).train).toHaveLength(2);
+    writeFileSync(join(folder, 'rows.jsonl'), '{"text": "abc"}');
+    const mixed = loadLessons({ ...reading, data: [join(folder, 'rows.jsonl'), data] }, tokenizer);
+    await expect(mixed).rejects.toBeInstanceOf(DataError);
+  });
+
   it('of another kind are refused', async () => {
     await expect(load([{ prompt: 'a', completion: 'b', label: true }])).rejects.toBeInstanceOf(DataError);
   });

@@ -31,6 +31,20 @@ export async function right() {
   const comparisons = { file: 'pairs.jsonl' };
   const judge: TrainedJudge = await train({ model: 'm', comparisons, config: { method: 'reward', pooling: 'all' } });
   await train({ model: 'm', comparisons, validation: { file: 'held-out.jsonl' }, device: 'cuda' });
+  await train({ model: 'm', comparisons, config: { method: 'simpo', gammaOverBeta: 0.4 } });
+  const samples = [{ prompt: 'p', completion: 'c' }];
+  const tuned: TrainedPolicy = await train({ model: 'm', samples, config: { packing: false } });
+  await train({ model: 'm', samples, rewards: [1], config: { loss: { tau: 0.9 } } });
+  await train({ model: 'm', samples: { file: 'scored.jsonl' }, config: { method: 'ilql', loss: { tau: 0.9 } } });
+  await train({
+    model: 'm',
+    labels: [{ ...samples[0], prompt: 'p', completion: 'c', label: true }],
+    config: { loss: 'bco' },
+  });
+  const steps = [{ prompt: 'p', completions: ['a'], labels: [true] }];
+  const graded: TrainedJudge = await train({ model: 'm', steps, config: { neutral: 'skip' } });
+  tuned.dispose();
+  graded.dispose();
   const run = train({ model: 'm', reward, prompts: ['x'], signal: AbortSignal.timeout(1) });
   for await (const { step, metrics } of run) console.log(step, metrics.score);
   const [text] = await (await run).generate('Hi', { n: 4 });
@@ -49,6 +63,12 @@ export async function wrong() {
   await train({ model: 'm', reward, prompts: ['x'], config: { method: 'grpo', adaptiveKl: { target: 1 } } });
   // @ts-expect-error an unknown key
   await train({ model: 'm', reward, prompts: ['x'], config: { method: 'grpo', groups: 8 } });
+  // @ts-expect-error rewards without samples
+  await train({ model: 'm', rewards: [1] });
+  // @ts-expect-error rewards for a file, whose rows have their own
+  await train({ model: 'm', samples: { file: 'p' }, rewards: [1] });
+  // @ts-expect-error a label that is not true or false
+  await train({ model: 'm', labels: [{ prompt: 'p', completion: 'c', label: 1 }] });
   // @ts-expect-error nothing to learn from
   await train({ model: 'm' });
   // @ts-expect-error a policy does not score

@@ -92,6 +92,59 @@ describe('train', () => {
     (await run).dispose();
   });
 
+  it.each(['orpo', 'simpo', 'cpo'] as const)('trains by %s if it is named', async (method) => {
+    const run = train({ model, device, comparisons, config: { method, ...PAIRS } });
+    const [step] = await stepsOf(run);
+    expect(step?.metrics.loss).toEqual(expect.any(Number));
+    (await run).dispose();
+  });
+
+  it('trains by rft if it is named', async () => {
+    const config = { method: 'rft', steps: 1, rolloutBatch: 3, epochs: 1, sampling: { maxNewTokens: 4 } } as const;
+    const run = train({ model, device, reward, prompts, config });
+    expect(await stepsOf(run)).toHaveLength(1);
+    (await run).dispose();
+  });
+
+  const samples = comparisons.map(({ prompt, chosen }) => ({ prompt, completion: chosen }));
+
+  it('trains a policy on samples, and saves what the next call takes', async () => {
+    const run = train({ model, device, samples, validation: samples.slice(0, 2), config: PAIRS });
+    expect(run.method).toBe('sft');
+    const [step] = await stepsOf(run);
+    expect(step?.metrics).toMatchObject({ loss: expect.any(Number), tokenAccuracy: expect.any(Number) });
+    using policy = await run;
+    expect(policy).toBeInstanceOf(TrainedPolicy);
+    await policy.save(at('tuned.safetensors'));
+    const labels = samples.map((row, i) => ({ ...row, label: i % 2 === 0 }));
+    const next = train({ model: at('tuned.safetensors'), device, labels, config: PAIRS });
+    expect(next.method).toBe('kto');
+    (await next).dispose();
+    await expect((async () => await policy.generate('a', { beta: 1 }))()).rejects.toThrow('a policy trained by sft');
+  });
+
+  it('trains a policy and its values on samples with rewards, from a list as from rows', async () => {
+    const rewards = samples.map((_, i) => i % 3);
+    const config = { epochs: 1, batchSize: 4 } as const;
+    const run = train({ model, device, samples, rewards, config });
+    const steps = (await stepsOf(run)).map(({ metrics }) => metrics);
+    using policy = await run;
+    expect(run.method).toBe('ilql');
+    const answers = { n: 2, maxNewTokens: 4, seed: 1 };
+    expect(await policy.generate('1?', { ...answers, beta: 400 })).not.toEqual(await policy.generate('1?', answers));
+    const rows = samples.map((row, i) => ({ ...row, reward: rewards[i] as number }));
+    const same = train({ model, device, samples: rows, config: { method: 'ilql', ...config } });
+    expect((await stepsOf(same)).map(({ metrics }) => metrics)).toEqual(steps);
+    (await same).dispose();
+  });
+
+  it('trains a judge on steps', async () => {
+    const steps = samples.map(({ prompt }, i) => ({ prompt, completions: ['a', 'b'], labels: [true, i % 2 === 0] }));
+    using judge = await train({ model, device, steps, config: PAIRS });
+    expect(judge.method).toBe('process-reward');
+    expect(await judge.score([{ prompt: '1?', response: 'a\nb' }])).toEqual([expect.any(Number)]);
+  });
+
   it('gives reward functions what else is in the row of a prompt', async () => {
     const seen = new Set<unknown>();
     const looking = (answers: { meta: object }[]) => answers.map(({ meta }) => seen.add(JSON.stringify(meta)).size);
@@ -132,7 +185,16 @@ describe('train', () => {
     ['a reward without prompts', { model, reward }, 'train.prompts: got nothing'],
     ['no model', { reward, prompts }, 'model: got nothing'],
     ['an unknown key', { model, reward, prompts, promts: [] }, 'train.promts: got an unknown option'],
-    ['a method of other feedback', { model, comparisons, config: { method: 'ppo' } }, 'expected one of dpo, reward'],
+    [
+      'a method of other feedback',
+      { model, comparisons, config: { method: 'ppo' } },
+      'expected one of dpo, orpo, simpo, cpo, reward',
+    ],
+    ['rewards without samples', { model, rewards: [1] }, 'train.samples: got nothing'],
+    ['too few rewards', { model, samples, rewards: [1] }, 'train.rewards: got 1 rewards, expected 8'],
+    ['a reward that is no number', { model, samples: samples.slice(7), rewards: ['x'] }, 'train.rewards[0]: got "x"'],
+    ['rewards for a file', { model, samples: { file: 'x' }, rewards: [1] }, 'train.samples'],
+    ['a label that is none', { model, labels: [{ ...samples[0], label: 1 }] }, 'train.labels[0].label: got 1'],
     ['no reward', { model, reward: 3, prompts }, 'train.reward: got 3'],
     ['a wrong part of a reward', { model, reward: [{ reward: 'x' }], prompts }, 'train.reward[0].reward: got "x"'],
     ['a prompt that is no text', { model, reward, prompts: ['a', 3] }, 'train.prompts[1].prompt'],

@@ -1,8 +1,8 @@
 /** The method that data is for, where a recipe names none. */
 import { type FormOptions, firstForms, formOptions } from '../data/forms/read.ts';
 import type { RowKind } from '../data/forms/rows.ts';
-import { unpackedPieces, upTo } from '../data/pieces.ts';
-import { formatOf, pathsOf, type Paths } from '../data/records.ts';
+import { isText } from '../data/passages.ts';
+import { pathsOf, type Paths } from '../data/records.ts';
 import { ArgumentError, ConfigError } from '../errors.ts';
 import type { methods } from '../methods.ts';
 
@@ -52,11 +52,4 @@ async function kindOf(data: Paths, options: FormOptions): Promise<{ method?: Met
   const [kind] = first.form.gives as [RowKind];
   const rewarded = kind === 'completion' && Object.hasOwn(first.record.value, 'reward');
   return { method: rewarded ? 'ilql' : BY_KIND[kind], what: `rows of the form ${first.form.name}` };
-}
-
-/** Whether a file has no rows. */
-async function isText(path: string, { map }: FormOptions): Promise<boolean> {
-  if ((await formatOf(path, map)) !== 'jsonl') return false;
-  const begin = new TextDecoder().decode(await upTo(unpackedPieces(path), 64)).trimStart();
-  return !begin.startsWith('{');
 }

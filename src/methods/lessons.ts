@@ -3,14 +3,16 @@ import type { SftConfig } from '../config/sft.ts';
 import { type Lesson, targetsOf } from '../data/completions.ts';
 import { firstForms, formOptions } from '../data/forms/read.ts';
 import { loadPreferences } from '../data/preferences.ts';
-import type { Paths } from '../data/records.ts';
+import { isText, loadPassages } from '../data/passages.ts';
+import { type Paths, pathsOf } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
+import { nothingUsable } from '../data/rows.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type HeldOut, type ReadRows, readHoldingOut, rowFiles } from './held-out.ts';
 
 /** The fields that name the files. */
 export const lessonFiles = rowFiles(
-  '{prompt, completion}, messages, {text}, or pairs, whose chosen side is used',
+  '{prompt, completion}, messages, {text}, plain text, or pairs, whose chosen side is used',
   'rows',
 );
 
@@ -35,9 +37,18 @@ async function readLessons(paths: Paths, config: LessonConfig, tokenizer: Tokeni
   const options = formOptions(config);
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength };
+  const texts = await Promise.all(pathsOf(paths).map((path) => isText(path, options)));
+  if (options.form === undefined && !texts.includes(false)) return await readPassages(paths, tokenizer, maxLength);
   const [first] = await firstForms(paths, options);
   const kind = KINDS.find((each) => first?.form?.gives.includes(each)) ?? 'completion';
   if (kind !== 'pair') return await loadRows(kind, paths, tokenizer, { ...limits, overlong: 'cut' }, options);
   const { pairs, ...about } = await loadPreferences(paths, tokenizer, limits, options);
   return { rows: pairs.map(({ prompt, chosen }) => ({ prompt, response: chosen })), ...about };
+}
+
+/** Plain text, each passage of which may be held out by itself. */
+async function readPassages(paths: Paths, tokenizer: Tokenizer, maxLength: number): Promise<ReadRows<Lesson>> {
+  const rows = (await loadPassages(paths, tokenizer, maxLength)).filter(({ tokens }) => tokens.length > 1);
+  if (rows.length === 0) throw nothingUsable(paths, []);
+  return { rows, groups: rows.map((_, i) => i), cut: { prompts: 0, responses: 0 }, skipped: [] };
 }

@@ -1,11 +1,19 @@
 /** What `train` is given, typed by what each method learns from. */
+import type { CpoConfigInput } from '../config/cpo.ts';
 import type { DpoConfigInput } from '../config/dpo.ts';
 import type { GrpoConfigInput } from '../config/grpo.ts';
+import type { IlqlConfigInput } from '../config/ilql.ts';
+import type { KtoConfigInput } from '../config/kto.ts';
+import type { OrpoConfigInput } from '../config/orpo.ts';
 import type { PpoConfigInput } from '../config/ppo.ts';
+import type { ProcessRewardConfigInput } from '../config/process-reward.ts';
 import type { ReinforceConfigInput } from '../config/reinforce.ts';
 import type { RemaxConfigInput } from '../config/remax.ts';
 import type { RewardConfigInput } from '../config/reward.ts';
+import type { RftConfigInput } from '../config/rft.ts';
 import type { RlooConfigInput } from '../config/rloo.ts';
+import type { SftConfigInput } from '../config/sft.ts';
+import type { SimpoConfigInput } from '../config/simpo.ts';
 import type { TargetPolicyConfigInput } from '../config/target-policy.ts';
 import type { TextReward } from '../rewards/text-reward.ts';
 import type { methods } from '../methods.ts';
@@ -18,14 +26,26 @@ interface Options {
   reinforce: ReinforceConfigInput;
   remax: RemaxConfigInput;
   'target-policy': TargetPolicyConfigInput;
+  rft: RftConfigInput;
   dpo: DpoConfigInput;
+  orpo: OrpoConfigInput;
+  simpo: SimpoConfigInput;
+  cpo: CpoConfigInput;
   reward: RewardConfigInput;
+  sft: SftConfigInput;
+  ilql: IlqlConfigInput;
+  kto: KtoConfigInput;
+  'process-reward': ProcessRewardConfigInput;
 }
 
 /** The methods by what they learn from, the default first. */
 export const METHODS = {
-  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy'],
-  comparisons: ['dpo', 'reward'],
+  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'rft'],
+  comparisons: ['dpo', 'orpo', 'simpo', 'cpo', 'reward'],
+  samples: ['sft', 'ilql'],
+  rewards: ['ilql'],
+  labels: ['kto'],
+  steps: ['process-reward'],
 } as const satisfies Readonly<Record<string, readonly (keyof Options & keyof typeof methods)[]>>;
 
 export type Feedback = keyof typeof METHODS;
@@ -50,6 +70,25 @@ export interface Comparison {
   rejected: string;
 }
 
+/** A prompt with a response; `ilql` needs the reward too. */
+export interface SampleRow {
+  prompt: string;
+  completion: string;
+  reward?: number;
+}
+/** A prompt with a response that is good, or is not. */
+export interface LabelRow {
+  prompt: string;
+  completion: string;
+  label: boolean;
+}
+/** A prompt with a response in steps, and whether each is right; null if nobody has said. */
+export interface StepsRow {
+  prompt: string;
+  completions: readonly string[];
+  labels: readonly (boolean | 'neutral' | null)[];
+}
+
 /** What scores answers: a function of texts, a reward model (a run folder or a file), or a server. */
 export type RewardGiven = TextReward | { model: string } | { url: string; headers?: Readonly<Record<string, string>> };
 /** One of several rewards; its mean score is the metric `score.NAME`. */
@@ -72,7 +111,10 @@ export interface Common {
   signal?: AbortSignal;
 }
 
-type Without<Key extends string> = { [Name in Key]?: never };
+/** No other kind of feedback than `Kind`, nor what only others use. */
+type Only<Kind extends string> = {
+  [Name in Exclude<Feedback | 'prompts' | 'validation' | 'stop', Kind>]?: never;
+};
 
 /** A policy learns from the scores of its own answers, by PPO unless another method is named. */
 export type Online = Common & {
@@ -81,7 +123,7 @@ export type Online = Common & {
   /** Text that ends a response, in addition to the eos. */
   stop?: string;
   config?: ConfigOf<'reward'>;
-} & Without<'comparisons' | 'validation'>;
+} & Only<'reward' | 'prompts' | 'stop'>;
 
 /** A policy learns from preferences by DPO, or a reward model does. */
 export type Preferences = Common & {
@@ -89,6 +131,37 @@ export type Preferences = Common & {
   /** Held-out comparisons. Defaults to some of the prompts. */
   validation?: Rows<Comparison>;
   config?: ConfigOf<'comparisons'>;
-} & Without<'reward' | 'prompts' | 'stop'>;
+} & Only<'comparisons' | 'validation'>;
 
-export type Given = Online | Preferences;
+/** A model learns responses by supervised fine-tuning, or by ILQL from rows with rewards. */
+export type Samples = Common & {
+  samples: Rows<SampleRow>;
+  /** Held-out rows. Defaults to some of the prompts. ILQL takes none. */
+  validation?: Rows<SampleRow>;
+  config?: ConfigOf<'samples'>;
+} & Only<'samples' | 'validation'>;
+
+/** A policy learns from responses and a reward for each, by ILQL. */
+export type Rewarded = Common & {
+  samples: readonly SampleRow[];
+  rewards: readonly number[];
+  config?: ConfigOf<'rewards'>;
+} & Only<'samples' | 'rewards'>;
+
+/** A policy learns from responses labelled good or bad, by KTO. */
+export type Labels = Common & {
+  labels: Rows<LabelRow>;
+  /** Held-out rows. Defaults to some of the prompts. */
+  validation?: Rows<LabelRow>;
+  config?: ConfigOf<'labels'>;
+} & Only<'labels' | 'validation'>;
+
+/** A reward model learns which steps are right. */
+export type Steps = Common & {
+  steps: Rows<StepsRow>;
+  /** Held-out rows. Defaults to some of the prompts. */
+  validation?: Rows<StepsRow>;
+  config?: ConfigOf<'steps'>;
+} & Only<'steps' | 'validation'>;
+
+export type Given = Online | Preferences | Samples | Rewarded | Labels | Steps;

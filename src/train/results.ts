@@ -1,6 +1,8 @@
 /** What `train` gives: a policy that answers, or a judge that scores. */
 import { checkKind, LIST, optional, COUNT, POSITIVE, WHOLE, TEXT, checkKinds, PATH } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
+import { ArgumentError } from '../errors.ts';
+import { IlqlPolicy } from '../models/ilql-policy.ts';
 import type { Policy } from '../models/policy.ts';
 import type { RewardModel } from '../models/reward-model.ts';
 import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
@@ -19,6 +21,8 @@ export interface AnswerOptions {
   n?: number;
   /** Defaults to a new one each time. */
   seed?: number;
+  /** Weight of the values of tokens, for a policy trained by ILQL. Without it, they are not used. */
+  beta?: number;
 }
 
 /** A trained policy with its tokenizer. Dispose of it. */
@@ -38,14 +42,25 @@ export class TrainedPolicy implements Disposable {
   /** `n` answers to `prompt`, without the prompt. */
   async generate(prompt: string, options: AnswerOptions = {}): Promise<string[]> {
     checkKind('prompt', prompt, TEXT);
-    checkOptions(options, ['maxNewTokens', 'temperature', 'n', 'seed'], 'generate');
+    checkOptions(options, ['maxNewTokens', 'temperature', 'n', 'seed', 'beta'], 'generate');
     checkKinds('generate', options, { n: optional(COUNT), seed: optional(WHOLE), temperature: optional(POSITIVE) });
-    const { maxNewTokens = 64, temperature = 1, n = 1, seed } = options;
+    const { maxNewTokens = 64, temperature = 1, n = 1, seed, beta } = options;
     const [scope] = this.policy.scopes;
-    const sampling = { maxNewTokens, temperature, samplesPerPrompt: n, seed, ...(scope !== undefined && { scope }) };
+    using readout = beta === undefined ? undefined : this.#readout(beta);
+    const sampling = {
+      ...{ maxNewTokens, temperature, samplesPerPrompt: n, seed },
+      ...(scope !== undefined && { scope }),
+      ...(readout !== undefined && { readout }),
+    };
     const tokens = this.tokenizer.encode(prompt);
     const answers = await answerPrompts(this.policy.model, this.tokenizer, [tokens], sampling);
     return answers.map(({ text }) => text);
+  }
+
+  #readout(beta: number): ReturnType<IlqlPolicy['readout']> {
+    if (this.policy instanceof IlqlPolicy) return this.policy.readout({ beta });
+    const expected = 'a policy trained by ilql, which has values of tokens';
+    throw new ArgumentError({ argument: 'generate.beta', received: `a policy trained by ${this.method}`, expected });
   }
 
   /** Writes the policy to a file that any command and `train` take as a model. @throws FileError */

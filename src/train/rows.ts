@@ -32,18 +32,29 @@ async function write(path: string, rows: readonly unknown[]): Promise<string> {
   return `${path}.jsonl`;
 }
 
-/** @throws ArgumentError unless `rows` is `{ file }` or a list of rows whose fields `keys` are texts. */
-export function checkRows(argument: string, rows: unknown, keys: readonly string[]): void {
-  const expected = `{ file }, or a list of { ${keys.join(', ')} }`;
+/** What a field of a row in memory may hold, by the words for it. */
+const HOLDS = {
+  text: (value: unknown) => typeof value === 'string',
+  'true or false': (value: unknown) => typeof value === 'boolean',
+  'a list': Array.isArray,
+};
+
+/** The fields of a row, and what they hold. */
+export type Fields = Readonly<Record<string, keyof typeof HOLDS>>;
+
+/** @throws ArgumentError unless `rows` is `{ file }` or a list of rows with these `fields`. */
+export function checkRows(argument: string, rows: unknown, fields: Fields): void {
+  const expected = `{ file }, or a list of { ${Object.keys(fields).join(', ')} }`;
   if (!Array.isArray(rows)) {
     if (typeof (Object(rows) as { file?: unknown }).file === 'string') return;
     throw new ArgumentError({ argument, received: printable(rows), expected });
   }
   if (rows.length === 0) throw new ArgumentError({ argument, received: 'an empty list', expected });
   for (const [i, row] of rows.entries()) {
-    const wrong = keys.find((key) => typeof (Object(row) as Record<string, unknown>)[key] !== 'string');
-    if (wrong === undefined) continue;
-    const received = printable((Object(row) as Record<string, unknown>)[wrong]);
-    throw new ArgumentError({ argument: `${argument}[${i}].${wrong}`, received, expected: 'text' });
+    for (const [name, words] of Object.entries(fields)) {
+      const value = (Object(row) as Record<string, unknown>)[name];
+      if (HOLDS[words](value)) continue;
+      throw new ArgumentError({ argument: `${argument}[${i}].${name}`, received: printable(value), expected: words });
+    }
   }
 }

@@ -1,8 +1,6 @@
 /** Training in one call: the method follows from what is given. docs/train.md has examples. */
-import { checkObject, checkOptions } from '../checks/options.ts';
-import { checkKinds, optional, PATH, SIGNAL, TEXT } from '../checks/kinds.ts';
 import { type ConfigSchema, parseConfig } from '../config/schema.ts';
-import { ArgumentError, printable } from '../errors.ts';
+import { ArgumentError } from '../errors.ts';
 import { methods } from '../methods.ts';
 import type { Method, Training } from '../methods/method.ts';
 import { type Numbers, splitStep, type StepMetrics } from '../metrics/metrics.ts';
@@ -12,21 +10,11 @@ import type { Optimizer } from '../optim.ts';
 import { bestOf } from '../methods/best.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
-import type { AnyRewardSource, GivenReward } from '../rewards/open.ts';
 import { adapterNotices, findModel } from '../runs/model-file.ts';
-import {
-  type Common,
-  type Feedback,
-  type Given,
-  METHODS,
-  type MethodName,
-  type Online,
-  type Preferences,
-  type RewardGiven,
-  type RewardPart,
-} from './given.ts';
+import type { Given, MethodName, Preferences, Steps } from './given.ts';
+import { checkGiven, type Plan } from './plan.ts';
 import { TrainedJudge, TrainedPolicy } from './results.ts';
-import { checkRows, withFiles } from './rows.ts';
+import { withFiles } from './rows.ts';
 
 /** A finished step. */
 export interface TrainStep {
@@ -49,100 +37,17 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
 }
 
 /**
- * Trains the model by what is given: by `reward` and `prompts` with PPO or GRPO, by `comparisons` with DPO, or into a reward
- * model with `config: { method: 'reward' }`. Nothing happens before the run is awaited or iterated. A loop that is left early ends
- * the training, and awaiting the run then gives the model as it is. With `config: { evaluation: { keepBest } }` a run that ends by
- * itself gives the model of its best step.
+ * Trains the model by what is given: `reward` and `prompts` (PPO), `comparisons` (DPO), `samples` (supervised fine-tuning), with
+ * `rewards` for them (ILQL), `labels` (KTO), or `steps`, into a process reward. `config.method` names another method. Nothing
+ * happens before the run is awaited or iterated. A loop that is left early ends the training, and awaiting the run then gives the
+ * model as it is. With `config: { evaluation: { keepBest } }` a run that ends by itself gives the model of its best step.
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */
-export function train(given: Preferences & { config: { method: 'reward' } }): Run<TrainedJudge>;
+export function train(given: (Preferences & { config: { method: 'reward' } }) | Steps): Run<TrainedJudge>;
 export function train(given: Given): Run<TrainedPolicy>;
 export function train(given: Given): Run<TrainedPolicy | TrainedJudge> {
   return new TrainingRun(checkGiven(given));
-}
-
-/** What is given, checked, with the method that follows from it. */
-interface Plan {
-  name: MethodName;
-  given: Common & Partial<Record<'prompts' | 'comparisons' | 'validation', readonly unknown[] | { file: string }>>;
-  config: Record<string, unknown>;
-  reward: AnyRewardSource | undefined;
-}
-
-const COMMON = ['model', 'tokenizer', 'device', 'signal', 'config'];
-const KEYS: Readonly<Record<Feedback, readonly string[]>> = {
-  reward: ['reward', 'prompts', 'stop'],
-  comparisons: ['comparisons', 'validation'],
-};
-
-function checkGiven(given: Given): Plan {
-  checkObject(given, 'train', 'an object with a model and what it learns from');
-  const kind = feedbackOf(given);
-  checkOptions(given, [...COMMON, ...KEYS[kind]], 'train');
-  const texts = { model: PATH, tokenizer: optional(PATH), device: optional(TEXT), signal: optional(SIGNAL) };
-  checkKinds('train', given, texts);
-  const { config = {} } = given;
-  checkObject(config, 'train.config');
-  const { method = METHODS[kind][0], ...options } = config as { method?: string };
-  const known: readonly string[] = METHODS[kind];
-  if (!known.includes(method)) {
-    const expected = `one of ${known.join(', ')}, which learn from ${kind}`;
-    throw new ArgumentError({ argument: 'train.config.method', received: printable(method), expected });
-  }
-  if (kind === 'comparisons')
-    return { ...checkComparisons(given as Preferences), name: method as MethodName, config: options };
-  return { ...checkOnline(given as Online), name: method as MethodName, config: options };
-}
-
-/** What the model is to learn from. @throws ArgumentError for none or several kinds. */
-function feedbackOf(given: object): Feedback {
-  const kinds = (Object.keys(METHODS) as Feedback[]).filter(
-    (kind) => (given as Record<string, unknown>)[kind] !== undefined,
-  );
-  const [kind, other] = kinds;
-  if (kind !== undefined && other === undefined) return kind;
-  throw new ArgumentError({
-    argument: 'train',
-    received: kind === undefined ? 'nothing to learn from' : `${kinds.join(' and ')}, two kinds of feedback`,
-    expected: `one of ${Object.keys(METHODS).join(', ')}`,
-    fix: 'Give { reward, prompts } or { comparisons }.',
-  });
-}
-
-function checkComparisons(given: Preferences) {
-  const keys = ['prompt', 'chosen', 'rejected'];
-  checkRows('train.comparisons', given.comparisons, keys);
-  if (given.validation !== undefined) checkRows('train.validation', given.validation, keys);
-  return { given, reward: undefined };
-}
-
-function checkOnline({ reward, prompts, ...given }: Online) {
-  if (prompts === undefined)
-    throw new ArgumentError({
-      argument: 'train.prompts',
-      received: 'nothing',
-      expected: 'prompts to answer, as reward needs them',
-    });
-  const rows = Array.isArray(prompts)
-    ? prompts.map((row) => (typeof row === 'string' ? { prompt: row } : row))
-    : prompts;
-  checkRows('train.prompts', rows, ['prompt']);
-  const several = Array.isArray(reward) ? (reward as readonly RewardPart[]) : undefined;
-  const parts = several?.map((part, i) => {
-    const { reward: from, name, weight } = Object(part) as RewardPart;
-    return { from: sourceOf(from, `train.reward[${i}].reward`), name, weight };
-  });
-  return { given: { ...given, prompts: rows }, reward: parts ?? sourceOf(reward as RewardGiven, 'train.reward') };
-}
-
-function sourceOf(reward: RewardGiven, argument: string): string | GivenReward {
-  if (typeof reward === 'function') return reward;
-  const { model, url } = Object(reward) as { model?: unknown; url?: unknown };
-  if (typeof url === 'string') return reward as { url: string };
-  if (typeof model === 'string') return model;
-  const expected = 'a function of answers, { model } or { url }';
-  throw new ArgumentError({ argument, received: printable(reward), expected });
 }
 
 class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
@@ -214,25 +119,16 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
   }
 
   async #open(): Promise<Training> {
-    const { name, given, reward, config } = this.#plan;
-    const { prompts, comparisons, validation } = given;
+    const { name, given, rows, reward, config } = this.#plan;
     const { schema, open }: Method = methods[name];
-    const { start, notices } = await withFiles(
-      { data: prompts ?? comparisons, validation },
-      async ({ data, validation }) => {
-        const { model, tokenizer, device } = given;
-        const { stop } = given as Partial<Online>;
-        // A run folder is required of commands; nothing is written to it here.
-        const settings = { ...config, model, data, validation, tokenizer, device, stop, out: '.' };
-        // A function is no setting: it takes the place of one that is.
-        const parsed = parseTraining(
-          schema,
-          name,
-          reward === undefined ? settings : { ...settings, reward: 'function' },
-        );
-        return await open(reward === undefined ? parsed : { ...parsed, reward });
-      },
-    );
+    const { start, notices } = await withFiles(rows, async ({ data, validation }) => {
+      const { model, tokenizer, device, stop } = given;
+      // A run folder is required of commands; nothing is written to it here.
+      const settings = { ...config, model, data, validation, tokenizer, device, stop, out: '.' };
+      // A function is no setting: it takes the place of one that is.
+      const parsed = parseTraining(schema, name, reward === undefined ? settings : { ...settings, reward: 'function' });
+      return await open(reward === undefined ? parsed : { ...parsed, reward });
+    });
     this.notices.push(...adapterNotices(await findModel(given.model)), ...notices);
     return await start();
   }
