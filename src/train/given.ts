@@ -5,6 +5,7 @@ import type { PpoConfigInput } from '../config/ppo.ts';
 import type { ReinforceConfigInput } from '../config/reinforce.ts';
 import type { RemaxConfigInput } from '../config/remax.ts';
 import type { RewardConfigInput } from '../config/reward.ts';
+import type { OnlineDpoConfigInput } from '../config/online-dpo.ts';
 import type { RlooConfigInput } from '../config/rloo.ts';
 import type { TargetPolicyConfigInput } from '../config/target-policy.ts';
 import type { TextReward } from '../rewards/text-reward.ts';
@@ -15,6 +16,7 @@ interface Options {
   ppo: PpoConfigInput;
   grpo: GrpoConfigInput;
   rloo: RlooConfigInput;
+  'online-dpo': OnlineDpoConfigInput;
   reinforce: ReinforceConfigInput;
   remax: RemaxConfigInput;
   'target-policy': TargetPolicyConfigInput;
@@ -24,7 +26,7 @@ interface Options {
 
 /** The methods by what they learn from, the default first. */
 export const METHODS = {
-  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy'],
+  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'online-dpo'],
   comparisons: ['dpo', 'reward'],
 } as const satisfies Readonly<Record<string, readonly (keyof Options & keyof typeof methods)[]>>;
 
