@@ -147,7 +147,7 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
       await train(model, { ...ONLINE, klWeight: 0, seed, loss: { pretraining } }, { reward: arrival });
       return { rise: (await loss(model)) - before, optimality: await howGood(model) };
     };
-    const [alone, beside] = [await rise(), await rise({ weight: 27.8, batchSize: 140 })];
+    const [alone, beside] = [await rise(), await rise({ batchSize: 50 })];
     if (ALL)
       console.log(
         `ppo-ptx, seed ${seed}: loss rises ${alone.rise.toFixed(3)} alone (optimality ${alone.optimality.toFixed(3)}), ` +
