@@ -12,6 +12,7 @@ import { processRewardMethod } from './methods/process-reward.ts';
 import { reinforceMethod } from './methods/reinforce.ts';
 import { remaxMethod } from './methods/remax.ts';
 import { rewardMethod } from './methods/reward.ts';
+import { onlineDpoMethod } from './methods/online-dpo.ts';
 import { rlooMethod } from './methods/rloo.ts';
 import { targetPolicyMethod } from './methods/target-policy.ts';
 import { rftMethod } from './methods/rft.ts';
@@ -30,6 +31,7 @@ export const methods = {
   remax: remaxMethod,
   'target-policy': targetPolicyMethod,
   dpo: dpoMethod,
+  'online-dpo': onlineDpoMethod,
   ilql: ilqlMethod,
   rft: rftMethod,
   kto: ktoMethod,

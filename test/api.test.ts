@@ -87,6 +87,8 @@ const FUNCTIONS = {
   RewardModel: entry((model, options) => new api.RewardModel(model, options), palm, { lora: false }),
   Policy: entry((model, options) => new api.Policy(model, options), palm, { lora: false }),
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
+  AveragedPolicy: entry((policy) => new api.AveragedPolicy(policy), policy),
+  'averagedPolicy.update': entry((decay) => new api.AveragedPolicy(policy).update(decay), 0.9),
   IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   train: entry(async (given) => (await api.train(given)).dispose(), {
@@ -179,6 +181,12 @@ const FUNCTIONS = {
   ),
   grpo: entry(
     (some, options, start) => first(api.grpo(some, options, start)),
+    { ...parts, policy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
+  onlineDpo: entry(
+    (some, options, start) => first(api.onlineDpo(some, options, start)),
     { ...parts, policy, prompts: [[1]] },
     { ...config, lr: 1e-3 },
     1,

@@ -18,6 +18,7 @@ import { processRewardConfig } from '../src/config/process-reward.ts';
 import { reinforceConfig } from '../src/config/reinforce.ts';
 import { remaxConfig } from '../src/config/remax.ts';
 import { rewardConfig } from '../src/config/reward.ts';
+import { onlineDpoConfig } from '../src/config/online-dpo.ts';
 import { rlooConfig } from '../src/config/rloo.ts';
 import { rftConfig } from '../src/config/rft.ts';
 import { sftConfig } from '../src/config/sft.ts';
@@ -42,6 +43,7 @@ const schemas: Record<string, ConfigSchema> = {
   ppo: ppoConfig,
   grpo: grpoConfig,
   rloo: rlooConfig,
+  'online-dpo': onlineDpoConfig,
   reinforce: reinforceConfig,
   remax: remaxConfig,
   'target-policy': targetPolicyConfig,

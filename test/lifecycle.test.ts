@@ -240,6 +240,20 @@ const subjects = {
     internal: POLICY_INTERNAL,
   } satisfies Subject<Palm.ActorCritic>,
 
+  AveragedPolicy: {
+    async make() {
+      const owner = new palm.Policy(new palm.PaLM(SIZE));
+      return { object: new palm.AveragedPolicy(owner), owner };
+    },
+    rows: {
+      dispose: [(average) => average.dispose(), 'ok', 'ok', 'ok'],
+      'Symbol(Symbol.dispose)': [(average) => average[Symbol.dispose](), 'ok', 'ok', 'ok'],
+      update: [(average) => average.update(0.9), D, 'ok', D],
+      parameters: [(average) => average.parameters(), 'ok', 'ok', 'ok'],
+      contents: [(average) => palm.saveTensors(path, average.contents()), D, 'ok', 'ok'],
+    },
+  } satisfies Subject<Palm.AveragedPolicy>,
+
   IlqlPolicy: {
     async make() {
       const owner = new palm.PaLM(SIZE);

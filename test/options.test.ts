@@ -23,6 +23,7 @@ import type { PretrainConfigInput, pretrainConfig } from '../src/config/pretrain
 import type { ReinforceConfigInput, reinforceConfig } from '../src/config/reinforce.ts';
 import type { RemaxConfigInput, remaxConfig } from '../src/config/remax.ts';
 import type { RewardConfigInput, rewardConfig } from '../src/config/reward.ts';
+import type { OnlineDpoConfigInput, onlineDpoConfig } from '../src/config/online-dpo.ts';
 import type { RlooConfigInput, rlooConfig } from '../src/config/rloo.ts';
 import type { TargetPolicyConfigInput, targetPolicyConfig } from '../src/config/target-policy.ts';
 import type { RftConfigInput, rftConfig } from '../src/config/rft.ts';
@@ -55,6 +56,7 @@ it('accept what the schemas accept', () => {
   expectTypeOf<z.input<typeof remaxConfig>>().toEqualTypeOf<RemaxConfigInput>();
   expectTypeOf<z.input<typeof rewardConfig>>().toEqualTypeOf<RewardConfigInput>();
   expectTypeOf<z.input<typeof rlooConfig>>().toEqualTypeOf<RlooConfigInput>();
+  expectTypeOf<z.input<typeof onlineDpoConfig>>().toEqualTypeOf<OnlineDpoConfigInput>();
   expectTypeOf<z.input<typeof targetPolicyConfig>>().toEqualTypeOf<TargetPolicyConfigInput>();
   expectTypeOf<z.input<typeof rftConfig>>().toEqualTypeOf<RftConfigInput>();
   expectTypeOf<z.input<typeof samplingConfig>>().toEqualTypeOf<SamplingConfigInput>();

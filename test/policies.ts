@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { grpoConfig } from '../src/config/grpo.ts';
 import { reinforceConfig } from '../src/config/reinforce.ts';
 import { remaxConfig } from '../src/config/remax.ts';
+import { onlineDpoConfig } from '../src/config/online-dpo.ts';
 import { rlooConfig } from '../src/config/rloo.ts';
 import { targetPolicyConfig } from '../src/config/target-policy.ts';
 import { parseConfig } from '../src/config/schema.ts';
@@ -38,6 +39,7 @@ export function smallModel(): PaLM {
 const SETTINGS = {
   grpo: grpoConfig,
   rloo: rlooConfig,
+  'online-dpo': onlineDpoConfig,
   reinforce: reinforceConfig,
   remax: remaxConfig,
   'target-policy': targetPolicyConfig,

@@ -75,7 +75,7 @@ export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly
 }
 
 /** The settings and files that are used to open such a run. */
-type CommandConfig = CriticFreeConfig & Parameters<typeof loadPromptsAndReward>[0] & RunConfig;
+type CommandConfig = Omit<CriticFreeConfig, 'approxKlStop'> & Parameters<typeof loadPromptsAndReward>[0] & RunConfig;
 
 /** Opens a run of a method without a critic, with a reference policy if the method needs one. */
 export async function openPolicy<C extends CommandConfig>(

@@ -4,6 +4,7 @@ import type { DpoConfigInput } from '../config/dpo.ts';
 import type { GrpoConfigInput } from '../config/grpo.ts';
 import type { IlqlConfigInput } from '../config/ilql.ts';
 import type { KtoConfigInput } from '../config/kto.ts';
+import type { OnlineDpoConfigInput } from '../config/online-dpo.ts';
 import type { OrpoConfigInput } from '../config/orpo.ts';
 import type { PpoConfigInput } from '../config/ppo.ts';
 import type { ProcessRewardConfigInput } from '../config/process-reward.ts';
@@ -23,6 +24,7 @@ interface Options {
   ppo: PpoConfigInput;
   grpo: GrpoConfigInput;
   rloo: RlooConfigInput;
+  'online-dpo': OnlineDpoConfigInput;
   reinforce: ReinforceConfigInput;
   remax: RemaxConfigInput;
   'target-policy': TargetPolicyConfigInput;
@@ -40,7 +42,7 @@ interface Options {
 
 /** The methods by what they learn from, the default first. */
 export const METHODS = {
-  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'rft'],
+  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'online-dpo', 'rft'],
   comparisons: ['dpo', 'orpo', 'simpo', 'cpo', 'reward'],
   samples: ['sft', 'ilql'],
   rewards: ['ilql'],

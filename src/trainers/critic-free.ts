@@ -40,6 +40,8 @@ const PARTS = { policy: instanceOf(Policy), ...ON_POLICY_PARTS };
 /** What the scores of a rollout say about its answers: tensors with a row for each, and numbers. Dispose of it. */
 export interface Comparison<Batch, Measured> extends Disposable {
   batch: Batch;
+  /** The rows of the rollout that are learned from, in the order of `batch`. Defaults to all. */
+  rows?: readonly number[];
   metrics: Measured & { kl: number };
 }
 
@@ -59,10 +61,18 @@ export interface CriticFreeMethod<Config, Batch, Measured, Metric extends string
   compare(parts: PolicyParts, config: Config, scored: Scored<Rollout>): Promise<Comparison<Batch, Measured>>;
   /** What the losses of answers of these lengths are divided by. */
   countOf(lengths: readonly number[], config: Config): number;
-  /** The loss of some rows of the comparison. */
-  lossOf(now: LogProb, batch: Batch, config: Config, counts: Counts): Promise<Loss<Metric | PolicyMetric>>;
+  /** The loss of some rows of the comparison, in an update of responses of these `lengths`. */
+  lossOf(
+    now: LogProb,
+    batch: Batch,
+    config: Config,
+    counts: Counts,
+    lengths: readonly number[],
+  ): Promise<Loss<Metric | PolicyMetric>>;
   /** Rows that stay together in a minibatch. Defaults to 1. */
   rowsTogether?(config: Config): number;
+  /** The order in which the loss takes rows that stay together; as they are unless given. */
+  arrange?(rows: readonly number[]): number[];
   /** Whether every prompt is also answered greedily, and that answer scored. */
   greedy?: boolean;
   /** Whether prompts whose answers are all equally good are replaced by others. */
@@ -134,7 +144,8 @@ async function iterate<
   const { kl, ...measured } = compared.metrics;
 
   // Learn: a few passes over shuffled minibatches of the same answers.
-  const lengthsOf = (rows: readonly number[]) => rows.map((row) => lengths[row] as number);
+  const learnable = compared.rows ?? lengths.map((_, row) => row);
+  const lengthsOf = (rows: readonly number[]) => rows.map((row) => lengths[learnable[row] as number] as number);
   const {
     means,
     besideLoss: _,
@@ -142,11 +153,12 @@ async function iterate<
   } = await learnInPasses<Metric>(
     { optimizer, microBatch: state.microBatch },
     config,
-    { step, rows: lengths.length, together, countOf: (rows) => method.countOf(lengthsOf(rows), config) },
+    { step, rows: learnable.length, together, countOf: (rows) => method.countOf(lengthsOf(rows), config) },
     async (rows, denominator, all) => {
-      using some = await rowsOf(compared.batch, rows);
+      using some = await rowsOf(compared.batch, method.arrange?.(rows) ?? rows);
       using now = await policy.logProb(some.sequence, { temperature });
-      return await method.lossOf(now, some as object as Batch, config, { denominator, tokens: sum(lengthsOf(all)) });
+      const counts = { denominator, tokens: sum(lengthsOf(all)) };
+      return await method.lossOf(now, some as object as Batch, config, counts, lengthsOf(all));
     },
   );
 

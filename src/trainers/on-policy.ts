@@ -358,9 +358,9 @@ export async function learnInPasses<Name extends string>(
   }
   if (nonFinite !== undefined && skipped === count && step + 1 === config.steps)
     throw allUpdatesSkipped(nonFinite, count);
-  const { maxLogRatio: _, ...means } = updates.result();
+  const { maxLogRatio: _, ...means } = count === 0 ? { gradNorm: 0 } : updates.result();
   const passes = { skipped, epochs, firstLogRatio: firstLogRatio ?? 0 };
-  return { means: means as Passes<Name>['means'], besideLoss: besideLoss / count, ...passes };
+  return { means: means as Passes<Name>['means'], besideLoss: besideLoss / Math.max(1, count), ...passes };
 }
 
 function allUpdatesSkipped(nonFinite: string, updates: number): NumericsError {

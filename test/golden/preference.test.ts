@@ -100,6 +100,27 @@ async function checkMixture(one: GoldenCase, made: Made): Promise<void> {
   await checkPairs(one, made, (logProb, mask) => dpoLoss(logProb, reference, mask, mixture));
 }
 
+goldenCases(
+  'online-preferences',
+  async ({ inputs, options, loss, gradient }, made) => {
+    const names = ['logProb', 'otherLogProb', 'referenceLogProb', 'otherReferenceLogProb'] as const;
+    const [own, other, ownReference, otherReference] = names.map((name) => inputs[name] as number[][]) as number[][][];
+    const first = inputs.firstIsChosen as number[];
+    const chosen = <T>(a: T[], b: T[], wanted: number) => a.map((row, i) => (first[i] === wanted ? row : (b[i] as T)));
+    const rows = <T>(a: T[], b: T[]) => [...chosen(a, b, 1), ...chosen(a, b, 0)];
+    const logProb = made.parameter(rows(own as Numbers[], other as Numbers[]));
+    using leaf = await logProb.leaf();
+    using reference = made.tensor(rows(ownReference as Numbers[], otherReference as Numbers[]));
+    const all = [...(own as number[][]), ...(other as number[][])].map((row) => row.map(() => 1));
+    using found = await dpoLoss(leaf, reference, made.mask(all), { beta: options.beta as number });
+    expectNumbers(await found.item(), loss, made.tolerance, 'loss');
+    await found.backward();
+    const slopes = rows(gradient.logProb as Numbers[], gradient.otherLogProb as Numbers[]);
+    expectNumbers(await gradientOf(logProb), flat(slopes), made.tolerance, 'gradient');
+  },
+  without('online-preferences', 'not offered', ({ method }) => method !== 'online-dpo'),
+);
+
 const SECOND_WAVE = ['nca', 'sppo', 'aot', 'aot-unpaired', 'discopop'];
 
 goldenCases('dpo', checkDpo);

@@ -10,6 +10,19 @@ import { device } from '../device.ts';
 export const PROMPTS = [[0], [1], [2], [3]];
 export const ANSWERS = 8;
 
+/** 60 iterations of 128 answers, 480 updates. */
+export const BANDIT = {
+  steps: 60,
+  rolloutBatch: PROMPTS.length,
+  minibatchSize: 64,
+  epochs: 4,
+  sampling: { maxNewTokens: 1, samplesPerPrompt: 32 },
+  lr: 1e-2,
+  warmupSteps: 0,
+  lora: false,
+  score: { norm: 'none' },
+} as const;
+
 /** reward[prompt][answer], from 0 to 1. */
 export type Rewards = number[][];
 

@@ -9,6 +9,7 @@ import type { Method } from '../../src/methods/method.ts';
 import { methods } from '../../src/methods.ts';
 import { type CriticFree, configOf } from '../policies.ts';
 import {
+  BANDIT,
   distance,
   forwardOptimum,
   optimum,
@@ -68,6 +69,7 @@ const WAYS: Readonly<Record<string, Way>> = {
   'REINFORCE++': { method: 'reinforce', settings: { klWeight: 0 }, gate: 0.9, short: true },
   'REINFORCE++ with a group baseline': { method: 'reinforce', settings: { klWeight: 0, baseline: 'group' }, gate: 0.9 },
   ReMax: { method: 'remax', settings: { klWeight: 0 }, gate: 0.88, short: true },
+  'online DPO': { method: 'online-dpo', settings: { beta: 1, minibatchSize: 20 }, gate: 0.5 },
   'target policy optimisation': { method: 'target-policy', gate: 0.9, short: true },
 };
 const ways = Object.keys(WAYS).filter((name) => ALL || WAYS[name]?.short);
@@ -112,19 +114,6 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
     },
   );
 });
-
-/** 60 iterations of 128 answers, 480 updates. */
-const BANDIT = {
-  steps: 60,
-  rolloutBatch: PROMPTS.length,
-  minibatchSize: 64,
-  epochs: 4,
-  sampling: { maxNewTokens: 1, samplesPerPrompt: 32 },
-  lr: 1e-2,
-  warmupSteps: 0,
-  lora: false,
-  score: { norm: 'none' },
-} as const;
 
 /** How far the policy that `name` finds is from `best`, the best one for its settings. */
 async function offBy(

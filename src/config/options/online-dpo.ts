@@ -1,0 +1,248 @@
+// Written by `npm run options` from src/config/online-dpo.ts; change the schema there, not this file.
+
+/** The options of online DPO, apart from model, prompts and reward. */
+export interface OnlineDpoConfigInput {
+  /**
+   * Iterations, each a rollout and its updates.
+   * An integer >= 1.
+   * @default 100
+   */
+  steps?: number | undefined;
+  /**
+   * Prompts per iteration.
+   * An integer >= 1.
+   * @default 64
+   */
+  rolloutBatch?: number | undefined;
+  /**
+   * Max tokens of a prompt, kept from its end.
+   * An integer >= 1.
+   * @default 96
+   */
+  maxPromptLength?: number | undefined;
+  /**
+   * How responses are sampled.
+   */
+  sampling?:
+    | {
+        /**
+         * Max tokens per response.
+         * An integer >= 1.
+         * @default 64
+         */
+        maxNewTokens?: number | undefined;
+        /**
+         * Divides the logits, both in sampling and in training.
+         * A finite number > 0.
+         * @default 1
+         */
+        temperature?: number | undefined;
+        /**
+         * Number of responses per prompt, compared with each other.
+         * An integer >= 2.
+         * @default 2
+         */
+        samplesPerPrompt?: number | undefined;
+        /**
+         * Log-probabilities of the rollout: recomputed by the forward pass of training, or as sampled.
+         * @default "recomputed"
+         */
+        logProb?: 'recomputed' | 'sampled' | undefined;
+      }
+    | undefined;
+  /**
+   * How responses are scored.
+   */
+  score?:
+    | {
+        /**
+         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far; with -scale, scores are divided by the deviation alone (default: reference if the reward model has them, else running).
+         */
+        norm?: 'none' | 'reference' | 'running' | 'reference-scale' | 'running-scale' | undefined;
+        /**
+         * Scores are first limited to ± this (default: unlimited).
+         * A finite number > 0.
+         */
+        clip?: number | undefined;
+        /**
+         * Subtracted from the normalised score of a response that did not end.
+         * A finite number >= 0.
+         * @default 0
+         */
+        missingEosPenalty?: number | undefined;
+        /**
+         * Takes the place of the normalised score of a response that did not end (default: its own score).
+         * A finite number.
+         */
+        missingEosScore?: number | undefined;
+        /**
+         * The last tokens before maxNewTokens, over which a penalty rises to 1 (default: none).
+         * An integer >= 1.
+         */
+        overlongBuffer?: number | undefined;
+        /**
+         * If set, takes up to a penalty from responses, by the share of n-grams that they have said before.
+         */
+        repetition?:
+          | {
+              /**
+               * Number of tokens that count as repeated together.
+               * An integer >= 1.
+               * @default 3
+               */
+              ngram?: number | undefined;
+              /**
+               * Penalty of a response that repeats itself throughout.
+               * A finite number > 0.
+               * @default 1
+               */
+              penalty?: number | undefined;
+            }
+          | undefined;
+        /**
+         * Max seconds per call of a reward function.
+         * A finite number > 0 and <= 1000000.
+         * @default 600
+         */
+        timeout?: number | undefined;
+        /**
+         * How several rewards become one: their weighted sum, their mean, the min, or the mean minus disagreement × variance (default: sum).
+         */
+        combine?: 'sum' | 'mean' | 'min' | 'conservative' | undefined;
+        /**
+         * Weight of the variance in conservative (default: 0.5).
+         * A finite number > 0.
+         */
+        disagreement?: number | undefined;
+      }
+    | undefined;
+  /**
+   * Passes over the responses of each iteration.
+   * An integer >= 1.
+   * @default 1
+   */
+  epochs?: number | undefined;
+  /**
+   * Responses per minibatch.
+   * An integer >= 1.
+   * @default 32
+   */
+  minibatchSize?: number | undefined;
+  /**
+   * Minibatches per optimizer step (gradient accumulation).
+   * An integer >= 1.
+   * @default 1
+   */
+  accumulate?: number | undefined;
+  /**
+   * Peak learning rate of the policy (default: chosen by its width).
+   * A finite number > 0.
+   */
+  lr?: number | undefined;
+  /**
+   * Iterations over which the learning rate rises to lr.
+   * An integer >= 0.
+   * @default 3
+   */
+  warmupSteps?: number | undefined;
+  /**
+   * How the learning rate falls to 0 at the last step.
+   * @default "linear"
+   */
+  decay?: 'linear' | 'cosine' | 'constant' | undefined;
+  /**
+   * The optimizer and its settings.
+   */
+  optimisation?:
+    | {
+        /**
+         * Optimizer algorithm.
+         * @default "adamw"
+         */
+        optimizer?: 'adamw' | 'adoptAtan2' | 'adamAtan2' | undefined;
+        /**
+         * Decay rates of the running means of gradient and squared gradient.
+         * 2 values, each a finite number >= 0 and < 1.
+         * @default [0.9,0.999]
+         */
+        betas?: [number, number] | undefined;
+        /**
+         * Weight decay.
+         * A finite number >= 0.
+         * @default 0
+         */
+        weightDecay?: number | undefined;
+      }
+    | undefined;
+  /**
+   * Max gradient norm; larger gradients are scaled down.
+   * A finite number > 0.
+   * @default 1
+   */
+  maxGradNorm?: number | undefined;
+  /**
+   * Stop after this many consecutive non-finite optimizer steps.
+   * An integer >= 1.
+   * @default 5
+   */
+  maxSkippedSteps?: number | undefined;
+  /**
+   * Rank of the trained adapters; false (--no-lora) trains all weights.
+   * An integer >= 1 or false.
+   * @default 8
+   */
+  lora?: number | false | undefined;
+  /**
+   * When the run is saved.
+   */
+  checkpoint?:
+    | {
+        /**
+         * Steps between checkpoints; the last step is always saved.
+         * An integer >= 1.
+         * @default 50
+         */
+        every?: number | undefined;
+        /**
+         * Number of newest checkpoints to keep.
+         * An integer >= 2.
+         * @default 2
+         */
+        keep?: number | undefined;
+      }
+    | undefined;
+  /**
+   * Seed of all random numbers.
+   * An integer >= 0.
+   * @default 0
+   */
+  seed?: number | undefined;
+  /**
+   * Where to compute: cpu, cuda or cuda:N.
+   * Cpu, cuda or cuda:N.
+   * @default "cpu"
+   */
+  device?: string | undefined;
+  /**
+   * On a GPU, use only bitwise reproducible algorithms; the CPU always does.
+   * @default false
+   */
+  deterministic?: boolean | undefined;
+  /**
+   * Loss of a pair.
+   * @default "sigmoid"
+   */
+  loss?: 'sigmoid' | 'robust' | 'hinge' | 'ipo' | 'apo-zero' | 'apo-down' | 'exo' | undefined;
+  /**
+   * Scale of the log ratios to the reference, per nat.
+   * A finite number > 0.
+   * @default 0.1
+   */
+  beta?: number | undefined;
+  /**
+   * Assumed share of swapped pairs; for the losses sigmoid, robust and exo.
+   * A finite number >= 0 and < 0.5.
+   * @default 0
+   */
+  labelSmoothing?: number | undefined;
+}
