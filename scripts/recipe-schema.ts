@@ -29,7 +29,17 @@ export function recipeSchema(): string {
     allOf: names.map((name) => ({ if: isFor(name), then: { $ref: `#/$defs/${name}` } })),
     $defs: Object.fromEntries(names.map((name) => [name, definition(name, common)])),
   };
-  return `${JSON.stringify(schema, null, 1)}\n`;
+  return `{\n${lines(schema, 1)}\n}\n`;
+}
+
+/** The members of an object, each on a line, and those of `$defs` too: a change of a method is a change of one line. */
+function lines(members: Json, indent: number): string {
+  const line = ([key, value]: [string, unknown]) => {
+    const text =
+      key === '$defs' ? `{\n${lines(value as Json, indent + 1)}\n${'  '.repeat(indent)}}` : JSON.stringify(value);
+    return `${'  '.repeat(indent)}${JSON.stringify(key)}: ${text}`;
+  };
+  return Object.entries(members).map(line).join(',\n');
 }
 
 /** Whether a recipe names this method, or builds on a shipped recipe for it. */
