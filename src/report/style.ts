@@ -23,7 +23,7 @@ export const STYLE = `
 @media (prefers-color-scheme:dark){:root{--back:#11161c;--card:#181f27;--text:#e7edf3;--soft:#a3b0bd;--edge:#313c48;--mark:#4a3d12;${colors(1)}}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:1.25rem 1rem 3rem;max-width:84rem;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.6rem;line-height:1.25;margin:0 0 .25rem}
+h1{font-size:1.6rem;line-height:1.25;margin:0 0 .75rem}
 h2{font-size:1.2rem;margin:2.25rem 0 .75rem}
 h4{font-size:.85rem;margin:1rem 0 .4rem;color:var(--soft)}
 h3{font-size:.95rem;margin:1.5rem 0 .6rem;color:var(--soft);font-weight:600}
