@@ -77,6 +77,8 @@ type Without<Key extends string> = { [Name in Key]?: never };
 /** A policy learns from the scores of its own answers, by PPO unless another method is named. */
 export type Online = Common & {
   reward: RewardGiven | readonly RewardPart[];
+  /** Scores the answers, too, and nothing is learned from it: what the guards of the run compare `reward` with. */
+  heldOutReward?: RewardGiven;
   prompts: Rows<PromptRow>;
   /** Text that ends a response, in addition to the eos. */
   stop?: string;
@@ -89,6 +91,6 @@ export type Preferences = Common & {
   /** Held-out comparisons. Defaults to some of the prompts. */
   validation?: Rows<Comparison>;
   config?: ConfigOf<'comparisons'>;
-} & Without<'reward' | 'prompts' | 'stop'>;
+} & Without<'reward' | 'heldOutReward' | 'prompts' | 'stop'>;
 
 export type Given = Online | Preferences;

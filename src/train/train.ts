@@ -9,7 +9,7 @@ import { type Numbers, splitStep, type StepMetrics } from '../metrics/metrics.ts
 import type { Policy } from '../models/policy.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Optimizer } from '../optim.ts';
-import { bestOf } from '../methods/best.ts';
+import { endingsOf } from '../methods/endings.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import type { AnyRewardSource, GivenReward } from '../rewards/open.ts';
@@ -68,11 +68,12 @@ interface Plan {
   given: Common & Partial<Record<'prompts' | 'comparisons' | 'validation', readonly unknown[] | { file: string }>>;
   config: Record<string, unknown>;
   reward: AnyRewardSource | undefined;
+  heldOut: AnyRewardSource | undefined;
 }
 
 const COMMON = ['model', 'tokenizer', 'device', 'signal', 'config'];
 const KEYS: Readonly<Record<Feedback, readonly string[]>> = {
-  reward: ['reward', 'prompts', 'stop'],
+  reward: ['reward', 'heldOutReward', 'prompts', 'stop'],
   comparisons: ['comparisons', 'validation'],
 };
 
@@ -114,10 +115,10 @@ function checkComparisons(given: Preferences) {
   const keys = ['prompt', 'chosen', 'rejected'];
   checkRows('train.comparisons', given.comparisons, keys);
   if (given.validation !== undefined) checkRows('train.validation', given.validation, keys);
-  return { given, reward: undefined };
+  return { given, reward: undefined, heldOut: undefined };
 }
 
-function checkOnline({ reward, prompts, ...given }: Online) {
+function checkOnline({ reward, heldOutReward, prompts, ...given }: Online) {
   if (prompts === undefined)
     throw new ArgumentError({
       argument: 'train.prompts',
@@ -133,7 +134,11 @@ function checkOnline({ reward, prompts, ...given }: Online) {
     const { reward: from, name, weight } = Object(part) as RewardPart;
     return { from: sourceOf(from, `train.reward[${i}].reward`), name, weight };
   });
-  return { given: { ...given, prompts: rows }, reward: parts ?? sourceOf(reward as RewardGiven, 'train.reward') };
+  return {
+    given: { ...given, prompts: rows },
+    reward: parts ?? sourceOf(reward as RewardGiven, 'train.reward'),
+    heldOut: heldOutReward && sourceOf(heldOutReward, 'train.heldOutReward'),
+  };
 }
 
 function sourceOf(reward: RewardGiven, argument: string): string | GivenReward {
@@ -191,11 +196,12 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
     const { optimizer } = training.parts as { optimizer?: Optimizer };
     let failed = false;
     try {
-      using best = bestOf(training, training.parts.weights);
-      for await (const row of untilEnding(training.train(0, signal), { best })) {
+      const endings = endingsOf(training, training.parts.weights);
+      using best = endings.best;
+      for await (const row of untilEnding(training.train(0, signal), endings)) {
         const { step, metrics, timing } = splitStep({ ...row } as StepMetrics);
         this.best = best?.found;
-        this.stopped = stoppedAt(step, training.steps, { best });
+        this.stopped = stoppedAt(step, training.steps, endings);
         yield { step, metrics: present(metrics), timing };
         signal?.throwIfAborted();
       }
@@ -214,7 +220,7 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
   }
 
   async #open(): Promise<Training> {
-    const { name, given, reward, config } = this.#plan;
+    const { name, given, reward, heldOut, config } = this.#plan;
     const { prompts, comparisons, validation } = given;
     const { schema, open }: Method = methods[name];
     const { start, notices } = await withFiles(
@@ -225,12 +231,8 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
         // A run folder is required of commands; nothing is written to it here.
         const settings = { ...config, model, data, validation, tokenizer, device, stop, out: '.' };
         // A function is no setting: it takes the place of one that is.
-        const parsed = parseTraining(
-          schema,
-          name,
-          reward === undefined ? settings : { ...settings, reward: 'function' },
-        );
-        return await open(reward === undefined ? parsed : { ...parsed, reward });
+        const parsed = parseTraining(schema, name, withWords(settings, this.#plan));
+        return await open(reward === undefined ? parsed : { ...parsed, reward, heldOut });
       },
     );
     this.notices.push(...adapterNotices(await findModel(given.model)), ...notices);
@@ -242,6 +244,18 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
     if (weights instanceof RewardModel) return new TrainedJudge(this.method, weights, tokenizer);
     return new TrainedPolicy(this.method, weights as Policy, tokenizer);
   }
+}
+
+/** Settings in which a word stands for each reward, as it may be a function. */
+function withWords(settings: Record<string, unknown>, { reward, heldOut }: Pick<Plan, 'reward' | 'heldOut'>) {
+  if (reward === undefined) return settings;
+  if (heldOut === undefined) return { ...settings, reward: 'function' };
+  const { evaluation } = settings as { evaluation?: { guard?: object } };
+  return {
+    ...settings,
+    reward: 'function',
+    evaluation: { ...evaluation, guard: { ...evaluation?.guard, reward: 'function' } },
+  };
 }
 
 function parseTraining(schema: ConfigSchema, name: string, settings: Record<string, unknown>) {

@@ -6,6 +6,7 @@ import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
 import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
+import { correlation } from '../metrics/correlation.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
 import type { Policy } from '../models/policy.ts';
@@ -15,8 +16,9 @@ import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
 import { MicroBatch } from './out-of-memory.ts';
+import { CombinedReward } from './combined-reward.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
-import { scoresOf } from './rewards.ts';
+import { type ScoreOptions, scoresOf } from './rewards.ts';
 import {
   type Answer,
   answersOf,
@@ -27,6 +29,7 @@ import {
   greedyAnswers,
   minibatches,
   penalisedScores,
+  repetitionOf,
   type Reward,
 } from './rollouts.ts';
 import { RunningScores, scoreNorm, scoreNormOf } from './score-norm.ts';
@@ -36,6 +39,8 @@ import { update } from './update.ts';
 export interface OnPolicyParts extends Ending {
   /** Scores the answers: a reward model, or any function of answers. */
   reward: Reward;
+  /** Scores the answers, too, and nothing is learned from it: the metrics `score.heldOut` and `agreement`. */
+  heldOut?: Reward | undefined;
   /** Token ids of every prompt. */
   prompts: readonly (readonly number[])[];
   /** What the row of each prompt has besides it, for reward functions. */
@@ -65,6 +70,7 @@ export interface OnPolicyParts extends Ending {
 /** The kinds of `OnPolicyParts`, for `checkKinds`. */
 export const ON_POLICY_PARTS = {
   reward: REWARD,
+  heldOut: optional(REWARD),
   prompts: LISTS,
   meta: optional(LIST),
   batches: BATCHES,
@@ -91,6 +97,10 @@ export interface OnPolicyStep {
   responseLength: number;
   /** Share of responses that ended with the eos or a stop sequence. */
   eosShare: number;
+  /** Share of the trigrams of a response that it has before, averaged over responses. */
+  repetition: number;
+  /** Correlation of the raw scores with those of `heldOut`, over responses; undefined without one, or if scores are all equal. */
+  agreement: number | undefined;
   gradNorm: number;
   learningRate: number;
   /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
@@ -175,7 +185,8 @@ export async function answerAndScore<Who extends Policy>(
     const rolloutSeconds = (performance.now() - began) / 1000;
     const { sequence } = rollout;
     const scoring = { size: config.minibatchSize, timeout: config.score.timeout, signal: parts.signal };
-    const { scores, parts: byReward } = await scoresOf(parts.reward, answers, { ...scoring, sequence });
+    const { scores, parts: named } = await scoresOf(parts.reward, answers, { ...scoring, sequence });
+    const byReward = { ...named, ...(await heldOutScores(parts, answers, { ...scoring, sequence })) };
     const others = likely.length > 0 ? (await scoresOf(parts.reward, likely, scoring)).scores : [];
     const all = normalise([...scores, ...others]);
     const penalised = (of: readonly number[], given: Answer[]) =>
@@ -195,6 +206,18 @@ export async function answerAndScore<Who extends Policy>(
   }
 }
 
+/** The name under which the scores of `heldOut` are kept. */
+const HELD_OUT = 'heldOut';
+
+async function heldOutScores(
+  { heldOut }: OnPolicyParts,
+  answers: readonly Answer[],
+  options: ScoreOptions,
+): Promise<Record<string, number[]>> {
+  if (heldOut === undefined) return {};
+  return { [HELD_OUT]: (await scoresOf(heldOut, answers, { ...options, argument: 'guard.reward' })).scores };
+}
+
 /** Scores [B]. */
 export function scoreTensor(scores: readonly number[]): Tensor {
   return Tensor.from(Float32Array.from(scores), {});
@@ -210,6 +233,8 @@ export function answerMetrics(
     score: sum(scores) / scores.length,
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
+    repetition: sum(answers.map(({ response }) => repetitionOf(response))) / answers.length,
+    agreement: byReward[HELD_OUT] && correlation(scores, byReward[HELD_OUT]),
   };
 }
 
@@ -246,6 +271,13 @@ export function checkOnPolicyParts(
       'policy.reference',
       'a reference policy, because klWeight > 0: create the policy with { reference: true }',
     );
+  const { reward, heldOut } = parts;
+  if (heldOut !== undefined && reward instanceof CombinedReward && reward.rewards.some(({ name }) => name === HELD_OUT))
+    throw new ArgumentError({
+      argument: 'parts.reward',
+      received: `a reward of the name ${HELD_OUT} beside a held-out reward`,
+      expected: 'another name',
+    });
   if (start > 0 && parts.runningScores === undefined && scoreNormOf(parts.reward, score) === 'running')
     throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }
