@@ -6,6 +6,7 @@ import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
 import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
+import { correlation } from '../metrics/correlation.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
 import type { Policy, Rollout } from '../models/policy.ts';
@@ -15,8 +16,9 @@ import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
 import { MicroBatch } from './out-of-memory.ts';
+import { CombinedReward } from './combined-reward.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
-import { scoresOf } from './rewards.ts';
+import { type ScoreOptions, scoresOf } from './rewards.ts';
 import {
   type Answer,
   answersOf,
@@ -26,6 +28,7 @@ import {
   ended,
   greedyAnswers,
   minibatches,
+  repetitionOf,
   type Reward,
 } from './rollouts.ts';
 import { needsRunningScores, RunningScores, scoreNorm } from './score-norm.ts';
@@ -36,6 +39,8 @@ import { type Beside, update } from './update.ts';
 export interface OnPolicyParts extends Ending {
   /** Scores the answers: a reward model, or any function of answers. */
   reward: Reward;
+  /** Scores the answers, too, and nothing is learned from it: the metrics `score.heldOut` and `agreement`. */
+  heldOut?: Reward | undefined;
   /** Token ids of every prompt. */
   prompts: readonly (readonly number[])[];
   /** What the row of each prompt has besides it, for reward functions. */
@@ -65,6 +70,7 @@ export interface OnPolicyParts extends Ending {
 /** The kinds of `OnPolicyParts`, for `checkKinds`. */
 export const ON_POLICY_PARTS = {
   reward: REWARD,
+  heldOut: optional(REWARD),
   prompts: LISTS,
   meta: optional(LIST),
   batches: BATCHES,
@@ -91,6 +97,10 @@ export interface OnPolicyStep {
   responseLength: number;
   /** Share of responses that ended with the eos or a stop sequence. */
   eosShare: number;
+  /** Share of the trigrams of a response that it has before, averaged over responses. */
+  repetition: number;
+  /** Correlation of the raw scores with those of `heldOut`, over responses; undefined without one, or if scores are all equal. */
+  agreement: number | undefined;
   gradNorm: number;
   learningRate: number;
   /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
@@ -185,7 +195,8 @@ export async function answerAndScore<Who extends Policy>(
     const given = { answers, scores: await scoresOf(parts.reward, answers, { ...scoring, sequence }) };
     const others = greedy ? { answers: likely, scores: await scoresOf(parts.reward, likely, scoring) } : undefined;
     const found = learnedScores(given, others, normalise, parts, config);
-    const { scores, parts: byReward } = given.scores;
+    const { scores, parts: named } = given.scores;
+    const byReward = { ...named, ...(await heldOutScores(parts, answers, { ...scoring, anyScore: false, sequence })) };
     const unscored = scores.some(Number.isNaN);
     const tensors = {
       normalised: scoreTensor(found.learned),
@@ -206,6 +217,18 @@ export async function answerAndScore<Who extends Policy>(
   }
 }
 
+/** The name under which the scores of `heldOut` are kept. */
+const HELD_OUT = 'heldOut';
+
+async function heldOutScores(
+  { heldOut }: OnPolicyParts,
+  answers: readonly Answer[],
+  options: ScoreOptions,
+): Promise<Record<string, number[]>> {
+  if (heldOut === undefined) return {};
+  return { [HELD_OUT]: (await scoresOf(heldOut, answers, { ...options, argument: 'guard.reward' })).scores };
+}
+
 /** Scores [B]. */
 export function scoreTensor(scores: readonly number[]): Tensor {
   return Tensor.from(Float32Array.from(scores), {});
@@ -221,7 +244,16 @@ export function answerMetrics(
     score: meanScore(scores),
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
+    repetition: sum(answers.map(({ response }) => repetitionOf(response))) / answers.length,
+    agreement: byReward[HELD_OUT] && agreementOf(scores, byReward[HELD_OUT]),
   };
+}
+
+/** The correlation of two lists of scores, over answers that the first has a score for. */
+function agreementOf(scores: readonly number[], others: readonly number[]): number | undefined {
+  const scored = scores.flatMap((score, row) => (Number.isNaN(score) ? [] : [row]));
+  const ofScored = (list: readonly number[]) => scored.map((row) => list[row] as number);
+  return correlation(ofScored(scores), ofScored(others));
 }
 
 /** The mean of the scores that are numbers. */
@@ -263,6 +295,13 @@ export function checkOnPolicyParts(
       'policy.reference',
       'a reference policy, because klWeight > 0: create the policy with { reference: true }',
     );
+  const { reward, heldOut } = parts;
+  if (heldOut !== undefined && reward instanceof CombinedReward && reward.rewards.some(({ name }) => name === HELD_OUT))
+    throw new ArgumentError({
+      argument: 'parts.reward',
+      received: `a reward of the name ${HELD_OUT} beside a held-out reward`,
+      expected: 'another name',
+    });
   if (start > 0 && parts.runningScores === undefined && needsRunningScores(parts.reward, score))
     throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }
