@@ -209,6 +209,7 @@ const subjects = {
       training: [(model) => model.training, 'ok', 'ok', 'ok'],
       palm: [(model) => model.palm, 'ok', 'ok', 'ok'],
       adapts: [(model) => model.adapts, 'ok', 'ok', 'ok'],
+      scope: [(model) => model.scope, 'ok', 'ok', 'ok'],
       statistics: [(model) => model.statistics, 'ok', 'ok', 'ok'],
       forward: [(model) => model.forward(X), D, 'ok', D],
       score: [(model) => model.score(X), D, 'ok', D],
