@@ -209,6 +209,7 @@ const subjects = {
       training: [(model) => model.training, 'ok', 'ok', 'ok'],
       palm: [(model) => model.palm, 'ok', 'ok', 'ok'],
       adapts: [(model) => model.adapts, 'ok', 'ok', 'ok'],
+      scope: [(model) => model.scope, 'ok', 'ok', 'ok'],
       statistics: [(model) => model.statistics, 'ok', 'ok', 'ok'],
       forward: [(model) => model.forward(X), D, 'ok', D],
       score: [(model) => model.score(X), D, 'ok', D],
@@ -250,7 +251,7 @@ const subjects = {
       'Symbol(Symbol.dispose)': [(average) => average[Symbol.dispose](), 'ok', 'ok', 'ok'],
       update: [(average) => average.update(0.9), D, 'ok', D],
       parameters: [(average) => average.parameters(), 'ok', 'ok', 'ok'],
-      contents: [(average) => palm.saveTensors(path, average.contents()), D, 'ok', 'ok'],
+      contents: [(average) => palm.saveTensors(path, average.contents()), D, D, 'ok'],
     },
   } satisfies Subject<Palm.AveragedPolicy>,
 

@@ -193,6 +193,27 @@ export interface OnlineDpoConfigInput {
    */
   lora?: number | false | undefined;
   /**
+   * Which step is the best, and when to stop early.
+   */
+  evaluation?:
+    | {
+        /**
+         * Keep the model of the step at which this metric was best, as best.safetensors.
+         * Text.
+         */
+        keepBest?: string | undefined;
+        /**
+         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
+         */
+        mode?: 'min' | 'max' | undefined;
+        /**
+         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
+         * An integer >= 1.
+         */
+        stopAfter?: number | undefined;
+      }
+    | undefined;
+  /**
    * When the run is saved.
    */
   checkpoint?:
