@@ -79,7 +79,13 @@ describe.each(SEEDS)('the bandit of one token, seed %i', (seed) => {
       const rewards = rewardsOf(seed);
       using model = startingModel(seed);
       const before = await probabilities(model);
-      await train(model, { ...BANDIT, klWeight, seed }, { reward: rewardFunction(rewards), prompts: PROMPTS });
+      // At the optimum, rewards less the KL are all alike: whitening would only raise the noise that is left.
+      const accurate = { critic: { warmup: 0, whiten: false }, loss: { valueWeight: 1 } };
+      await train(
+        model,
+        { ...BANDIT, ...accurate, klWeight, seed },
+        { reward: rewardFunction(rewards), prompts: PROMPTS },
+      );
       const best = optimum(before, rewards, klWeight);
       expect(distance(best, before)).toBeGreaterThan(0.05); // there is something to learn
       const off = distance(await probabilities(model), best);
@@ -120,9 +126,8 @@ const onTheFirst: RewardFunction = (answers) => {
   const scores = arrival(answers) as number[];
   return answers.map(({ response }, row) => response.map((_, t) => (t === 0 ? (scores[row] as number) : 0)));
 };
-const planted = Object.keys(FAULTS).filter(
-  (fault) => ALL || fault === 'rollouts with the log-probabilities of the next token',
-);
+/** The short tests have one of other methods. */
+const planted = ALL ? Object.keys(FAULTS) : [];
 
 describe.each(SEEDS)('the random walks, seed %i', (seed) => {
   let wanderer: LanguageModel;
@@ -144,7 +149,8 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
     const before = await loss(wanderer);
     const rise = async (pretraining?: object) => {
       using model = wanderer.clone();
-      await train(model, { ...ONLINE, klWeight: 0, seed, loss: { pretraining } }, { reward: arrival });
+      const settings = { ...ONLINE, steps: ALL ? 20 : 8, klWeight: 0, seed, loss: { pretraining } };
+      await train(model, settings, { reward: arrival });
       return { rise: (await loss(model)) - before, optimality: await howGood(model) };
     };
     const [alone, beside] = [await rise(), await rise({ batchSize: 50 })];
