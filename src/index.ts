@@ -122,6 +122,8 @@ export type { Stateful } from './checkpoint/parts.ts';
 export { latestCheckpoint, verifyCheckpoint } from './checkpoint/checkpoint.ts';
 export { Spikes } from './trainers/spikes.ts';
 export type { SpikeOptions } from './trainers/spikes.ts';
+export type { BestStep } from './models/best-note.ts';
+export type { Stopped } from './trainers/ending.ts';
 export { parseConfig } from './config/schema.ts';
 export { pretrainConfig } from './config/pretrain.ts';
 export type { PretrainConfig, PretrainConfigInput } from './config/pretrain.ts';

@@ -181,7 +181,7 @@ describe('a run', () => {
     const result = await runMethod('pretrain', settings('ended', never, { lr: 0.01, minLr: 0 }), { ...quiet, say });
     const { stopped, steps, best } = result;
     const reason = 'loss has not become better in 3 values in a row';
-    expect(stopped).toEqual({ step: (best?.step as number) + 3, reason });
+    expect(stopped).toEqual({ step: (best?.step as number) + 3, cause: 'no-improvement', reason });
     expect(steps).toBe(stopped?.step);
     expect(steps).toBeLessThan(8);
     expect(said).toContain(`ended at step ${steps} of 8: ${reason}`);

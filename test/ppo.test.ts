@@ -102,7 +102,9 @@ async function stepsOf(steps: AsyncGenerator<PpoStep>, most = Number.POSITIVE_IN
 describe('a step', () => {
   it('has every metric, finite, and starts from ratios of 1', async () => {
     using run = setUp({ klWeight: 0.1 });
-    for (const { timing, microBatch: _, samples: _none, ...step } of await stepsOf(ppo(run.parts, run.config))) {
+    for (const { timing, microBatch: _, samples: _none, agreement: _alone, ...step } of await stepsOf(
+      ppo(run.parts, run.config),
+    )) {
       for (const [name, value] of Object.entries(step)) expect(value, name).toSatisfy(Number.isFinite);
       expect(Object.values(timing).every((value) => value > 0)).toBe(true);
       expect(step.firstLogRatio).toBeLessThanOrEqual(1e-6);

@@ -1,7 +1,7 @@
 /** Fields of methods that learn from scores without a critic, beyond those that all methods of scores have. */
 import { z } from 'zod';
 import { unusedPolicyOption } from '../checks/policy-options.ts';
-import { evaluation } from './evaluation.ts';
+import { guardedEvaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer } from './optimisation.ts';
 import { passes, rollouts, scores } from './rollouts.ts';
@@ -37,7 +37,7 @@ export function criticFree({ samplesPerPrompt, epochs }: Defaults) {
       .describe('end the epochs of an iteration early above this KL, in nats per token; false never does'),
     ...limits,
     lora,
-    evaluation,
+    evaluation: guardedEvaluation,
     checkpoint: checkpoint(50),
     ...computing,
   };

@@ -1,6 +1,6 @@
 /** The configuration of proximal policy optimisation; docs/ppo.md has the formulas. */
 import { z } from 'zod';
-import { evaluation } from './evaluation.ts';
+import { guardedEvaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora, probability } from './fields.ts';
 import { limits, lr, optimizer } from './optimisation.ts';
 import { critic, passes, rollouts, scores } from './rollouts.ts';
@@ -61,7 +61,7 @@ export const ppoConfig = z.strictObject({
     .describe('end the epochs of an iteration early above this KL, in nats per token; false never does'),
   ...limits,
   lora,
-  evaluation,
+  evaluation: guardedEvaluation,
   checkpoint: checkpoint(50),
   ...computing,
 });

@@ -123,17 +123,21 @@ export async function learnToJudge(
 /** 20 iterations leave no room for warm-up; scores from 0 to 1, or in nats, need no normalisation. */
 const HASTE = { critic: { warmup: 0 }, warmupSteps: 0, approxKlStop: false, score: { norm: 'none' } } as const;
 
-/** Runs PPO: by default 20 iterations of 140 walks each, 160 optimizer steps in total. */
+/**
+ * Runs PPO: by default 20 iterations of 140 walks each, 160 optimizer steps in total. `heldOut` scores the walks, too, and nothing is
+ * learned from it.
+ */
 export async function* learnToArrive(
   actorCritic: ActorCritic,
   reward: Reward,
   options: PpoConfigInput,
+  heldOut?: Reward,
 ): AsyncGenerator<PpoStep> {
   const task = { steps: 20, rolloutBatch: PROMPTS.length, minibatchSize: 70, epochs: 4, klWeight: 0 };
   const sampling = { maxNewTokens: MAX_NEW_TOKENS, samplesPerPrompt: 7 };
   const settings = { ...task, ...HASTE, sampling, optimisation: MOVING, ...options };
   const config = parseConfig(ppoConfig, settings, 'demo');
-  const ingredients = { actorCritic, reward, prompts: PROMPTS, tokenizer: letterTokenizer };
+  const ingredients = { actorCritic, reward, heldOut, prompts: PROMPTS, tokenizer: letterTokenizer };
   const { parts, train } = ppoMethod.assemble(config, ingredients);
   using _ = parts.optimizer;
   yield* train();

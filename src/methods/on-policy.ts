@@ -16,7 +16,8 @@ import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
 
 /** What such a method learns from, besides the policy. */
-export interface OnPolicyIngredients extends Pick<OnPolicyParts, 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
+export interface OnPolicyIngredients
+  extends Pick<OnPolicyParts, 'reward' | 'heldOut' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Token that ends a response. */
@@ -45,7 +46,7 @@ type OnPolicyConfig = Pick<PpoConfig, 'seed' | 'lr' | 'rolloutBatch' | 'optimisa
 export function assembleOnPolicy<C extends OnPolicyConfig>(
   given: C,
   learner: Policy,
-  { reward, prompts, meta, stop, samples, tokenizer, ...tokens }: OnPolicyIngredients,
+  { reward, heldOut, prompts, meta, stop, samples, tokenizer, ...tokens }: OnPolicyIngredients,
 ) {
   const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = tokens;
   const { seed, lr = defaultPolicyRate(learner) } = given;
@@ -56,7 +57,11 @@ export function assembleOnPolicy<C extends OnPolicyConfig>(
     runningScores: needsRunningScores(reward, config.score) ? new RunningScores() : undefined,
     optimizer: optimizerOf(learner.parameters(), { ...given.optimisation, lr }),
   };
-  return { config, state, parts: { ...state, reward, prompts, meta, eosToken, stop, padToken, samples, tokenizer } };
+  return {
+    config,
+    state,
+    parts: { ...state, reward, heldOut, prompts, meta, eosToken, stop, padToken, samples, tokenizer },
+  };
 }
 
 /** A run of a method without a critic; `train` is its trainer. `config` is filled in as by `assembleOnPolicy`. */
@@ -77,13 +82,14 @@ export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly
 /** The settings and files that are used to open such a run. */
 type CommandConfig = Omit<CriticFreeConfig, 'approxKlStop'> & Parameters<typeof loadPromptsAndReward>[0] & RunConfig;
 
-/** Opens a run of a method without a critic, with a reference policy if the method needs one. */
+/** Opens a run of a method without a critic, with a reference policy if the method `refers` to one or a guard does. */
 export async function openPolicy<C extends CommandConfig>(
   config: C,
-  reference: boolean,
+  refers: boolean,
   assemble: (config: C, ingredients: PolicyIngredients) => Assembled & { config: C },
 ): Promise<Opened> {
   const { device, lora, seed } = config;
+  const reference = refers || config.evaluation.guard?.kl !== undefined;
   const { policy: file, reward: opened, ...loaded } = await loadPromptsAndReward(config);
   const { tokenizer, stop, prompts, meta, promptLength, rows, notices } = loaded;
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
@@ -92,10 +98,10 @@ export async function openPolicy<C extends CommandConfig>(
     plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
     notices,
     async start() {
-      const reward = await opened.load(device);
+      const { reward, heldOut } = await opened.load(device);
       const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
       return {
-        ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
+        ...assemble(config, { policy, reward, heldOut, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,
         inputs: { data: config.data, ...opened.inputs, model: file.path },
         rows,

@@ -43,9 +43,15 @@ export const ppoMethod = {
   assemble,
 } satisfies Method<typeof schema>;
 
-/** Policy and critic over `model`, with a reference policy if the KL penalty has a weight. */
-export function actorCriticOf(model: LanguageModel, { lora, seed, klWeight, critic }: PpoConfig): ActorCritic {
-  return new ActorCritic(model, { lora, seed, reference: klWeight > 0, histogram: critic.histogram });
+/** Policy and critic over `model`, with a reference policy if the configuration needs one. */
+export function actorCriticOf(model: LanguageModel, config: PpoConfig): ActorCritic {
+  const { lora, seed, critic } = config;
+  return new ActorCritic(model, { lora, seed, reference: needsReference(config), histogram: critic.histogram });
+}
+
+/** Whether the KL penalty has a weight, or a guard a limit of the KL. */
+function needsReference({ klWeight, evaluation }: PpoConfig): boolean {
+  return klWeight > 0 || evaluation.guard?.kl !== undefined;
 }
 
 /** The controller of the KL penalty's weight, if configured. @throws ArgumentError for a weight of 0, which would stay 0. */
@@ -107,12 +113,19 @@ async function loadPretraining(
 
 async function open(config: Config): Promise<Opened> {
   adaptiveKlOf(config); // reports a bad configuration before anything is created
-  const { device, klWeight, steps, critic } = config;
+  const { device, steps, critic } = config;
   const { reward: opened, ...loaded } = await loadPromptsAndReward(config);
   const { policy, tokenizer, stop, prompts, meta, promptLength, rows, notices } = loaded;
   const text = await loadPretraining(config, tokenizer);
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
-  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: klWeight > 0, critic: true };
+  const sizes = {
+    ...config,
+    ...config.sampling,
+    rolloutBatch,
+    promptLength,
+    reference: needsReference(config),
+    critic: true,
+  };
   const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];
   return {
     plan: withExtras(
@@ -122,12 +135,12 @@ async function open(config: Config): Promise<Opened> {
     ),
     notices: [...idle, ...notices],
     async start() {
-      const reward = await opened.load(device);
+      const { reward, heldOut } = await opened.load(device);
       const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
       const found = { prompts, meta, stop, samples: SAMPLES, tokenizer: answering };
-      const assembled = assemble(config, { actorCritic, reward, text, ...found });
+      const assembled = assemble(config, { actorCritic, reward, heldOut, text, ...found });
       return {
         ...assembled,
         tokenizer,

@@ -1,12 +1,13 @@
 /** Loads prompts and finds what answers them and scores the answers, for methods that learn from scores. */
 import { path, paths } from '../config/fields.ts';
+import type { EvaluationConfig } from '../config/evaluation.ts';
 import { reading } from '../config/inputs.ts';
 import { type RewardSource, rewardSource } from '../config/reward-source.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { MODEL_KINDS } from '../models/registry.ts';
-import { openReward } from '../rewards/open.ts';
+import { type AnyRewardSource, openReward } from '../rewards/open.ts';
 import { findModelOf, type ModelFile, tokenizerOf, withoutNote } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { formOptions } from '../data/forms/read.ts';
@@ -26,6 +27,9 @@ export const promptFiles = {
 
 /** The fields of a configuration that are used here. */
 type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
+  evaluation: EvaluationConfig;
+  /** The held-out reward that a program gives, in place of the one that `evaluation` names. */
+  heldOut?: AnyRewardSource | undefined;
   score: Pick<PpoConfig['score'], 'timeout' | 'combine' | 'disagreement'>;
   model: string;
   reward: RewardSource;
@@ -39,7 +43,7 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
 /** Finds the models and the reward of `config`, without loading models, and reads its prompts. @throws FileError, DataError, ArgumentError */
 export async function loadPromptsAndReward(config: PromptConfig) {
   const policy = await findModelOf(config.model, MODEL_KINDS);
-  const reward = await openReward(config.reward, config.score);
+  const reward = await openRewards(config);
   for (const judge of reward.models) checkVocabularies(policy, judge);
   const tokenizer = await tokenizerOf(config.tokenizer, policy, ...reward.models);
   const stop = stopSequences(config.stop, tokenizer);
@@ -61,6 +65,19 @@ export async function loadPromptsAndReward(config: PromptConfig) {
       ...skippedRows(skipped),
       ...cutRows({ prompts: cut }, prompts.length),
     ],
+  };
+}
+
+/** What scores the answers, and the held-out reward of a guard, if there is one. */
+async function openRewards({ reward: source, score, evaluation, heldOut: given }: PromptConfig) {
+  const reward = await openReward(source, score);
+  const from = given ?? evaluation.guard?.reward;
+  const heldOut = from === undefined ? undefined : await openReward(from, { timeout: score.timeout });
+  const noted = Object.values(heldOut?.inputs ?? {}).map((file) => ['evaluation.guard.reward', file]);
+  return {
+    models: [...reward.models, ...(heldOut?.models ?? [])],
+    inputs: { ...reward.inputs, ...(Object.fromEntries(noted) as Record<string, string>) },
+    load: async (device: string) => ({ reward: await reward.load(device), heldOut: await heldOut?.load(device) }),
   };
 }
 

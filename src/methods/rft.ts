@@ -60,7 +60,7 @@ async function open(config: Config): Promise<Opened> {
     plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
     notices,
     async start() {
-      const reward = await opened.load(device);
+      const { reward } = await opened.load(device);
       const policy = new Policy(await loadModel(file.path, { device }), { lora, seed });
       return {
         ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),

@@ -24,7 +24,7 @@ export type RLHFTrainerOptions = ModelPart & {
    * The other options of PPO. `steps` follows from the number of episodes, `rolloutBatch` is at most the number of prompts, and
    * the learning rate stays constant, because the number of `train` calls is unknown.
    */
-  config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'checkpoint'>;
+  config?: Omit<PpoConfigInput, 'steps' | 'decay' | 'device' | 'evaluation' | 'checkpoint'>;
 };
 
 const OPTIONS = ['model', 'rewardModel', 'promptTokenIds', 'eosToken', 'padToken', 'config'];

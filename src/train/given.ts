@@ -115,17 +115,19 @@ export interface Common {
 
 /** No other kind of feedback than `Kind`, nor what only others use. */
 type Only<Kind extends string> = {
-  [Name in Exclude<Feedback | 'prompts' | 'validation' | 'stop', Kind>]?: never;
+  [Name in Exclude<Feedback | 'heldOutReward' | 'prompts' | 'validation' | 'stop', Kind>]?: never;
 };
 
 /** A policy learns from the scores of its own answers, by PPO unless another method is named. */
 export type Online = Common & {
   reward: RewardGiven | readonly RewardPart[];
+  /** Scores the answers, too, and nothing is learned from it: what the guards of the run compare `reward` with. */
+  heldOutReward?: RewardGiven;
   prompts: Rows<PromptRow>;
   /** Text that ends a response, in addition to the eos. */
   stop?: string;
   config?: ConfigOf<'reward'>;
-} & Only<'reward' | 'prompts' | 'stop'>;
+} & Only<'reward' | 'heldOutReward' | 'prompts' | 'stop'>;
 
 /** A policy learns from preferences by DPO, or a reward model does. */
 export type Preferences = Common & {

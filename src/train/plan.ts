@@ -22,13 +22,14 @@ export interface Plan {
   rows: { data: GivenRows; validation: GivenRows | undefined };
   config: Record<string, unknown>;
   reward: AnyRewardSource | undefined;
+  heldOut: AnyRewardSource | undefined;
 }
 
 const SAMPLE: Fields = { prompt: 'text', completion: 'text' };
 
 /** The keys that belong to each kind of feedback, and the fields of its rows. */
 const KINDS: Readonly<Record<Feedback, { keys: readonly string[]; rows: keyof AllRows; fields: Fields }>> = {
-  reward: { keys: ['reward', 'prompts', 'stop'], rows: 'prompts', fields: { prompt: 'text' } },
+  reward: { keys: ['reward', 'heldOutReward', 'prompts', 'stop'], rows: 'prompts', fields: { prompt: 'text' } },
   comparisons: {
     keys: ['comparisons', 'validation'],
     rows: 'comparisons',
@@ -62,8 +63,10 @@ export function checkGiven(given: Given): Plan {
     const expected = `one of ${known.join(', ')}, which learn from ${kind}`;
     throw new ArgumentError({ argument: 'train.config.method', received: printable(method), expected });
   }
-  const reward = kind === 'reward' ? checkReward((given as Online).reward) : undefined;
-  return { name: method as MethodName, given, rows: checkAllRows(given, kind), config: options, reward };
+  const { reward: from, heldOutReward } = given as Online;
+  const reward = kind === 'reward' ? checkReward(from) : undefined;
+  const heldOut = heldOutReward && sourceOf(heldOutReward, 'train.heldOutReward');
+  return { name: method as MethodName, given, rows: checkAllRows(given, kind), config: options, reward, heldOut };
 }
 
 /** What the model is to learn from. @throws ArgumentError for none or several kinds. */

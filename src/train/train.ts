@@ -7,7 +7,7 @@ import { type Numbers, splitStep, type StepMetrics } from '../metrics/metrics.ts
 import type { Policy } from '../models/policy.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Optimizer } from '../optim.ts';
-import { bestOf } from '../methods/best.ts';
+import { endingsOf } from '../methods/endings.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import { adapterNotices, findModel } from '../runs/model-file.ts';
@@ -96,11 +96,12 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
     const { optimizer } = training.parts as { optimizer?: Optimizer };
     let failed = false;
     try {
-      using best = bestOf(training, training.parts.weights);
-      for await (const row of untilEnding(training.train(0, signal), { best })) {
+      const endings = endingsOf(training, training.parts.weights);
+      using best = endings.best;
+      for await (const row of untilEnding(training.train(0, signal), endings)) {
         const { step, metrics, timing } = splitStep({ ...row } as StepMetrics);
         this.best = best?.found;
-        this.stopped = stoppedAt(step, training.steps, { best });
+        this.stopped = stoppedAt(step, training.steps, endings);
         yield { step, metrics: present(metrics), timing };
         signal?.throwIfAborted();
       }
@@ -119,15 +120,15 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
   }
 
   async #open(): Promise<Training> {
-    const { name, given, rows, reward, config } = this.#plan;
+    const { name, given, rows, reward, heldOut, config } = this.#plan;
     const { schema, open }: Method = methods[name];
     const { start, notices } = await withFiles(rows, async ({ data, validation }) => {
       const { model, tokenizer, device, stop } = given;
       // A run folder is required of commands; nothing is written to it here.
       const settings = { ...config, model, data, validation, tokenizer, device, stop, out: '.' };
       // A function is no setting: it takes the place of one that is.
-      const parsed = parseTraining(schema, name, reward === undefined ? settings : { ...settings, reward: 'function' });
-      return await open(reward === undefined ? parsed : { ...parsed, reward });
+      const parsed = parseTraining(schema, name, withWords(settings, this.#plan));
+      return await open(reward === undefined ? parsed : { ...parsed, reward, heldOut });
     });
     this.notices.push(...adapterNotices(await findModel(given.model)), ...notices);
     return await start();
@@ -138,6 +139,18 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
     if (weights instanceof RewardModel) return new TrainedJudge(this.method, weights, tokenizer);
     return new TrainedPolicy(this.method, weights as Policy, tokenizer);
   }
+}
+
+/** Settings in which a word stands for each reward, as it may be a function. */
+function withWords(settings: Record<string, unknown>, { reward, heldOut }: Pick<Plan, 'reward' | 'heldOut'>) {
+  if (reward === undefined) return settings;
+  if (heldOut === undefined) return { ...settings, reward: 'function' };
+  const { evaluation } = settings as { evaluation?: { guard?: object } };
+  return {
+    ...settings,
+    reward: 'function',
+    evaluation: { ...evaluation, guard: { ...evaluation?.guard, reward: 'function' } },
+  };
 }
 
 function parseTraining(schema: ConfigSchema, name: string, settings: Record<string, unknown>) {

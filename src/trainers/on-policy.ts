@@ -14,6 +14,7 @@ import type { Loss } from '../tensor/loss.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
+import { agreementOf, checkName, heldOutScores } from './held-out.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
 import { scoresOf } from './rewards.ts';
@@ -26,6 +27,7 @@ import {
   ended,
   greedyAnswers,
   minibatches,
+  repetitionOf,
   type Reward,
 } from './rollouts.ts';
 import { needsRunningScores, RunningScores, scoreNorm } from './score-norm.ts';
@@ -36,6 +38,8 @@ import { type Beside, update } from './update.ts';
 export interface OnPolicyParts extends Ending {
   /** Scores the answers: a reward model, or any function of answers. */
   reward: Reward;
+  /** Scores the answers, too, and nothing is learned from it: the metrics `score.heldOut` and `agreement`. */
+  heldOut?: Reward | undefined;
   /** Token ids of every prompt. */
   prompts: readonly (readonly number[])[];
   /** What the row of each prompt has besides it, for reward functions. */
@@ -65,6 +69,7 @@ export interface OnPolicyParts extends Ending {
 /** The kinds of `OnPolicyParts`, for `checkKinds`. */
 export const ON_POLICY_PARTS = {
   reward: REWARD,
+  heldOut: optional(REWARD),
   prompts: LISTS,
   meta: optional(LIST),
   batches: BATCHES,
@@ -91,6 +96,10 @@ export interface OnPolicyStep {
   responseLength: number;
   /** Share of responses that ended with the eos or a stop sequence. */
   eosShare: number;
+  /** Share of the trigrams of a response that it has before, averaged over responses. */
+  repetition: number;
+  /** Correlation of the raw scores with those of `heldOut`, over responses; undefined without one, or if scores are all equal. */
+  agreement: number | undefined;
   gradNorm: number;
   learningRate: number;
   /** Number of updates whose loss or gradient was not finite: they left the weights unchanged. */
@@ -185,7 +194,11 @@ export async function answerAndScore<Who extends Policy>(
     const given = { answers, scores: await scoresOf(parts.reward, answers, { ...scoring, sequence }) };
     const others = greedy ? { answers: likely, scores: await scoresOf(parts.reward, likely, scoring) } : undefined;
     const found = learnedScores(given, others, normalise, parts, config);
-    const { scores, parts: byReward } = given.scores;
+    const { scores, parts: named } = given.scores;
+    const byReward = {
+      ...named,
+      ...(await heldOutScores(parts.heldOut, answers, { ...scoring, sequence, anyScore: false })),
+    };
     const unscored = scores.some(Number.isNaN);
     const tensors = {
       normalised: scoreTensor(found.learned),
@@ -221,6 +234,8 @@ export function answerMetrics(
     score: meanScore(scores),
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
+    repetition: sum(answers.map(({ response }) => repetitionOf(response))) / answers.length,
+    agreement: agreementOf(scores, byReward),
   };
 }
 
@@ -263,6 +278,7 @@ export function checkOnPolicyParts(
       'policy.reference',
       'a reference policy, because klWeight > 0: create the policy with { reference: true }',
     );
+  if (parts.heldOut !== undefined) checkName(parts.reward);
   if (start > 0 && parts.runningScores === undefined && needsRunningScores(parts.reward, score))
     throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }

@@ -120,15 +120,14 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
   // Learn: a few passes over shuffled minibatches of the same experience.
   const learned = await learn(parts, config, step, { ...rollout, ...judgement }, lengths, state.microBatch);
 
-  const { score, parts: byReward, eosShare } = answerMetrics(scored, parts);
+  const { parts: byReward, ...answered } = answerMetrics(scored, parts);
   return {
     step: step + 1,
     ...judged,
-    score,
+    ...answered,
     ...byReward,
     kl: actorCritic.hasReference ? kl : undefined,
     klWeight,
-    eosShare,
     ...(unscored > 0 && { unscored }),
     ...learned,
     microBatch: state.microBatch.reduced,

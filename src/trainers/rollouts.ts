@@ -159,6 +159,12 @@ export function overlongPenalty(length: number, { maxNewTokens, buffer }: { maxN
   return Math.min(1, Math.max(0, (length - (maxNewTokens - buffer)) / buffer));
 }
 
+/** The share of the trigrams of a response that it has before; 0 if it is too short to have one twice. */
+export function repetitionOf(response: readonly number[]): number {
+  const trigrams = response.slice(2).map((_, i) => response.slice(i, i + 3).join());
+  return trigrams.length === 0 ? 0 : 1 - new Set(trigrams).size / trigrams.length;
+}
+
 /** Whether a response ended with the eos token or a stop sequence. */
 export function ended({ response }: Answer, { eosToken, stop = [] }: Ending): boolean {
   if (eosToken !== undefined && response.at(-1) === eosToken) return true;

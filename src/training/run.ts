@@ -16,7 +16,7 @@ import {
 } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { type Checkpoints, openCheckpoints } from '../checkpoint/checkpoints.ts';
-import { bestOf } from '../methods/best.ts';
+import { endingsOf } from '../methods/endings.ts';
 import type { Training } from '../methods/method.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import { isEvaluation, type MetricsSink, splitStep, type StepMetrics } from '../metrics/metrics.ts';
@@ -98,8 +98,9 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   say(sizesOf(training));
   for (const note of unfinishedWarmup(training)) say(note);
   const weights = withTokenizer(training.parts.weights, tokenizer);
-  using best = bestOf(training, weights);
-  const parts = { ...training.parts, weights, best };
+  const endings = endingsOf(training, weights);
+  using best = endings.best;
+  const parts = { ...training.parts, weights, ...endings };
   const cut = async (step: number) => {
     for (const path of [run.metrics, run.timing, run.samples]) await truncateAfter(path, step);
   };
@@ -123,7 +124,7 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   for (const line of modulesOf(now)) say(line);
   // The configuration is saved only once the checkpoint is known to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
-  const ended = stoppedAt(start, steps, { best });
+  const ended = stoppedAt(start, steps, endings);
   keepTokenizer(tokenizer, config.out);
   replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
@@ -145,7 +146,7 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   let done = start;
   opened?.(checkpoints);
   try {
-    for await (const step of checkpoints.during((from) => untilEnding(train(from, signal), { best }))) {
+    for await (const step of checkpoints.during((from) => untilEnding(train(from, signal), endings))) {
       done = step.step;
       const row = thinned({ ...step }, sampleEvery, steps);
       for (const sink of all) await sink.write(row);
@@ -157,7 +158,7 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   } finally {
     for (const sink of all) await sink.close();
   }
-  const stopped = stoppedAt(done, steps, { best });
+  const stopped = stoppedAt(done, steps, endings);
   if (signal?.aborted && done < steps && stopped === undefined) throw signal.reason;
   if (stopped) say(`ended at step ${done} of ${steps}: ${stopped.reason}`);
   if (best === undefined) for (const note of heldOut.notes()) say(note);

@@ -193,6 +193,70 @@ export interface OnlineDpoConfigInput {
    */
   lora?: number | false | undefined;
   /**
+   * Which step is the best, and when to stop early.
+   */
+  evaluation?:
+    | {
+        /**
+         * Keep the model of the step at which this metric was best, as best.safetensors.
+         * Text.
+         */
+        keepBest?: string | undefined;
+        /**
+         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
+         */
+        mode?: 'min' | 'max' | undefined;
+        /**
+         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
+         * An integer >= 1.
+         */
+        stopAfter?: number | undefined;
+        /**
+         * Limits that end a run whose policy leaves what its reward can judge.
+         */
+        guard?:
+          | {
+              /**
+               * Scores the answers besides reward, and nothing is learned from it: a reward model, a module or a URL.
+               * Text.
+               */
+              reward?: string | undefined;
+              /**
+               * Least correlation of the scores with those of guard.reward (default: 0.4).
+               * A finite number >= -1 and <= 1.
+               */
+              agreement?: number | undefined;
+              /**
+               * How far the mean score of guard.reward may fall below its highest.
+               * A finite number > 0.
+               */
+              drop?: number | undefined;
+              /**
+               * Most KL to the reference policy, in nats per response.
+               * A finite number > 0.
+               */
+              kl?: number | undefined;
+              /**
+               * Factor by which responses may become longer or shorter than in the first iteration.
+               * A finite number > 1.
+               */
+              length?: number | undefined;
+              /**
+               * How far the share of repeated trigrams may rise above that of the first iteration.
+               * A finite number > 0 and <= 1.
+               */
+              repetition?: number | undefined;
+              /**
+               * Iterations in a row over a limit that end the run.
+               * An integer >= 1.
+               * @default 2
+               */
+              patience?: number | undefined;
+            }
+          | undefined;
+      }
+    | undefined;
+  /**
    * When the run is saved.
    */
   checkpoint?:

@@ -217,6 +217,49 @@ export interface RemaxConfigInput {
          * An integer >= 1.
          */
         stopAfter?: number | undefined;
+        /**
+         * Limits that end a run whose policy leaves what its reward can judge.
+         */
+        guard?:
+          | {
+              /**
+               * Scores the answers besides reward, and nothing is learned from it: a reward model, a module or a URL.
+               * Text.
+               */
+              reward?: string | undefined;
+              /**
+               * Least correlation of the scores with those of guard.reward (default: 0.4).
+               * A finite number >= -1 and <= 1.
+               */
+              agreement?: number | undefined;
+              /**
+               * How far the mean score of guard.reward may fall below its highest.
+               * A finite number > 0.
+               */
+              drop?: number | undefined;
+              /**
+               * Most KL to the reference policy, in nats per response.
+               * A finite number > 0.
+               */
+              kl?: number | undefined;
+              /**
+               * Factor by which responses may become longer or shorter than in the first iteration.
+               * A finite number > 1.
+               */
+              length?: number | undefined;
+              /**
+               * How far the share of repeated trigrams may rise above that of the first iteration.
+               * A finite number > 0 and <= 1.
+               */
+              repetition?: number | undefined;
+              /**
+               * Iterations in a row over a limit that end the run.
+               * An integer >= 1.
+               * @default 2
+               */
+              patience?: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
   /**
