@@ -63,8 +63,8 @@ export function checkGiven(given: Given): Plan {
     const expected = `one of ${known.join(', ')}, which learn from ${kind}`;
     throw new ArgumentError({ argument: 'train.config.method', received: printable(method), expected });
   }
-  const reward = kind === 'reward' ? checkReward((given as Online).reward) : undefined;
-  const { heldOutReward } = given as Online;
+  const { reward: from, heldOutReward } = given as Online;
+  const reward = kind === 'reward' ? checkReward(from) : undefined;
   const heldOut = heldOutReward && sourceOf(heldOutReward, 'train.heldOutReward');
   return { name: method as MethodName, given, rows: checkAllRows(given, kind), config: options, reward, heldOut };
 }

@@ -15,6 +15,7 @@ import type { Loss } from '../tensor/loss.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
+import { agreementOf, checkName, heldOutScores } from './held-out.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { CombinedReward } from './combined-reward.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
@@ -196,7 +197,10 @@ export async function answerAndScore<Who extends Policy>(
     const others = greedy ? { answers: likely, scores: await scoresOf(parts.reward, likely, scoring) } : undefined;
     const found = learnedScores(given, others, normalise, parts, config);
     const { scores, parts: named } = given.scores;
-    const byReward = { ...named, ...(await heldOutScores(parts, answers, { ...scoring, anyScore: false, sequence })) };
+    const byReward = {
+      ...named,
+      ...(await heldOutScores(parts.heldOut, answers, { ...scoring, sequence, anyScore: false })),
+    };
     const unscored = scores.some(Number.isNaN);
     const tensors = {
       normalised: scoreTensor(found.learned),
@@ -245,7 +249,7 @@ export function answerMetrics(
     parts: Object.fromEntries(parts) as Readonly<Record<`score.${string}`, number>>,
     eosShare: answers.filter((answer) => ended(answer, ending)).length / answers.length,
     repetition: sum(answers.map(({ response }) => repetitionOf(response))) / answers.length,
-    agreement: byReward[HELD_OUT] && agreementOf(scores, byReward[HELD_OUT]),
+    agreement: agreementOf(scores, byReward),
   };
 }
 
@@ -295,13 +299,7 @@ export function checkOnPolicyParts(
       'policy.reference',
       'a reference policy, because klWeight > 0: create the policy with { reference: true }',
     );
-  const { reward, heldOut } = parts;
-  if (heldOut !== undefined && reward instanceof CombinedReward && reward.rewards.some(({ name }) => name === HELD_OUT))
-    throw new ArgumentError({
-      argument: 'parts.reward',
-      received: `a reward of the name ${HELD_OUT} beside a held-out reward`,
-      expected: 'another name',
-    });
+  if (parts.heldOut !== undefined) checkName(parts.reward);
   if (start > 0 && parts.runningScores === undefined && needsRunningScores(parts.reward, score))
     throw missing('runningScores', 'the RunningScores of the earlier steps, or score.norm none or reference');
 }
