@@ -6,7 +6,6 @@ import type { PpoConfig } from '../config/ppo.ts';
 import type { Batches } from '../data/batches.ts';
 import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
-import { correlation } from '../metrics/correlation.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
 import type { Policy, Rollout } from '../models/policy.ts';
@@ -17,9 +16,8 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkSpecialTokens, checkTokens } from './check-tokens.ts';
 import { agreementOf, checkName, heldOutScores } from './held-out.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { CombinedReward } from './combined-reward.ts';
 import { BATCHES, itemsAt, REWARD } from './parts.ts';
-import { type ScoreOptions, scoresOf } from './rewards.ts';
+import { scoresOf } from './rewards.ts';
 import {
   type Answer,
   answersOf,
@@ -221,18 +219,6 @@ export async function answerAndScore<Who extends Policy>(
   }
 }
 
-/** The name under which the scores of `heldOut` are kept. */
-const HELD_OUT = 'heldOut';
-
-async function heldOutScores(
-  { heldOut }: OnPolicyParts,
-  answers: readonly Answer[],
-  options: ScoreOptions,
-): Promise<Record<string, number[]>> {
-  if (heldOut === undefined) return {};
-  return { [HELD_OUT]: (await scoresOf(heldOut, answers, { ...options, argument: 'guard.reward' })).scores };
-}
-
 /** Scores [B]. */
 export function scoreTensor(scores: readonly number[]): Tensor {
   return Tensor.from(Float32Array.from(scores), {});
@@ -251,13 +237,6 @@ export function answerMetrics(
     repetition: sum(answers.map(({ response }) => repetitionOf(response))) / answers.length,
     agreement: agreementOf(scores, byReward),
   };
-}
-
-/** The correlation of two lists of scores, over answers that the first has a score for. */
-function agreementOf(scores: readonly number[], others: readonly number[]): number | undefined {
-  const scored = scores.flatMap((score, row) => (Number.isNaN(score) ? [] : [row]));
-  const ofScored = (list: readonly number[]) => scored.map((row) => list[row] as number);
-  return correlation(ofScored(scores), ofScored(others));
 }
 
 /** The mean of the scores that are numbers. */
