@@ -75,7 +75,7 @@ const guard = z
     if (all.every((value) => value === undefined)) refuse('patience', 'reward, kl, length or repetition besides');
   })
   .optional()
-  .describe('limits that end a run whose policy leaves what its reward can judge');
+  .describe('limits that end a run which leaves what its reward can judge');
 
 /** The same for methods that learn from scores of their own answers. */
 export const guardedEvaluation = z

@@ -26,9 +26,7 @@ const loss = z.strictObject({
     .gt(1)
     .optional()
     .describe('the loss of a token with a negative advantage is at most this many times it (default: unlimited)'),
-  pretraining: pretraining
-    .optional()
-    .describe('if set, each update also learns to predict text (PPO-ptx), so that the policy does not unlearn it'),
+  pretraining: pretraining.optional().describe('if set, updates also learn to predict text (PPO-ptx)'),
 });
 
 export const ppoConfig = z.strictObject({

@@ -49,7 +49,7 @@ const score = z.strictObject({
       penalty: z.number().gt(0).default(1).describe('penalty of a response that repeats itself throughout'),
     })
     .optional()
-    .describe('if set, takes up to a penalty from responses, by the share of n-grams that they have said before'),
+    .describe('if set, a penalty for n-grams that a response repeats'),
   timeout: z.number().gt(0).max(1e6).default(600).describe('max seconds per call of a reward function'),
   combine: z
     .enum(['sum', 'mean', 'min', 'conservative'])
@@ -77,9 +77,7 @@ const histogram = z
 
 /** The critic, and the advantages it gives. */
 export const critic = z.strictObject({
-  histogram: histogram
-    .optional()
-    .describe('if set, the critic learns a distribution over bins of the return (HL-Gauss), not a number'),
+  histogram: histogram.optional().describe('if set, the critic learns bins of the return (HL-Gauss)'),
   start: z
     .enum(['zero', 'reward'])
     .default('zero')

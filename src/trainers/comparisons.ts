@@ -30,7 +30,7 @@ export function rankingsOf(rows: readonly (Preference | Ranking)[]): Ranking[] {
 
 /** @throws ArgumentError for the first row with a token that `model` does not have, or with nothing to compare. */
 export function checkRankings(
-  rows: readonly Ranking[],
+  rows: readonly (Preference | Ranking)[],
   model: LanguageModel,
   { model: kind, ties, anchorWeight }: Pick<RankingConfig, 'model' | 'ties' | 'anchorWeight'>,
   argument: string,
@@ -39,10 +39,12 @@ export function checkRankings(
     throw new ArgumentError({ argument: `${argument}[${row}]`, received, expected });
   };
   const orders = kind === 'plackett-luce';
-  for (const [row, { prompt, responses, rank, margin, noneGood }] of rows.entries()) {
+  for (const [row, given] of rows.entries()) {
+    const { prompt, responses, rank, margin, noneGood } = asRanking(given);
+    const nameOf = (i: number) => ('chosen' in given ? (['chosen', 'rejected'][i] as string) : `responses[${i}]`);
     checkTokens(prompt, model.decoder.numTokens, (t) => `${argument}[${row}].prompt[${t}]`);
     for (const [i, response] of responses.entries())
-      checkTokens(response, model.decoder.numTokens, (t) => `${argument}[${row}].responses[${i}][${t}]`);
+      checkTokens(response, model.decoder.numTokens, (t) => `${argument}[${row}].${nameOf(i)}[${t}]`);
     if (prompt.length + Math.min(...responses.map(({ length }) => length)) === 0)
       refuse(row, 'no tokens to compare', 'a token in the prompt, or in every response');
     const different = new Set(rank).size;

@@ -88,8 +88,8 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   if (config.deterministic) await useDeterministic(true);
   const { rewardModel, optimizer, batches, references = [] } = parts;
   const [pairs, validation] = [rankingsOf(parts.pairs), rankingsOf(parts.validation ?? [])];
-  checkRankings(pairs, rewardModel.model, config.ranking, 'pairs');
-  checkRankings(validation, rewardModel.model, config.ranking, 'validation');
+  checkRankings(parts.pairs, rewardModel.model, config.ranking, 'pairs');
+  checkRankings(parts.validation ?? [], rewardModel.model, config.ranking, 'validation');
   const steps = rewardSteps(pairs.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
   const finish = () => noteScores(rewardModel, { validation, references }, config.batchSize);

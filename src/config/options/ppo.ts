@@ -81,7 +81,7 @@ export interface PpoConfigInput {
          */
         overlongBuffer?: number | undefined;
         /**
-         * If set, takes up to a penalty from responses, by the share of n-grams that they have said before.
+         * If set, a penalty for n-grams that a response repeats.
          */
         repetition?:
           | {
@@ -146,7 +146,7 @@ export interface PpoConfigInput {
   critic?:
     | {
         /**
-         * If set, the critic learns a distribution over bins of the return (HL-Gauss), not a number.
+         * If set, the critic learns bins of the return (HL-Gauss).
          */
         histogram?:
           | {
@@ -309,7 +309,7 @@ export interface PpoConfigInput {
          */
         dualClip?: number | undefined;
         /**
-         * If set, each update also learns to predict text (PPO-ptx), so that the policy does not unlearn it.
+         * If set, updates also learn to predict text (PPO-ptx).
          */
         pretraining?:
           | {
@@ -379,7 +379,7 @@ export interface PpoConfigInput {
          */
         stopAfter?: number | undefined;
         /**
-         * Limits that end a run whose policy leaves what its reward can judge.
+         * Limits that end a run which leaves what its reward can judge.
          */
         guard?:
           | {

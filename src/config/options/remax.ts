@@ -81,7 +81,7 @@ export interface RemaxConfigInput {
          */
         overlongBuffer?: number | undefined;
         /**
-         * If set, takes up to a penalty from responses, by the share of n-grams that they have said before.
+         * If set, a penalty for n-grams that a response repeats.
          */
         repetition?:
           | {
@@ -218,7 +218,7 @@ export interface RemaxConfigInput {
          */
         stopAfter?: number | undefined;
         /**
-         * Limits that end a run whose policy leaves what its reward can judge.
+         * Limits that end a run which leaves what its reward can judge.
          */
         guard?:
           | {
