@@ -115,6 +115,8 @@ export type {
 export { loadTensors, saveTensors } from './tensor/tensor-files.ts';
 export type { Contents, NamedTensor, Saveable } from './tensor/tensor-files.ts';
 export type { Slice } from './tensor/slice.ts';
+export { averageWeights } from './models/average-weights.ts';
+export type { HasParameters } from './models/average-weights.ts';
 export { AveragedPolicy } from './models/averaged-policy.ts';
 export { openCheckpoints } from './checkpoint/checkpoints.ts';
 export type { CheckpointOptions, Checkpoints, Watch } from './checkpoint/checkpoints.ts';

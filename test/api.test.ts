@@ -89,6 +89,7 @@ const FUNCTIONS = {
   ActorCritic: entry((model, options) => new api.ActorCritic(model, options), palm, { lora: false }),
   AveragedPolicy: entry((policy) => new api.AveragedPolicy(policy), policy),
   'averagedPolicy.update': entry((decay) => new api.AveragedPolicy(policy).update(decay), 0.9),
+  averageWeights: entry((model, others) => api.averageWeights(model, others), { parameters: () => [] }, []),
   IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   train: entry(async (given) => (await api.train(given)).dispose(), {

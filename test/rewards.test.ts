@@ -14,7 +14,7 @@ import { openReward } from '../src/rewards/open.ts';
 import { serverReward } from '../src/rewards/server.ts';
 import type { TextAnswer } from '../src/rewards/text-reward.ts';
 import { loadTokenizer } from '../src/tokenizer/load.ts';
-import { CombinedReward, combineScores, type NamedReward } from '../src/trainers/combined-reward.ts';
+import { CombinedReward, type NamedReward } from '../src/trainers/combined-reward.ts';
 import { scoresOf } from '../src/trainers/rewards.ts';
 import type { Answer } from '../src/trainers/rollouts.ts';
 import { capturePrinted, palm, printed } from './command-line.ts';
@@ -185,18 +185,6 @@ describe('several rewards', () => {
       scores: [2.5, 1.5],
       parts: { length: [2, 1], one: [1, 1] },
     });
-  });
-
-  it('are combined as in the recorded cases', () => {
-    const { cases } = JSON.parse(readFileSync(new URL('fixtures/methods/ensembles-rft.json', import.meta.url), 'utf8'));
-    const { options, inputs, expected } = cases[0];
-    const columns = (inputs.scores as number[][])[0]?.map((_, i) => inputs.scores.map((row: number[]) => row[i])) ?? [];
-    const recorded = { mean: expected.mean, min: expected.worst, conservative: expected.uncertain };
-    for (const [how, numbers] of Object.entries(recorded)) {
-      for (const [i, column] of columns.entries()) {
-        expect(combineScores(column, how as 'mean', [], options.lambda)).toBeCloseTo(numbers[i], 9);
-      }
-    }
   });
 
   it('that are reward models with statistics count in deviations from their mean', async () => {

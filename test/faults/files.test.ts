@@ -236,7 +236,7 @@ describe('changed at random', () => {
     }
   });
 
-  const count = times(10_000, 100_000);
+  const count = times(4_000, 100_000);
   const timeout = times(300_000, 3_600_000);
 
   /** Reads `content` after it was written; true where it was good. Anything but a typed error, or much time, is a failure. */

@@ -108,11 +108,7 @@ const exact = ALL
       [0.2, seed, 100],
       [0.5, seed, 100],
     ])
-  : [
-      [0.2, 0, 100],
-      [0.5, 1, 40],
-    ];
-const seeds = ALL ? SEEDS : [2];
+  : [[0.5, 1, 40]];
 
 describe('the bandit of one token', () => {
   it.each(exact as [number, number, number][])(
@@ -131,30 +127,30 @@ describe('the bandit of one token', () => {
     },
   );
 
-  it.each(seeds)(
-    'is played best by the robust loss though a fifth of the pairs is swapped, then by DPO, then by cDPO, seed %i',
-    { timeout: 600_000 },
-    async (seed) => {
-      const beta = 0.5;
-      const rewards = rewardsOf(seed);
-      const flipped = everyPair(rewards, ALL ? 100 : 40, 0.2);
-      const learn = async (options: DpoConfigInput) => {
-        using model = startingModel(seed);
-        const before = await probabilities(model);
-        return { before, learned: await learnFrom(flipped, seed, { beta, ...options }, model) };
-      };
-      const { before, learned } = await learn({ loss: 'robust', labelSmoothing: 0.2 });
-      const off = distance(learned, optimum(before, rewards, beta));
-      const plain = earned((await learn({})).learned, rewards);
-      const smoothed = earned((await learn({ labelSmoothing: 0.2 })).learned, rewards);
-      if (ALL) console.log(`robust, seed ${seed}: off by ${off.toFixed(4)}`);
-      expect(off).toBeLessThanOrEqual(0.03);
-      expect(earned(learned, rewards)).toBeGreaterThan(plain + 0.005);
-      expect(plain).toBeGreaterThan(smoothed + 0.005);
-    },
-  );
-
   if (ALL) {
+    it.each(SEEDS)(
+      'is played best by the robust loss though a fifth of the pairs is swapped, then by DPO, then by cDPO, seed %i',
+      { timeout: 600_000 },
+      async (seed) => {
+        const beta = 0.5;
+        const rewards = rewardsOf(seed);
+        const flipped = everyPair(rewards, 100, 0.2);
+        const learn = async (options: DpoConfigInput) => {
+          using model = startingModel(seed);
+          const before = await probabilities(model);
+          return { before, learned: await learnFrom(flipped, seed, { beta, ...options }, model) };
+        };
+        const { before, learned } = await learn({ loss: 'robust', labelSmoothing: 0.2 });
+        const off = distance(learned, optimum(before, rewards, beta));
+        const plain = earned((await learn({})).learned, rewards);
+        const smoothed = earned((await learn({ labelSmoothing: 0.2 })).learned, rewards);
+        console.log(`robust, seed ${seed}: off by ${off.toFixed(4)}`);
+        expect(off).toBeLessThanOrEqual(0.03);
+        expect(earned(learned, rewards)).toBeGreaterThan(plain + 0.005);
+        expect(plain).toBeGreaterThan(smoothed + 0.005);
+      },
+    );
+
     it.each(
       SEEDS.flatMap((seed) => [
         [seed, 0.2],
