@@ -84,8 +84,12 @@ async function pleased({ ActorCritic, AdamW, Batches, parseConfig, ppo, ppoConfi
   const batches = new Batches({ size: prompts.length, batchSize: 4, seed: 1 });
   const parts = { actorCritic, optimizer, batches, prompts, reward: rewardModel, eosToken: 1, padToken: 0 };
   const numbers = [];
-  for await (const { timing: _, samples: _samples, ...step } of ppo(parts, config))
-    numbers.push(...Object.values(step).map(Number));
+  // Builds order their metrics differently, and earlier ones do not have all of them.
+  const later = ['repetition', 'agreement'];
+  for await (const { timing: _, samples: _samples, ...step } of ppo(parts, config)) {
+    const names = Object.keys(step).filter((name) => !later.includes(name));
+    numbers.push(...names.sort().map((name) => Number(step[name])));
+  }
   return await hashOf(numbers, actorCritic.parameters());
 }
 
