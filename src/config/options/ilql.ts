@@ -1,4 +1,5 @@
 // Written by `npm run options` from src/config/ilql.ts; change the schema there, not this file.
+import type { CpoCheckpointInput, CpoEvaluationInput } from './groups.ts';
 
 /** The options of ILQL, apart from model and samples. */
 export interface IlqlConfigInput {
@@ -140,62 +141,11 @@ export interface IlqlConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?:
-    | {
-        /**
-         * Keep the model of the step at which this metric was best, as best.safetensors.
-         * Text.
-         */
-        keepBest?: string | undefined;
-        /**
-         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
-         */
-        mode?: 'min' | 'max' | undefined;
-        /**
-         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
-         * An integer >= 1.
-         */
-        stopAfter?: number | undefined;
-      }
-    | undefined;
+  evaluation?: CpoEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?:
-    | {
-        /**
-         * Steps between checkpoints; the last step is always saved.
-         * An integer >= 1.
-         * @default 100
-         */
-        every?: number | undefined;
-        /**
-         * Number of newest checkpoints to keep.
-         * An integer >= 2.
-         * @default 2
-         */
-        keep?: number | undefined;
-        /**
-         * If set, return to the last checkpoint after a loss spike.
-         */
-        spikes?:
-          | {
-              /**
-               * Standard deviations above the mean of recent losses that make a spike.
-               * A finite number > 0.
-               * @default 6
-               */
-              threshold?: number | undefined;
-              /**
-               * Min number of batches to skip after a spike.
-               * An integer >= 0.
-               * @default 200
-               */
-              skip?: number | undefined;
-            }
-          | undefined;
-      }
-    | undefined;
+  checkpoint?: CpoCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

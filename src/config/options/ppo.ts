@@ -1,4 +1,5 @@
 // Written by `npm run options` from src/config/ppo.ts; change the schema there, not this file.
+import type { GrpoCheckpointInput, GrpoEvaluationInput, ScoreInput } from './groups.ts';
 
 /** The options of PPO, apart from models, prompts and a reward. */
 export interface PpoConfigInput {
@@ -53,69 +54,7 @@ export interface PpoConfigInput {
   /**
    * How responses are scored.
    */
-  score?:
-    | {
-        /**
-         * Statistics that normalise scores to mean 0 and deviation 1: none, those of the reward model, or those of the run so far; with -scale, scores are divided by the deviation alone (default: reference if the reward model has them, else running).
-         */
-        norm?: 'none' | 'reference' | 'running' | 'reference-scale' | 'running-scale' | undefined;
-        /**
-         * Scores are first limited to ± this (default: unlimited).
-         * A finite number > 0.
-         */
-        clip?: number | undefined;
-        /**
-         * Subtracted from the normalised score of a response that did not end.
-         * A finite number >= 0.
-         * @default 0
-         */
-        missingEosPenalty?: number | undefined;
-        /**
-         * Takes the place of the normalised score of a response that did not end (default: its own score).
-         * A finite number.
-         */
-        missingEosScore?: number | undefined;
-        /**
-         * The last tokens before maxNewTokens, over which a penalty rises to 1 (default: none).
-         * An integer >= 1.
-         */
-        overlongBuffer?: number | undefined;
-        /**
-         * If set, a penalty for n-grams that a response repeats.
-         */
-        repetition?:
-          | {
-              /**
-               * Number of tokens that count as repeated together.
-               * An integer >= 1.
-               * @default 3
-               */
-              ngram?: number | undefined;
-              /**
-               * Penalty of a response that repeats itself throughout.
-               * A finite number > 0.
-               * @default 1
-               */
-              penalty?: number | undefined;
-            }
-          | undefined;
-        /**
-         * Max seconds per call of a reward function.
-         * A finite number > 0 and <= 1000000.
-         * @default 600
-         */
-        timeout?: number | undefined;
-        /**
-         * How several rewards become one: their weighted sum, their mean, the min, or the mean minus disagreement × variance (default: sum).
-         */
-        combine?: 'sum' | 'mean' | 'min' | 'conservative' | undefined;
-        /**
-         * Weight of the variance in conservative (default: 0.5).
-         * A finite number > 0.
-         */
-        disagreement?: number | undefined;
-      }
-    | undefined;
+  score?: ScoreInput | undefined;
   /**
    * Weight of the penalty for KL to the reference policy.
    * A finite number >= 0.
@@ -362,86 +301,11 @@ export interface PpoConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?:
-    | {
-        /**
-         * Keep the model of the step at which this metric was best, as best.safetensors.
-         * Text.
-         */
-        keepBest?: string | undefined;
-        /**
-         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
-         */
-        mode?: 'min' | 'max' | undefined;
-        /**
-         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
-         * An integer >= 1.
-         */
-        stopAfter?: number | undefined;
-        /**
-         * Limits that end a run which leaves what its reward can judge.
-         */
-        guard?:
-          | {
-              /**
-               * Scores the answers besides reward, and nothing is learned from it: a reward model, a module or a URL.
-               * Text.
-               */
-              reward?: string | undefined;
-              /**
-               * Least correlation of the scores with those of guard.reward (default: 0.4).
-               * A finite number >= -1 and <= 1.
-               */
-              agreement?: number | undefined;
-              /**
-               * How far the mean score of guard.reward may fall below its highest.
-               * A finite number > 0.
-               */
-              drop?: number | undefined;
-              /**
-               * Most KL to the reference policy, in nats per response.
-               * A finite number > 0.
-               */
-              kl?: number | undefined;
-              /**
-               * Factor by which responses may become longer or shorter than in the first iteration.
-               * A finite number > 1.
-               */
-              length?: number | undefined;
-              /**
-               * How far the share of repeated trigrams may rise above that of the first iteration.
-               * A finite number > 0 and <= 1.
-               */
-              repetition?: number | undefined;
-              /**
-               * Iterations in a row over a limit that end the run.
-               * An integer >= 1.
-               * @default 2
-               */
-              patience?: number | undefined;
-            }
-          | undefined;
-      }
-    | undefined;
+  evaluation?: GrpoEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?:
-    | {
-        /**
-         * Steps between checkpoints; the last step is always saved.
-         * An integer >= 1.
-         * @default 50
-         */
-        every?: number | undefined;
-        /**
-         * Number of newest checkpoints to keep.
-         * An integer >= 2.
-         * @default 2
-         */
-        keep?: number | undefined;
-      }
-    | undefined;
+  checkpoint?: GrpoCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

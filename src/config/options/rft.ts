@@ -1,4 +1,5 @@
 // Written by `npm run options` from src/config/rft.ts; change the schema there, not this file.
+import type { CpoEvaluationInput } from './groups.ts';
 
 /** The options of rejection sampling, apart from model, prompts and reward. */
 export interface RftConfigInput {
@@ -134,24 +135,7 @@ export interface RftConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?:
-    | {
-        /**
-         * Keep the model of the step at which this metric was best, as best.safetensors.
-         * Text.
-         */
-        keepBest?: string | undefined;
-        /**
-         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
-         */
-        mode?: 'min' | 'max' | undefined;
-        /**
-         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
-         * An integer >= 1.
-         */
-        stopAfter?: number | undefined;
-      }
-    | undefined;
+  evaluation?: CpoEvaluationInput | undefined;
   /**
    * When the run is saved.
    */

@@ -1,4 +1,5 @@
 // Written by `npm run options` from src/config/simpo.ts; change the schema there, not this file.
+import type { CpoCheckpointInput, CpoEvaluationInput, OptimisationInput } from './groups.ts';
 
 /** The options of SimPO, apart from model and pairs. */
 export interface SimpoConfigInput {
@@ -67,27 +68,7 @@ export interface SimpoConfigInput {
   /**
    * The optimizer and its settings.
    */
-  optimisation?:
-    | {
-        /**
-         * Optimizer algorithm.
-         * @default "adamw"
-         */
-        optimizer?: 'adamw' | 'adoptAtan2' | 'adamAtan2' | undefined;
-        /**
-         * Decay rates of the running means of gradient and squared gradient.
-         * 2 values, each a finite number >= 0 and < 1.
-         * @default [0.9,0.999]
-         */
-        betas?: [number, number] | undefined;
-        /**
-         * Weight decay.
-         * A finite number >= 0.
-         * @default 0
-         */
-        weightDecay?: number | undefined;
-      }
-    | undefined;
+  optimisation?: OptimisationInput | undefined;
   /**
    * Max gradient norm; larger gradients are scaled down.
    * A finite number > 0.
@@ -121,62 +102,11 @@ export interface SimpoConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?:
-    | {
-        /**
-         * Keep the model of the step at which this metric was best, as best.safetensors.
-         * Text.
-         */
-        keepBest?: string | undefined;
-        /**
-         * Whether lower or higher values of keepBest are better (default: known for losses, scores and accuracies).
-         */
-        mode?: 'min' | 'max' | undefined;
-        /**
-         * End the run after so many values of keepBest in a row that are not better than the best (default: never).
-         * An integer >= 1.
-         */
-        stopAfter?: number | undefined;
-      }
-    | undefined;
+  evaluation?: CpoEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?:
-    | {
-        /**
-         * Steps between checkpoints; the last step is always saved.
-         * An integer >= 1.
-         * @default 100
-         */
-        every?: number | undefined;
-        /**
-         * Number of newest checkpoints to keep.
-         * An integer >= 2.
-         * @default 2
-         */
-        keep?: number | undefined;
-        /**
-         * If set, return to the last checkpoint after a loss spike.
-         */
-        spikes?:
-          | {
-              /**
-               * Standard deviations above the mean of recent losses that make a spike.
-               * A finite number > 0.
-               * @default 6
-               */
-              threshold?: number | undefined;
-              /**
-               * Min number of batches to skip after a spike.
-               * An integer >= 0.
-               * @default 200
-               */
-              skip?: number | undefined;
-            }
-          | undefined;
-      }
-    | undefined;
+  checkpoint?: CpoCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.
