@@ -1,10 +1,8 @@
 /** Fields of methods that learn from scores without a critic, beyond those that all methods of scores have. */
 import { z } from 'zod';
 import { unusedPolicyOption } from '../checks/policy-options.ts';
-import { guardedEvaluation } from './evaluation.ts';
-import { checkpoint, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer } from './optimisation.ts';
-import { passes, rollouts, scores } from './rollouts.ts';
+import { count } from './fields.ts';
+import { approxKlStop, passes, policyOptimizer, policyRate, rollouts, running, scores } from './rollouts.ts';
 
 /** What differs between the methods: least and default number of responses per prompt, passes, weight of the KL penalty. */
 interface Defaults {
@@ -21,25 +19,11 @@ export function criticFree({ samplesPerPrompt, epochs }: Defaults) {
     ...scores,
     ...passes,
     epochs: count.default(epochs).describe('passes over the responses of each iteration'),
-    lr: lr.optional().describe('peak learning rate of the policy (default: chosen by its width)'),
+    ...policyRate,
     warmupSteps: z.int().min(0).default(3).describe('iterations over which the learning rate rises to lr'),
-    decay: z
-      .enum(['linear', 'cosine', 'constant'])
-      .default('linear')
-      .describe('how the learning rate falls to 0 at the last step'),
-    optimisation: z
-      .strictObject(optimizer({ betas: [0.9, 0.999], weightDecay: 0 }))
-      .prefault({})
-      .describe('the optimizer and its settings'),
-    approxKlStop: z
-      .union([z.number().gt(0), z.literal(false)])
-      .default(false)
-      .describe('end the epochs of an iteration early above this KL, in nats per token; false never does'),
-    ...limits,
-    lora,
-    evaluation: guardedEvaluation,
-    checkpoint: checkpoint(50),
-    ...computing,
+    optimisation: z.strictObject(policyOptimizer).prefault({}).describe('the optimizer and its settings'),
+    approxKlStop: approxKlStop(false),
+    ...running,
   };
 }
 

@@ -1,9 +1,7 @@
 /** The configuration of proximal policy optimisation; docs/ppo.md has the formulas. */
 import { z } from 'zod';
-import { guardedEvaluation } from './evaluation.ts';
-import { checkpoint, computing, count, lora, probability } from './fields.ts';
-import { limits, lr, optimizer } from './optimisation.ts';
-import { critic, passes, rollouts, scores } from './rollouts.ts';
+import { count, probability } from './fields.ts';
+import { approxKlStop, critic, passes, policyOptimizer, policyRate, rollouts, running, scores } from './rollouts.ts';
 
 const adaptiveKl = z.strictObject({
   target: z.number().gt(0).describe('target KL to the reference policy, in nats per response'),
@@ -37,15 +35,11 @@ export const ppoConfig = z.strictObject({
   adaptiveKl: adaptiveKl.optional().describe('if set, adapts klWeight to reach a target KL'),
   critic: critic.prefault({}).describe('the critic, and the advantages it gives'),
   ...passes,
-  lr: lr.optional().describe('peak learning rate of the policy (default: chosen by its width)'),
+  ...policyRate,
   warmupSteps: z.int().min(0).default(3).describe('iterations of learning-rate warm-up, after the critic warm-up'),
-  decay: z
-    .enum(['linear', 'cosine', 'constant'])
-    .default('linear')
-    .describe('how the learning rate falls to 0 at the last step'),
   optimisation: z
     .strictObject({
-      ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
+      ...policyOptimizer,
       ema: probability
         .optional()
         .describe('if set, the run keeps an average of the weights, which moves by 1 − ema with every update'),
@@ -53,15 +47,8 @@ export const ppoConfig = z.strictObject({
     .prefault({})
     .describe('the optimizer and its settings'),
   loss: loss.prefault({}).describe('weights and clip ranges of the loss'),
-  approxKlStop: z
-    .union([z.number().gt(0), z.literal(false)])
-    .default(0.03)
-    .describe('end the epochs of an iteration early above this KL, in nats per token; false never does'),
-  ...limits,
-  lora,
-  evaluation: guardedEvaluation,
-  checkpoint: checkpoint(50),
-  ...computing,
+  approxKlStop: approxKlStop(0.03),
+  ...running,
 });
 
 /** The options of PPO, apart from models, prompts and a reward. */

@@ -1,6 +1,8 @@
 /** Fields of methods that answer prompts, score the answers and learn from the scores. */
 import { z } from 'zod';
-import { count } from './fields.ts';
+import { guardedEvaluation } from './evaluation.ts';
+import { checkpoint, computing, count, lora } from './fields.ts';
+import { limits, lr, optimizer } from './optimisation.ts';
 import { samplingConfig } from './sampling.ts';
 
 // A policy is trained on the distribution it samples from, so there are no filters; it learns nothing from greedy responses.
@@ -101,4 +103,33 @@ export const passes = {
   epochs: count.default(4).describe('passes over the responses of each iteration'),
   minibatchSize: count.default(32).describe('responses per minibatch'),
   accumulate: count.default(1).describe('minibatches per optimizer step (gradient accumulation)'),
+};
+
+/** The learning rate of the policy, and how it ends. */
+export const policyRate = {
+  lr: lr.optional().describe('peak learning rate of the policy (default: chosen by its width)'),
+  decay: z
+    .enum(['linear', 'cosine', 'constant'])
+    .default('linear')
+    .describe('how the learning rate falls to 0 at the last step'),
+};
+
+/** The optimizer of the policy. */
+export const policyOptimizer = optimizer({ betas: [0.9, 0.999], weightDecay: 0 });
+
+/** When the passes over a rollout end early. */
+export function approxKlStop(usual: number | false) {
+  return z
+    .union([z.number().gt(0), z.literal(false)])
+    .default(usual)
+    .describe('end the epochs of an iteration early above this KL, in nats per token; false never does');
+}
+
+/** What is not specific to a method. */
+export const running = {
+  ...limits,
+  lora,
+  evaluation: guardedEvaluation,
+  checkpoint: checkpoint(50),
+  ...computing,
 };

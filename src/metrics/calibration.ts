@@ -2,7 +2,7 @@
 
 /** How well predicted probabilities fit what happens. */
 export interface Calibration {
-  /** Expected calibration error (Guo et al. 2017): how far confidence is from the share of right verdicts, in 5 bins on [½, 1]. */
+  /** Expected calibration error (Guo et al. 2017): how far confidence is from the share of pairs in the right order, in 5 bins on [½, 1]. */
   ece: number;
   /** Mean squared distance of the predicted probability from 1 (Brier 1950). */
   brier: number;

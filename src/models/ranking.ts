@@ -18,7 +18,7 @@ export interface RankingOptions {
   model?: 'pairs' | 'plackett-luce' | undefined;
   /** Equal ranks are no pair (`drop`), or teach equal scores (`rao-kupper`). Defaults to `drop`. */
   ties?: 'drop' | 'rao-kupper' | undefined;
-  /** Difference of scores within which a tie is the likeliest verdict, with `rao-kupper`. Defaults to ln 1.5. */
+  /** Difference of scores within which a tie is the most likely label, with `rao-kupper`. Defaults to ln 1.5. */
   tieWidth?: number | undefined;
   /** By how much each answer should beat those below it [B]. */
   margins?: Values | undefined;

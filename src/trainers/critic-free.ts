@@ -4,7 +4,9 @@
  */
 import { checkKinds, instanceOf } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
+import type { PolicyLossOptions } from '../checks/policy-options.ts';
 import type { CriticFreeConfig } from '../config/critic-free.ts';
+import { policyLoss } from '../losses/policy.ts';
 import { type LogProb, Policy, type Rollout } from '../models/policy.ts';
 import type { Loss } from '../tensor/loss.ts';
 import { rowsOf } from '../tensor/rows.ts';
@@ -186,12 +188,22 @@ async function iterate<
 /** Answers with an advantage for every token, all [B, T]. */
 export type AdvantageBatch = Record<'sequence' | 'responseMask' | 'rolloutLogProb' | 'advantage', Tensor>;
 
-/** The answers of a rollout with their advantages. */
-export function advantageBatch({ sequence, responseMask, rolloutLogProb }: Rollout, advantage: Tensor): AdvantageBatch {
-  return { sequence, responseMask, rolloutLogProb, advantage };
+/** Advantages of the answers of a rollout, as a comparison. It disposes of them. */
+export async function comparisonOf<Measured>(
+  { sequence, responseMask, rolloutLogProb }: Rollout,
+  found: { advantage: Tensor; metrics(): Promise<Measured & { kl: number }>; dispose(): void },
+): Promise<Comparison<AdvantageBatch, Measured>> {
+  return {
+    batch: { sequence, responseMask, rolloutLogProb, advantage: found.advantage },
+    metrics: await found.metrics(),
+    [Symbol.dispose]: () => found.dispose(),
+  };
 }
 
-/** Adds up `lengths`: the loss averages over response tokens. */
-export function byToken(lengths: readonly number[]): number {
-  return sum(lengths);
-}
+/** What methods have in common that learn from one advantage per token, by the mean of the policy loss over response tokens. */
+export const byAdvantage = {
+  klWeight: ({ klWeight }: { klWeight: number }) => klWeight,
+  countOf: (lengths: readonly number[]) => sum(lengths),
+  lossOf: (now: LogProb, batch: AdvantageBatch, { loss }: { loss: PolicyLossOptions }, counts: Counts) =>
+    policyLoss(now, batch, { ...loss, ...counts }),
+};

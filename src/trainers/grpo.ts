@@ -6,10 +6,11 @@ import { type GroupMetrics, groupAdvantages } from '../advantages.ts';
 import { type GrpoConfig, grpoConfig } from '../config/grpo.ts';
 import { parseKnown } from '../config/schema.ts';
 import { ConfigError } from '../errors.ts';
-import { type Compared, type PolicyMetrics, policyLoss } from '../losses/policy.ts';
+import { type PolicyMetrics, policyLoss } from '../losses/policy.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
-  advantageBatch,
+  type AdvantageBatch,
+  comparisonOf,
   type CriticFreeMethod,
   type CriticFreeStep,
   type PolicyParts,
@@ -22,10 +23,7 @@ export type GrpoParts = PolicyParts;
 /** The metrics of an iteration. `klLoss` is there with `loss.kl`, `dualClipFraction` with `loss.dualClip`. */
 export type GrpoStep = CriticFreeStep<GroupMetrics, keyof PolicyMetrics>;
 
-type Batch = Required<Pick<Compared, 'rolloutLogProb' | 'responseMask' | 'advantage'>> & {
-  sequence: Tensor;
-  referenceLogProb: Tensor;
-};
+type Batch = AdvantageBatch & { referenceLogProb: Tensor };
 
 const method: CriticFreeMethod<GrpoConfig, Batch, GroupMetrics, keyof PolicyMetrics> = {
   klWeight: ({ klWeight }) => klWeight,
@@ -37,9 +35,8 @@ const method: CriticFreeMethod<GrpoConfig, Batch, GroupMetrics, keyof PolicyMetr
     const inReward = loss.kl === undefined ? klWeight : 0;
     const options = { samplesPerPrompt, klWeight: inReward, estimator, scale };
     const compared = await groupAdvantages(rollout, normalised, options);
-    const { referenceLogProb } = rollout;
-    const batch = { ...advantageBatch(rollout, compared.advantage), referenceLogProb };
-    return { batch, metrics: await compared.metrics(), [Symbol.dispose]: () => compared.dispose() };
+    const found = await comparisonOf(rollout, compared);
+    return { ...found, batch: { ...found.batch, referenceLogProb: rollout.referenceLogProb } };
   },
 
   countOf(lengths, { loss, sampling }) {

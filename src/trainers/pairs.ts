@@ -33,7 +33,7 @@ export const PAIR_PARTS = {
 export interface PairStep {
   /** Steps done, from 1. */
   step: number;
-  /** Loss and accuracy on all held-out pairs, every `evaluateEvery` steps and after the last. */
+  /** Loss and accuracy on all held-out rows, every `evaluateEvery` steps and after the last. */
   validationLoss: number | undefined;
   validationAccuracy: number | undefined;
   /** Norm of the gradient before clipping. */
@@ -41,7 +41,7 @@ export interface PairStep {
   learningRate: number;
   /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
   skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in pairs; otherwise undefined. */
+  /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
   microBatch: number | undefined;
   /** `tokensPerSecond` excludes padding. */
   timing: { seconds: number; tokensPerSecond: number };

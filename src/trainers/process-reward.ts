@@ -14,7 +14,7 @@ import { Optimizer } from '../optim.ts';
 import { Tensor, useDeterministic } from '../tensor/tensor.ts';
 import { checkTokens } from './check-tokens.ts';
 import { MicroBatch } from './out-of-memory.ts';
-import { pairSteps } from './pairs.ts';
+import { type PairStep, pairSteps } from './pairs.ts';
 import { BATCHES, itemsAt } from './parts.ts';
 import { PADDING } from './rewards.ts';
 import { chunks } from './rollouts.ts';
@@ -47,24 +47,11 @@ const PARTS = {
 };
 
 /** The metrics of a step, over its labelled steps before the update. */
-export interface ProcessRewardStep extends StepLabelMetrics {
-  /** Steps of training done, from 1. */
-  step: number;
+export interface ProcessRewardStep extends StepLabelMetrics, PairStep {
   /** Cross entropy, in nats per labelled step. */
   loss: number;
   /** Labelled steps. */
   labels: number;
-  /** Loss and accuracy on all held-out solutions, every `evaluateEvery` steps and after the last. */
-  validationLoss: number | undefined;
-  validationAccuracy: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in solutions; otherwise undefined. */
-  microBatch: number | undefined;
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /**

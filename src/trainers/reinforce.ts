@@ -3,11 +3,11 @@ import { type ReturnMetrics, returnAdvantages } from '../advantages.ts';
 import { type ReinforceConfig, reinforceConfig } from '../config/reinforce.ts';
 import { parseKnown } from '../config/schema.ts';
 import { ConfigError } from '../errors.ts';
-import { type PolicyMetrics, policyLoss } from '../losses/policy.ts';
+import type { PolicyMetrics } from '../losses/policy.ts';
 import {
   type AdvantageBatch,
-  advantageBatch,
-  byToken,
+  byAdvantage,
+  comparisonOf,
   type CriticFreeMethod,
   type CriticFreeStep,
   type PolicyParts,
@@ -20,19 +20,14 @@ export type ReinforceParts = PolicyParts;
 export type ReinforceStep = CriticFreeStep<ReturnMetrics, keyof PolicyMetrics>;
 
 const method: CriticFreeMethod<ReinforceConfig, AdvantageBatch, ReturnMetrics, keyof PolicyMetrics> = {
-  klWeight: ({ klWeight }) => klWeight,
+  ...byAdvantage,
 
   async compare(_parts, { sampling, klWeight, gamma, baseline }, { rollout, normalised }) {
     const { samplesPerPrompt } = sampling;
     const options = { samplesPerPrompt, klWeight, gamma, groupBaseline: baseline === 'group' };
     const compared = await returnAdvantages(rollout, normalised, options);
-    const batch = advantageBatch(rollout, compared.advantage);
-    return { batch, metrics: await compared.metrics(), [Symbol.dispose]: () => compared.dispose() };
+    return await comparisonOf(rollout, compared);
   },
-
-  countOf: byToken,
-
-  lossOf: (now, batch, { loss }, counts) => policyLoss(now, batch, { ...loss, ...counts }),
 };
 
 /**

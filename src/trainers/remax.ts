@@ -2,11 +2,11 @@
 import { type GroupMetrics, groupAdvantages } from '../advantages.ts';
 import { type RemaxConfig, remaxConfig } from '../config/remax.ts';
 import { parseKnown } from '../config/schema.ts';
-import { type PolicyMetrics, policyLoss } from '../losses/policy.ts';
+import type { PolicyMetrics } from '../losses/policy.ts';
 import {
   type AdvantageBatch,
-  advantageBatch,
-  byToken,
+  byAdvantage,
+  comparisonOf,
   type CriticFreeMethod,
   type CriticFreeStep,
   type PolicyParts,
@@ -19,20 +19,15 @@ export type RemaxParts = PolicyParts;
 export type RemaxStep = CriticFreeStep<GroupMetrics, keyof PolicyMetrics>;
 
 const method: CriticFreeMethod<RemaxConfig, AdvantageBatch, GroupMetrics, keyof PolicyMetrics> = {
-  klWeight: ({ klWeight }) => klWeight,
+  ...byAdvantage,
   greedy: true,
 
   async compare(_parts, { sampling, klWeight }, { rollout, normalised, greedy }) {
     const { samplesPerPrompt } = sampling;
     const options = { samplesPerPrompt, klWeight, estimator: 'baseline', scale: 'none', baseline: greedy } as const;
     const compared = await groupAdvantages(rollout, normalised, options);
-    const batch = advantageBatch(rollout, compared.advantage);
-    return { batch, metrics: await compared.metrics(), [Symbol.dispose]: () => compared.dispose() };
+    return await comparisonOf(rollout, compared);
   },
-
-  countOf: byToken,
-
-  lossOf: (now, batch, { loss }, counts) => policyLoss(now, batch, { ...loss, ...counts }),
 };
 
 /**

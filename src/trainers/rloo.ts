@@ -4,11 +4,11 @@
 import { type GroupMetrics, groupAdvantages } from '../advantages.ts';
 import { type RlooConfig, rlooConfig } from '../config/rloo.ts';
 import { parseKnown } from '../config/schema.ts';
-import { type PolicyMetrics, policyLoss } from '../losses/policy.ts';
+import type { PolicyMetrics } from '../losses/policy.ts';
 import {
   type AdvantageBatch,
-  advantageBatch,
-  byToken,
+  byAdvantage,
+  comparisonOf,
   type CriticFreeMethod,
   type CriticFreeStep,
   type PolicyParts,
@@ -21,7 +21,7 @@ export type RlooParts = PolicyParts;
 export type RlooStep = CriticFreeStep<GroupMetrics, keyof PolicyMetrics>;
 
 const method: CriticFreeMethod<RlooConfig, AdvantageBatch, GroupMetrics, keyof PolicyMetrics> = {
-  klWeight: ({ klWeight }) => klWeight,
+  ...byAdvantage,
 
   async compare(_parts, { sampling, klWeight, normalise }, { rollout, normalised }) {
     const { samplesPerPrompt } = sampling;
@@ -32,13 +32,10 @@ const method: CriticFreeMethod<RlooConfig, AdvantageBatch, GroupMetrics, keyof P
       estimator: 'rloo',
       scale,
     });
-    const batch = advantageBatch(rollout, compared.advantage);
-    return { batch, metrics: await compared.metrics(), [Symbol.dispose]: () => compared.dispose() };
+    return await comparisonOf(rollout, compared);
   },
 
-  countOf: (lengths, { loss }) => (loss.level === 'token' ? byToken(lengths) : lengths.length),
-
-  lossOf: (now, batch, { loss }, counts) => policyLoss(now, batch, { ...loss, ...counts }),
+  countOf: (lengths, { loss }) => (loss.level === 'token' ? byAdvantage.countOf(lengths) : lengths.length),
 };
 
 /**

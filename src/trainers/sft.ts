@@ -11,7 +11,6 @@ import { deriveSeed } from '../data/random.ts';
 import { ArgumentError } from '../errors.ts';
 import { type SftMetrics, sftLoss } from '../losses/text.ts';
 import { Mean } from '../metrics/mean.ts';
-import type { Sample } from '../metrics/metrics.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { Policy } from '../models/policy.ts';
 import { predict } from '../models/prediction.ts';
@@ -22,6 +21,7 @@ import { startDropout } from './dropout.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { pairSteps } from './pairs.ts';
 import { BATCHES, itemsAt, LESSONS } from './parts.ts';
+import type { PretrainStep } from './pretrain.ts';
 import { chunks } from './rollouts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { defaultSftRate, learningRate, skipsAllowed } from './schedule.ts';
@@ -52,25 +52,10 @@ const PARTS = {
 };
 
 /** The metrics of a step. Those of the loss are of its rows before the update; losses are in nats per target token. */
-export interface SftStep extends SftMetrics {
-  /** Steps done, from 1. */
-  step: number;
-  loss: number;
+export interface SftStep extends SftMetrics, PretrainStep {
   /** Tokens of the rows, and the share of them that are targets. */
   tokens: number;
   targetShare: number;
-  /** Negative log-likelihood of all held-out rows, every `evaluateEvery` steps and after the last; otherwise undefined. */
-  validationLoss: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
-  microBatch: number | undefined;
-  /** Answers to the prompts of `samples`, at evaluations; otherwise undefined. */
-  samples: Sample[] | undefined;
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /**

@@ -174,16 +174,16 @@ export interface PpoConfigInput {
    */
   lr?: number | undefined;
   /**
+   * How the learning rate falls to 0 at the last step.
+   * @default "linear"
+   */
+  decay?: 'linear' | 'cosine' | 'constant' | undefined;
+  /**
    * Iterations of learning-rate warm-up, after the critic warm-up.
    * An integer >= 0.
    * @default 3
    */
   warmupSteps?: number | undefined;
-  /**
-   * How the learning rate falls to 0 at the last step.
-   * @default "linear"
-   */
-  decay?: 'linear' | 'cosine' | 'constant' | undefined;
   /**
    * The optimizer and its settings.
    */

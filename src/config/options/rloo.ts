@@ -79,16 +79,16 @@ export interface RlooConfigInput {
    */
   lr?: number | undefined;
   /**
+   * How the learning rate falls to 0 at the last step.
+   * @default "linear"
+   */
+  decay?: 'linear' | 'cosine' | 'constant' | undefined;
+  /**
    * Iterations over which the learning rate rises to lr.
    * An integer >= 0.
    * @default 3
    */
   warmupSteps?: number | undefined;
-  /**
-   * How the learning rate falls to 0 at the last step.
-   * @default "linear"
-   */
-  decay?: 'linear' | 'cosine' | 'constant' | undefined;
   /**
    * The optimizer and its settings.
    */
