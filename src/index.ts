@@ -168,7 +168,7 @@ export type { BatchesState } from './data/batches.ts';
 export { holdOut, loadText, Windows } from './data/text.ts';
 export type { Sequences } from './data/text.ts';
 export { loadDocuments } from './data/documents.ts';
-export type { Completion, Lesson, MarkedText } from './data/completions.ts';
+export type { Completion, TrainingExample, MarkedText } from './data/completions.ts';
 export { loadPreferences } from './data/preferences.ts';
 export type { Preference, PreferenceLimits, Preferences } from './data/preferences.ts';
 export type { Label } from './data/labels.ts';

@@ -49,7 +49,7 @@ const prediction = await api.predict(palm, [[1, 2]], { grad: false });
 const scores = api.Tensor.from(new Float32Array([1, 2]), { device });
 const logits = api.Tensor.from(new Float32Array([1, 2, 3, 4]), { shape: [1, 2, 2], device });
 const ratio = { logProb: tensor, referenceLogProb: tensor, responseMask: [[0, 1]] };
-const lessons = [{ prompt: [1], response: [2] }];
+const examples = [{ prompt: [1], response: [2] }];
 const solutions = [{ prompt: [1], steps: [{ tokens: [2], good: true }] }];
 const plannedModel = { ...palm.decoder };
 const drawing = { rolloutBatch: 1, samplesPerPrompt: 1, promptLength: 1, maxNewTokens: 1 };
@@ -165,7 +165,7 @@ const FUNCTIONS = {
   validationLoss: entry(api.validationLoss, palm, windows, { batchSize: 1, evaluateBatches: 1 }, 1),
   evaluatePairs: entry(api.evaluatePairs, rewardModel, pairs, 1, 0),
   rewardSteps: entry(api.rewardSteps, 4, { epochs: 1, batchSize: 1, accumulate: 1 }),
-  sft: entry((some, options, start) => first(api.sft(some, options, start)), { ...parts, policy, lessons }, config, 1),
+  sft: entry((some, options, start) => first(api.sft(some, options, start)), { ...parts, policy, examples }, config, 1),
   processReward: entry(
     (some, options, start) => first(api.processReward(some, options, start)),
     { ...parts, solutions },

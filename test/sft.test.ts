@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type SftConfigInput, sftConfig } from '../src/config/sft.ts';
 import { parseConfig } from '../src/config/schema.ts';
-import { type Completion, type Lesson, targetsOf } from '../src/data/completions.ts';
+import { type Completion, type TrainingExample, targetsOf } from '../src/data/completions.ts';
 import { ArgumentError, DataError, ShapeError } from '../src/errors.ts';
 import { sftLoss } from '../src/losses/text.ts';
-import { loadLessons } from '../src/methods/lessons.ts';
+import { loadExamples } from '../src/methods/examples.ts';
 import { sftMethod } from '../src/methods/sft.ts';
 import type { LanguageModel } from '../src/models/language-model.ts';
 import { planPretraining } from '../src/models/memory-plan.ts';
@@ -40,14 +40,14 @@ trainerContract('sft', {
     const epochs = Math.ceil((steps * batchSize * accumulate) / Math.max(rows, 1));
     return config({ epochs, batchSize, accumulate, evaluateEvery: 50, ...settings });
   },
-  ingredients: (_, count) => ({ model: new PaLM(SIZE), lessons: rows(count), validation: rows(7, 20) }),
+  ingredients: (_, count) => ({ model: new PaLM(SIZE), examples: rows(count), validation: rows(7, 20) }),
   resumes: { 'with LoRA': { lora: 4 }, 'without packing, on all tokens': { packing: false, lossOn: 'all' } },
 });
 
 /** Trains a new model; gives its steps and the numbers of its weights. */
-async function train(options: SftConfigInput, lessons: Lesson[] = rows(12), size: object = SIZE) {
+async function train(options: SftConfigInput, examples: TrainingExample[] = rows(12), size: object = SIZE) {
   using model = new PaLM({ ...SIZE, ...size });
-  const ingredients = { model, lessons, validation: rows(7, 20) };
+  const ingredients = { model, examples, validation: rows(7, 20) };
   const { parts, train } = sftMethod.assemble(config(options), ingredients);
   using _ = parts.optimizer;
   const steps: SftStep[] = [];
@@ -93,10 +93,10 @@ describe('supervised fine-tuning', () => {
   });
 
   it('counts tokens and targets', async () => {
-    const lessons = [{ prompt: [1, 2, 3], response: [4, 5] }, { tokens: [6, 7, 8] }];
-    const [first] = (await train({ epochs: 1, batchSize: 2 }, lessons)).steps;
+    const examples = [{ prompt: [1, 2, 3], response: [4, 5] }, { tokens: [6, 7, 8] }];
+    const [first] = (await train({ epochs: 1, batchSize: 2 }, examples)).steps;
     expect(first).toMatchObject({ tokens: 8, targetShare: 4 / 8 });
-    const [all] = (await train({ epochs: 1, batchSize: 2, lossOn: 'all' }, lessons)).steps;
+    const [all] = (await train({ epochs: 1, batchSize: 2, lossOn: 'all' }, examples)).steps;
     expect(all).toMatchObject({ tokens: 8, targetShare: 6 / 8 });
   });
 
@@ -116,10 +116,12 @@ describe('supervised fine-tuning', () => {
   });
 
   it('refuses rows without a target, foreign tokens and models that see ahead', async () => {
-    const refusal = (lessons: Lesson[], size = {}) => train({}, lessons, size);
-    await expect(refusal([{ prompt: [1], response: [] }])).rejects.toMatchObject({ argument: 'lessons[0]' });
+    const refusal = (examples: TrainingExample[], size = {}) => train({}, examples, size);
+    await expect(refusal([{ prompt: [1], response: [] }])).rejects.toMatchObject({ argument: 'examples[0]' });
     await expect(refusal([{ prompt: [], response: [1] }])).rejects.toThrow(/nothing to learn/);
-    await expect(refusal([{ prompt: [1], response: [99] }])).rejects.toMatchObject({ argument: 'lessons[0], token 1' });
+    await expect(refusal([{ prompt: [1], response: [99] }])).rejects.toMatchObject({
+      argument: 'examples[0], token 1',
+    });
     await expect(refusal([{ tokens: [1, 2], targets: [true, false] }])).rejects.toThrow(/nothing to learn/);
     await expect(refusal(rows(4), { causal: false })).rejects.toBeInstanceOf(ArgumentError);
   });
@@ -128,10 +130,10 @@ describe('supervised fine-tuning', () => {
     const sizes = { numTokens: 260, dim: 256, depth: 3, heads: 4, dimHead: 32, ffMult: 3, device };
     using planned = new PaLM(sizes);
     const long = (from: number) => Array.from({ length: 128 }, (_, t) => (from + t) % 260);
-    const lessons = Array.from({ length: 6 }, (_, i) => ({ prompt: long(i), response: long(i + 1) }));
+    const examples = Array.from({ length: 6 }, (_, i) => ({ prompt: long(i), response: long(i + 1) }));
     const measured = await peakOf(async () => {
       using model = new PaLM(sizes);
-      const { parts, train } = sftMethod.assemble(config({ lora, batchSize: 6 }), { model, lessons });
+      const { parts, train } = sftMethod.assemble(config({ lora, batchSize: 6 }), { model, examples });
       using _weights = parts.weights;
       using _optimizer = parts.optimizer;
       await drain(train());
@@ -142,7 +144,8 @@ describe('supervised fine-tuning', () => {
 
 describe('the targets of a row', () => {
   it('exclude its first token, which nothing predicts', () => {
-    const targets = (lesson: Lesson, lossOn: 'response' | 'all' = 'response') => targetsOf(lesson, lossOn).targets;
+    const targets = (example: TrainingExample, lossOn: 'response' | 'all' = 'response') =>
+      targetsOf(example, lossOn).targets;
     expect(targets({ prompt: [1, 2], response: [3] })).toEqual([false, false, true]);
     expect(targets({ prompt: [1, 2], response: [3] }, 'all')).toEqual([false, true, true]);
     expect(targets({ prompt: [], response: [3, 4] })).toEqual([false, true]);
@@ -198,13 +201,13 @@ describe('files of rows', () => {
   const load = async (lines: object[], options: { maxLength?: number; validationFraction?: number } = {}) => {
     const data = join(folder, 'rows.jsonl');
     writeFileSync(data, lines.map((line) => JSON.stringify(line)).join('\n'));
-    return await loadLessons({ data, maxLength: 64, validationFraction: 0, seed: 0, ...options }, tokenizer);
+    return await loadExamples({ data, maxLength: 64, validationFraction: 0, seed: 0, ...options }, tokenizer);
   };
   const tokenizer = new ByteTokenizer();
   /** What is learned of each row, with what stands before it; `$` is the eos. */
-  const texts = (lessons: Lesson[]) =>
-    lessons.map((lesson) => {
-      const { tokens, targets } = targetsOf(lesson, 'response');
+  const texts = (examples: TrainingExample[]) =>
+    examples.map((example) => {
+      const { tokens, targets } = targetsOf(example, 'response');
       const spell = (all: number[]) => all.map((token) => (token === 256 ? '$' : String.fromCharCode(token))).join('');
       return [spell(tokens.filter((_, t) => !targets[t])), spell(tokens.filter((_, t) => targets[t]))];
     });
@@ -251,15 +254,15 @@ describe('files of rows', () => {
     const data = join(folder, 'text.txt');
     writeFileSync(data, 'abcdefgh');
     const reading = { maxLength: 4, validationFraction: 0, seed: 0 };
-    const { train } = await loadLessons({ ...reading, data }, tokenizer);
+    const { train } = await loadExamples({ ...reading, data }, tokenizer);
     expect(texts(train)).toEqual([
       ['a', 'bcd'],
       ['d', 'efg'],
       ['g', 'h'],
     ]);
-    expect((await loadLessons({ ...reading, data: [data, data], maxLength: 8 }, tokenizer)).train).toHaveLength(2);
+    expect((await loadExamples({ ...reading, data: [data, data], maxLength: 8 }, tokenizer)).train).toHaveLength(2);
     writeFileSync(join(folder, 'rows.jsonl'), '{"text": "abc"}');
-    const mixed = loadLessons({ ...reading, data: [join(folder, 'rows.jsonl'), data] }, tokenizer);
+    const mixed = loadExamples({ ...reading, data: [join(folder, 'rows.jsonl'), data] }, tokenizer);
     await expect(mixed).rejects.toBeInstanceOf(DataError);
   });
 

@@ -12,22 +12,26 @@ export interface MarkedText {
   targets?: boolean[] | undefined;
 }
 
-export type Lesson = Completion | MarkedText;
+/** What supervised fine-tuning learns: a response to a prompt, or a text. */
+export type TrainingExample = Completion | MarkedText;
 
 /**
- * The tokens of a lesson, and which of them are targets: those to learn, or with `all` those of the prompt too. The first
+ * The tokens of an example, and which of them are targets: those to learn, or with `all` those of the prompt too. The first
  * token never is one, because nothing predicts it.
  */
-export function targetsOf(lesson: Lesson, lossOn: 'response' | 'all'): { tokens: number[]; targets: boolean[] } {
-  const { tokens, learned } = spelled(lesson);
+export function targetsOf(
+  example: TrainingExample,
+  lossOn: 'response' | 'all',
+): { tokens: number[]; targets: boolean[] } {
+  const { tokens, learned } = spelled(example);
   return { tokens, targets: tokens.map((_, t) => t > 0 && (lossOn === 'all' || learned(t))) };
 }
 
-function spelled(lesson: Lesson): { tokens: number[]; learned: (t: number) => boolean } {
-  if ('prompt' in lesson) {
-    const { prompt, response } = lesson;
+function spelled(example: TrainingExample): { tokens: number[]; learned: (t: number) => boolean } {
+  if ('prompt' in example) {
+    const { prompt, response } = example;
     return { tokens: [...prompt, ...response], learned: (t) => t >= prompt.length };
   }
-  const { tokens, targets } = lesson;
+  const { tokens, targets } = example;
   return { tokens, learned: (t) => targets?.[t] ?? true };
 }

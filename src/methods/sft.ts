@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { type SftConfig, sftConfig } from '../config/sft.ts';
 import { Batches } from '../data/batches.ts';
-import { type Lesson, targetsOf } from '../data/completions.ts';
+import { type TrainingExample, targetsOf } from '../data/completions.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planPretraining } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
@@ -12,12 +12,12 @@ import { pairSteps } from '../trainers/pairs.ts';
 import type { SamplePrompts } from '../trainers/samples.ts';
 import { defaultSftRate } from '../trainers/schedule.ts';
 import { sft } from '../trainers/sft.ts';
-import { lessonFiles, loadLessons } from './lessons.ts';
+import { exampleFiles, loadExamples } from './examples.ts';
 import type { Method, Opened } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 import { policyFiles, promptsOf, SAMPLE_TOKENS } from './recorded.ts';
 
-const schema = z.strictObject({ ...policyFiles(lessonFiles), ...sftConfig.shape });
+const schema = z.strictObject({ ...policyFiles(exampleFiles), ...sftConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of supervised fine-tuning. */
@@ -25,9 +25,9 @@ export interface SftIngredients {
   /** The model to train; with LoRA its weights do not change. */
   model: LanguageModel;
   /** Prompts with responses, or whole texts. */
-  lessons: readonly Lesson[];
+  examples: readonly TrainingExample[];
   /** Held-out rows; without them there is no `validationLoss`. */
-  validation?: readonly Lesson[] | undefined;
+  validation?: readonly TrainingExample[] | undefined;
   /** Prompts that are answered at each evaluation. */
   samples?: SamplePrompts | undefined;
 }
@@ -41,18 +41,18 @@ export const sftMethod = {
 } satisfies Method<typeof schema>;
 
 /** `weights` is a new policy, which the caller must dispose of; `config` has the learning rate filled in. */
-function assemble<C extends SftConfig>(given: C, { model, lessons, validation, samples }: SftIngredients) {
+function assemble<C extends SftConfig>(given: C, { model, examples, validation, samples }: SftIngredients) {
   const { lora, batchSize, seed } = given;
-  const steps = pairSteps(lessons.length, given, 'lessons');
+  const steps = pairSteps(examples.length, given, 'examples');
   const policy = new Policy(model, { lora, seed });
   const config = { ...given, lr: given.lr ?? defaultSftRate(policy) };
   const optimizer = optimizerOf(policy.parameters(), { ...given.optimisation, lr: config.lr });
-  const batches = new Batches({ size: lessons.length, batchSize, seed });
+  const batches = new Batches({ size: examples.length, batchSize, seed });
   return {
     config,
     steps,
     parts: { weights: policy, optimizer, batches },
-    train: (start = 0) => sft({ policy, optimizer, lessons, batches, validation, samples }, config, start),
+    train: (start = 0) => sft({ policy, optimizer, examples, batches, validation, samples }, config, start),
   };
 }
 
@@ -60,7 +60,7 @@ async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
-  const { train: lessons, validation, counts, notices, longest: length } = await loadLessons(config, tokenizer);
+  const { train: examples, validation, counts, notices, longest: length } = await loadExamples(config, tokenizer);
   const prompts = promptsOf(validation.map(askedIn), 2);
   const samples = { prompts, maxNewTokens: SAMPLE_TOKENS, tokenizer };
   return {
@@ -68,21 +68,21 @@ async function open(config: Config): Promise<Opened> {
     notices,
     async start() {
       const model = await loadModel(file.path, { device });
-      const assembled = assemble(config, { model, lessons, validation, samples });
+      const assembled = assemble(config, { model, examples, validation, samples });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,
         tokenizer,
         inputs: { data: config.data, validation: config.validation, model: file.path },
-        rows: { rows: lessons.length, ...counts },
-        sizes: { 'trainable parameters': parameters, rows: lessons.length, 'held out': validation.length },
+        rows: { rows: examples.length, ...counts },
+        sizes: { 'trainable parameters': parameters, rows: examples.length, 'held out': validation.length },
       };
     },
   };
 }
 
 /** What stands before the first token to learn; of a text, its first token. */
-function askedIn(lesson: Lesson): { prompt: number[] } {
-  const { tokens, targets } = targetsOf(lesson, 'response');
+function askedIn(example: TrainingExample): { prompt: number[] } {
+  const { tokens, targets } = targetsOf(example, 'response');
   return { prompt: tokens.slice(0, targets.indexOf(true)) };
 }

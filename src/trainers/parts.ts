@@ -20,8 +20,8 @@ export const COMPLETIONS: Kind = {
   is: (value) => Array.isArray(value) && value.every(isCompletion),
   words: 'an array of { prompt, response }, each an array of token ids',
 };
-export const LESSONS: Kind = {
-  is: (value) => Array.isArray(value) && value.every(isLesson),
+export const EXAMPLES: Kind = {
+  is: (value) => Array.isArray(value) && value.every(isExample),
   words: 'an array of { prompt, response } or { tokens, targets }',
 };
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
@@ -47,7 +47,7 @@ export function itemsAt<T>(items: readonly T[], places: readonly number[], argum
   });
 }
 
-function isLesson(value: unknown): boolean {
+function isExample(value: unknown): boolean {
   const { tokens, targets = [] } = Object(value) as Record<string, unknown>;
   return isCompletion(value) || (Array.isArray(tokens) && Array.isArray(targets));
 }

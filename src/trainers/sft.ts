@@ -4,7 +4,7 @@ import { parseKnown } from '../config/schema.ts';
 import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import type { Batches } from '../data/batches.ts';
-import { type Lesson, targetsOf } from '../data/completions.ts';
+import { type TrainingExample, targetsOf } from '../data/completions.ts';
 import { packSequences } from '../data/packing.ts';
 import { padRight } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
@@ -20,7 +20,7 @@ import { checkTokens } from './check-tokens.ts';
 import { startDropout } from './dropout.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { pairSteps } from './pairs.ts';
-import { BATCHES, itemsAt, LESSONS } from './parts.ts';
+import { BATCHES, itemsAt, EXAMPLES } from './parts.ts';
 import type { PretrainStep } from './pretrain.ts';
 import { chunks } from './rollouts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
@@ -33,11 +33,11 @@ export interface SftParts {
   policy: Policy;
   optimizer: Optimizer;
   /** The training rows. */
-  lessons: readonly Lesson[];
-  /** Selects the next of `lessons`, `config.batchSize` at a time. */
+  examples: readonly TrainingExample[];
+  /** Selects the next of `examples`, `config.batchSize` at a time. */
   batches: Batches;
   /** Held-out rows; without them there is no `validationLoss`. */
-  validation?: readonly Lesson[] | undefined;
+  validation?: readonly TrainingExample[] | undefined;
   /** Prompts that are answered at each evaluation. */
   samples?: SamplePrompts | undefined;
 }
@@ -45,9 +45,9 @@ export interface SftParts {
 const PARTS = {
   policy: instanceOf(Policy),
   optimizer: instanceOf(Optimizer),
-  lessons: LESSONS,
+  examples: EXAMPLES,
   batches: BATCHES,
-  validation: optional(LESSONS),
+  validation: optional(EXAMPLES),
   samples: SAMPLE_PROMPTS,
 };
 
@@ -72,9 +72,9 @@ export async function* sft(parts: SftParts, options: SftConfig, start = 0): Asyn
   if (config.deterministic) await useDeterministic(true);
   const { policy, optimizer, batches, samples } = parts;
   const { model } = policy;
-  const lessons = markedRows(parts.lessons, model, config, 'lessons');
+  const examples = markedRows(parts.examples, model, config, 'examples');
   const validation = markedRows(parts.validation ?? [], model, config, 'validation');
-  const steps = pairSteps(lessons.length, config, 'lessons');
+  const steps = pairSteps(examples.length, config, 'examples');
   const schedule = { ...config, lr: config.lr ?? defaultSftRate(policy), steps };
   const microBatch = new MicroBatch(config.batchSize);
   const answering = { seed: config.seed, scope: policy.scopes[0] };
@@ -82,7 +82,7 @@ export async function* sft(parts: SftParts, options: SftConfig, start = 0): Asyn
     const began = performance.now();
     optimizer.learningRate = learningRate(step, schedule);
 
-    const all = Array.from({ length: config.accumulate }, () => itemsAt(lessons, batches.next(), 'lessons'));
+    const all = Array.from({ length: config.accumulate }, () => itemsAt(examples, batches.next(), 'examples'));
     const { tokens, targets } = countsOf(all.flat());
     const { loss, pieces, gradNorm, skipped } = await update(
       { optimizer, microBatch },
@@ -124,13 +124,13 @@ type Marked = ReturnType<typeof targetsOf>;
 
 /** The rows with their targets. @throws ArgumentError for the first one without a target, or with a token that `model` does not have */
 function markedRows(
-  lessons: readonly Lesson[],
+  examples: readonly TrainingExample[],
   model: LanguageModel,
   { lossOn }: SftConfig,
   argument: string,
 ): Marked[] {
-  return lessons.map((lesson, i) => {
-    const marked = targetsOf(lesson, lossOn);
+  return examples.map((example, i) => {
+    const marked = targetsOf(example, lossOn);
     checkTokens(marked.tokens, model.decoder.numTokens, (t) => `${argument}[${i}], token ${t}`);
     if (marked.targets.includes(true)) return marked;
     const expected = 'a token to learn with a token before it';

@@ -16,7 +16,7 @@ it.each(SEEDS)(
   async (seed) => {
     const { wanderer: model, start } = await wandererOf(seed);
     const config = parseConfig(sftConfig, { epochs: 4, batchSize: 64, seed, evaluateEvery: 1000 }, 'test');
-    const { parts, train } = sftMethod.assemble(config, { model, lessons: SHORTEST });
+    const { parts, train } = sftMethod.assemble(config, { model, examples: SHORTEST });
     for await (const _step of train());
     const end = await howGood(model, parts.weights.scopes[0]);
     expect(start).toBeLessThan(0.45);

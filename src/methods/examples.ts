@@ -1,6 +1,6 @@
 /** Loads texts to learn, for supervised fine-tuning. */
 import type { SftConfig } from '../config/sft.ts';
-import { type Lesson, targetsOf } from '../data/completions.ts';
+import { type TrainingExample, targetsOf } from '../data/completions.ts';
 import { firstForms, formOptions } from '../data/forms/read.ts';
 import { loadPreferences } from '../data/preferences.ts';
 import { isText, loadPassages } from '../data/passages.ts';
@@ -11,13 +11,13 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type HeldOut, type ReadRows, readHoldingOut, rowFiles } from './held-out.ts';
 
 /** The fields that name the files. */
-export const lessonFiles = rowFiles(
+export const exampleFiles = rowFiles(
   '{prompt, completion}, messages, {text}, plain text, or pairs, whose chosen side is used',
   'rows',
 );
 
 /** The fields of a configuration that are used here. */
-type LessonConfig = Pick<SftConfig, 'maxLength' | 'maxPromptLength' | 'validationFraction' | 'seed'> & {
+type ExampleConfig = Pick<SftConfig, 'maxLength' | 'maxPromptLength' | 'validationFraction' | 'seed'> & {
   data: Paths;
   validation?: Paths | undefined;
   form?: string | undefined;
@@ -28,12 +28,16 @@ type LessonConfig = Pick<SftConfig, 'maxLength' | 'maxPromptLength' | 'validatio
 const KINDS = ['completion', 'turns', 'pair', 'text'] as const;
 
 /** Reads the files that `config` names, and holds out rows as configured. @throws DataError, FileError */
-export async function loadLessons(config: LessonConfig, tokenizer: Tokenizer): Promise<HeldOut<Lesson>> {
-  const read = (paths: Paths) => readLessons(paths, config, tokenizer);
+export async function loadExamples(config: ExampleConfig, tokenizer: Tokenizer): Promise<HeldOut<TrainingExample>> {
+  const read = (paths: Paths) => readExamples(paths, config, tokenizer);
   return await readHoldingOut(config, read, (row) => targetsOf(row, 'all').tokens.length);
 }
 
-async function readLessons(paths: Paths, config: LessonConfig, tokenizer: Tokenizer): Promise<ReadRows<Lesson>> {
+async function readExamples(
+  paths: Paths,
+  config: ExampleConfig,
+  tokenizer: Tokenizer,
+): Promise<ReadRows<TrainingExample>> {
   const options = formOptions(config);
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength };
@@ -47,7 +51,7 @@ async function readLessons(paths: Paths, config: LessonConfig, tokenizer: Tokeni
 }
 
 /** Plain text, each passage of which may be held out by itself. */
-async function readPassages(paths: Paths, tokenizer: Tokenizer, maxLength: number): Promise<ReadRows<Lesson>> {
+async function readPassages(paths: Paths, tokenizer: Tokenizer, maxLength: number): Promise<ReadRows<TrainingExample>> {
   const rows = (await loadPassages(paths, tokenizer, maxLength)).filter(({ tokens }) => tokens.length > 1);
   if (rows.length === 0) throw nothingUsable(paths, []);
   return { rows, groups: rows.map((_, i) => i), cut: { prompts: 0, responses: 0 }, skipped: [] };
