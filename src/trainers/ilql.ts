@@ -17,6 +17,7 @@ import { MicroBatch } from './out-of-memory.ts';
 import { pairSteps } from './pairs.ts';
 import { BATCHES, itemsAt } from './parts.ts';
 import { defaultPolicyRate, learningRate, skipsAllowed } from './schedule.ts';
+import type { LossStep } from './step.ts';
 import { update } from './update.ts';
 
 /** The parts of an ILQL run. They hold all mutable training state, so saving them and the step number saves the run. */
@@ -41,20 +42,7 @@ const PARTS = {
 };
 
 /** The metrics of a step. Those of the loss are of its samples before the update. */
-export interface IlqlStep extends IlqlMetrics {
-  /** Steps done, from 1. */
-  step: number;
-  loss: number;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in samples; otherwise undefined. */
-  microBatch: number | undefined;
-  /** `tokensPerSecond` excludes padding. */
-  timing: { seconds: number; tokensPerSecond: number };
-}
+export interface IlqlStep extends IlqlMetrics, Omit<LossStep, 'validationLoss'> {}
 
 /**
  * Trains `policy` on samples. `start` is the number of steps already done. All native memory of a step is freed before it is yielded.

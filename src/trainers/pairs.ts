@@ -8,6 +8,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { Optimizer } from '../optim.ts';
 import { checkTokens } from './check-tokens.ts';
 import { BATCHES, PAIRS } from './parts.ts';
+import type { LossStep } from './step.ts';
 
 /** The parts that all such trainers have, apart from the model. */
 export interface PairParts {
@@ -30,21 +31,9 @@ export const PAIR_PARTS = {
 };
 
 /** The metrics of a step that all such trainers have. */
-export interface PairStep {
-  /** Steps done, from 1. */
-  step: number;
-  /** Loss and accuracy on all held-out rows, every `evaluateEvery` steps and after the last. */
-  validationLoss: number | undefined;
+export interface PairStep extends LossStep {
+  /** Accuracy on all held-out rows, when there is a `validationLoss`. */
   validationAccuracy: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
-  microBatch: number | undefined;
-  /** `tokensPerSecond` excludes padding. */
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /** The number of optimizer steps that `epochs` passes over so many rows take; `argument` names the rows. */

@@ -16,6 +16,7 @@ import { BATCHES, MODEL, type ModelPart, SEQUENCES, withModel } from './parts.ts
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { learningRate, skipsAllowed } from './schedule.ts';
 import { countTargets, separated, textLoss } from './text-rows.ts';
+import type { LossStep } from './step.ts';
 import { update } from './update.ts';
 
 const PARTS = {
@@ -42,23 +43,9 @@ export type PretrainParts = ModelPart & {
 };
 
 /** The metrics of a step. Losses are in nats per token. */
-export interface PretrainStep {
-  /** Steps done, from 1. */
-  step: number;
-  /** On the batches of this step, before its update. */
-  loss: number;
-  /** On held-out text, every `evaluateEvery` steps and after the last; otherwise undefined. */
-  validationLoss: number | undefined;
-  /** Norm of the gradient before clipping. */
-  gradNorm: number;
-  learningRate: number;
-  /** 1 if the loss or the gradient was not finite, which left the weights unchanged; otherwise undefined. */
-  skipped: 1 | undefined;
-  /** Reduced micro-batch size after running out of memory, in rows; otherwise undefined. */
-  microBatch: number | undefined;
+export interface PretrainStep extends LossStep {
   /** Answers to `parts.samples`, at evaluations; otherwise undefined. */
   samples: Sample[] | undefined;
-  timing: { seconds: number; tokensPerSecond: number };
 }
 
 /**

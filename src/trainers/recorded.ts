@@ -49,7 +49,6 @@ export interface Measure<Row, Name extends string, Report> {
 
 /** The metrics of a step that all such trainers have. */
 export interface RecordedStep extends PairStep {
-  loss: number;
   /** Answers to the prompts of `samples`, at evaluations; otherwise undefined. */
   samples: Sample[] | undefined;
 }

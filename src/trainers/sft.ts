@@ -11,6 +11,7 @@ import { deriveSeed } from '../data/random.ts';
 import { ArgumentError } from '../errors.ts';
 import { type SftMetrics, sftLoss } from '../losses/text.ts';
 import { Mean } from '../metrics/mean.ts';
+import type { Sample } from '../metrics/metrics.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { Policy } from '../models/policy.ts';
 import { predict } from '../models/prediction.ts';
@@ -21,10 +22,10 @@ import { startDropout } from './dropout.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { pairSteps } from './pairs.ts';
 import { BATCHES, itemsAt, EXAMPLES } from './parts.ts';
-import type { PretrainStep } from './pretrain.ts';
 import { chunks } from './rollouts.ts';
 import { answerSamples, SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 import { defaultSftRate, learningRate, skipsAllowed } from './schedule.ts';
+import type { LossStep } from './step.ts';
 import { update } from './update.ts';
 
 /** The parts of a run. They hold all mutable training state, so saving them and the step number saves the run. */
@@ -52,10 +53,12 @@ const PARTS = {
 };
 
 /** The metrics of a step. Those of the loss are of its rows before the update; losses are in nats per target token. */
-export interface SftStep extends SftMetrics, PretrainStep {
+export interface SftStep extends SftMetrics, LossStep {
   /** Tokens of the rows, and the share of them that are targets. */
   tokens: number;
   targetShare: number;
+  /** Answers to the prompts of `samples`, at evaluations; otherwise undefined. */
+  samples: Sample[] | undefined;
 }
 
 /**
