@@ -28,8 +28,8 @@ for (let step = 0; step <= 120; step++) {
 }
 
 const prompt = 'Who has';
+const maxNewTokens = poem.length - prompt.length;
 process.stdout.write(`\n${prompt}`);
-for await (const { token } of model.stream({ prompt: [...Buffer.from(prompt)], maxNewTokens: 230, temperature: 0 })) {
+for await (const { token } of model.stream({ prompt: [...Buffer.from(prompt)], maxNewTokens, temperature: 0 })) {
   process.stdout.write(String.fromCharCode(token));
 }
-console.log();

@@ -1,5 +1,5 @@
 /** `palm data inspect` and `convert`, and the commands that train on their rows. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
@@ -123,15 +123,17 @@ describe('palm data convert', () => {
     expect(printed.stderr).toContain(`skipped 1, the first at ${path}:3: its responses are equal`);
   });
 
-  it('refuses forms that would lose something or cannot be written, and then leaves the file alone', async () => {
-    const out = jsonl('kept', [{ a: 1 }]);
+  it('refuses forms that would lose something or cannot be written, and to replace a file', async () => {
+    const [out, kept] = [join(folder, 'refused'), jsonl('kept', [{ a: 1 }])];
     const path = jsonl('labels', [{ prompt: 'Q', completion: 'a', label: true }]);
-    const convert = (form: string) => palm(dataCommand(), 'convert', path, '--form', form, '--out', out);
+    const convert = (form: string, to = out) => palm(dataCommand(), 'convert', path, '--form', form, '--out', to);
     await expect(convert('preference')).rejects.toThrow(/got the form unpaired.*expected rows of the kind pair/);
     await expect(convert('shp')).rejects.toThrow(/form: got "shp", expected one of text, messages/);
     await expect(convert('unpair')).rejects.toThrow(/Did you mean unpaired/);
     await expect(convert('oasst-trees')).rejects.toThrow(/got the form unpaired, expected one of oasst-trees/);
-    expect(readFileSync(out, 'utf8')).toBe('{"a":1}\n');
+    expect(existsSync(out)).toBe(false);
+    await expect(convert('unpaired', kept)).rejects.toThrow(/kept.*: already exists\. Choose another name/);
+    expect(readFileSync(kept, 'utf8')).toBe('{"a":1}\n');
   });
 });
 

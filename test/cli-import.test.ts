@@ -36,6 +36,7 @@ const recordings = readFileSync(join(fixtures, 'recorded.jsonl'), 'utf8')
 const folder = mkdtempSync(join(tmpdir(), 'palm-import-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const out = join(folder, 'out.safetensors');
+const [ours, theirs] = [join(folder, 'ours.safetensors'), join(folder, 'theirs.safetensors')];
 
 /** The recorded model of that version and kind. */
 function recording(version: string, kind: Recording['kind']): Recording {
@@ -79,7 +80,11 @@ async function run(command: ReturnType<typeof importCommand>, args: string[]): P
   }
 }
 
-const imported = (bytes: Uint8Array, ...args: string[]) => run(importCommand(), [file(bytes), '--out', out, ...args]);
+/** Imports into `out`, in place of what is there. */
+function imported(bytes: Uint8Array, ...args: string[]): Promise<string> {
+  rmSync(out, { force: true });
+  return run(importCommand(), [file(bytes), '--out', out, ...args]);
+}
 
 async function failure<E extends PalmError>(promise: Promise<unknown>, kind: new (...args: never[]) => E): Promise<E> {
   const error = await promise.then(
@@ -288,10 +293,9 @@ describe('palm import', () => {
     expect((await failure(imported(torchFileOf(weights), '--layout', '0.2.3'), FileError)).message).toMatch(message);
   });
 
-  it('keeps the old file on failure', async () => {
-    writeFileSync(out, 'old');
+  it('leaves nothing behind on failure', async () => {
     await failure(imported(Buffer.from('nothing')), FileError);
-    expect(readFileSync(out, 'utf8')).toBe('old');
+    expect(readdirSync(folder).filter((name) => name.includes('out.safetensors'))).toEqual([]);
   });
 });
 
@@ -303,9 +307,14 @@ describe('palm export', () => {
       const weights = weightsOf(recorded);
       const causal = recorded.causal === false ? ['--no-model.causal'] : [];
       await imported(torchFileOf(weights), '--layout', '0.7.5', ...causal);
-      const [ours, theirs] = [join(folder, 'ours.safetensors'), join(folder, 'theirs.safetensors')];
+      for (const path of [ours, theirs]) rmSync(path, { force: true });
       await run(exportCommand(), [out, '--out', ours]);
       await run(exportCommand(), [ours, '--out', theirs, '--names', 'python']);
+      const [model, other] = [readFileSync(out), readFileSync(theirs)];
+      const refused = /safetensors: already exists\. Choose another name/;
+      await expect(run(exportCommand(), [ours, '--out', theirs])).rejects.toThrow(refused);
+      await expect(run(importCommand(), [file(torchFileOf(weights)), '--out', out])).rejects.toThrow(refused);
+      expect([readFileSync(out), readFileSync(theirs)]).toEqual([model, other]);
       await using own = await openSafetensors(ours);
       expect([...own.entries.keys()].filter((name) => name.includes('layers.0.fn'))).toEqual([]);
       const tensors = readTensors(theirs);

@@ -157,9 +157,9 @@ describe('a run', () => {
     expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(config);
     expect(run.metrics).toBe(join(out, 'metrics.jsonl'));
 
-    const [again, resumeAgain] = await resumed('--out', out, '--resume', '--model.dim', '9');
+    const [again, resumeAgain] = await resumed('--out', out, '--resume', '--steps', '9');
     expect(resumeAgain).toBe(true);
-    expect(again).toEqual({ ...config, model: { dim: 9 } });
+    expect(again).toEqual({ ...config, steps: 9 });
     openRun(out, again, true);
     expect(JSON.parse(readFileSync(run.config, 'utf8'))).toEqual(again);
     expect(() => openRun(out, config, false)).toThrow('Add --resume to continue it');
@@ -203,6 +203,10 @@ describe('palm', () => {
       status: 2,
       stderr: "error: unknown option '--jsn'\n(Did you mean --json?)\n",
     });
+    expect(palm(['pretrain', '--learning_rate', '1']).stderr).toBe(
+      "error: unknown option '--learning_rate'\n(It is --lr here.)\n",
+    );
+    expect(palm(['doctor', '--learning_rate', '1']).stderr).toBe("error: unknown option '--learning_rate'\n");
   });
 
   it('exits with 1 and a short message on failure, and shows the stack on request', () => {

@@ -65,6 +65,16 @@ describe('a resumed run', () => {
     expect(warnings()).toHaveLength(1);
   });
 
+  it.each([
+    ['--model.dim', '48'],
+    ['--model.rotaryXposScaleBase', '9'],
+  ])('refuses another %s, which its weights do not fit', async (flag, value) => {
+    await begin(at(flag), write('text.txt', POEM));
+    const was = new RegExp(`${flag}: got ${value}, expected \\d+, as when the run started. Leave out ${flag}`);
+    await expect(resume(at(flag), flag, value, '--steps', '3')).rejects.toThrow(was);
+    await resume(at(flag), '--steps', '3');
+  });
+
   it('warns of another initial model, and uses the weights of the checkpoint (resume-other-data)', async () => {
     const rows = Array.from({ length: 20 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes', rejected: ' no' }));
     const data = write('pairs.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
@@ -225,8 +235,8 @@ describe('run.json', () => {
     expect(settingsChanged(then, { kept: true, betas: [0.9, 0.99], model: { depth: 2, dim: 8 }, lr: 1 }, [])).toEqual(
       [],
     );
-    const now = { lr: 2, model: { dim: 9, depth: 2 }, betas: [0.9, 0.9], lora: false, out: 'x' };
+    const now = { lr: 2, model: { dim: 8, depth: 2, ffDropout: 0.1 }, betas: [0.9, 0.9], out: 'x' };
     const changed = settingsChanged(then, now, ['out']).map((text) => text.split(':')[0]);
-    expect(changed).toEqual(['lr', 'model.dim', 'betas', 'kept', 'lora']);
+    expect(changed).toEqual(['lr', 'betas', 'kept', 'model.ffDropout']);
   });
 });

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
 import { z } from 'zod';
 import { path, paths } from '../config/fields.ts';
+import { checkVacant } from '../files/file-error.ts';
 import { reading } from '../config/inputs.ts';
 import { pairs } from '../config/pairs.ts';
 import { convertRecords } from '../data/forms/convert-records.ts';
@@ -66,6 +67,7 @@ async function inspectFiles({ files, as: kind, tokenizer: place, json, ...rest }
 }
 
 async function convertFiles({ files, form, out, from, map }: z.output<typeof convertSchema>): Promise<void> {
+  checkVacant(out);
   const skipped: Skipped[] = [];
   let written = 0;
   async function* lines(): AsyncGenerator<string> {

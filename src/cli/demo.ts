@@ -2,6 +2,8 @@
  * `palm demo`: the whole pipeline on the random-walks task in a minute or two. A model is pretrained on random walks, a
  * reward model learns from compared pairs what makes a walk good, and PPO teaches the model to take the shortest way.
  */
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
 import { Command } from 'commander';
 import { ActorCritic } from '../models/actor-critic.ts';
@@ -71,9 +73,9 @@ async function demo(seed: number): Promise<void> {
   table(before.walks, await walksOf(model, 1, { seed }));
   const after = await sampledOptimality(model, { seed });
   say(`\nOptimality: ${percent(before.mean)} before, ${styleText('bold', percent(after))} after feedback.`);
-  say(
-    `It took ${Math.round((performance.now() - began) / 1000)} s. The program is src/demo/learning.ts; docs/ppo.md explains it.`,
-  );
+  const program = relative('', fileURLToPath(import.meta.resolve('../demo/learning.js')));
+  say(`It took ${Math.round((performance.now() - began) / 1000)} s. docs/ppo.md explains it; the program is`);
+  say(program);
 }
 
 /** The share of new pairs of the policy's walks that the reward model ranks correctly. */

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
+import { checkVacant } from '../files/file-error.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
 import { tokenizer } from '../config/inputs.ts';
@@ -33,6 +34,7 @@ export function exportCommand(): Command {
 
 async function exportModel(config: z.output<typeof schema>): Promise<void> {
   const { model: path, out, names, tokenizer: asked } = config;
+  checkVacant(out);
   const file = await findModel(path);
   const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
   const { isReward, notes } = await look(file);

@@ -7,6 +7,7 @@ import { findLayout, type PythonLayout } from '../import/palm-rlhf-pytorch/layou
 import { StateDict } from '../import/palm-rlhf-pytorch/state-dict.ts';
 import { openTorchFile } from '../import/torch/torch-file.ts';
 import { path as filePath } from '../config/fields.ts';
+import { checkVacant } from '../files/file-error.ts';
 import { FileError, printable } from '../errors.ts';
 import { writeMetadata } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
@@ -37,6 +38,7 @@ export function importCommand(): Command {
 }
 
 async function importFile({ file: path, out, layout: asked, model, ...given }: z.output<typeof schema>): Promise<void> {
+  checkVacant(out);
   const tokenizer = given.tokenizer === undefined ? undefined : await loadTokenizer(given.tokenizer);
   await using file = await openTorchFile(path);
   const state = new StateDict(file);

@@ -10,6 +10,7 @@ import { generateCommand } from './generate.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
+import { knowOtherNames } from './other-names.ts';
 import { recipesCommand, trainCommand } from './recipes.ts';
 import { reportCommand } from './report.ts';
 import { scoreCommand } from './score.ts';
@@ -39,9 +40,9 @@ export function program(): Command {
   return throwing(root);
 }
 
-/** Makes a command and its subcommands throw instead of ending the process. */
+/** Makes a command and its subcommands throw instead of ending the process, and answer what other trainers call an option. */
 function throwing(command: Command): Command {
-  command.exitOverride();
+  knowOtherNames(command.exitOverride());
   command.commands.forEach(throwing);
   return command;
 }

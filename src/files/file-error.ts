@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { FileError, PalmError, printable } from '../errors.ts';
 
 const PROBLEMS: Record<string, { problem: string; fix?: string }> = {
@@ -20,6 +21,11 @@ const PROBLEMS: Record<string, { problem: string; fix?: string }> = {
 export function asFileError(error: unknown, path: string, expected: string): PalmError {
   if (error instanceof PalmError) return error;
   return new FileError({ argument: path, received: reasonOf(error), expected, ...problemOf(error), cause: error });
+}
+
+/** Keeps a command from replacing a file. @throws FileError if something exists at `path`, which it is about to write. */
+export function checkVacant(path: string): void {
+  if (existsSync(path)) throw asFileError({ code: 'EEXIST' }, path, 'a name that is not taken');
 }
 
 /** The reason for a file-system error, in words. */

@@ -128,11 +128,23 @@ export function changesSince(then: RunNote, now: RunNote): string[] {
 
 type Settings = Readonly<Record<string, unknown>>;
 
-/** Describes the settings that differ from those of the run so far; nested keys are dotted. */
+/** Settings of a model that its weights do not depend on. */
+const FREE = ['model.attnDropout', 'model.ffDropout', 'model.recompute'];
+
+/**
+ * Describes the settings that differ from those of the run so far; nested keys are dotted.
+ * @throws ArgumentError if the checkpoint's weights would not fit, or would mean something else.
+ */
 export function settingsChanged(then: Settings, now: Settings, ignored: readonly string[]): string[] {
   const [before, after] = [flat(then), flat(now)];
   const names = [...new Set([...before.keys(), ...after.keys()])].filter((name) => !ignored.includes(name));
   const changed = names.filter((name) => JSON.stringify(before.get(name)) !== JSON.stringify(after.get(name)));
+  const fixed = changed.find((name) => /^(model\.|lora$|pooling$)/.test(name) && !FREE.includes(name));
+  if (fixed !== undefined) {
+    const expected = `${shown(before.get(fixed))}, as when the run started`;
+    const fix = `Leave out --${fixed}, or start another run with another --out.`;
+    throw new ArgumentError({ argument: `--${fixed}`, received: shown(after.get(fixed)), expected, fix });
+  }
   return changed.map((name) => `${name}: changed from ${shown(before.get(name))} to ${shown(after.get(name))}`);
 }
 
