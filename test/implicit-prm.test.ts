@@ -1,8 +1,11 @@
 /** Implicit process rewards: the model and its files, its trainer, the contract of a trainer, and its rewards in PPO and elsewhere. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { exportCommand } from '../src/cli/export.ts';
+import { scoreCommand } from '../src/cli/score.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { type ImplicitPrmConfigInput, implicitPrmConfig } from '../src/config/implicit-prm.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import type { Label } from '../src/data/labels.ts';
@@ -18,9 +21,11 @@ import { openReward } from '../src/rewards/open.ts';
 import { trunksOf } from '../src/rewards/judge.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { Tensor } from '../src/tensor/tensor.ts';
+import { loadTokenizer } from '../src/tokenizer/load.ts';
 import { CombinedReward } from '../src/trainers/combined-reward.ts';
 import { implicitPrm } from '../src/trainers/implicit-prm.ts';
 import { scoresOf } from '../src/trainers/rewards.ts';
+import { capturePrinted, palm, printed } from './command-line.ts';
 import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
 import { model, pairs, QUICK, taken } from './pairs.ts';
@@ -211,6 +216,49 @@ describe('as a reward', () => {
     using prm = new ImplicitPRM(model(), { lora: false });
     prm.tokenRewards = async () => Tensor.from(new Float32Array(10).fill(Number.NaN), { shape: [2, 5] });
     await expect(scoresOf(prm, ANSWERS, { ...scoring, anyScore: true })).rejects.toBeInstanceOf(NumericsError);
+  });
+});
+
+describe('a run of palm implicit-prm', () => {
+  capturePrinted();
+  const at = (...names: string[]) => join(folder, ...names);
+  const rows = (name: string, all: object[]) => {
+    writeFileSync(at(name), all.map((row) => JSON.stringify(row)).join('\n'));
+    return ['--data', at(name)];
+  };
+  const scored = async (...args: string[]) => {
+    printed.stdout = '';
+    await palm(scoreCommand(), ...args, ...rows('answers.jsonl', [{ prompt: 'a', response: 'bc' }]), '--device', device);
+    return JSON.parse(printed.stdout);
+  };
+
+  it('scores answers and their tokens, is a reward for PPO, and stays one in files unless it is merged', async () => {
+    using base = new PaLM({ ...SIZE, numTokens: 258 });
+    await base.save(at('base.safetensors'), { tokenizer: await loadTokenizer('byte') });
+    const labels = Array.from({ length: 8 }, (_, i) => ({ prompt: 'a', completion: i % 2 ? 'bc' : 'x', label: i % 2 === 1 }));
+    const learning = '--epochs 2 --batchSize 4 --lr 0.01 --warmupSteps 0 --beta 0.5'.split(' ');
+    const files = ['--model', at('base.safetensors'), '--device', device];
+    const own = [...files, ...rows('labels.jsonl', labels), '--out', at('prm')];
+    await palm(trainingCommand('implicit-prm'), ...own, ...learning);
+
+    const { score, tokens } = await scored(at('prm'), '--tokens');
+    expect(tokens.map(({ text }: { text: string }) => text)).toEqual(['b', 'c', '']);
+    expect(tokens.reduce((sum: number, { reward }: { reward: number }) => sum + reward, 0)).toBeCloseTo(score, 5);
+    expect(score).toBeGreaterThan(0.01);
+
+    const short = '--steps 1 --rolloutBatch 2 --critic.warmup 0 --sampling.maxNewTokens 4'.split(' ');
+    const policy = [...files, '--reward', at('prm'), ...rows('prompts.jsonl', [{ prompt: 'a' }, { prompt: 'b' }])];
+    await palm(trainingCommand('ppo'), ...policy, ...short, '--out', at('ppo'));
+    const { inputs } = JSON.parse(readFileSync(at('ppo', 'run.json'), 'utf8'));
+    expect(inputs.reward.path).toBe(at('prm', 'model.safetensors'));
+
+    await palm(exportCommand(), at('prm'), '--out', at('same.safetensors'));
+    expect((await scored(at('same.safetensors'))).score).toBe(score);
+    await palm(exportCommand(), at('prm'), '--merge', '--out', at('policy.safetensors'));
+    await expect(scored(at('policy.safetensors'))).rejects.toThrow('has no reference to judge by');
+    using judge = new RewardModel(base);
+    await judge.save(at('whole.safetensors'), { tokenizer: await loadTokenizer('byte') });
+    await expect(scored(at('whole.safetensors'), '--tokens')).rejects.toThrow('--tokens: got a RewardModel');
   });
 });
 
