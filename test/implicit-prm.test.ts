@@ -228,14 +228,24 @@ describe('a run of palm implicit-prm', () => {
   };
   const scored = async (...args: string[]) => {
     printed.stdout = '';
-    await palm(scoreCommand(), ...args, ...rows('answers.jsonl', [{ prompt: 'a', response: 'bc' }]), '--device', device);
+    await palm(
+      scoreCommand(),
+      ...args,
+      ...rows('answers.jsonl', [{ prompt: 'a', response: 'bc' }]),
+      '--device',
+      device,
+    );
     return JSON.parse(printed.stdout);
   };
 
   it('scores answers and their tokens, is a reward for PPO, and stays one in files unless it is merged', async () => {
     using base = new PaLM({ ...SIZE, numTokens: 258 });
     await base.save(at('base.safetensors'), { tokenizer: await loadTokenizer('byte') });
-    const labels = Array.from({ length: 8 }, (_, i) => ({ prompt: 'a', completion: i % 2 ? 'bc' : 'x', label: i % 2 === 1 }));
+    const labels = Array.from({ length: 8 }, (_, i) => ({
+      prompt: 'a',
+      completion: i % 2 ? 'bc' : 'x',
+      label: i % 2 === 1,
+    }));
     const learning = '--epochs 2 --batchSize 4 --lr 0.01 --warmupSteps 0 --beta 0.5'.split(' ');
     const files = ['--model', at('base.safetensors'), '--device', device];
     const own = [...files, ...rows('labels.jsonl', labels), '--out', at('prm')];

@@ -23,9 +23,8 @@ Loss implicit_reward_loss(const Tensor& log_prob, const Tensor& reference_log_pr
   const Tensor score = reward.sum(1), sign = label.to(score.scalar_type()) * 2 - 1;
   const Tensor counted = response_mask.any(1), desirable = label.gt(0);
   const Tensor loss =
-      options.per_token
-          ? -masked_mean(at::log_sigmoid(reward * sign.unsqueeze(1)), response_mask, denominators.tokens)
-          : -masked_mean(at::log_sigmoid(score * sign), counted, denominators.rows);
+      options.per_token ? -masked_mean(at::log_sigmoid(reward * sign.unsqueeze(1)), response_mask, denominators.tokens)
+                        : -masked_mean(at::log_sigmoid(score * sign), counted, denominators.rows);
   const Tensor side = (score * sign).detach();
   const Tensor right = (side.gt(0).to(score.scalar_type()) + side.ge(0).to(score.scalar_type())) / 2;
   return {loss,

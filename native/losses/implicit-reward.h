@@ -33,7 +33,8 @@ Tensor implicit_reward(const Tensor& log_prob,            // [B, T]
                        double beta);                      // → [B, T], 0 outside the response
 
 // The same, summed over each response: [B].
-Tensor implicit_score(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask, double beta);
+Tensor implicit_score(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                      double beta);
 
 Loss implicit_reward_loss(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
                           const Tensor& label,  // [B], 1 if the answer is right, 0 if it is wrong

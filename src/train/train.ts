@@ -45,9 +45,7 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */
-export function train(
-  given: (Preferences & { config: { method: 'reward' } }) | Steps,
-): Run<TrainedJudge<RewardModel>>;
+export function train(given: (Preferences & { config: { method: 'reward' } }) | Steps): Run<TrainedJudge<RewardModel>>;
 export function train(given: Labels & { config: { method: 'implicit-prm' } }): Run<TrainedJudge<ImplicitPRM>>;
 export function train(given: Given): Run<TrainedPolicy>;
 export function train(given: Given): Run<TrainedPolicy | TrainedJudge> {

@@ -71,7 +71,11 @@ export class LabelCounts {
   }
 
   /** What a step of these rows reports. */
-  report({ accuracy, desirableReward, undesirableReward }: Record<Metric, number>): Omit<LabelStep, keyof RecordedStep> {
+  report({
+    accuracy,
+    desirableReward,
+    undesirableReward,
+  }: Record<Metric, number>): Omit<LabelStep, keyof RecordedStep> {
     const [good, bad] = [this.#good > 0, this.#good < this.#rows];
     return {
       accuracy,

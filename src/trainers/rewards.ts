@@ -70,7 +70,9 @@ async function scoresOfOne(
   }
   if (isJudge(reward)) return { scores: await scoresOfModel(reward, answers, options) };
   const given = checkScores(await ask(reward, answers, options), answers, options);
-  const scores = given.map((score) => (typeof score === 'object' ? (score === null ? Number.NaN : sumOf(score)) : score));
+  const scores = given.map((score) =>
+    typeof score === 'object' ? (score === null ? Number.NaN : sumOf(score)) : score,
+  );
   if (scores.every(Number.isNaN)) throw noScore(answers, options);
   return { scores, tokens: given.map((score) => (typeof score === 'object' ? (score ?? undefined) : undefined)) };
 }
@@ -96,7 +98,11 @@ function sumOf(values: readonly number[]): number {
 }
 
 /** The same for a model. */
-export async function scoresOfModel(reward: Judge, answers: readonly Answer[], options: ModelOptions): Promise<number[]> {
+export async function scoresOfModel(
+  reward: Judge,
+  answers: readonly Answer[],
+  options: ModelOptions,
+): Promise<number[]> {
   const scores = await readAll(answers, options, (rows, piece) => readScores(reward, rows, piece));
   checkFinite(scores, answers, options);
   return scores;

@@ -39,7 +39,12 @@ function walks(count: number, seed: number): Walk[] {
     const arrived = node === 'a' && !strays;
     const ending = node === 'a' ? [letterTokenizer.eosToken as number] : [];
     const response = [...letterTokenizer.encode(walk), ...ending];
-    return { prompt: letterTokenizer.encode(start), response, good: arrived, wrong: strays ? walk.length - 1 : undefined };
+    return {
+      prompt: letterTokenizer.encode(start),
+      response,
+      good: arrived,
+      wrong: strays ? walk.length - 1 : undefined,
+    };
   });
 }
 
@@ -96,7 +101,9 @@ it('walks stray at their last node, and nowhere else', () => {
   for (const { prompt, response, good, wrong } of some) {
     const nodes = [...prompt, ...response].filter((token) => token !== letterTokenizer.eosToken);
     const letters = letterTokenizer.decode(nodes);
-    const missing = [...letters].findIndex((node, i) => i > 0 && !neighbours.get(letters.charAt(i - 1))?.includes(node));
+    const missing = [...letters].findIndex(
+      (node, i) => i > 0 && !neighbours.get(letters.charAt(i - 1))?.includes(node),
+    );
     expect(wrong).toBe(missing < 0 ? undefined : missing - 1);
     expect(good).toBe(missing < 0 && nodes.at(-1) === GOAL);
   }
