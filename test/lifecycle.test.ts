@@ -277,8 +277,8 @@ const subjects = {
     },
     rows: {
       ...policyRows<Palm.ImplicitPRM>(),
-      score: [(prm) => prm.score(X, X), D, 'ok', D],
-      tokenRewards: [(prm) => prm.tokenRewards(X, X), D, 'ok', D],
+      score: [(prm) => prm.score(X, [[0, 0, 1, 1]]), D, 'ok', D],
+      tokenRewards: [(prm) => prm.tokenRewards(X, [[0, 0, 1, 1]]), D, 'ok', D],
     },
     internal: POLICY_INTERNAL,
   } satisfies Subject<Palm.ImplicitPRM>,

@@ -92,8 +92,11 @@ export class ImplicitPRM extends Policy {
   ): Promise<Tensor> {
     using inputs = new Inputs(this.model.decoder.device);
     const mask = inputs.mask(responseMask, 'responseMask');
-    using now = await this.logProb(sequence, { grad: false });
-    using reference = await this.referenceLogProb(sequence);
+    // Both are queued at once, so that nothing disposes of the model between them.
+    const reads = [this.logProb(sequence, { grad: false }), this.referenceLogProb(sequence)] as const;
+    const [first, second] = await Promise.all(reads);
+    using now = first;
+    using reference = second;
     const ratio = [handleOf(now.logProb), handleOf(reference), mask] as const;
     return new Tensor(await run([now.logProb, reference, ...inputs.used], () => call(...ratio)));
   }

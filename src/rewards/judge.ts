@@ -2,7 +2,7 @@
 import { ImplicitPRM } from '../models/implicit-prm.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
 import { RewardModel } from '../models/reward-model.ts';
-import type { Device } from '../native/addon.ts';
+
 import type { ModelFile } from '../runs/model-file.ts';
 import type { Judge } from '../trainers/combined-reward.ts';
 
@@ -10,7 +10,7 @@ import type { Judge } from '../trainers/combined-reward.ts';
 export const JUDGE_KINDS: readonly string[] = ['RewardModel', 'ImplicitPRM'];
 
 /** Loads the model in a file of one of `JUDGE_KINDS`, or in one from elsewhere, which is a RewardModel. @throws FileError */
-export async function loadJudge({ kind, path }: ModelFile, device: Device): Promise<Judge> {
+export async function loadJudge({ kind, path }: ModelFile, device: string): Promise<Judge> {
   return kind === 'ImplicitPRM' ? await ImplicitPRM.load(path, { device }) : await RewardModel.load(path, { device });
 }
 

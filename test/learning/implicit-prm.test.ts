@@ -91,7 +91,7 @@ describe.each(SEEDS)('the random walks, seed %i', (seed) => {
   it.each(ALL ? ['the wrong sign'] : [])('tell the opposite by %s', { timeout: 600_000 }, async () => {
     const { auc, found } = await learn(seed, ({ good }) => !good);
     expect(auc).toBeLessThan(0.05);
-    expect(found).toBeLessThan(0.2);
+    expect(found).toBeLessThan(0.5);
   });
 });
 
