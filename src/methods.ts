@@ -2,6 +2,7 @@
 import { cpoMethod } from './methods/cpo.ts';
 import { dpoMethod } from './methods/dpo.ts';
 import { grpoMethod } from './methods/grpo.ts';
+import { implicitPrmMethod } from './methods/implicit-prm.ts';
 import { ilqlMethod } from './methods/ilql.ts';
 import { ktoMethod } from './methods/kto.ts';
 import type { Method } from './methods/method.ts';
@@ -24,6 +25,7 @@ export const methods = {
   sft: sftMethod,
   reward: rewardMethod,
   'process-reward': processRewardMethod,
+  'implicit-prm': implicitPrmMethod,
   ppo: ppoMethod,
   grpo: grpoMethod,
   rloo: rlooMethod,

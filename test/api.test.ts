@@ -39,6 +39,7 @@ const grouping = { samplesPerPrompt: 1, klWeight: 0.1, estimator: 'group', scale
 const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
 const policy = new api.Policy(new api.PaLM(SIZE));
 const ilqlPolicy = new api.IlqlPolicy(new api.PaLM(SIZE));
+const prm = new api.ImplicitPRM(new api.PaLM(SIZE));
 const ilqlRead = await ilqlPolicy.actionValues([[1, 2]], [[0]], { grad: false });
 const ilqlActions = { response: [[2]], reward: api.Tensor.from([[1]], { device }), responseMask: [[1]] };
 const ilqlWeights = { tau: 0.7, gamma: 1, cqlWeight: 0.1, awacWeight: 1, beta: 0 };
@@ -90,6 +91,7 @@ const FUNCTIONS = {
   AveragedPolicy: entry((policy) => new api.AveragedPolicy(policy), policy),
   'averagedPolicy.update': entry((decay) => new api.AveragedPolicy(policy).update(decay), 0.9),
   averageWeights: entry((model, others) => api.averageWeights(model, others), { parameters: () => [] }, []),
+  ImplicitPRM: entry((model, options) => new api.ImplicitPRM(model, options), palm, { lora: false, beta: 0.1 }),
   IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   train: entry(async (given) => (await api.train(given)).dispose(), {
@@ -140,6 +142,7 @@ const FUNCTIONS = {
   rankingLoss: entry(api.rankingLoss, scores, { groups: [0, 0], ranks: [0, 1] }, {}),
   stepLoss: entry(api.stepLoss, tensor, [[0, 1]], {}),
   implicitReward: entry(api.implicitReward, ratio, { beta: 0.1 }),
+  implicitScore: entry(api.implicitScore, ratio, { beta: 0.1 }),
   implicitRewardLoss: entry(api.implicitRewardLoss, ratio, [1], { beta: 0.1 }),
   predict: entry(api.predict, palm, [[1, 2]], {}),
   predictionOf: entry(api.predictionOf, logits, [[0, 1]]),
@@ -240,6 +243,12 @@ const FUNCTIONS = {
   bestOfNKl: entry(api.bestOfNKl, 4),
   passAtK: entry(api.passAtK, 4, 2, 1),
   planIlql: entry(api.planIlql, plannedModel, { batchSize: 1, length: 4, responseLength: 2, lora: 4 }),
+  implicitPrm: entry(
+    (some, options, start) => first(api.implicitPrm(some, options, start)),
+    { ...parts, policy: prm, labels },
+    config,
+    1,
+  ),
   kto: entry((some, options, start) => first(api.kto(some, options, start)), { ...parts, policy, labels }, config, 1),
   orpo: entry((some, options, start) => first(api.orpo(some, options, start)), { ...parts, policy }, config, 1),
   simpo: entry((some, options, start) => first(api.simpo(some, options, start)), { ...parts, policy }, config, 1),
@@ -282,6 +291,9 @@ const METHODS = {
   'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),
   'policy.referenceLogProb': entry((ids, options) => policy.referenceLogProb(ids, options), [[1, 2]], {}),
   'policy.rollout': entry((input) => policy.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
+  'ImplicitPRM.load': entry((path, options) => api.ImplicitPRM.load(path, options), saved, {}),
+  'prm.score': entry((ids, mask) => prm.score(ids, mask), [[1, 2]], [[0, 1]]),
+  'prm.tokenRewards': entry((ids, mask) => prm.tokenRewards(ids, mask), [[1, 2]], [[0, 1]]),
   'IlqlPolicy.load': entry((path, options) => api.IlqlPolicy.load(path, options), saved, {}),
   'ilqlPolicy.actionValues': entry(
     (ids, states, options) => ilqlPolicy.actionValues(ids, states, options),

@@ -22,6 +22,7 @@ import { onlineDpoConfig } from '../src/config/online-dpo.ts';
 import { rlooConfig } from '../src/config/rloo.ts';
 import { rftConfig } from '../src/config/rft.ts';
 import { sftConfig } from '../src/config/sft.ts';
+import { implicitPrmConfig } from '../src/config/implicit-prm.ts';
 import { ktoConfig } from '../src/config/kto.ts';
 import { orpoConfig } from '../src/config/orpo.ts';
 import { simpoConfig } from '../src/config/simpo.ts';
@@ -52,6 +53,7 @@ const schemas: Record<string, ConfigSchema> = {
   rft: rftConfig,
   simpo: simpoConfig,
   orpo: orpoConfig,
+  'implicit-prm': implicitPrmConfig,
   kto: ktoConfig,
   cpo: cpoConfig,
 };

@@ -270,6 +270,19 @@ const subjects = {
     internal: POLICY_INTERNAL,
   } satisfies Subject<Palm.IlqlPolicy>,
 
+  ImplicitPRM: {
+    async make() {
+      const owner = new palm.PaLM(SIZE);
+      return { object: new palm.ImplicitPRM(owner), owner };
+    },
+    rows: {
+      ...policyRows<Palm.ImplicitPRM>(),
+      score: [(prm) => prm.score(X, [[0, 0, 1, 1]]), D, 'ok', D],
+      tokenRewards: [(prm) => prm.tokenRewards(X, [[0, 0, 1, 1]]), D, 'ok', D],
+    },
+    internal: POLICY_INTERNAL,
+  } satisfies Subject<Palm.ImplicitPRM>,
+
   Readout: {
     async make() {
       const model = new palm.PaLM(SIZE);
@@ -497,6 +510,7 @@ describe('objects from another copy of the package', async () => {
     entropy: [({ rollout }) => palm.entropy(rollout.rolloutValue), 'ERR_HANDLE'],
     judge: [({ rollout }) => palm.judge(rollout, [1], JUDGE), 'ERR_HANDLE'],
     ppoLoss: [({ now, experience }) => palm.ppoLoss(now, experience, PPO), 'ERR_HANDLE'],
+    ImplicitPRM: [({ trunk }) => new palm.ImplicitPRM(trunk), 'ERR_HANDLE'],
     IlqlPolicy: [({ trunk }) => new palm.IlqlPolicy(trunk), 'ERR_HANDLE'],
     ktoLoss: [({ now }) => palm.ktoLoss(now.logProb, now.logProb, X, [1], { beta: 1, mismatched: [] }), 'ERR_HANDLE'],
     RewardModel: [({ trunk }) => new palm.RewardModel(trunk), 'ERR_HANDLE'],

@@ -46,6 +46,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
 const OWN: Partial<Record<keyof typeof methods, typeof SETTINGS>> = {
   ilql: { data: '--data samples.jsonl' },
   kto: { data: '--data labels.jsonl' },
+  'implicit-prm': { data: '--data labels.jsonl' },
   'process-reward': { data: '--data steps.jsonl' },
 };
 const names = Object.keys(methods) as (keyof typeof methods)[];

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import type { CpoConfigInput, cpoConfig } from '../src/config/cpo.ts';
 import type { DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
 import type { GrpoConfigInput, grpoConfig } from '../src/config/grpo.ts';
+import type { ImplicitPrmConfigInput, implicitPrmConfig } from '../src/config/implicit-prm.ts';
 import type { KtoConfigInput, ktoConfig } from '../src/config/kto.ts';
 import type {
   AdamAtan2ConfigInput,
@@ -47,6 +48,7 @@ it('accept what the schemas accept', () => {
   expectTypeOf<z.input<typeof dpoConfig>>().toEqualTypeOf<DpoConfigInput>();
   expectTypeOf<z.input<typeof grpoConfig>>().toEqualTypeOf<GrpoConfigInput>();
   expectTypeOf<z.input<typeof ilqlConfig>>().toEqualTypeOf<IlqlConfigInput>();
+  expectTypeOf<z.input<typeof implicitPrmConfig>>().toEqualTypeOf<ImplicitPrmConfigInput>();
   expectTypeOf<z.input<typeof ktoConfig>>().toEqualTypeOf<KtoConfigInput>();
   expectTypeOf<z.input<typeof orpoConfig>>().toEqualTypeOf<OrpoConfigInput>();
   expectTypeOf<z.input<typeof palmConfig>>().toEqualTypeOf<PalmConfigInput>();

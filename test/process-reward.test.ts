@@ -7,11 +7,9 @@ import { type ProcessRewardConfigInput, processRewardConfig } from '../src/confi
 import { parseConfig } from '../src/config/schema.ts';
 import type { Solution } from '../src/data/solutions.ts';
 import { ArgumentError, FileError } from '../src/errors.ts';
-import { implicitReward, implicitRewardLoss } from '../src/losses/reward.ts';
 import { processRewardMethod } from '../src/methods/process-reward.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { RewardModel } from '../src/models/reward-model.ts';
-import { Tensor } from '../src/tensor/tensor.ts';
 import type { ProcessRewardStep } from '../src/trainers/process-reward.ts';
 import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
@@ -165,32 +163,5 @@ describe('files of steps', () => {
     const run = await opened(rows, { epochs: 1, validationFraction: 0, maxLength: 9 });
     expect(run.rows).toMatchObject({ solutions: 1, responsesCut: 1 });
     expect(run.labels).toEqual([2]);
-  });
-});
-
-describe('implicit rewards', () => {
-  const tensor = (rows: number[][]) => Tensor.from(rows, { dtype: 'float32', device });
-
-  it('raise the log-probability of right answers, and lower that of wrong ones', async () => {
-    const logProb = Tensor.parameter(new Float32Array([0, -1, -2, 0, -1, -2]), { shape: [2, 3], device });
-    using leaf = await logProb.leaf();
-    using reference = tensor([
-      [0, -1, -2],
-      [0, -1, -2],
-    ]);
-    const responseMask = [
-      [0, 1, 1],
-      [0, 1, 1],
-    ];
-    const ratio = { logProb: leaf, referenceLogProb: reference, responseMask };
-    using loss = await implicitRewardLoss(ratio, [1, 0], { beta: 0.05 });
-    expect(await loss.item()).toBeCloseTo(Math.log(2), 6);
-    await loss.backward();
-    using gradient = await logProb.grad();
-    const [, right = 0, , , wrong = 0] = Array.from((await gradient?.data()) ?? [], Number);
-    expect(right).toBeLessThan(0); // descending raises it
-    expect(wrong).toBeGreaterThan(0);
-    using rewards = await implicitReward({ ...ratio, logProb: reference }, { beta: 0.05 });
-    expect(Array.from(await rewards.data(), Number).map(Math.abs)).toEqual(Array(6).fill(0));
   });
 });

@@ -1,5 +1,5 @@
 /** What the compiler accepts and refuses of `train`: checked with the types of the tests, never run. */
-import { type TrainedJudge, type TrainedPolicy, train } from '../src/index.ts';
+import { type ImplicitPRM, type TrainedJudge, type TrainedPolicy, train } from '../src/index.ts';
 
 const reward = (answers: { response: string }[]) => answers.map(({ response }) => response.length);
 
@@ -42,7 +42,10 @@ export async function right() {
     config: { loss: 'bco' },
   });
   const steps = [{ prompt: 'p', completions: ['a'], labels: [true] }];
+  const implicit = await train({ model: 'm', labels: { file: 'l' }, config: { method: 'implicit-prm', beta: 0.1 } });
+  const rewards: ImplicitPRM = implicit.rewardModel;
   const graded: TrainedJudge = await train({ model: 'm', steps, config: { neutral: 'skip' } });
+  rewards.dispose();
   tuned.dispose();
   graded.dispose();
   const run = train({ model: 'm', reward, prompts: ['x'], signal: AbortSignal.timeout(1) });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { trainingCommand } from '../src/cli/train.ts';
-import { loadTokenizer, PaLM, type TrainStep, train } from '../src/index.ts';
+import { ImplicitPRM, loadTokenizer, PaLM, type TrainStep, train } from '../src/index.ts';
 import { TrainedJudge, TrainedPolicy } from '../src/train/results.ts';
 import { findModel } from '../src/runs/model-file.ts';
 import { capturePrinted, palm } from './command-line.ts';
@@ -103,6 +103,20 @@ describe('train', () => {
     const config = { method: 'rft', steps: 1, rolloutBatch: 3, epochs: 1, sampling: { maxNewTokens: 4 } } as const;
     const run = train({ model, device, reward, prompts, config });
     expect(await stepsOf(run)).toHaveLength(1);
+    (await run).dispose();
+  });
+
+  it('trains a reward for tokens on labels, whose file is a reward', async () => {
+    const labels = comparisons.map(({ prompt, chosen }, i) => ({ prompt, completion: chosen, label: i % 2 === 0 }));
+    using judge = await train({ model, device, labels, config: { method: 'implicit-prm', ...PAIRS } });
+    expect(judge).toBeInstanceOf(TrainedJudge);
+    expect(judge.rewardModel).toBeInstanceOf(ImplicitPRM);
+    const [score] = await judge.score([{ prompt: '1?', response: ' yes' }]);
+    expect(Math.abs(score as number)).toBeGreaterThan(0);
+    await judge.save(at('prm.safetensors'));
+    const rewards = { reward: { model: at('prm.safetensors') }, prompts };
+    const run = train({ model, device, ...rewards, config: { method: 'rloo', ...SHORT, steps: 1 } });
+    expect((await stepsOf(run))[0]?.metrics.score).toEqual(expect.any(Number));
     (await run).dispose();
   });
 

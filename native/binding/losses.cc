@@ -129,19 +129,28 @@ static Loss kto_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob
 }
 
 PALM_FIELDS(ImplicitRewardOptions, PALM_FIELD(beta), PALM_FIELD(per_token));
+PALM_FIELDS(ImplicitRewardDenominators, PALM_FIELD(rows), PALM_FIELD(tokens), PALM_FIELD(desirable),
+            PALM_FIELD(undesirable));
 
 static Loss implicit_reward_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob,
                                     const Tensor& response_mask, const Tensor& label,
-                                    const ImplicitRewardOptions& options, std::optional<double> denominator) {
+                                    const ImplicitRewardOptions& options,
+                                    const ImplicitRewardDenominators& denominators) {
   expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
   expect_shape(label, "label", {log_prob.size(0)});
-  return implicit_reward_loss(log_prob, reference_log_prob, response_mask, label, options, denominator);
+  return implicit_reward_loss(log_prob, reference_log_prob, response_mask, label, options, denominators);
 }
 
 static Tensor implicit_reward_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
                                  double beta) {
   expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
   return implicit_reward(log_prob, reference_log_prob, response_mask, beta);
+}
+
+static Tensor implicit_score_of(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                                double beta) {
+  expect_alike({{"logProb", &log_prob}, {"referenceLogProb", &reference_log_prob}}, response_mask);
+  return implicit_score(log_prob, reference_log_prob, response_mask, beta);
 }
 
 PALM_FIELDS(IlqlOptions, PALM_FIELD(tau), PALM_FIELD(gamma), PALM_FIELD(cql_weight), PALM_FIELD(awac_weight),
@@ -240,6 +249,7 @@ void loss_rows(Table& table) {
   table.job<&prediction_of>("predictionOf");
   table.job<&implicit_reward_loss_of>("implicitRewardLoss");
   table.job<&implicit_reward_of>("implicitReward");
+  table.job<&implicit_score_of>("implicitScore");
   table.job<&masked_mean_of>("maskedMean");
   table.job<&whiten_of>("whiten");
   table.job<&entropy_of>("entropy");

@@ -2,10 +2,12 @@
 // trained by whether the whole answer is right.
 //
 //   reward = beta · (log_prob − reference_log_prob)                                                      (eq. 3)
-//   loss   = −Σ over answers of [label · log σ(Σ reward) + (1 − label) · log σ(−Σ reward)] / denominator
+//   score  = Σ reward over the response
+//   loss   = −Σ over answers of [label · log σ(score) + (1 − label) · log σ(−score)] / denominator
 //
-// per_token: the same cross entropy for every response token's reward by itself, summed over tokens. The denominator defaults
-// to the number of answers (per_token: of response tokens).
+// per_token: the same cross entropy for every response token's reward by itself, summed over tokens. A row with an empty response
+// has loss 0 and does not count. Denominators default to the counts of this batch, so that pieces given the counts of the whole
+// step add up to its mean.
 #pragma once
 #include "base/tensor.h"
 
@@ -20,15 +22,24 @@ struct ImplicitRewardOptions {
   bool per_token;
 };
 
+// rows: of losses and metrics of answers; tokens: of the loss per token.
+struct ImplicitRewardDenominators {
+  std::optional<double> rows, tokens, desirable, undesirable;
+};
+
 Tensor implicit_reward(const Tensor& log_prob,            // [B, T]
                        const Tensor& reference_log_prob,  // [B, T]
                        const Tensor& response_mask,       // [B, T] bool
                        double beta);                      // → [B, T], 0 outside the response
 
+// The same, summed over each response: [B].
+Tensor implicit_score(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
+                      double beta);
+
 Loss implicit_reward_loss(const Tensor& log_prob, const Tensor& reference_log_prob, const Tensor& response_mask,
                           const Tensor& label,  // [B], 1 if the answer is right, 0 if it is wrong
-                          const ImplicitRewardOptions& options, std::optional<double> denominator);
-// metrics, means over the answers given: accuracy (share of answers on whose side of 0 Σ reward is; 0 counts half), reward
-// (mean Σ reward)
+                          const ImplicitRewardOptions& options, const ImplicitRewardDenominators& denominators);
+// metrics: accuracy (share of answers on whose side of 0 the score is; 0 counts half), desirable_reward and undesirable_reward
+// (mean score of right and of wrong answers)
 
 }  // namespace palm

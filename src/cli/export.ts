@@ -7,6 +7,7 @@ import { saveTensors } from '../tensor/tensor-files.ts';
 import { path as filePath } from '../config/fields.ts';
 import { tokenizer } from '../config/inputs.ts';
 import { ArgumentError } from '../errors.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { adapterOf, kindIn, loadScoped } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
@@ -37,16 +38,16 @@ async function exportModel(config: z.output<typeof schema>): Promise<void> {
   checkVacant(out);
   const file = await findModel(path);
   const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
-  const { isReward, notes } = await look(file);
+  const { kind, notes } = await look(file);
   const own = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
-  checkMerge(config, file, isReward);
-  using model = isReward ? await RewardModel.load(file.path) : await loadScoped(file.path);
+  checkMerge(config, file, kind === 'RewardModel');
+  using model = await load(file, kind, config);
   const merged = config.merge ? await mergeAdapters(model as LanguageModel, config, file) : undefined;
   if (names === 'palm') {
     const { tensors, metadata } = model.contents();
     await saveTensors(out, { tensors, metadata: new Map([...notes, ...metadata, ...own]) });
   } else {
-    using contents = await model.pythonContents();
+    using contents = await (model as RewardModel | LanguageModel).pythonContents();
     await saveTensors(out, { tensors: contents.tensors, metadata: new Map([...notes, ...contents.metadata, ...own]) });
   }
   console.log(`wrote ${out}${merged === undefined ? '' : `, with the adapters ${merged} merged into the weights`}`);
@@ -73,8 +74,15 @@ async function mergeAdapters(
   return merged;
 }
 
+/** The model in a file. An ImplicitPRM stays one, unless its adapters are merged or the file is for palm-rlhf-pytorch. */
+async function load({ path }: ModelFile, kind: string, { merge, names }: z.output<typeof schema>) {
+  if (kind === 'RewardModel') return await RewardModel.load(path);
+  if (kind === 'ImplicitPRM' && !merge && names === 'palm') return await ImplicitPRM.load(path);
+  return await loadScoped(path);
+}
+
 /** The kind of model in a file, and the metadata that describes its tokenizer. */
-async function look({ path }: ModelFile): Promise<{ isReward: boolean; notes: ReadonlyMap<string, string> }> {
+async function look({ path }: ModelFile): Promise<{ kind: string; notes: ReadonlyMap<string, string> }> {
   await using file = await openSafetensors(path);
-  return { isReward: kindIn(file) === 'RewardModel', notes: file.metadata };
+  return { kind: kindIn(file), notes: file.metadata };
 }

@@ -1,13 +1,16 @@
-/** `palm score`: scores the responses in a file with a reward model, one line of JSON for each. */
+/** `palm score`: scores the responses in a file with a model that palm reward, process-reward or implicit-prm trained, one line of JSON for each. */
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
 import { tokenizer } from '../config/inputs.ts';
 import { readStrings } from '../data/row.ts';
 import { readRows } from '../data/rows.ts';
-import { RewardModel } from '../models/reward-model.ts';
-import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
+import { ArgumentError } from '../errors.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
+import { JUDGE_KINDS, loadJudge } from '../rewards/judge.ts';
+import { type PromptAndResponse, rewardTexts, scoreTexts } from '../rewards/score-texts.ts';
 import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import type { Judge } from '../trainers/combined-reward.ts';
 import { chunks } from '../trainers/rollouts.ts';
 import { statisticsOf } from '../trainers/score-norm.ts';
 import { configuredCommand } from './options.ts';
@@ -17,6 +20,7 @@ const schema = z.strictObject({
   model: path.describe('reward model: run folder, checkpoint folder or model file'),
   data: path.describe('.jsonl with {prompt, response}'),
   batchSize: count.default(32).describe('responses scored at once'),
+  tokens: z.boolean().default(false).describe('print the reward of every token, too; for runs of implicit-prm'),
   tokenizer,
   device,
 });
@@ -35,7 +39,7 @@ interface Scorable {
 
 async function score(config: z.output<typeof schema>): Promise<void> {
   const { model: place, data, batchSize: size, device } = config;
-  const file = await findModelOf(place, ['RewardModel']);
+  const file = await findModelOf(place, JUDGE_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { used, skipped } = await readRows<Scorable>(data, (row) => {
     const texts = readStrings(row, ['prompt', 'response']);
@@ -43,16 +47,26 @@ async function score(config: z.output<typeof schema>): Promise<void> {
   });
   const [first] = skipped;
   if (first !== undefined) warn(`skipped rows: ${skipped.length}, the first at ${first.place}: ${first.reason}`);
-  using model = await RewardModel.load(file.path, { device });
+  using model = await loadJudge(file, device);
+  const rewarding = config.tokens ? rewardsTokens(model, place) : undefined;
   const all: number[] = [];
   for (const some of chunks(used, size)) {
     const texts = some.map(({ text }) => text);
     const scores = await scoreTexts(model, tokenizer, texts, size);
+    const rewards = rewarding && (await rewardTexts(rewarding, tokenizer, texts, size));
     for (const [i, { row }] of some.entries())
-      process.stdout.write(`${JSON.stringify({ ...row, score: scores[i] })}\n`);
+      process.stdout.write(`${JSON.stringify({ ...row, score: scores[i], tokens: rewards?.[i] })}\n`);
     all.push(...scores);
   }
   console.error(summary(all));
+}
+
+/** @throws ArgumentError for a model that has one score for an answer and none for its tokens */
+function rewardsTokens(model: Judge, place: string): ImplicitPRM {
+  if (model instanceof ImplicitPRM) return model;
+  const fix = 'Leave out --tokens, or train a model with palm implicit-prm.';
+  const expected = `an ImplicitPRM at ${place}`;
+  throw new ArgumentError({ argument: '--tokens', received: 'a RewardModel', expected, fix });
 }
 
 function summary(scores: readonly number[]): string {

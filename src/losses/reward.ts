@@ -52,38 +52,58 @@ export interface LogRatio {
 
 /** The rewards [B, T] that a policy stands for: `beta` · (logProb − referenceLogProb) for response tokens, 0 elsewhere. */
 export async function implicitReward(ratio: LogRatio, options: { beta: number }): Promise<Tensor> {
-  checkOptions(options, ['beta'], 'implicitReward');
+  return await implicit('implicitReward', ratio, options);
+}
+
+/** The score [B] of each answer by `implicitReward`: the sum over its tokens. */
+export async function implicitScore(ratio: LogRatio, options: { beta: number }): Promise<Tensor> {
+  return await implicit('implicitScore', ratio, options);
+}
+
+async function implicit(name: 'implicitReward' | 'implicitScore', ratio: LogRatio, options: { beta: number }) {
+  checkOptions(options, ['beta'], name);
   checkPositive(options.beta, 'beta');
   using inputs = ratioInputs(ratio);
   const { now, reference, mask } = inputs;
-  return new Tensor(await run(inputs.used, () => addon().implicitReward(now, reference, mask, options.beta)));
+  return new Tensor(await run(inputs.used, () => addon()[name](now, reference, mask, options.beta)));
 }
 
-/** The metrics of `implicitRewardLoss`, means over the answers it was given. */
+/** What `implicitRewardLoss` measures, with scores as in `implicitScore`: means over answers that add up over the pieces of a step. */
 export interface ImplicitRewardMetrics {
-  /** Share of answers on whose side of 0 the sum of rewards is; 0 counts half. */
+  /** Share of answers on whose side of 0 the score is; 0 counts half. */
   accuracy: number;
-  /** Sum of the rewards of an answer. */
-  reward: number;
+  /** Mean score of the right answers. */
+  desirableReward: number;
+  /** Mean score of the wrong answers. */
+  undesirableReward: number;
+}
+
+export interface ImplicitRewardLossOptions {
+  /** Scale of log-ratios to the reference, per nat. */
+  beta: number;
+  /** What is compared with the label: the score of an `answer` (the default), or every response token's reward by itself. */
+  per?: 'answer' | 'token' | undefined;
+  /** What sums over all answers, all response tokens, and right or wrong answers are divided by. Default to their numbers. */
+  denominators?: { rows?: number; tokens?: number; desirable?: number; undesirable?: number };
 }
 
 /**
- * Cross entropy of the sum of `implicitReward` of each answer against its `labels` [B], 1 for right answers and 0 for wrong ones: the
- * mean over answers, or their sum divided by `denominator`. `per: 'token'` compares every response token's reward by itself.
+ * Cross entropy of the scores of answers (`implicitScore`) against their `labels` [B], 1 for right answers and 0 for wrong ones: the
+ * mean over answers, or with `per: 'token'` over response tokens.
  */
 export async function implicitRewardLoss(
   ratio: LogRatio,
   labels: Ids,
-  options: { beta: number; per?: 'answer' | 'token'; denominator?: number | undefined },
+  options: ImplicitRewardLossOptions,
 ): Promise<Loss<keyof ImplicitRewardMetrics>> {
-  checkOptions(options, ['beta', 'per', 'denominator'], 'implicitRewardLoss');
-  const { beta, per = 'answer', denominator } = options;
+  checkOptions(options, ['beta', 'per', 'denominators'], 'implicitRewardLoss');
+  const { beta, per = 'answer', denominators = {} } = options;
   checkPositive(beta, 'beta');
   using inputs = ratioInputs(ratio);
   const { now, reference, mask } = inputs;
   const given = inputs.ids(labels, 'labels');
-  const lose = () =>
-    addon().implicitRewardLoss(now, reference, mask, given, { beta, perToken: per === 'token' }, denominator);
+  const weights = { beta, perToken: per === 'token' };
+  const lose = () => addon().implicitRewardLoss(now, reference, mask, given, weights, { ...denominators });
   return new Loss(await run(inputs.used, lose));
 }
 

@@ -6,6 +6,7 @@ import { Batches } from '../data/batches.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
+import { trunksOf } from '../rewards/judge.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PolicyParts } from '../trainers/critic-free.ts';
 import type { OnPolicyParts } from '../trainers/on-policy.ts';
@@ -95,7 +96,7 @@ export async function openPolicy<C extends CommandConfig>(
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference, critic: false };
   return {
-    plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
+    plan: planPpo(file.decoder, { ...sizes, reward: trunksOf(opened.models) }),
     notices,
     async start() {
       const { reward, heldOut } = await opened.load(device);

@@ -11,6 +11,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { withExtras } from '../models/ppo-extras-plan.ts';
 import { loadModel } from '../models/registry.ts';
+import { trunksOf } from '../rewards/judge.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl } from '../trainers/schedule.ts';
@@ -129,7 +130,7 @@ async function open(config: Config): Promise<Opened> {
   const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];
   return {
     plan: withExtras(
-      planPpo(policy.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
+      planPpo(policy.decoder, { ...sizes, reward: trunksOf(opened.models) }),
       policy.decoder,
       extrasOf(config),
     ),

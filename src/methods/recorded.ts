@@ -4,6 +4,7 @@ import { path } from '../config/fields.ts';
 import { out, tokenizer } from '../config/inputs.ts';
 import type { policyLearning } from '../config/pairs.ts';
 import { Batches } from '../data/batches.ts';
+import type { Label } from '../data/labels.ts';
 import type { Preference } from '../data/preferences.ts';
 import type { Paths } from '../data/records.ts';
 import type { LanguageModel } from '../models/language-model.ts';
@@ -19,7 +20,7 @@ import type { SamplePrompts } from '../trainers/samples.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
 import type { Assembled, Opened, RunConfig } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
-import { loadPairs } from './preferences.ts';
+import { loadLabels, loadPairs } from './preferences.ts';
 
 /** The fields of a schema that name the model, the files of `data`, the run folder and the tokenizer. */
 export function policyFiles<Data extends z.ZodRawShape>(data: Data, purpose = 'train') {
@@ -44,17 +45,28 @@ export interface PairIngredients {
   samples?: SamplePrompts | undefined;
 }
 
+/** The ingredients of a method that learns from labelled responses. */
+export interface LabelIngredients {
+  /** The model to train; with LoRA its weights do not change. */
+  model: LanguageModel;
+  labels: readonly Label[];
+  /** Held-out labelled responses; without them there are no validation metrics. */
+  validation?: readonly Label[] | undefined;
+  /** Prompts that are answered at each evaluation. */
+  samples?: SamplePrompts | undefined;
+}
+
 /**
- * A new policy for `rows` rows, which the caller must dispose of, its optimizer, and batches of the rows. `config` has the
+ * The policy that `create` makes, which the caller must dispose of, its optimizer, and batches of `rows` rows. `config` has the
  * learning rate filled in.
  */
-export function assemblePolicy<C extends Learning>(
+export function assemblePolicy<C extends Learning, P extends Policy>(
   given: C,
-  { model, rows, what, reference }: { model: LanguageModel; rows: number; what: string; reference: boolean },
+  { rows, what, create }: { rows: number; what: string; create: () => P },
 ) {
-  const { lora, batchSize, seed } = given;
+  const { batchSize, seed } = given;
   const steps = pairSteps(rows, given, what);
-  const policy = new Policy(model, { lora, seed, reference });
+  const policy = create();
   const lr = given.lr ?? defaultPolicyRate(policy);
   const optimizer = optimizerOf(policy.parameters(), { ...given.optimisation, lr });
   const batches = new Batches({ size: rows, batchSize, seed });
@@ -79,11 +91,11 @@ export function assemblePairs<C extends Learning, Step extends { step: number }>
     ) => AsyncGenerator<Step>;
   },
 ) {
+  const { lora, seed } = given;
   const { config, steps, policy, optimizer, batches } = assemblePolicy(given, {
-    model,
     rows: pairs.length,
     what: 'pairs',
-    reference,
+    create: () => new Policy(model, { lora, seed, reference }),
   });
   return {
     config,
@@ -167,5 +179,19 @@ export function openPairs<C extends Learning & Files & RunConfig & Parameters<ty
     plan: { reference, responses: 2 },
     assemble: (given, model, { pairs, validation }, samples) => assemble(given, { model, pairs, validation, samples }),
     sizes: ({ pairs, validation }) => ({ pairs: pairs.length, 'held out': validation.length }),
+  });
+}
+
+/** Opens a method that learns from labelled responses; its policy has a reference. */
+export function openLabels<C extends Learning & Files & RunConfig & Parameters<typeof loadLabels>[0]>(
+  config: C,
+  assemble: (config: C, ingredients: LabelIngredients) => Assembled & { config: C; parts: { weights: Policy } },
+): Promise<Opened> {
+  return openPolicy(config, {
+    load: loadLabels,
+    plan: { reference: true, responses: 1 },
+    assemble: (given, model, { labels, validation }, samples) =>
+      assemble(given, { model, labels, validation, samples }),
+    sizes: ({ labels, validation }) => ({ 'labelled responses': labels.length, 'held out': validation.length }),
   });
 }

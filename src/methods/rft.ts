@@ -6,6 +6,7 @@ import { Batches } from '../data/batches.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
+import { trunksOf } from '../rewards/judge.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type RftParts, rft } from '../trainers/rft.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
@@ -57,7 +58,7 @@ async function open(config: Config): Promise<Opened> {
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference: false, critic: false };
   return {
-    plan: planPpo(file.decoder, { ...sizes, reward: opened.models.map(({ decoder }) => decoder) }),
+    plan: planPpo(file.decoder, { ...sizes, reward: trunksOf(opened.models) }),
     notices,
     async start() {
       const { reward } = await opened.load(device);

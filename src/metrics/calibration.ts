@@ -46,3 +46,21 @@ export function kendallTauB(scores: readonly number[], ranks: readonly number[])
   const most = Math.sqrt(unequalScores * unequalRanks);
   return most === 0 ? undefined : agreement / most;
 }
+
+/**
+ * The area under the ROC curve of scores: the probability that one of a right answer is above one of a wrong answer, equal scores
+ * counting half. Undefined unless there are answers of both kinds.
+ */
+export function areaUnderRoc(scores: readonly number[], right: readonly boolean[]): number | undefined {
+  const order = [...scores.keys()].sort((i, j) => (scores[i] as number) - (scores[j] as number));
+  let [above, wrong] = [0, 0];
+  for (let from = 0, to = 0; from < order.length; from = to) {
+    while (to < order.length && scores[order[to] as number] === scores[order[from] as number]) to++;
+    const good = order.slice(from, to).filter((i) => right[i]).length;
+    const bad = to - from - good;
+    above += good * (wrong + bad / 2);
+    wrong += bad;
+  }
+  const pairs = wrong * (scores.length - wrong);
+  return pairs === 0 ? undefined : above / pairs;
+}

@@ -49,7 +49,7 @@ export interface Described {
 }
 
 /** The kinds of files that hold a policy: a language model, its scopes, and any value head and reference copy. */
-export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'IlqlPolicy', 'Policy'];
+export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'IlqlPolicy', 'ImplicitPRM', 'Policy'];
 
 const KEY = 'palm-rlhf';
 /** The metadata key of the tokenizer's description. */

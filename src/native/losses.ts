@@ -129,6 +129,13 @@ export interface NativeLosses {
     responseMask: TensorHandle,
     beta: number,
   ): Promise<TensorHandle>;
+  /** The sum of `implicitReward` over each response, [B]. */
+  implicitScore(
+    logProb: TensorHandle,
+    referenceLogProb: TensorHandle,
+    responseMask: TensorHandle,
+    beta: number,
+  ): Promise<TensorHandle>;
   /** `label` [B] is 1 for right answers and 0 for wrong ones. */
   implicitRewardLoss(
     logProb: TensorHandle,
@@ -136,7 +143,7 @@ export interface NativeLosses {
     responseMask: TensorHandle,
     label: TensorHandle,
     options: { beta: number; perToken: boolean },
-    denominator: number | undefined,
+    denominators: { rows?: number; tokens?: number; desirable?: number; undesirable?: number },
   ): Promise<NativeLoss>;
   maskedMean(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;
   whiten(values: TensorHandle, mask: TensorHandle | undefined): Promise<TensorHandle>;

@@ -3,10 +3,10 @@ import { basename, dirname, extname } from 'node:path';
 import type { PpoConfig } from '../config/ppo.ts';
 import type { RewardSource, WeightedSource } from '../config/reward-source.ts';
 import { ArgumentError } from '../errors.ts';
-import { RewardModel } from '../models/reward-model.ts';
 import { findModelOf, type ModelFile } from '../runs/model-file.ts';
 import { isModule } from '../runs/run-note.ts';
-import { CombinedReward, type Reward, type RewardFunction } from '../trainers/combined-reward.ts';
+import { CombinedReward, type Judge, type Reward, type RewardFunction } from '../trainers/combined-reward.ts';
+import { JUDGE_KINDS, loadJudge } from './judge.ts';
 import { hashOf, loadModule } from './module.ts';
 import { isUrl, serverReward } from './server.ts';
 import { ofTexts, type TextReward } from './text-reward.ts';
@@ -59,10 +59,9 @@ export async function openReward(source: AnyRewardSource, scoring: Scoring): Pro
     models: opened.flatMap((one) => ('model' in one ? [one.model] : [])),
     inputs: Object.fromEntries(opened.flatMap(({ file }, i) => (file === undefined ? [] : [[key(i), file]]))),
     async load(device) {
-      const rewards: (RewardModel | RewardFunction)[] = [];
-      for (const one of opened)
-        rewards.push('model' in one ? await RewardModel.load(one.model.path, { device }) : one.reward);
-      if (!several) return rewards[0] as RewardModel | RewardFunction;
+      const rewards: (Judge | RewardFunction)[] = [];
+      for (const one of opened) rewards.push('model' in one ? await loadJudge(one.model, device) : one.reward);
+      if (!several) return rewards[0] as Judge | RewardFunction;
       const named = rewards.map((reward, i) => ({ name: names[i] as string, weight: sources[i]?.weight, reward }));
       const { combine, disagreement } = scoring;
       return new CombinedReward(named, { combine, disagreement });
@@ -78,7 +77,7 @@ async function openOne(from: From, timeout: number): Promise<Opened> {
   }
   if (isUrl(from)) return await openOne({ url: from }, timeout);
   if (isModule(from)) return { reward: ofTexts(await loadModule(from)), file: from };
-  const model = await findModelOf(from, ['RewardModel']);
+  const model = await findModelOf(from, JUDGE_KINDS);
   return { model, file: model.path };
 }
 

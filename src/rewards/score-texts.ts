@@ -1,7 +1,8 @@
-/** Scores of texts by a reward model. */
-import type { RewardModel } from '../models/reward-model.ts';
+/** Scores of texts by a model. */
+import type { ImplicitPRM } from '../models/implicit-prm.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { scoresOfModel } from '../trainers/rewards.ts';
+import type { Judge } from '../trainers/combined-reward.ts';
+import { scoresOfModel, tokenRewardsOf } from '../trainers/rewards.ts';
 import type { Answer } from '../trainers/rollouts.ts';
 
 /** A prompt and a response to it, as text. */
@@ -12,7 +13,7 @@ export interface PromptAndResponse {
 
 /** The score of each of `texts`; `size` are scored at once. A complete response ends with the eos, as in training. */
 export async function scoreTexts(
-  model: RewardModel,
+  model: Judge,
   tokenizer: Tokenizer,
   texts: readonly PromptAndResponse[],
   size: number,
@@ -21,6 +22,26 @@ export async function scoreTexts(
     model,
     texts.map((text) => answerOf(text, tokenizer)),
     { size },
+  );
+}
+
+/** A token of a response, and its reward. */
+export interface TokenReward {
+  text: string;
+  reward: number;
+}
+
+/** The tokens of each response with their rewards, the eos included; otherwise as `scoreTexts`. */
+export async function rewardTexts(
+  model: ImplicitPRM,
+  tokenizer: Tokenizer,
+  texts: readonly PromptAndResponse[],
+  size: number,
+): Promise<TokenReward[][]> {
+  const answers = texts.map((text) => answerOf(text, tokenizer));
+  const rewards = await tokenRewardsOf(model, answers, { size });
+  return answers.map(({ response }, row) =>
+    response.map((token, t) => ({ text: tokenizer.decode([token]), reward: rewards[row]?.[t] as number })),
   );
 }
 

@@ -100,7 +100,7 @@ export async function findModelOf(path: string, kinds: readonly string[]): Promi
   const found = await findModel(path);
   if (found.kind === undefined || kinds.includes(found.kind)) return found;
   const fix = kinds.includes('RewardModel')
-    ? 'Train a reward model with palm reward.'
+    ? 'Train a reward model with palm reward or palm implicit-prm. One whose adapters are merged has no reference to judge by.'
     : 'A reward model goes to --reward, or to palm score.';
   throw new ArgumentError({ argument: path, received: `a ${found.kind}`, expected: `a ${kinds.join(' or ')}`, fix });
 }

@@ -3,6 +3,7 @@ import type { CpoConfigInput } from '../config/cpo.ts';
 import type { DpoConfigInput } from '../config/dpo.ts';
 import type { GrpoConfigInput } from '../config/grpo.ts';
 import type { IlqlConfigInput } from '../config/ilql.ts';
+import type { ImplicitPrmConfigInput } from '../config/implicit-prm.ts';
 import type { KtoConfigInput } from '../config/kto.ts';
 import type { OnlineDpoConfigInput } from '../config/online-dpo.ts';
 import type { OrpoConfigInput } from '../config/orpo.ts';
@@ -37,6 +38,7 @@ interface Options {
   sft: SftConfigInput;
   ilql: IlqlConfigInput;
   kto: KtoConfigInput;
+  'implicit-prm': ImplicitPrmConfigInput;
   'process-reward': ProcessRewardConfigInput;
 }
 
@@ -46,7 +48,7 @@ export const METHODS = {
   comparisons: ['dpo', 'orpo', 'simpo', 'cpo', 'reward'],
   samples: ['sft', 'ilql'],
   rewards: ['ilql'],
-  labels: ['kto'],
+  labels: ['kto', 'implicit-prm'],
   steps: ['process-reward'],
 } as const satisfies Readonly<Record<string, readonly (keyof Options & keyof typeof methods)[]>>;
 
@@ -152,7 +154,7 @@ export type Rewarded = Common & {
   config?: ConfigOf<'rewards'>;
 } & Only<'samples' | 'rewards'>;
 
-/** A policy learns from responses labelled good or bad, by KTO. */
+/** A policy learns from responses labelled good or bad, by KTO, or becomes a reward for every token. */
 export type Labels = Common & {
   labels: Rows<LabelRow>;
   /** Held-out rows. Defaults to some of the prompts. */

@@ -4,12 +4,12 @@ import { checkOptions } from '../checks/options.ts';
 import { ArgumentError } from '../errors.ts';
 import { IlqlPolicy } from '../models/ilql-policy.ts';
 import type { Policy } from '../models/policy.ts';
-import type { RewardModel } from '../models/reward-model.ts';
 import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
 import { answerPrompts } from '../runs/answers.ts';
 import { noteBeside } from '../runs/model-file.ts';
 import { type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { Judge } from '../trainers/combined-reward.ts';
 
 /** How a trained policy answers. */
 export interface AnswerOptions {
@@ -78,14 +78,14 @@ export class TrainedPolicy implements Disposable {
   }
 }
 
-/** A trained reward model with its tokenizer. Dispose of it. */
-export class TrainedJudge implements Disposable {
+/** A trained model that scores answers, with its tokenizer: a RewardModel, or for `implicit-prm` an ImplicitPRM. Dispose of it. */
+export class TrainedJudge<Model extends Judge = Judge> implements Disposable {
   /** The method that trained it. */
   readonly method: string;
-  readonly rewardModel: RewardModel;
+  readonly rewardModel: Model;
   readonly tokenizer: Tokenizer;
 
-  constructor(method: string, rewardModel: RewardModel, tokenizer: Tokenizer) {
+  constructor(method: string, rewardModel: Model, tokenizer: Tokenizer) {
     this.method = method;
     this.rewardModel = rewardModel;
     this.tokenizer = tokenizer;

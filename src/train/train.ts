@@ -5,13 +5,14 @@ import { methods } from '../methods.ts';
 import type { Method, Training } from '../methods/method.ts';
 import { type Numbers, splitStep, type StepMetrics } from '../metrics/metrics.ts';
 import type { Policy } from '../models/policy.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import type { Optimizer } from '../optim.ts';
 import { endingsOf } from '../methods/endings.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import { adapterNotices, findModel } from '../runs/model-file.ts';
-import type { Given, MethodName, Preferences, Steps } from './given.ts';
+import type { Given, Labels, MethodName, Preferences, Steps } from './given.ts';
 import { checkGiven, type Plan } from './plan.ts';
 import { TrainedJudge, TrainedPolicy } from './results.ts';
 import { withFiles } from './rows.ts';
@@ -44,7 +45,8 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */
-export function train(given: (Preferences & { config: { method: 'reward' } }) | Steps): Run<TrainedJudge>;
+export function train(given: (Preferences & { config: { method: 'reward' } }) | Steps): Run<TrainedJudge<RewardModel>>;
+export function train(given: Labels & { config: { method: 'implicit-prm' } }): Run<TrainedJudge<ImplicitPRM>>;
 export function train(given: Given): Run<TrainedPolicy>;
 export function train(given: Given): Run<TrainedPolicy | TrainedJudge> {
   return new TrainingRun(checkGiven(given));
@@ -136,7 +138,8 @@ class TrainingRun implements Run<TrainedPolicy | TrainedJudge> {
 
   #resultOf({ parts, tokenizer }: Training): TrainedPolicy | TrainedJudge {
     const { weights } = parts;
-    if (weights instanceof RewardModel) return new TrainedJudge(this.method, weights, tokenizer);
+    if (weights instanceof RewardModel || weights instanceof ImplicitPRM)
+      return new TrainedJudge(this.method, weights, tokenizer);
     return new TrainedPolicy(this.method, weights as Policy, tokenizer);
   }
 }

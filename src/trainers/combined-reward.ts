@@ -1,6 +1,7 @@
 /** What scores answers: a reward model, a function, or several of them whose scores are combined; docs/rewards.md. */
 import { checkOptions, checkPositive } from '../checks/options.ts';
 import { ArgumentError, printable } from '../errors.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { RewardModel } from '../models/reward-model.ts';
 
 /** A response with the prompt it answers; the texts are present if a tokenizer is given. */
@@ -20,6 +21,9 @@ export interface Answer {
  */
 export type Score = number | null | readonly number[];
 
+/** A model that scores answers. An ImplicitPRM gives PPO a reward for every token; everywhere else their sum counts. */
+export type Judge = RewardModel | ImplicitPRM;
+
 /** Scores answers with one score each. `signal` is aborted when nobody waits for the scores any more. */
 export type RewardFunction = (answers: Answer[], signal?: AbortSignal) => readonly Score[] | Promise<readonly Score[]>;
 
@@ -33,7 +37,7 @@ export type Combination = 'sum' | 'mean' | 'min' | 'conservative';
 export interface NamedReward {
   /** Its mean score is logged as `score.NAME`. */
   name: string;
-  reward: RewardModel | RewardFunction;
+  reward: Judge | RewardFunction;
   weight?: number | undefined;
 }
 
@@ -86,7 +90,7 @@ export class CombinedReward {
   }
 }
 
-export type Reward = RewardModel | RewardFunction | CombinedReward;
+export type Reward = Judge | RewardFunction | CombinedReward;
 
 /** Combines the scores of one answer; `weights` are those of a sum, `disagreement` is the λ of `conservative`. */
 export function combineScores(
@@ -120,8 +124,8 @@ function checkRewards(rewards: readonly NamedReward[], combine: Combination): vo
       throw wrong(`${argument}.name`, name, 'a name of letters, digits, _ . and -');
     if (rewards.findIndex((other) => other.name === name) !== i)
       throw wrong(`${argument}.name`, `${name}, which another has`, 'a name of its own');
-    if (!(reward instanceof RewardModel) && typeof reward !== 'function')
-      throw wrong(`${argument}.reward`, reward, 'a RewardModel or a function of answers');
+    if (!(reward instanceof RewardModel || reward instanceof ImplicitPRM) && typeof reward !== 'function')
+      throw wrong(`${argument}.reward`, reward, 'a RewardModel, an ImplicitPRM or a function of answers');
     if (weight === undefined) continue;
     if (!Number.isFinite(weight)) throw wrong(`${argument}.weight`, weight, 'a finite number');
     if (combine !== 'sum') throw wrong(`${argument}.weight`, weight, `nothing with combine: ${combine}`);

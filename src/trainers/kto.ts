@@ -3,62 +3,32 @@ import { type KtoConfig, ktoConfig } from '../config/kto.ts';
 import { parseKnown } from '../config/schema.ts';
 import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
-import type { Batches } from '../data/batches.ts';
 import type { Label } from '../data/labels.ts';
 import { ArgumentError } from '../errors.ts';
 import { type KtoLossOptions, type KtoMetrics, ktoLoss } from '../losses/kto.ts';
 import { Policy } from '../models/policy.ts';
-import { Optimizer } from '../optim.ts';
-import { checkTokens } from './check-tokens.ts';
+import { LABEL_PARTS, LabelCounts, type LabelParts, type LabelStep, learnFromLabels } from './labels.ts';
 import { compared, deltaWith, logRatiosOf, RunningMean, type Sequence } from './log-ratios.ts';
 import type { MicroBatch } from './out-of-memory.ts';
-import { BATCHES, LABELS } from './parts.ts';
-import { checkReference, learnFromRows, type Measure, type RecordedStep } from './recorded.ts';
+import type { Measure, RecordedStep } from './recorded.ts';
 import { chunks } from './rollouts.ts';
-import { SAMPLE_PROMPTS, type SamplePrompts } from './samples.ts';
 
 /** The parts of a KTO run. They hold all mutable training state, so saving them and the step number saves the run. */
-export interface KtoParts {
+export interface KtoParts extends LabelParts {
   /** Trained by `optimizer`; it has a reference. */
   policy: Policy;
-  optimizer: Optimizer;
-  /** The labelled responses to train on. */
-  labels: readonly Label[];
-  /** Selects the next of `labels`, `config.batchSize` at a time. */
-  batches: Batches;
-  /** Held-out labelled responses; without them there are no validation metrics. */
-  validation?: readonly Label[] | undefined;
   /** The mean of the rewards so far; needed by the loss `bco`. */
   rewardMean?: RunningMean | undefined;
-  /** Prompts that are answered at each evaluation. */
-  samples?: SamplePrompts | undefined;
 }
 
-const PARTS = {
-  policy: instanceOf(Policy),
-  optimizer: instanceOf(Optimizer),
-  labels: LABELS,
-  batches: BATCHES,
-  validation: optional(LABELS),
-  rewardMean: optional(instanceOf(RunningMean)),
-  samples: SAMPLE_PROMPTS,
-};
+const PARTS = { policy: instanceOf(Policy), ...LABEL_PARTS, rewardMean: optional(instanceOf(RunningMean)) };
 
 /** The metrics of a step. Those of the loss are of its rows before the update. */
-export interface KtoStep extends RecordedStep {
-  /** Share of rows whose reward is on the right side of the reference point; those on it count half. */
-  accuracy: number;
+export interface KtoStep extends LabelStep {
   /** z0, the estimated KL to the reference in nats per response; undefined for other losses than `kto`. */
   kl: number | undefined;
   /** The mean of all rewards so far; undefined for other losses than `bco`. */
   delta: number | undefined;
-  /** Number of desirable responses in the step. */
-  desirable: number;
-  /** Mean of beta times the log-ratio to the reference; undefined if the step has no such rows. */
-  desirableReward: number | undefined;
-  undesirableReward: number | undefined;
-  /** desirableReward minus undesirableReward. */
-  margin: number | undefined;
 }
 
 /**
@@ -75,18 +45,9 @@ export async function* kto(parts: KtoParts, options: KtoConfig, start = 0): Asyn
   checkInteger(start, 0, 'start');
   const config = parseKnown(ktoConfig, options, 'kto');
   checkStepRows(config);
-  const { policy, optimizer, batches, labels, validation = [], samples } = parts;
-  checkReference(policy);
   if (config.loss === 'bco') checkKinds('kto parts', parts, { rewardMean: instanceOf(RunningMean) });
-  checkLabels(labels, policy, 'labels');
-  checkLabels(validation, policy, 'validation');
-  const measure = (rows: readonly Label[], microBatch: MicroBatch, training: boolean) =>
-    measureLabels(parts, config, rows, microBatch, training);
-  const tokensOf = ({ prompt, response }: Label) => prompt.length + response.length;
-  yield* learnFromRows(
-    { policy, optimizer, batches, rows: labels, validation, samples, measure, tokensOf },
-    config,
-    start,
+  yield* learnFromLabels(parts, config, start, (rows, microBatch, training) =>
+    measureLabels(parts, config, rows, microBatch, training),
   );
 }
 
@@ -99,16 +60,6 @@ export function checkStepRows({
   if (loss !== 'kto' || batchSize * accumulate >= 2) return;
   const fix = 'Use larger batches, at best 32 or more, or the loss apo-zero-unpaired, which needs no others.';
   throw new ArgumentError({ argument: 'batchSize', received: '1', expected: 'at least 2 with the loss kto', fix });
-}
-
-function checkLabels(labels: readonly Label[], { model }: Policy, argument: string): void {
-  for (const [row, label] of labels.entries()) {
-    for (const part of ['prompt', 'response'] as const)
-      checkTokens(label[part], model.decoder.numTokens, (t) => `${argument}[${row}].${part}[${t}]`);
-    if (label.response.length > 0) continue;
-    const expected = 'at least one token, such as the eos';
-    throw new ArgumentError({ argument: `${argument}[${row}].response`, received: 'no tokens', expected });
-  }
 }
 
 type KtoReport = Omit<KtoStep, keyof RecordedStep>;
@@ -133,24 +84,19 @@ async function measureLabels(
   const own: KtoLossOptions = { loss, beta, desirableWeight, undesirableWeight };
   if (loss === 'kto') own.mismatched = others;
   if (loss === 'bco') own.delta = delta;
-  const good = rows.filter((row) => row.good).length;
+  const counts = new LabelCounts(rows);
   return {
     async loss(some, denominator, options) {
-      const share = denominator / rows.length;
-      const denominators = { rows: denominator, desirable: good * share, undesirable: (rows.length - good) * share };
+      const denominators = counts.denominators(denominator);
       const desirable = some.map((row) => row.good);
       return await compared(policy, some, options, (now, reference, mask) =>
         ktoLoss(now, reference, mask, desirable, { ...own, denominators }),
       );
     },
-    report: ({ accuracy, kl, desirableReward, undesirableReward }) => ({
-      accuracy,
-      kl: loss === 'kto' ? kl : undefined,
+    report: (metrics) => ({
+      ...counts.report(metrics),
+      kl: loss === 'kto' ? metrics.kl : undefined,
       delta: loss === 'bco' ? delta : undefined,
-      desirable: good,
-      desirableReward: good > 0 ? desirableReward : undefined,
-      undesirableReward: good < rows.length ? undesirableReward : undefined,
-      margin: good > 0 && good < rows.length ? desirableReward - undesirableReward : undefined,
     }),
     learned: () => next?.learned(),
     dispose() {

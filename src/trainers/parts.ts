@@ -2,6 +2,7 @@
 import { ArgumentError } from '../errors.ts';
 import { either, having, instanceOf, type Kind } from '../checks/kinds.ts';
 import { LanguageModel } from '../models/language-model.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { CombinedReward } from './combined-reward.ts';
 
@@ -25,7 +26,7 @@ export const EXAMPLES: Kind = {
   words: 'an array of { prompt, response } or { tokens, targets }',
 };
 const FUNCTION: Kind = { is: (value) => typeof value === 'function', words: 'a function of answers' };
-export const REWARD = either(instanceOf(RewardModel), FUNCTION, instanceOf(CombinedReward));
+export const REWARD = either(instanceOf(RewardModel), instanceOf(ImplicitPRM), FUNCTION, instanceOf(CombinedReward));
 
 /** The model of a training run. */
 export type ModelPart = { model: LanguageModel } | { /** @deprecated Now `model`. */ palm: LanguageModel };

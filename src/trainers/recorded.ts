@@ -42,6 +42,8 @@ export interface Measure<Row, Name extends string, Report> {
   loss(rows: readonly Row[], denominator: number, options: { grad: boolean }): Promise<Loss<Name>>;
   /** What a step reports of the metrics of all its rows. */
   report(metrics: Record<Name, number>): Report;
+  /** What an evaluation of all rows reports besides loss and accuracy. */
+  heldOut?(): Partial<Report>;
   /** Called after a step that changed weights. */
   learned?(): void;
   dispose?(): void;
@@ -106,6 +108,7 @@ export async function* learnFromRows<Row, Name extends string, Report extends ob
       step: done,
       loss,
       ...measured.report(metrics.sum()),
+      ...held?.report,
       validationLoss: held?.loss,
       validationAccuracy: held?.accuracy,
       gradNorm,
@@ -119,10 +122,10 @@ export async function* learnFromRows<Row, Name extends string, Report extends ob
 }
 
 /** Loss and accuracy on all `rows`, `size` at a time. */
-async function evaluate<Row>(
+async function evaluate<Row, Report extends object>(
   rows: readonly Row[],
   microBatch: MicroBatch,
-  measure: Task<Row, 'accuracy', object>['measure'],
+  measure: Task<Row, 'accuracy', Report>['measure'],
   size: number,
 ) {
   const measured = await measure(rows, microBatch, false);
@@ -134,7 +137,7 @@ async function evaluate<Row>(
       loss += await share.item();
       right += (await share.metrics()).accuracy;
     }
-    return { loss: loss / rows.length, accuracy: right / rows.length };
+    return { loss: loss / rows.length, accuracy: right / rows.length, report: measured.heldOut?.() };
   } finally {
     measured.dispose?.();
   }

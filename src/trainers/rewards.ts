@@ -1,10 +1,12 @@
 /** Scores answers; enforces a timeout on reward functions, and names the answer that a bad score belongs to. */
 import { padRight } from '../data/prompts.ts';
 import { NumericsError, printable, RewardError } from '../errors.ts';
+import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { narrow } from '../tensor/slice.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import { CombinedReward } from './combined-reward.ts';
+import { CombinedReward, type Judge } from './combined-reward.ts';
+import { responseMaskOf } from './response-rows.ts';
 import { type Answer, chunks, type Reward, type RewardFunction, type Score } from './rollouts.ts';
 
 export interface ScoreOptions {
@@ -16,7 +18,10 @@ export interface ScoreOptions {
   timeout: number;
   /** Ends the wait; its reason is thrown. */
   signal?: AbortSignal | undefined;
-  /** Whether a function may also give null for an answer, or a number for each of its tokens. Defaults to false. */
+  /**
+   * Whether a function may also give null for an answer, or a number for each of its tokens, as an ImplicitPRM then does. Defaults
+   * to false.
+   */
   anyScore?: boolean | undefined;
   /** What errors call the reward. Defaults to `reward`. */
   argument?: string | undefined;
@@ -24,7 +29,7 @@ export interface ScoreOptions {
 
 /** The scores of answers, and what each of several rewards made of them. */
 export interface Scores {
-  /** NaN for an answer that a function gave null; the sum for one whose tokens it scored. */
+  /** NaN for an answer that a function gave null; the sum for one whose tokens have scores. */
   scores: number[];
   /** The scores of tokens, for the answers that have them. */
   tokens?: (readonly number[] | undefined)[];
@@ -45,7 +50,8 @@ export async function scoresOf(reward: Reward, answers: readonly Answer[], optio
   if (!(reward instanceof CombinedReward)) return { ...(await scoresOfOne(reward, answers, options)), parts: {} };
   const parts: Record<string, number[]> = {};
   for (const { name, reward: one } of reward.rewards) {
-    const found = await scoresOfOne(one, answers, { ...options, argument: `reward ${name}` });
+    const anyScore = options.anyScore && !(one instanceof ImplicitPRM);
+    const found = await scoresOfOne(one, answers, { ...options, anyScore, argument: `reward ${name}` });
     checkWhole(name, found);
     parts[name] = found.scores;
   }
@@ -58,11 +64,21 @@ async function scoresOfOne(
   options: ScoreOptions,
 ): Promise<Pick<Scores, 'scores' | 'tokens'>> {
   options.signal?.throwIfAborted();
-  if (reward instanceof RewardModel) return { scores: await scoresOfModel(reward, answers, options) };
+  if (reward instanceof ImplicitPRM && options.anyScore) {
+    const tokens = await tokenRewardsOf(reward, answers, options);
+    return { scores: tokens.map(sumOf), tokens };
+  }
+  if (isJudge(reward)) return { scores: await scoresOfModel(reward, answers, options) };
   const given = checkScores(await ask(reward, answers, options), answers, options);
-  const scores = given.map((score) => (typeof score === 'object' ? (score?.reduce(add, 0) ?? Number.NaN) : score));
+  const scores = given.map((score) =>
+    typeof score === 'object' ? (score === null ? Number.NaN : sumOf(score)) : score,
+  );
   if (scores.every(Number.isNaN)) throw noScore(answers, options);
   return { scores, tokens: given.map((score) => (typeof score === 'object' ? (score ?? undefined) : undefined)) };
+}
+
+function isJudge(reward: Judge | RewardFunction): reward is Judge {
+  return reward instanceof RewardModel || reward instanceof ImplicitPRM;
 }
 
 /** A combination has one number for an answer, not one for each token. */
@@ -77,24 +93,52 @@ function noScore(answers: readonly Answer[], { argument = 'reward' }: ScoreOptio
   return new RewardError({ argument, received: `null for all ${answers.length} answers`, expected });
 }
 
-function add(sum: number, value: number): number {
-  return sum + value;
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
-/** The same for a reward model. */
+/** The same for a model. */
 export async function scoresOfModel(
-  reward: RewardModel,
+  reward: Judge,
   answers: readonly Answer[],
-  { size, sequence, signal, argument }: Omit<ScoreOptions, 'timeout'>,
+  options: ModelOptions,
 ): Promise<number[]> {
-  const scores: number[] = [];
+  const scores = await readAll(answers, options, (rows, piece) => readScores(reward, rows, piece));
+  checkFinite(scores, answers, options);
+  return scores;
+}
+
+/** The rewards of the tokens of each answer. */
+export async function tokenRewardsOf(
+  reward: ImplicitPRM,
+  answers: readonly Answer[],
+  options: ModelOptions,
+): Promise<number[][]> {
+  const rewards = await readAll(answers, options, (rows, piece) => readTokenRewards(reward, rows, piece));
+  checkFinite(rewards.map(sumOf), answers, options);
+  return rewards;
+}
+
+type ModelOptions = Omit<ScoreOptions, 'timeout'>;
+
+/** What `read` gives for all answers, `size` at a time. */
+async function readAll<T>(
+  answers: readonly Answer[],
+  { size, sequence, signal }: ModelOptions,
+  read: (rows: Tensor, piece: readonly Answer[]) => Promise<T[]>,
+): Promise<T[]> {
+  const found: T[] = [];
   for (const piece of chunks(answers, size)) {
-    using rows = await rowsOf(piece, sequence, scores.length);
-    scores.push(...(await readScores(reward, rows, piece)));
+    using rows = await rowsOf(piece, sequence, found.length);
+    found.push(...(await read(rows, piece)));
     signal?.throwIfAborted();
   }
+  return found;
+}
+
+function checkFinite(scores: readonly number[], answers: readonly Answer[], { argument }: ModelOptions): void {
   const bad = scores.findIndex((score) => !Number.isFinite(score));
-  if (bad < 0) return scores;
+  if (bad < 0) return;
   throw new NumericsError({
     argument: `${argument ?? 'score'}[${bad}]`,
     received: `${scores[bad]} for ${shown(answers[bad] as Answer)}`,
@@ -114,10 +158,25 @@ async function rowsOf(answers: readonly Answer[], sequence: Tensor | undefined, 
   return await narrow(rows, { dim: 1, start: 0, length: Math.max(...answers.map(lengthOf)) });
 }
 
-async function readScores(reward: RewardModel, rows: Tensor, answers: readonly Answer[]): Promise<number[]> {
+async function readScores(reward: Judge, rows: Tensor, answers: readonly Answer[]): Promise<number[]> {
+  if (reward instanceof ImplicitPRM) {
+    using mask = responseMaskOf(answers, rows.shape);
+    using score = await reward.score(rows, mask);
+    return Array.from(await score.data(), Number);
+  }
   const promptLengths = answers.map(({ prompt }) => prompt.length);
   using score = await reward.score(rows, { promptLengths, lengths: answers.map(lengthOf) });
   return Array.from(await score.data(), Number);
+}
+
+async function readTokenRewards(reward: ImplicitPRM, rows: Tensor, answers: readonly Answer[]): Promise<number[][]> {
+  using mask = responseMaskOf(answers, rows.shape);
+  using rewards = await reward.tokenRewards(rows, mask);
+  const [values, width] = [await rewards.data(), rows.shape[1] as number];
+  return answers.map(({ prompt, response }, row) => {
+    const first = row * width + prompt.length;
+    return Array.from(values.subarray(first, first + response.length), Number);
+  });
 }
 
 function lengthOf({ prompt, response }: Answer): number {

@@ -3,6 +3,7 @@ import type { PpoConfig } from '../config/ppo.ts';
 import type { ScoreStatistics } from '../models/reward-model.ts';
 import type { Rollout } from '../models/policy.ts';
 import { Tensor } from '../tensor/tensor.ts';
+import { responseMaskOf } from './response-rows.ts';
 import type { Scores } from './rewards.ts';
 import { type Answer, type Ending, penalisedScores } from './rollouts.ts';
 import { normalised } from './score-norm.ts';
@@ -68,13 +69,11 @@ export function scoredMask(
   answers: readonly Answer[],
   scores: readonly number[],
 ): Tensor {
-  const width = shape[1] as number;
-  const mask = new Uint8Array(answers.length * width);
-  for (const [row, { prompt, response }] of answers.entries()) {
-    if (Number.isNaN(scores[row])) continue;
-    mask.fill(1, row * width + prompt.length, row * width + prompt.length + response.length);
-  }
-  return Tensor.from(mask, { shape, dtype: 'bool', device });
+  const none = { length: 0 };
+  const counted = answers.map(({ prompt, response }, row) => {
+    return { prompt, response: Number.isNaN(scores[row]) ? none : response };
+  });
+  return responseMaskOf(counted, shape, device);
 }
 
 function total(values: readonly number[]): number {

@@ -18,6 +18,7 @@ class World {
   readonly reward = new palm.RewardModel(this.trunk);
   readonly actorCritic = new palm.ActorCritic(new palm.PaLM(SIZE));
   readonly ilql = new palm.IlqlPolicy(new palm.PaLM(SIZE));
+  readonly prm = new palm.ImplicitPRM(new palm.PaLM(SIZE));
   readonly parameter = palm.Tensor.parameter([1, 2, 3]);
   readonly optimizer = new palm.AdamW([this.parameter]);
   readonly tensor = palm.Tensor.from(X, { dtype: 'int64', device });
@@ -34,8 +35,8 @@ class World {
 
   dispose(): void {
     for (const each of [...Object.values(this.experience), ...Object.values(this.now)]) each.dispose();
-    const { model, reward, trunk, actorCritic, ilql, parameter, optimizer, tensor, floats } = this;
-    const policies = [actorCritic, actorCritic.model, ilql, ilql.model];
+    const { model, reward, trunk, actorCritic, ilql, prm, parameter, optimizer, tensor, floats } = this;
+    const policies = [actorCritic, actorCritic.model, ilql, ilql.model, prm, prm.model];
     for (const each of [optimizer, parameter, tensor, floats, reward, trunk, ...policies, model]) each.dispose();
   }
 }
@@ -374,6 +375,17 @@ const calls: Record<string, Call> = {
     };
     const desirable = junk.pick([[1], junk.any()]) as Wrong;
     using loss = await palm.ktoLoss(now.logProb, referenceLogProb, responseMask, desirable, options as Wrong);
+    await loss.metrics();
+  },
+  implicitPrm: async (junk, { prm }) => {
+    const read = junk.pick([() => prm.score, () => prm.tokenRewards])();
+    using _ = await read.call(prm, junk.ids() as Wrong, junk.ids() as Wrong);
+  },
+  implicitRewardLoss: async (junk, { now, experience }) => {
+    const { referenceLogProb, responseMask } = experience;
+    const ratio = junk.changed({ logProb: now.logProb, referenceLogProb, responseMask }) as Wrong;
+    const options = { ...(junk.numbers(['beta']) as object), denominators: junk.numbers(['rows', 'desirable']) };
+    using loss = await palm.implicitRewardLoss(ratio, junk.pick([[1], junk.any()]) as Wrong, options as Wrong);
     await loss.metrics();
   },
   experienceRows: (junk, { experience }) => {
