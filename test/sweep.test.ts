@@ -4,11 +4,13 @@ import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFil
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { sweepCommand } from '../src/cli/sweep.ts';
 import { trainingCommand } from '../src/cli/train.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { type SweepConfigInput, sweepConfig } from '../src/config/sweep.ts';
 import { loadTokenizer, PaLM, sweep } from '../src/index.ts';
+import { sweepSchema } from '../scripts/recipe-schema.ts';
 import { parametersOf } from '../src/sweep/parameters.ts';
 import { meanAndSpread, promoted, ranked, rankCorrelations, ranks, type SweepTrial } from '../src/sweep/ranking.ts';
 import { trialTable } from '../src/sweep/text.ts';
@@ -92,6 +94,16 @@ describe('parameters', () => {
   ])('are refused: %#', (given, message) => {
     expect(() => parametersIn(given as object)).toThrow(message);
   });
+});
+
+it('has the JSON schema that `npm run options` writes', () => {
+  const file = join(import.meta.dirname, '../src/recipes/sweep.schema.json');
+  expect(readFileSync(file, 'utf8')).toBe(sweepSchema());
+  const schema = z.fromJSONSchema(JSON.parse(sweepSchema()));
+  const some = { run: 'dpo', metric: 'loss', trials: 2, parameters: { lr: { log: [1e-5, 1e-3] }, beta: [1, 2] } };
+  expect(schema.safeParse(some).error).toBeUndefined();
+  for (const wrong of [{ trial: 2 }, { parameters: { lr: { logarithm: [1, 2] } } }, { halving: {} }])
+    expect(schema.safeParse({ ...some, ...wrong }).success).toBe(false);
 });
 
 describe('the trials of a rung', () => {
