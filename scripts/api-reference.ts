@@ -20,7 +20,7 @@ const GROUPS: readonly [heading: string, places: RegExp][] = [
   ['Data', /^data\//],
   ['Tokenizers', /^tokenizer\//],
   ['Trainers', /^trainers\//],
-  ['Methods and runs', /^(methods|training)/],
+  ['Methods and runs', /^(methods|training|sweep)/],
   ['Settings', /^(config|checks)\//],
   ['Checkpoints', /^checkpoint\//],
   ['Metrics', /^metrics\//],

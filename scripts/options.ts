@@ -114,6 +114,8 @@ function typeOf(field: FieldSchema): string {
   if (field.prefixItems) return `[${field.prefixItems.map(typeOf).join(', ')}]`;
   if (field.items) return `(${typeOf(field.items)})[]`;
   if (field.properties) return objectType(field);
+  if (field.additionalProperties) return `Record<string, ${typeOf(field.additionalProperties)}>`;
+  if (Object.keys(field).length === 0) return 'unknown';
   if (field.type === 'integer') return 'number';
   if (field.type === undefined) throw new Error(`no TypeScript type is known for ${JSON.stringify(field)}`);
   return field.type;

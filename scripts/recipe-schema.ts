@@ -1,18 +1,20 @@
 /**
- * Writes src/recipes/recipe.schema.json, the JSON schema of recipes, which editors use to complete and to check them.
+ * Writes the JSON schemas of recipes and of sweeps into src/recipes/, which editors use to complete and to check them.
  * `npm run options` runs it; a test says when it has to.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { ConfigSchema } from '../src/config/schema.ts';
+import { sweepConfig } from '../src/config/sweep.ts';
 import { methods } from '../src/methods.ts';
 import { recipeNamed, recipeNames } from '../src/recipes/recipes.ts';
 
-const file = join(import.meta.dirname, '../src/recipes/recipe.schema.json');
+const folder = join(import.meta.dirname, '../src/recipes');
 
 type Json = Record<string, unknown>;
 
-/** The text of the file as it should be. */
+/** The text of recipe.schema.json as it should be. */
 export function recipeSchema(): string {
   const names = Object.keys(methods) as (keyof typeof methods)[];
   const common = {
@@ -52,14 +54,27 @@ function isFor(name: string): Json {
 
 /** The settings of a method. None is required: the command line may have it. */
 function definition(name: keyof typeof methods, common: Json): Json {
-  const json = z.toJSONSchema(methods[name].schema, {
+  const { $schema: _, required: __, properties, ...rest } = jsonOf(methods[name].schema);
+  return { ...rest, properties: { ...common, ...properties } };
+}
+
+/** The text of sweep.schema.json as it should be. */
+export function sweepSchema(): string {
+  const { $schema, ...rest } = jsonOf(sweepConfig);
+  const about = { title: 'Sweep of palm-rlhf', description: 'What palm sweep tries.' };
+  return `{\n${lines({ $schema, ...about, ...rest }, 1)}\n}\n`;
+}
+
+function jsonOf(schema: ConfigSchema): Json & { properties?: object } {
+  return z.toJSONSchema(schema, {
     io: 'input',
     override: ({ jsonSchema }) => {
       for (const ours of ['placeholder', 'expected']) delete (jsonSchema as Json)[ours];
     },
-  });
-  const { $schema: _, required: __, properties, ...rest } = json;
-  return { ...rest, properties: { ...common, ...properties } };
+  }) as Json;
 }
 
-if (process.argv[1] === import.meta.filename) writeFileSync(file, recipeSchema());
+if (process.argv[1] === import.meta.filename) {
+  writeFileSync(join(folder, 'recipe.schema.json'), recipeSchema());
+  writeFileSync(join(folder, 'sweep.schema.json'), sweepSchema());
+}

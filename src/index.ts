@@ -165,6 +165,8 @@ export { simpoConfig } from './config/simpo.ts';
 export type { SimpoConfig, SimpoConfigInput } from './config/simpo.ts';
 export { cpoConfig } from './config/cpo.ts';
 export type { CpoConfig, CpoConfigInput } from './config/cpo.ts';
+export { sweepConfig } from './config/sweep.ts';
+export type { SweepConfig, SweepConfigInput } from './config/sweep.ts';
 export { ppoConfig } from './config/ppo.ts';
 export type { PpoConfig, PpoConfigInput } from './config/ppo.ts';
 export { Batches } from './data/batches.ts';
@@ -282,6 +284,9 @@ export { JsonLines, JsonlMetrics } from './metrics/jsonl.ts';
 export { TensorBoardMetrics } from './metrics/tensorboard.ts';
 export type { MetricsSink, Numbers, Sample, StepMetrics } from './metrics/metrics.ts';
 export type { SamplePrompts } from './trainers/samples.ts';
+export { sweep } from './sweep/sweep.ts';
+export type { SweepOptions, SweepResult } from './sweep/sweep.ts';
+export type { SweepTrial } from './sweep/ranking.ts';
 export { train } from './train/train.ts';
 export type { Run, TrainStep } from './train/train.ts';
 export type {

@@ -221,6 +221,7 @@ const FUNCTIONS = {
   ),
   dpo: entry((some, options, start) => first(api.dpo(some, options, start)), { ...parts, policy }, config, 1),
   runMethod: entry(api.runMethod, 'ppo', {}, {}),
+  sweep: entry(api.sweep, { run: 'ppo', metric: 'score', trials: 1, parameters: { lr: [1] } }, { out: '/dev/null/no' }),
   runTraining: entry(api.runTraining, {}, { sinks: [], sampleEvery: 1, resume: false }),
   ConsoleMetrics: entry((options) => new api.ConsoleMetrics(options), { steps: 1, watched: ['loss'], logEvery: 1 }),
   JsonLines: entry((stream) => new api.JsonLines(stream), { write() {} }),

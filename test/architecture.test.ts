@@ -100,9 +100,25 @@ const SEES: Record<string, string[]> = {
     ...['methods'],
   ],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
+  sweep: [
+    ...['errors', 'version', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'checkpoint', 'runs'],
+    ...['rewards', 'methods', 'training', 'report'],
+  ],
   cli: [
     ...['errors', 'version', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
-    ...['checkpoint', 'models', 'trainers', 'runs', 'rewards', 'methods', 'training', 'report', 'demo', 'recipes'],
+    ...[
+      'checkpoint',
+      'models',
+      'trainers',
+      'runs',
+      'rewards',
+      'methods',
+      'training',
+      'report',
+      'demo',
+      'recipes',
+      'sweep',
+    ],
   ],
 };
 

@@ -35,10 +35,11 @@ const rows = (name: string, ...all: object[]) => write(name, all.map((row) => JS
 const MODULE = 'export default (answers) => answers.map(({ responseTokens: r }) => r.filter((t) => t % 2).length);';
 const reward = write('reward.mjs', MODULE);
 const prompts = rows('prompts.jsonl', { prompt: 'ab' }, { prompt: 'b' }, { prompt: 'c' }, { prompt: 'd' });
-const pairs = rows(
-  'pairs.jsonl',
-  ...Array.from({ length: 10 }, (_, i) => ({ prompt: `${i}?`, chosen: ' yes', rejected: ' no' })),
-);
+const ten = (row: (i: number) => object) => Array.from({ length: 10 }, (_, i) => ({ prompt: `${i}?`, ...row(i) }));
+const pairs = rows('pairs.jsonl', ...ten(() => ({ chosen: ' yes', rejected: ' no' })));
+const labels = rows('labelled.jsonl', ...ten((i) => ({ completion: ' yes', label: i % 2 === 0 })));
+const scored = rows('rewarded.jsonl', ...ten((i) => ({ completion: ' yes', reward: i })));
+const text = write('text.txt', 'Tiger, tiger, burning bright\nin the forests of the night,\n');
 const base = at('base.safetensors');
 
 beforeAll(async () => {
@@ -52,6 +53,24 @@ const names = Object.keys(methods) as (keyof typeof methods)[];
 /** The required settings of a method, which name files. */
 const filesOf = (name: keyof typeof methods) =>
   Object.fromEntries(fieldSchema(methods[name].schema).required?.map((key) => [key, FILES[key as 'data']]) ?? []);
+
+const HELD_OUT = '--batchSize 4 --epochs 1 --validationFraction 0.2';
+/** What makes the recipes of a method small: two steps. */
+const SMALL: Readonly<Record<string, string>> = {
+  dpo: `--data ${pairs} ${HELD_OUT}`,
+  simpo: `--data ${pairs} ${HELD_OUT}`,
+  kto: `--data ${labels} ${HELD_OUT}`,
+  ilql: `--data ${scored} --batchSize 5 --epochs 1`,
+};
+const SCORED =
+  `--data ${prompts} --reward ${reward} --steps 2 --rolloutBatch 4 --minibatchSize 4 --epochs 1 ` +
+  '--sampling.maxNewTokens 4 --warmupSteps 0';
+/** What single recipes need besides. */
+const OWN: Readonly<Record<string, string>> = {
+  dapo: ' --score.overlongBuffer 2',
+  deepseekmath: ' --sampling.samplesPerPrompt 4',
+  instructgpt: ` --pretrainingText ${text} --loss.pretraining.batchSize 2 --loss.pretraining.sequenceLength 8`,
+};
 
 describe('a shipped recipe', () => {
   it.each(recipeNames())('%s parses, and names its source and the size it is for', (name) => {
@@ -69,12 +88,7 @@ describe('a shipped recipe', () => {
   });
 
   it.each(recipeNames())('%s trains a tiny model for two steps', async (name) => {
-    const small =
-      recipeNamed(name).method === 'dpo'
-        ? `--data ${pairs} --batchSize 4 --epochs 1 --validationFraction 0.2`
-        : `--data ${prompts} --reward ${reward} --steps 2 --rolloutBatch 4 --minibatchSize 4 --epochs 1 ` +
-          '--sampling.maxNewTokens 4 --warmupSteps 0' +
-          (name === 'dapo' ? ' --score.overlongBuffer 2' : '');
+    const small = SMALL[recipeNamed(name).method] ?? SCORED + (OWN[name] ?? '');
     const out = at(name);
     await palm(trainCommand(), name, ...small.split(' '), '--model', base, '--out', out, '--device', device);
     expect(readFileSync(join(out, 'metrics.jsonl'), 'utf8').trimEnd().split('\n')).toHaveLength(2);
@@ -281,7 +295,7 @@ describe('the JSON schema of recipes', () => {
 
   it('is chosen by the method or by the shipped recipe', () => {
     const rule = schema.allOf.find(({ then }: { then: { $ref: string } }) => then.$ref === '#/$defs/grpo');
-    expect(JSON.stringify(rule.if)).toContain('{"recipe":{"enum":["dapo"]}}');
+    expect(JSON.stringify(rule.if)).toContain('{"recipe":{"enum":["dapo","deepseekmath","dr-grpo","gspo"]}}');
     expect(JSON.stringify(schema)).not.toMatch(/"(placeholder|expected)":/);
   });
 });

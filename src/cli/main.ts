@@ -8,6 +8,7 @@ import { CheckpointError, ConfigError, LibtorchError, LockedError, NumericsError
 import { threadTime } from '../native/addon.ts';
 import { measureWork } from '../tokenizer/deadline.ts';
 import { program } from './program.ts';
+import { commandLine } from './shell.ts';
 import { Stopped } from './signals.ts';
 
 measureWork(threadTime);
@@ -35,8 +36,8 @@ function report(error: unknown): number {
 
 /** This command with --resume added. */
 function resumeCommand(): string {
-  const words = ['palm', ...process.argv.slice(2)].map((word) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word}'`));
-  return words.includes('--resume') ? words.join(' ') : [...words, '--resume'].join(' ');
+  const words = process.argv.slice(2);
+  return commandLine(words.includes('--resume') ? words : [...words, '--resume']);
 }
 
 /** The error message, with the fix on a line of its own. */

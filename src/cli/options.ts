@@ -13,7 +13,7 @@ import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from '../training/run.ts';
 import { addFlags, addRunOptions, configureHelp } from './help.ts';
 import { readNote, settingsChanged } from '../runs/run-note.ts';
-import { recipeLayers } from './recipe-layers.ts';
+import { recipeLayers } from '../recipes/layers.ts';
 import { warn } from './warn.ts';
 
 /**

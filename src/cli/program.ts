@@ -14,6 +14,7 @@ import { knowOtherNames } from './other-names.ts';
 import { recipesCommand, trainCommand } from './recipes.ts';
 import { reportCommand } from './report.ts';
 import { scoreCommand } from './score.ts';
+import { sweepCommand } from './sweep.ts';
 import { trainingCommands } from './train.ts';
 
 /** The program with all its commands; errors are thrown. */
@@ -21,7 +22,7 @@ export function program(): Command {
   const root = new Command('palm')
     .description('Train language models with human feedback.')
     .version(packageVersion(), '--version', 'print the version');
-  const train = [demoCommand(), trainCommand(), ...trainingCommands()];
+  const train = [demoCommand(), trainCommand(), sweepCommand(), ...trainingCommands()];
   const look = [
     generateCommand(),
     scoreCommand(),

@@ -6,7 +6,7 @@ import { ArgumentError, ConfigError, nearest, printable } from '../errors.ts';
 import { methods } from '../methods.ts';
 import { recipeNamed, recipeNames, textOf } from '../recipes/recipes.ts';
 import { type MethodName, methodOfData } from './method-of-data.ts';
-import { readRecipeFile } from './recipe-layers.ts';
+import { readRecipeFile } from '../recipes/layers.ts';
 import { table } from './table.ts';
 import { trainingCommand } from './train.ts';
 

@@ -22,14 +22,19 @@ export function parseLayers<S extends ConfigSchema>(schema: S, name: string, lay
   try {
     return parseConfig(schema, joined(layers), name);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const keys = keysOf(error.argument.slice(name.length));
-    const { path } = layerOf(keys, layers) ?? {};
-    if (path === undefined) throw error;
-    const line = lineOfKey(path, keys);
-    const place = line === undefined ? path : `${path}:${line}`;
-    throw new ConfigError({ ...error, argument: `${place}: ${error.argument}`, cause: error });
+    throw located(error, name, layers);
   }
+}
+
+/** The error about a setting of `name`, with the file and the line that the setting comes from; other errors as they are. */
+export function located(error: unknown, name: string, layers: readonly Layer[]): unknown {
+  if (!(error instanceof ConfigError) || !error.argument.startsWith(name)) return error;
+  const keys = keysOf(error.argument.slice(name.length));
+  const { path } = layerOf(keys, layers) ?? {};
+  if (path === undefined) return error;
+  const line = lineOfKey(path, keys);
+  const place = line === undefined ? path : `${path}:${line}`;
+  return new ConfigError({ ...error, argument: `${place}: ${error.argument}`, cause: error });
 }
 
 /** The settings of all layers; those of later ones replace those of earlier ones. */

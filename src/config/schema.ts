@@ -29,6 +29,8 @@ export interface FieldSchema {
   prefixItems?: FieldSchema[];
   items?: FieldSchema;
   properties?: Record<string, FieldSchema>;
+  /** What an object's other keys hold; false if it has no others. */
+  additionalProperties?: FieldSchema | false;
   required?: string[];
 }
 
@@ -123,9 +125,12 @@ function remedy(field: FieldSchema, received: unknown): string | undefined {
 
 function fieldAt(json: FieldSchema, path: Key[]): FieldSchema | undefined {
   let field: FieldSchema | undefined = json;
-  for (const key of path)
-    field = typeof key === 'number' ? field?.prefixItems?.[key] : field?.properties?.[String(key)];
+  for (const key of path) field = typeof key === 'number' ? field?.prefixItems?.[key] : keyIn(field, String(key));
   return field;
+}
+
+function keyIn(field: FieldSchema | undefined, key: string): FieldSchema | undefined {
+  return field?.properties?.[key] ?? (field?.additionalProperties || undefined);
 }
 
 function valueAt(value: unknown, path: Key[]): unknown {

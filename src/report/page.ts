@@ -9,15 +9,21 @@ import { samplesSection } from './samples.ts';
 import { RUN_STYLES, STYLE } from './style.ts';
 import { configurationSection, dataSection, labelOf, tableOf } from './tables.ts';
 
+/** What a page may have besides its runs: another title, and HTML above them. */
+interface Heading {
+  title?: string;
+  lead?: string;
+}
+
 /** The page that compares `runs`, of which there is at least one. */
-export function reportPage(runs: readonly ReportRun[]): string {
-  const title = `Report: ${runs.map(({ name }) => name).join(', ')}`;
+export function reportPage(runs: readonly ReportRun[], { title: given, lead = '' }: Heading = {}): string {
+  const title = given ?? `Report: ${runs.map(({ name }) => name).join(', ')}`;
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
     `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`,
     `<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>`,
-    `<header><h1>${escapeHtml(title)}</h1></header><main>`,
+    `<header><h1>${escapeHtml(title)}</h1></header><main>${lead}`,
     overview(runs),
     curves(runs),
     samplesSection(runs),

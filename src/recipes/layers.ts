@@ -3,7 +3,7 @@ import { fromHome } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import type { Layer } from '../config/layers.ts';
 import { ArgumentError, ConfigError, printable } from '../errors.ts';
-import { recipeNamed } from '../recipes/recipes.ts';
+import { recipeNamed } from './recipes.ts';
 
 /** A recipe file, as read: what it is for, the shipped recipe it builds on, and settings. */
 export interface RecipeFile {
