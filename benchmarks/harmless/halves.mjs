@@ -29,4 +29,7 @@ const row = ({ prompt, chosen, rejected }) => ({ prompt, chosen, rejected });
 write('base.jsonl', rowsOf((part) => part > 0).map(row));
 write('first.jsonl', rowsOf((part) => part > 0 && part % 2 === 1).map(row));
 write('second.jsonl', rowsOf((part) => part > 0 && part % 2 === 0).map(row));
-write('held-out.jsonl', rowsOf((part) => part === 0).map(({ prompt }) => ({ prompt })));
+write(
+  'held-out.jsonl',
+  rowsOf((part) => part === 0).map(({ prompt }) => ({ prompt })),
+);

@@ -37,7 +37,7 @@ export interface RewardIngredients {
 
 export const rewardMethod = {
   summary: 'train a reward model on preferences or ratings',
-  watched: ['validationAccuracy', 'validationLoss', 'loss', 'accuracy', 'margin'],
+  watched: ['validationAccuracy', 'validationLoss', 'validationError', 'loss', 'accuracy', 'margin'],
   schema,
   before: (saved) => ({ rules: 'v1', ...saved }),
   open,
