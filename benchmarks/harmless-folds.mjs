@@ -9,6 +9,7 @@
  * DIR keeps what was found, so a command that was interrupted continues.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bestOf, figuresOf, together } from './harmless/figures.mjs';
@@ -111,10 +112,16 @@ for (const names of [Object.keys(NGRAMS), [...Object.keys(SETTINGS), ALL]]) {
   lines.push(rowOf(`**${what}, nested**`, gaps));
   notes.push(`- ${what}: ${FOLDS.map((fold) => `fold ${fold}: ${chosen[fold]}`).join('; ')}`);
 }
+const about = `${pairs.length} pairs, ${FOLDS.length} folds by prompt, seed ${seed}; ${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model}.`;
 const table = [
-  `${pairs.length} pairs, ${FOLDS.length} folds, seed ${seed}. ${RECIPE}.`,
+  '# Judges of hh-harmless, cross-validated',
+  '',
+  about,
+  `${RECIPE}.`,
   '',
   ...lines,
+  '',
+  'Chosen by the loss on neighbouring folds:',
   '',
   ...notes,
   '',
