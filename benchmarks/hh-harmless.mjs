@@ -1,8 +1,9 @@
 /**
  * What `palm ppo` does with its defaults on what people prefer: KL to the base, length and the score on fixed held-out
- * prompts, before and after. `base` and `judge` are runs of `palm pretrain` and `palm reward` on the same data.
+ * prompts, before and after. `base` and `judge` are runs of `palm pretrain` and `palm reward`; `other` is a judge that learned from
+ * other pairs, and nothing learns from its scores. `harmless/halves.mjs` writes the files.
  *
- *   node benchmarks/hh-harmless.mjs --base DIR --judge DIR --data FILE --held-out FILE --out DIR [--seeds 0,1,2] [--after 10] [-- flags of palm ppo]
+ *   node benchmarks/hh-harmless.mjs --base DIR --judge DIR [--other DIR] --data FILE --held-out FILE --out DIR [--seeds 0,1,2] [--after 10] [-- flags of palm ppo]
  *
  * With `--after N` the policy is judged as it was after N iterations, under the schedule of the whole run, which is ended then.
  */
@@ -19,6 +20,7 @@ const { values, positionals } = parseArgs({
   options: {
     base: text,
     judge: text,
+    other: text,
     data: text,
     'held-out': text,
     out: text,
@@ -33,9 +35,10 @@ const { maxPromptLength, sampling } = ppoConfig.parse({});
 const tokenizer = await loadTokenizer('byte');
 const { eosToken, padToken } = tokenizer;
 const { prompts } = await loadPrompts(values['held-out'], tokenizer, { maxPromptLength });
-const judge = await RewardModel.load(model(values.judge));
+const judges = [];
+for (const run of [values.judge, values.other].filter(Boolean)) judges.push(await RewardModel.load(model(run)));
 
-/** Score and length of two answers to every held-out prompt, drawn with the same seed from every policy. */
+/** Scores by all judges and length of two answers to every held-out prompt, drawn with the same seed from every policy. */
 async function answersOf(path, scope) {
   const policy = await PaLM.load(path);
   const rows = [];
@@ -48,11 +51,16 @@ async function answersOf(path, scope) {
     const lengths = some.flatMap(({ length }) => [length, length]);
     const sizes = lengths.map((_, i) => responses.slice(i * width, (i + 1) * width).filter(Boolean).length);
     const mask = lengths.map((length, i) => Array.from({ length: width }, (_, t) => t < length + sizes[i]));
-    const score = await judge.score(out.sequences, { promptLengths: lengths, mask });
-    Array.from(await score.data()).forEach((value, i) => {
-      rows.push({ score: value, length: sizes[i] });
+    const scores = [];
+    for (const judge of judges) {
+      const score = await judge.score(out.sequences, { promptLengths: lengths, mask });
+      scores.push(Array.from(await score.data()));
+      score.dispose();
+    }
+    sizes.forEach((length, i) => {
+      rows.push({ scores: scores.map((ofJudge) => ofJudge[i]), length });
     });
-    for (const tensor of [out, score]) tensor.dispose();
+    out.dispose();
   }
   policy.dispose();
   return rows;
@@ -92,18 +100,21 @@ function errorOf(numbers) {
 }
 
 const before = await answersOf(model(values.base));
-console.log('| seed | iterations | KL, nats | score before | gained | standard error | errors | length |');
-console.log('| ---- | ---------- | -------- | ------------ | ------ | -------------- | ------ | ------ |');
+console.log('| seed | judge | iterations | KL, nats | score before | gained | standard error | errors | length |');
+console.log('| ---- | ----- | ---------- | -------- | ------------ | ------ | -------------- | ------ | ------ |');
 for (const seed of values.seeds.split(',')) {
   const out = join(values.out, `seed-${seed}`);
   const files = ['--model', values.base, '--reward', values.judge, '--data', values.data, '--out', out];
   const policy = await trained(out, [...files, '--seed', seed, ...positionals]);
   const last = stepsOf(out).findLast(({ step }) => step <= Number(values.after ?? step));
   const after = await answersOf(policy, 'actor');
-  const gains = after.map(({ score }, i) => score - before[i].score);
   const length = mean(after.map((row) => row.length)) / mean(before.map((row) => row.length)) - 1;
-  const [gained, error] = [mean(gains), errorOf(gains)];
-  const figures = [last.kl, mean(before.map(({ score }) => score)), gained, error, gained / error];
-  const shown = figures.map((figure) => figure.toFixed(3));
-  console.log(`| ${[seed, last.step, ...shown, `${(100 * length).toFixed(1)} %`].join(' | ')} |`);
+  for (const which of judges.keys()) {
+    const gains = after.map(({ scores }, i) => scores[which] - before[i].scores[which]);
+    const [gained, error] = [mean(gains), errorOf(gains)];
+    const figures = [last.kl, mean(before.map(({ scores }) => scores[which])), gained, error, gained / error];
+    const shown = figures.map((figure) => figure.toFixed(3));
+    const name = ['trained with', 'other half'][which];
+    console.log(`| ${[seed, name, last.step, ...shown, `${(100 * length).toFixed(1)} %`].join(' | ')} |`);
+  }
 }

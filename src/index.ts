@@ -179,6 +179,7 @@ export { loadPreferences } from './data/preferences.ts';
 export type { Preference, PreferenceLimits, Preferences } from './data/preferences.ts';
 export type { Label } from './data/labels.ts';
 export type { JudgedStep, Solution } from './data/solutions.ts';
+export type { RatedResponse } from './data/ratings.ts';
 export type { Ranking } from './data/rankings.ts';
 export { holdOutPrompts } from './data/hold-out.ts';
 export { loadSamples } from './data/samples.ts';
@@ -217,7 +218,7 @@ export { sft } from './trainers/sft.ts';
 export type { SftParts, SftStep } from './trainers/sft.ts';
 export type { Evaluation as RewardEvaluation } from './trainers/comparisons.ts';
 export { evaluatePairs, reward, rewardSteps } from './trainers/reward.ts';
-export type { RewardParts, RewardStep } from './trainers/reward.ts';
+export type { RewardParts, RewardRows, RewardStep } from './trainers/reward.ts';
 export { grpo } from './trainers/grpo.ts';
 export type { GrpoParts, GrpoStep } from './trainers/grpo.ts';
 export { onlineDpo } from './trainers/online-dpo.ts';
@@ -298,6 +299,8 @@ export type {
   Online,
   Preferences as PreferencesGiven,
   PromptRow,
+  RatingRow,
+  Ratings,
   Rewarded,
   RewardGiven,
   RewardPart,

@@ -162,6 +162,13 @@ export const EXAMPLES: Example[] = [
     kinds: ['rating'],
   },
   {
+    form: 'one-rating',
+    records: [{ prompt: 'Q', response: 'a', rating: 4, scale: [1, 5], by: 'x' }],
+    row: { kind: 'rating', response: 'a', ratings: { rating: 4 }, scale: [1, 5], meta: { by: 'x' } },
+    kinds: ['rating'],
+    written: 'rating',
+  },
+  {
     form: 'ultrafeedback',
     records: [
       {

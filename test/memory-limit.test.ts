@@ -280,7 +280,7 @@ describe('the other trainers', () => {
     expect(limited.weights).toEqual(halves.weights);
     for (const [i, { loss, accuracy }] of whole.seen.entries()) {
       expect(limited.seen[i]?.loss).toBeCloseTo(loss, 5);
-      expect(limited.seen[i]?.accuracy).toBeCloseTo(accuracy, 6);
+      expect(limited.seen[i]?.accuracy).toBeCloseTo(accuracy as number, 6);
     }
   });
 

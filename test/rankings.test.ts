@@ -127,7 +127,7 @@ describe('rankings of a labeller with known utilities', () => {
     const gapWith = async (margin?: number) => {
       const { rewardModel, last } = await train({ epochs: 60, batchSize: 1 }, { pairs: pairs(margin), validation: [] });
       rewardModel.dispose();
-      return last.margin;
+      return last.margin as number;
     };
     expect(await gapWith(3)).toBeGreaterThan((await gapWith()) + 0.5);
   });
@@ -182,8 +182,8 @@ describe('files of rankings', () => {
     return join(folder, 'rows.jsonl');
   };
 
-  const { ranking: learning } = parseConfig(rewardConfig, {}, 'test');
-  const reading = { maxLength: 9, validationFraction: 0, seed: 0, rules: 'v2', ranking: learning } as const;
+  const { ranking: learning, rating } = parseConfig(rewardConfig, {}, 'test');
+  const reading = { maxLength: 9, validationFraction: 0, seed: 0, rules: 'v2', ranking: learning, rating } as const;
 
   it('are learned as whole rankings, without those that teach nothing', async () => {
     const row = { prompt: 'a', responses: ['b', 'c', 'd'], ranking: [2, 1, 1] };
@@ -206,7 +206,8 @@ describe('files of rankings', () => {
 
   it('come from ratings of the same prompt', async () => {
     const rated = [3, 1, 2].map((helpful, i) => ({ prompt: 'a', response: 'bcd'[i], ratings: { helpful } }));
-    const { pairs } = await loadComparisons({ ...reading, data: file(rated) }, await loadTokenizer('byte'));
+    const data = { ...reading, rating: { as: 'order' as const }, data: file(rated) };
+    const { pairs } = await loadComparisons(data, await loadTokenizer('byte'));
     expect(pairs).toMatchObject([{ rank: [0, 2, 1] }]);
   });
 

@@ -5,7 +5,7 @@ import { count, path } from './fields.ts';
 /** Whether a lower or a higher value of a metric is better. */
 export type Mode = 'min' | 'max';
 
-const LOWER = /loss$|ece$|brier$/i;
+const LOWER = /loss$|ece$|brier$|error$/i;
 const HIGHER = /^score|score$|^reward$|accuracy$|margin$|tau$/i;
 
 /** Which values of `metric` are better; undefined if its name does not tell. */

@@ -30,6 +30,25 @@ const ranking = z.strictObject({
   ),
 });
 
+/** How a rating becomes a loss. */
+const rating = z.strictObject({
+  as: z
+    .enum(['number', 'order'])
+    .default('number')
+    .describe('number: a score is to equal the rating; order: responses to a prompt are compared by their ratings'),
+  bins: z
+    .int()
+    .min(2)
+    .optional()
+    .describe('number of different ratings, which are then classes (default: regression on the number)'),
+  lowest: z.int().optional().describe('the lowest rating, for bins (default: 1)'),
+  aspect: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('which of several ratings (default: their mean, without complexity and verbosity)'),
+});
+
 export const rewardConfig = z.strictObject({
   epochs: count.default(2).describe('passes over the pairs'),
   ...pairs,
@@ -39,10 +58,13 @@ export const rewardConfig = z.strictObject({
   ...limits,
   lora,
   ranking: ranking.prefault({}).describe('how compared responses become a loss'),
+  rating: rating.prefault({}).describe('how rated responses become a loss'),
   pooling: z
-    .enum(['all', 'response'])
+    .enum(['all', 'response', 'last'])
     .default('response')
-    .describe('which hidden states the score averages: those of the response, or all'),
+    .describe(
+      'which hidden states the score averages: those of the response, or all; last reads only that of the last token',
+    ),
   dropout: probability.default(0).describe('dropout in attention and feed-forward layers during training'),
   ...heldOutPairs,
   evaluation,

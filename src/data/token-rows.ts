@@ -85,6 +85,8 @@ export interface LoadedRows<K extends TokenKind> {
   /** The number of rows with a truncated prompt, and with a truncated response. */
   cut: { prompts: number; responses: number };
   skipped: Skipped[];
+  /** Where each row is: `file:line`. */
+  places: string[];
   /** The form of each file. */
   forms: { path: string; form: Form }[];
 }
@@ -113,7 +115,9 @@ export async function loadRows<K extends TokenKind>(
   checkOverlong(limits.overlong);
   const encoder = new Encoder(tokenizer, limits);
   const found = await readKind(kind, paths, options);
-  const encoded = found.rows.map(({ place, at, row }): PlacedResult<Encoded> => ({ place, at, row: encoder.row(row) }));
+  const encoded = found.rows.map(({ place, at, row }): PlacedResult<Encoded> => {
+    return { place, at, row: encoder.row(row) };
+  });
   const { used, skipped } = sortRows(paths, encoded);
   const numbers = new Map<string, number>();
   for (const { prompt } of used) if (!numbers.has(prompt)) numbers.set(prompt, numbers.size);
@@ -122,6 +126,7 @@ export async function loadRows<K extends TokenKind>(
     groups: used.map(({ prompt }) => numbers.get(prompt) as number),
     cut: { prompts: count(used, 'promptCut'), responses: count(used, 'responseCut') },
     skipped: [...found.skipped, ...skipped],
+    places: encoded.filter(({ row }) => 'use' in row).map(({ place }) => place),
     forms: found.forms,
   };
 }

@@ -1,35 +1,45 @@
-/** Loads what reward models learn from: pairs, or rankings of several responses. */
+/** Loads what reward models learn from: pairs, rankings of several responses, or ratings. */
 import { path } from '../config/fields.ts';
 import type { RewardConfig } from '../config/reward.ts';
 import type { Completion } from '../data/completions.ts';
 import { firstForms, formOptions } from '../data/forms/read.ts';
 import type { Preference } from '../data/preferences.ts';
 import type { Ranking } from '../data/rankings.ts';
+import type { RatedResponse } from '../data/ratings.ts';
 import type { Paths } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type ReadRows, readHoldingOut, rowFiles, usableRows } from './held-out.ts';
 import { loadPairs } from './preferences.ts';
+import { learnsRatings, readRatings } from './ratings.ts';
 
 /** The fields that name the files. */
 export const comparisonFiles = {
-  ...rowFiles('{prompt, chosen, rejected}, {prompt, responses, ranking}, or any form that gives either', 'rows'),
+  ...rowFiles(
+    '{prompt, chosen, rejected}, {prompt, responses, ranking}, {prompt, response, rating}, or any form that gives such rows',
+    'rows',
+  ),
   references: path.optional().describe('file with {prompt, completion}: answers whose mean score becomes 0 at the end'),
 };
 
 /** The fields of a configuration that are used here. */
-type ComparisonConfig = Parameters<typeof loadPairs>[0] & Pick<RewardConfig, 'ranking'>;
+type ComparisonConfig = Parameters<typeof loadPairs>[0] & Pick<RewardConfig, 'ranking' | 'rating'>;
+
+/** Pairs and rankings, or ratings. */
+type Feedback = (Preference | Ranking)[] | RatedResponse[];
 
 type Loaded = Omit<Awaited<ReturnType<typeof loadPairs>>, 'pairs' | 'validation'> & {
-  pairs: (Preference | Ranking)[];
-  validation: (Preference | Ranking)[];
+  pairs: Feedback;
+  validation: Feedback;
   /** The most responses to one prompt. */
   perPrompt: number;
 };
 
 /** Reads the files that `config` names, as the form of the first one says, and holds out rows. @throws DataError, FileError */
 export async function loadComparisons(config: ComparisonConfig, tokenizer: Tokenizer): Promise<Loaded> {
-  if (!(await holdsRankings(config))) return { ...(await loadPairs(config, tokenizer)), perPrompt: 2 };
+  const kind = await kindOf(config);
+  if (learnsRatings(config, kind === 'rating')) return await loadRatings(config, tokenizer);
+  if (kind === 'pair') return { ...(await loadPairs(config, tokenizer)), perPrompt: 2 };
   const read = (paths: Paths) => readRankings(paths, config, tokenizer);
   const { train, validation, counts, notices, longest } = await readHoldingOut(config, read, longestOf);
   return {
@@ -52,11 +62,18 @@ export async function loadReferences(
   return (await loadRows('completion', references, tokenizer, limits)).rows;
 }
 
-/** Whether the first file has responses in order or rated. The rules `v1` know only pairs. */
-async function holdsRankings(config: ComparisonConfig): Promise<boolean> {
-  if (config.rules === 'v1') return false;
+async function loadRatings(config: ComparisonConfig, tokenizer: Tokenizer): Promise<Loaded> {
+  const read = (paths: Paths) => readRatings(paths, config, tokenizer);
+  const tokensOf = ({ prompt, response }: RatedResponse) => prompt.length + response.length;
+  const { train: pairs, validation, counts, notices, longest } = await readHoldingOut(config, read, tokensOf);
+  return { pairs, validation, rows: { ratings: pairs.length, ...counts }, notices, longest, perPrompt: 1 };
+}
+
+/** What the first file gives: responses in order, rated ones, or else pairs. The rules `v1` know only pairs. */
+async function kindOf(config: ComparisonConfig): Promise<'ranking' | 'rating' | 'pair'> {
+  if (config.rules === 'v1') return 'pair';
   const [first] = await firstForms(config.data, formOptions(config));
-  return first?.form?.gives.some((kind) => kind === 'ranking' || kind === 'rating') ?? false;
+  return (['ranking', 'rating'] as const).find((kind) => first?.form?.gives.includes(kind)) ?? 'pair';
 }
 
 /** Rankings, without those whose responses are all equally good if nothing is learned from them. */

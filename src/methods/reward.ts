@@ -1,17 +1,15 @@
-/** Reward modelling: trains a reward model from a pretrained model and preferences. */
+/** Reward modelling: trains a reward model from a pretrained model and preferences or ratings. */
 import { z } from 'zod';
 import { rules } from '../config/inputs.ts';
 import { type RewardConfig, rewardConfig } from '../config/reward.ts';
 import { Batches } from '../data/batches.ts';
 import type { Completion } from '../data/completions.ts';
-import type { Preference } from '../data/preferences.ts';
-import type { Ranking } from '../data/rankings.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planReward } from '../models/memory-plan.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
-import { reward, rewardSteps } from '../trainers/reward.ts';
+import { reward, type RewardRows, rewardSteps } from '../trainers/reward.ts';
 import { rewardSchedule } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
@@ -29,17 +27,17 @@ type Config = z.output<typeof schema>;
 export interface RewardIngredients {
   /** The trunk of the reward model; with LoRA its weights do not change. */
   model: LanguageModel;
-  /** Pairs, or several ranked responses to each prompt. */
-  pairs: readonly (Preference | Ranking)[];
+  /** Pairs, or several ranked responses to each prompt; or rated responses. */
+  pairs: RewardRows;
   /** Held out; without it there are no validation metrics and no score statistics. */
-  validation?: readonly (Preference | Ranking)[] | undefined;
+  validation?: RewardRows | undefined;
   /** Answers whose mean score becomes 0 at the end. */
   references?: readonly Completion[] | undefined;
 }
 
 export const rewardMethod = {
-  summary: 'train a reward model on preferences',
-  watched: ['validationAccuracy', 'validationLoss', 'loss', 'accuracy', 'margin'],
+  summary: 'train a reward model on preferences or ratings',
+  watched: ['validationAccuracy', 'validationLoss', 'validationError', 'loss', 'accuracy', 'margin'],
   schema,
   before: (saved) => ({ rules: 'v1', ...saved }),
   open,
@@ -51,7 +49,7 @@ function assemble<C extends RewardConfig>(given: C, { model, pairs, validation, 
   const { lora, dropout, pooling, batchSize, seed } = given;
   const steps = rewardSteps(pairs.length, given);
   const batches = new Batches({ size: pairs.length, batchSize, seed });
-  const rewardModel = new RewardModel(model, { lora, dropout, pooling, seed });
+  const rewardModel = new RewardModel(model, { numBins: given.rating.bins, lora, dropout, pooling, seed });
   const { lr } = rewardSchedule(rewardModel, steps, given);
   const config = { ...given, lr };
   const optimizer = optimizerOf(rewardModel.parameters(), config);
@@ -75,6 +73,7 @@ async function open(config: Config): Promise<Opened> {
     async start() {
       const model = await loadModel(file.path, { device });
       const assembled = assemble(config, { model, pairs, validation, references });
+      const what = 'ratings' in rows ? 'ratings' : 'pairs';
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,
@@ -83,8 +82,8 @@ async function open(config: Config): Promise<Opened> {
         rows,
         sizes: {
           'trainable parameters': parameters,
-          'training pairs': pairs.length,
-          'validation pairs': validation.length,
+          [`training ${what}`]: pairs.length,
+          [`validation ${what}`]: validation.length,
         },
       };
     },

@@ -59,6 +59,7 @@ const MAX_SPARKLINE = 40;
 const TITLES: Readonly<Record<string, string>> = {
   validationLoss: 'val.loss',
   validationAccuracy: 'val.acc.',
+  validationError: 'val.err.',
   responseLength: 'length',
   learningRate: 'lr',
 };

@@ -46,6 +46,7 @@ interface Options {
 export const METHODS = {
   reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'online-dpo', 'rft'],
   comparisons: ['dpo', 'orpo', 'simpo', 'cpo', 'reward'],
+  ratings: ['reward'],
   samples: ['sft', 'ilql'],
   rewards: ['ilql'],
   labels: ['kto', 'implicit-prm'],
@@ -72,6 +73,13 @@ export interface Comparison {
   prompt: string;
   chosen: string;
   rejected: string;
+}
+
+/** A prompt with a response and how good somebody found it, as a number. */
+export interface RatingRow {
+  prompt: string;
+  response: string;
+  rating: number;
 }
 
 /** A prompt with a response; `ilql` needs the reward too. */
@@ -139,6 +147,14 @@ export type Preferences = Common & {
   config?: ConfigOf<'comparisons'>;
 } & Only<'comparisons' | 'validation'>;
 
+/** A reward model learns how good responses are. */
+export type Ratings = Common & {
+  ratings: Rows<RatingRow>;
+  /** Held-out rows. Defaults to some of the prompts. */
+  validation?: Rows<RatingRow>;
+  config?: ConfigOf<'ratings'>;
+} & Only<'ratings' | 'validation'>;
+
 /** A model learns responses by supervised fine-tuning, or by ILQL from rows with rewards. */
 export type Samples = Common & {
   samples: Rows<SampleRow>;
@@ -170,4 +186,4 @@ export type Steps = Common & {
   config?: ConfigOf<'steps'>;
 } & Only<'steps' | 'validation'>;
 
-export type Given = Online | Preferences | Samples | Rewarded | Labels | Steps;
+export type Given = Online | Preferences | Ratings | Samples | Rewarded | Labels | Steps;

@@ -35,6 +35,11 @@ const KINDS: Readonly<Record<Feedback, { keys: readonly string[]; rows: keyof Al
     rows: 'comparisons',
     fields: { prompt: 'text', chosen: 'text', rejected: 'text' },
   },
+  ratings: {
+    keys: ['ratings', 'validation'],
+    rows: 'ratings',
+    fields: { prompt: 'text', response: 'text', rating: 'a finite number' },
+  },
   samples: { keys: ['samples', 'validation'], rows: 'samples', fields: SAMPLE },
   rewards: { keys: ['samples', 'rewards'], rows: 'samples', fields: SAMPLE },
   labels: { keys: ['labels', 'validation'], rows: 'labels', fields: { ...SAMPLE, label: 'true or false' } },
@@ -46,7 +51,9 @@ const KINDS: Readonly<Record<Feedback, { keys: readonly string[]; rows: keyof Al
 };
 
 /** Everything that may be given as rows. */
-type AllRows = Partial<Record<'prompts' | 'comparisons' | 'samples' | 'labels' | 'steps' | 'validation', GivenRows>>;
+type AllRows = Partial<
+  Record<'prompts' | 'comparisons' | 'ratings' | 'samples' | 'labels' | 'steps' | 'validation', GivenRows>
+>;
 
 /** @throws ArgumentError for feedback that is missing, does not go together, or is not of its kind */
 export function checkGiven(given: Given): Plan {
@@ -81,7 +88,7 @@ function feedbackOf(given: object): Feedback {
     argument: 'train',
     received: kind === undefined ? 'nothing to learn from' : `${kinds.join(' and ')}, two kinds of feedback`,
     expected: `one of ${Object.keys(METHODS).join(', ')}`,
-    fix: 'Give { reward, prompts }, or one of { comparisons }, { samples }, { samples, rewards }, { labels }, { steps }.',
+    fix: 'Give { reward, prompts }, or one of { comparisons }, { ratings }, { samples }, { samples, rewards }, { labels }, { steps }.',
   });
 }
 

@@ -36,6 +36,7 @@ async function write(path: string, rows: readonly unknown[]): Promise<string> {
 const HOLDS = {
   text: (value: unknown) => typeof value === 'string',
   'true or false': (value: unknown) => typeof value === 'boolean',
+  'a finite number': Number.isFinite,
   'a list': Array.isArray,
 };
 

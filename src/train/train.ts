@@ -12,7 +12,7 @@ import { endingsOf } from '../methods/endings.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import { adapterNotices, findModel } from '../runs/model-file.ts';
-import type { Given, Labels, MethodName, Preferences, Steps } from './given.ts';
+import type { Given, Labels, MethodName, Preferences, Ratings, Steps } from './given.ts';
 import { checkGiven, type Plan } from './plan.ts';
 import { TrainedJudge, TrainedPolicy } from './results.ts';
 import { withFiles } from './rows.ts';
@@ -39,13 +39,15 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
 
 /**
  * Trains the model by what is given: `reward` and `prompts` (PPO), `comparisons` (DPO), `samples` (supervised fine-tuning), with
- * `rewards` for them (ILQL), `labels` (KTO), or `steps`, into a process reward. `config.method` names another method. Nothing
+ * `rewards` for them (ILQL), `labels` (KTO), `ratings`, into a reward model, or `steps`, into a process reward. `config.method` names another method. Nothing
  * happens before the run is awaited or iterated. A loop that is left early ends the training, and awaiting the run then gives the
  * model as it is. With `config: { evaluation: { keepBest } }` a run that ends by itself gives the model of its best step.
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */
-export function train(given: (Preferences & { config: { method: 'reward' } }) | Steps): Run<TrainedJudge<RewardModel>>;
+export function train(
+  given: (Preferences & { config: { method: 'reward' } }) | Ratings | Steps,
+): Run<TrainedJudge<RewardModel>>;
 export function train(given: Labels & { config: { method: 'implicit-prm' } }): Run<TrainedJudge<ImplicitPRM>>;
 export function train(given: Given): Run<TrainedPolicy>;
 export function train(given: Given): Run<TrainedPolicy | TrainedJudge> {

@@ -7,14 +7,17 @@ import { asRanking, type Ranking } from '../data/rankings.ts';
 import { ArgumentError } from '../errors.ts';
 import { rankingLoss } from '../losses/reward.ts';
 import { type Calibration, calibrationOf, kendallTauB } from '../metrics/calibration.ts';
+import { Mean } from '../metrics/mean.ts';
 import type { LanguageModel } from '../models/language-model.ts';
-import { type RankingOptions, RewardModel } from '../models/reward-model.ts';
+import { type RankingMetrics, type RankingOptions, RewardModel } from '../models/reward-model.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { checkTokens } from './check-tokens.ts';
+import type { Lesson, RewardValidation } from './lesson.ts';
 import { PAIRS } from './parts.ts';
 import { PADDING } from './rewards.ts';
 import { chunks } from './rollouts.ts';
 import { statisticsOf } from './score-norm.ts';
+import type { Piece } from './update.ts';
 
 export const COMPARISONS: Kind = {
   is: (value) => Array.isArray(value) && value.every((row) => PAIRS.is([row]) || isRanking(row)),
@@ -24,12 +27,12 @@ export const COMPARISONS: Kind = {
 type RankingConfig = RewardConfig['ranking'];
 
 /** Pairs and rankings in the form of rankings. */
-export function rankingsOf(rows: readonly (Preference | Ranking)[]): Ranking[] {
+function rankingsOf(rows: readonly (Preference | Ranking)[]): Ranking[] {
   return rows.map(asRanking);
 }
 
 /** @throws ArgumentError for the first row with a token that `model` does not have, or with nothing to compare. */
-export function checkRankings(
+function checkRankings(
   rows: readonly (Preference | Ranking)[],
   model: LanguageModel,
   { model: kind, ties, anchorWeight }: Pick<RankingConfig, 'model' | 'ties' | 'anchorWeight'>,
@@ -56,8 +59,49 @@ export function checkRankings(
   }
 }
 
+/** Pairs and rankings, by the loss that `ranking` describes. */
+export function comparedLesson(
+  rewardModel: RewardModel,
+  { rows, validation }: { rows: readonly (Preference | Ranking)[]; validation: readonly (Preference | Ranking)[] },
+  config: Pick<RewardConfig, 'ranking' | 'batchSize'>,
+): Lesson<Ranking, keyof RankingMetrics> {
+  checkRankings(rows, rewardModel.model, config.ranking, 'pairs');
+  checkRankings(validation, rewardModel.model, config.ranking, 'validation');
+  const held = rankingsOf(validation);
+  return {
+    rows: rankingsOf(rows),
+    tokensOf,
+    lossOf: (some, denominator) => comparisonLoss(rewardModel, some, config.ranking, denominator),
+    means: (pieces) => meansOf(pieces, config.batchSize),
+    evaluate: async () => validationMetrics(await evaluateRankings(rewardModel, held, config)),
+    heldOut: held.flatMap(({ prompt, responses }) => responses.map((response) => ({ prompt, response }))),
+    shift: 0,
+  };
+}
+
+/** Means over the pairs of a step. */
+function meansOf(pieces: readonly Piece<keyof RankingMetrics>[], batchSize: number): RankingMetrics {
+  const means = new Mean<keyof RankingMetrics>();
+  for (const { rows, metrics } of pieces) means.add(metrics, rows / batchSize);
+  return means.result();
+}
+
+/** An evaluation under the names of a step. */
+function validationMetrics(held: Evaluation): RewardValidation {
+  return {
+    validationLoss: held.loss,
+    validationAccuracy: held.accuracy,
+    validationEce: held.ece,
+    validationBrier: held.brier,
+    validationError: undefined,
+    validationKendallTau: held.kendallTau,
+    validationScoreMean: held.scoreMean,
+    validationScoreDeviation: held.scoreDeviation,
+  };
+}
+
 /** The ranking loss of some rows, divided by `denominator`. */
-export async function comparisonLoss(
+async function comparisonLoss(
   rewardModel: RewardModel,
   some: readonly Ranking[],
   ranking: RankingConfig,
@@ -102,7 +146,7 @@ export async function evaluatePairs(
 }
 
 /** The same for at least one ranking, with the loss that `ranking` describes. */
-export async function evaluateRankings(
+async function evaluateRankings(
   rewardModel: RewardModel,
   rows: readonly Ranking[],
   { batchSize, ranking }: { batchSize: number; ranking?: RankingConfig },
@@ -179,7 +223,7 @@ function rankingOptions(some: readonly Ranking[], config: RankingConfig): Rankin
 }
 
 /** Number of tokens in all responses, each with the prompt. */
-export function tokensOf({ prompt, responses }: Ranking): number {
+function tokensOf({ prompt, responses }: Ranking): number {
   return responses.reduce((sum, { length }) => sum + prompt.length + length, 0);
 }
 

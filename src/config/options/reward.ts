@@ -129,10 +129,37 @@ export interface RewardConfigInput {
       }
     | undefined;
   /**
-   * Which hidden states the score averages: those of the response, or all.
+   * How rated responses become a loss.
+   */
+  rating?:
+    | {
+        /**
+         * Number: a score is to equal the rating; order: responses to a prompt are compared by their ratings.
+         * @default "number"
+         */
+        as?: 'number' | 'order' | undefined;
+        /**
+         * Number of different ratings, which are then classes (default: regression on the number).
+         * An integer >= 2.
+         */
+        bins?: number | undefined;
+        /**
+         * The lowest rating, for bins (default: 1).
+         * An integer.
+         */
+        lowest?: number | undefined;
+        /**
+         * Which of several ratings (default: their mean, without complexity and verbosity).
+         * Text.
+         */
+        aspect?: string | undefined;
+      }
+    | undefined;
+  /**
+   * Which hidden states the score averages: those of the response, or all; last reads only that of the last token.
    * @default "response"
    */
-  pooling?: 'all' | 'response' | undefined;
+  pooling?: 'all' | 'response' | 'last' | undefined;
   /**
    * Dropout in attention and feed-forward layers during training.
    * A finite number >= 0 and < 1.

@@ -10,6 +10,7 @@ import {
   numberOf,
   question,
   responseOf,
+  WrongField,
 } from './fields.ts';
 import type { RatingRow } from './rows.ts';
 
@@ -26,18 +27,35 @@ export function ranking(record: DataObject): FormRows {
 }
 
 export function rating(record: DataObject): FormRows {
-  const response = responseOf(record.response);
-  if ('skip' in response) return response;
   const ratings = numbersIn(record.ratings as DataObject);
   if (Object.keys(ratings).length === 0) return { skip: '"ratings" has no number' };
+  return ratedBy(record, ratings, 'ratings');
+}
+
+/** A response with one rating, which is then named `rating`. */
+export function oneRating(record: DataObject): FormRows {
+  return ratedBy(record, { rating: numberOf(record.rating) as number }, 'rating');
+}
+
+/** The rated response of a record that has its ratings in `field`. */
+function ratedBy(record: DataObject, ratings: RatingRow['ratings'], field: string): FormRows {
+  const response = responseOf(record.response);
+  if ('skip' in response) return response;
   const scale = Array.isArray(record.scale) && record.scale.length === 2 ? record.scale.map(Number) : undefined;
-  const meta = metaOf(record, 'prompt', 'response', 'ratings', ...(scale === undefined ? [] : ['scale']));
+  const meta = metaOf(record, 'prompt', 'response', field, ...(scale === undefined ? [] : ['scale']));
   const prompt = askedOf(record.prompt);
-  return {
-    use: [
-      { kind: 'rating', prompt, response: response.use, ratings, ...given('scale', scale as RatingRow['scale']), meta },
-    ],
-  };
+  const row = { kind: 'rating' as const, prompt, response: response.use, ratings, meta };
+  return { use: [withinScale({ ...row, ...given('scale', scale as RatingRow['scale']) })] };
+}
+
+/** @throws WrongField for a rating outside the scale. */
+function withinScale(row: RatingRow): RatingRow {
+  const [lowest, highest] = row.scale ?? [-Infinity, Infinity];
+  for (const [name, value] of Object.entries(row.ratings)) {
+    if (value >= lowest && value <= highest) continue;
+    throw new WrongField(`${value} as "${name}"`, `a rating from ${lowest} to ${highest}`);
+  }
+  return row;
 }
 
 function numbersIn(ratings: DataObject): Record<string, number> {
@@ -52,7 +70,8 @@ export function helpsteer(record: DataObject): FormRows {
   const ratings = Object.fromEntries(HELPSTEER.map((name) => [name, Number(record[name])]));
   const meta = metaOf(record, 'prompt', 'response', ...HELPSTEER);
   const prompt = question(record.prompt);
-  return { use: [{ kind: 'rating', prompt, response: record.response as string, ratings, scale: [0, 4], meta }] };
+  const response = record.response as string;
+  return { use: [withinScale({ kind: 'rating', prompt, response, ratings, scale: [0, 4], meta })] };
 }
 
 /** UltraFeedback: several responses to an instruction, each rated from 1 to 5 for some aspects. */
@@ -64,7 +83,8 @@ export function ultrafeedback(record: DataObject): FormRows {
     if (Object.keys(ratings).length === 0) return [];
     const meta = { ...rest, ...metaOf(completion, 'response') };
     const response = completion.response as string;
-    return [{ kind: 'rating', prompt: question(record.instruction), response, ratings, scale: [1, 5], meta }];
+    const prompt = question(record.instruction);
+    return [withinScale({ kind: 'rating', prompt, response, ratings, scale: [1, 5], meta })];
   });
   return rows.length === 0 ? { skip: 'none of its completions has a rating' } : { use: rows };
 }

@@ -14,7 +14,7 @@ import {
   oneOf,
   TEXT,
 } from './fields.ts';
-import { HELPSTEER, helpsteer, label, ranking, rating, ultrafeedback } from './judged.ts';
+import { HELPSTEER, helpsteer, label, oneRating, ranking, rating, ultrafeedback } from './judged.ts';
 import { type Placed, thread, tree, treesOf } from './oasst.ts';
 import {
   conversationalPreference,
@@ -107,6 +107,12 @@ export const FORMS: readonly Form[] = [
     read: ranking,
   },
   { name: 'rating', needs: { prompt: ASKED, response: ASKED, ratings: OBJECT }, gives: ['rating'], read: rating },
+  {
+    name: 'one-rating',
+    needs: { prompt: ASKED, response: ASKED, rating: NUMBER },
+    gives: ['rating'],
+    read: oneRating,
+  },
   {
     name: 'ultrafeedback',
     needs: { instruction: TEXT, completions: listOf(RATED, 1) },
