@@ -1,6 +1,7 @@
 /** All training methods by name: what `palm <name>` runs, and what a program opens or assembles. */
 import { cpoMethod } from './methods/cpo.ts';
 import { dpoMethod } from './methods/dpo.ts';
+import { flowrlMethod } from './methods/flowrl.ts';
 import { grpoMethod } from './methods/grpo.ts';
 import { implicitPrmMethod } from './methods/implicit-prm.ts';
 import { ilqlMethod } from './methods/ilql.ts';
@@ -32,6 +33,7 @@ export const methods = {
   reinforce: reinforceMethod,
   remax: remaxMethod,
   'target-policy': targetPolicyMethod,
+  flowrl: flowrlMethod,
   dpo: dpoMethod,
   'online-dpo': onlineDpoMethod,
   ilql: ilqlMethod,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import * as api from '../src/index.ts';
+import { rowsOf } from '../src/tensor/rows.ts';
 import { device } from './device.ts';
 
 const SIZE = { numTokens: 256, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device };
@@ -38,6 +39,14 @@ const judging = { klWeight: 0.1, gamma: 1, lambda: 0.95, whiten: true };
 const grouping = { samplesPerPrompt: 1, klWeight: 0.1, estimator: 'group', scale: 'group' };
 const experience = { ...rollout, ...(await api.judge(rollout, [1], judging)) };
 const policy = new api.Policy(new api.PaLM(SIZE));
+const flowrlPolicy = new api.FlowrlPolicy(new api.PaLM(SIZE));
+const flowNow = await flowrlPolicy.evaluate(rollout.sequence, rollout.responseMask, { grad: false });
+const { rolloutLogProb, referenceLogProb, responseMask } = rollout;
+const { logProb, entropy, logPartition } = flowNow;
+const flowTwice = await rowsOf(
+  { rolloutLogProb, referenceLogProb, responseMask, logProb, entropy, logPartition },
+  [0, 0],
+);
 const ilqlPolicy = new api.IlqlPolicy(new api.PaLM(SIZE));
 const prm = new api.ImplicitPRM(new api.PaLM(SIZE));
 const ilqlRead = await ilqlPolicy.actionValues([[1, 2]], [[0]], { grad: false });
@@ -93,6 +102,7 @@ const FUNCTIONS = {
   averageWeights: entry((model, others) => api.averageWeights(model, others), { parameters: () => [] }, []),
   ImplicitPRM: entry((model, options) => new api.ImplicitPRM(model, options), palm, { lora: false, beta: 0.1 }),
   IlqlPolicy: entry((model, options) => new api.IlqlPolicy(model, options), palm, { lora: false }),
+  FlowrlPolicy: entry((model, options) => new api.FlowrlPolicy(model, options), palm, { lora: false }),
   RLHFTrainer: entry((options) => new api.RLHFTrainer(options), {}),
   train: entry(async (given) => (await api.train(given)).dispose(), {
     model: saved,
@@ -131,6 +141,12 @@ const FUNCTIONS = {
   offPolicyWeight: entry(api.offPolicyWeight, rollout, { mode: 'token-truncate', max: 2 }),
   targetPolicyLoss: entry(api.targetPolicyLoss, now, rollout, [1], { samplesPerPrompt: 1, eta: 1 }),
   dpoLoss: entry(api.dpoLoss, now.logProb, now.logProb, rollout.responseMask, { beta: 0.1, nllWeight: 0 }),
+  flowrlLoss: entry(api.flowrlLoss, flowTwice, flowTwice, [1, 2], {
+    samplesPerPrompt: 2,
+    beta: 1,
+    clip: 0.2,
+    clipHigh: 0.28,
+  }),
   ilqlLoss: entry(api.ilqlLoss, ilqlRead, ilqlActions, ilqlWeights),
   ilqlLogits: entry(api.ilqlLogits, ilqlRead, { beta: 1 }),
   orpoLoss: entry(api.orpoLoss, now.logProb, rollout.responseMask, { beta: 0.1 }),
@@ -219,6 +235,12 @@ const FUNCTIONS = {
     { ...config, lr: 1e-3 },
     1,
   ),
+  flowrl: entry(
+    (some, options, start) => first(api.flowrl(some, options, start)),
+    { ...parts, policy: flowrlPolicy, prompts: [[1]] },
+    { ...config, lr: 1e-3 },
+    1,
+  ),
   dpo: entry((some, options, start) => first(api.dpo(some, options, start)), { ...parts, policy }, config, 1),
   runMethod: entry(api.runMethod, 'ppo', {}, {}),
   sweep: entry(api.sweep, { run: 'ppo', metric: 'score', trials: 1, parameters: { lr: [1] } }, { out: '/dev/null/no' }),
@@ -292,6 +314,12 @@ const METHODS = {
   'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),
   'policy.referenceLogProb': entry((ids, options) => policy.referenceLogProb(ids, options), [[1, 2]], {}),
   'policy.rollout': entry((input) => policy.rollout(input), { prompts: [[1]], maxNewTokens: 1 }),
+  'flowrlPolicy.evaluate': entry(
+    (ids, mask, options) => flowrlPolicy.evaluate(ids, mask, options),
+    [[1, 2]],
+    [[0, 1]],
+    {},
+  ),
   'ImplicitPRM.load': entry((path, options) => api.ImplicitPRM.load(path, options), saved, {}),
   'prm.score': entry((ids, mask) => prm.score(ids, mask), [[1, 2]], [[0, 1]]),
   'prm.tokenRewards': entry((ids, mask) => prm.tokenRewards(ids, mask), [[1, 2]], [[0, 1]]),

@@ -10,6 +10,7 @@ import { adamAtan2Config, adamWConfig, adoptAtan2Config } from '../src/config/op
 import { palmConfig, resolvePalmConfig } from '../src/config/palm.ts';
 import { cpoConfig } from '../src/config/cpo.ts';
 import { dpoConfig } from '../src/config/dpo.ts';
+import { flowrlConfig } from '../src/config/flowrl.ts';
 import { grpoConfig } from '../src/config/grpo.ts';
 import { ilqlConfig } from '../src/config/ilql.ts';
 import { ppoConfig } from '../src/config/ppo.ts';
@@ -48,6 +49,7 @@ const schemas: Record<string, ConfigSchema> = {
   reinforce: reinforceConfig,
   remax: remaxConfig,
   'target-policy': targetPolicyConfig,
+  flowrl: flowrlConfig,
   dpo: dpoConfig,
   ilql: ilqlConfig,
   rft: rftConfig,

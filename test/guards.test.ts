@@ -18,7 +18,7 @@ import { type GuardOptions, Guards } from '../src/trainers/guards.ts';
 import { CombinedReward } from '../src/trainers/combined-reward.ts';
 import { type Reward, type RewardFunction, repetitionOf } from '../src/trainers/rollouts.ts';
 import { device } from './device.ts';
-import { type CriticFree, configOf, EOS, fives, PROMPTS, smallModel } from './policies.ts';
+import { type CriticFree, configOf, EOS, fives, PROMPTS, policyOf, smallModel } from './policies.ts';
 import { bits } from './small-trainings.ts';
 
 /** The step at which `options` end a run whose steps have these values of `metric`, and what is said of it. */
@@ -121,9 +121,7 @@ async function trained(name: CriticFree | 'ppo', heldOut: Reward | undefined) {
   const sampling = { maxNewTokens: 6, samplesPerPrompt: 2 };
   const plain = { ...sizes, sampling, lora: 4, lr: 1e-2, warmupSteps: 0, critic: { warmup: 0 } };
   const learner =
-    name === 'ppo'
-      ? new ActorCritic(smallModel(), { lora: 4 })
-      : new Policy(smallModel(), { lora: 4, reference: true });
+    name === 'ppo' ? new ActorCritic(smallModel(), { lora: 4 }) : policyOf(name, smallModel(), { lora: 4 });
   const config = name === 'ppo' ? parseConfig(ppoConfig, plain, 'test') : configOf(name, sizes);
   const { assemble }: Method = methods[name];
   const { parts, train } = assemble(
@@ -135,7 +133,7 @@ async function trained(name: CriticFree | 'ppo', heldOut: Reward | undefined) {
   return { steps, bits: await bits(learner.parameters(), parts.optimizer as unknown as Optimizer) };
 }
 
-describe.each(['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy'] as const)('%s', (name) => {
+describe.each(['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'flowrl'] as const)('%s', (name) => {
   it('has the scores of a held-out reward, and learns nothing from it', async () => {
     const alone = await trained(name, undefined);
     const watched = await trained(name, LAST);

@@ -255,6 +255,18 @@ const subjects = {
     },
   } satisfies Subject<Palm.AveragedPolicy>,
 
+  FlowrlPolicy: {
+    async make() {
+      const owner = new palm.PaLM(SIZE);
+      return { object: new palm.FlowrlPolicy(owner), owner };
+    },
+    rows: {
+      ...policyRows<Palm.FlowrlPolicy>(),
+      evaluate: [(policy) => policy.evaluate(X, [[0, 1, 1, 1]]), D, 'ok', D],
+    },
+    internal: POLICY_INTERNAL,
+  } satisfies Subject<Palm.FlowrlPolicy>,
+
   IlqlPolicy: {
     async make() {
       const owner = new palm.PaLM(SIZE);
@@ -510,6 +522,7 @@ describe('objects from another copy of the package', async () => {
     entropy: [({ rollout }) => palm.entropy(rollout.rolloutValue), 'ERR_HANDLE'],
     judge: [({ rollout }) => palm.judge(rollout, [1], JUDGE), 'ERR_HANDLE'],
     ppoLoss: [({ now, experience }) => palm.ppoLoss(now, experience, PPO), 'ERR_HANDLE'],
+    FlowrlPolicy: [({ trunk }) => new palm.FlowrlPolicy(trunk), 'ERR_HANDLE'],
     ImplicitPRM: [({ trunk }) => new palm.ImplicitPRM(trunk), 'ERR_HANDLE'],
     IlqlPolicy: [({ trunk }) => new palm.IlqlPolicy(trunk), 'ERR_HANDLE'],
     ktoLoss: [({ now }) => palm.ktoLoss(now.logProb, now.logProb, X, [1], { beta: 1, mismatched: [] }), 'ERR_HANDLE'],

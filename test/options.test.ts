@@ -5,6 +5,7 @@ import { expect, expectTypeOf, it } from 'vitest';
 import type { z } from 'zod';
 import type { CpoConfigInput, cpoConfig } from '../src/config/cpo.ts';
 import type { DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
+import type { FlowrlConfigInput, flowrlConfig } from '../src/config/flowrl.ts';
 import type { GrpoConfigInput, grpoConfig } from '../src/config/grpo.ts';
 import type { ImplicitPrmConfigInput, implicitPrmConfig } from '../src/config/implicit-prm.ts';
 import type { KtoConfigInput, ktoConfig } from '../src/config/kto.ts';
@@ -59,6 +60,7 @@ it('accept what the schemas accept', () => {
   expectTypeOf<z.input<typeof rewardConfig>>().toEqualTypeOf<RewardConfigInput>();
   expectTypeOf<z.input<typeof rlooConfig>>().toEqualTypeOf<RlooConfigInput>();
   expectTypeOf<z.input<typeof onlineDpoConfig>>().toEqualTypeOf<OnlineDpoConfigInput>();
+  expectTypeOf<z.input<typeof flowrlConfig>>().toEqualTypeOf<FlowrlConfigInput>();
   expectTypeOf<z.input<typeof targetPolicyConfig>>().toEqualTypeOf<TargetPolicyConfigInput>();
   expectTypeOf<z.input<typeof rftConfig>>().toEqualTypeOf<RftConfigInput>();
   expectTypeOf<z.input<typeof samplingConfig>>().toEqualTypeOf<SamplingConfigInput>();

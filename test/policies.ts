@@ -1,5 +1,6 @@
 /** What methods without a critic are tested with: a model of milliseconds, and a reward that likes one token. */
 import type { z } from 'zod';
+import { flowrlConfig } from '../src/config/flowrl.ts';
 import { grpoConfig } from '../src/config/grpo.ts';
 import { reinforceConfig } from '../src/config/reinforce.ts';
 import { remaxConfig } from '../src/config/remax.ts';
@@ -11,8 +12,10 @@ import type { Sequences } from '../src/data/text.ts';
 import type { Method } from '../src/methods/method.ts';
 import type { PolicyIngredients } from '../src/methods/on-policy.ts';
 import { methods } from '../src/methods.ts';
+import { FlowrlPolicy } from '../src/models/flowrl-policy.ts';
+import type { LanguageModel } from '../src/models/language-model.ts';
 import { PaLM } from '../src/models/palm.ts';
-import { Policy } from '../src/models/policy.ts';
+import { Policy, type PolicyOptions } from '../src/models/policy.ts';
 import type { Reward } from '../src/trainers/rollouts.ts';
 import { ROLLOUT_READS, type Sizes } from './contracts/trainer.ts';
 import { device } from './device.ts';
@@ -43,6 +46,7 @@ const SETTINGS = {
   reinforce: reinforceConfig,
   remax: remaxConfig,
   'target-policy': targetPolicyConfig,
+  flowrl: flowrlConfig,
 };
 export type CriticFree = keyof typeof SETTINGS;
 
@@ -53,6 +57,19 @@ export function configOf<Name extends CriticFree>(name: Name, options: object): 
   return parseConfig(SETTINGS[name], { ...quick, sampling, ...options }, 'test') as z.output<(typeof SETTINGS)[Name]>;
 }
 
+type Learner<Name extends CriticFree> = Name extends 'flowrl' ? FlowrlPolicy : Policy;
+
+/** A policy that `name` trains, with a reference. */
+export function policyOf<Name extends CriticFree>(
+  name: Name,
+  model: LanguageModel,
+  options: Pick<PolicyOptions, 'lora' | 'seed'>,
+): Learner<Name> {
+  const policy =
+    name === 'flowrl' ? new FlowrlPolicy(model, options) : new Policy(model, { ...options, reference: true });
+  return policy as Learner<Name>;
+}
+
 /** What the contract of a trainer needs to know of `name`: two responses to each prompt make the rows. */
 export function policySubject<Name extends CriticFree>(name: Name, always: object = {}) {
   return {
@@ -61,9 +78,12 @@ export function policySubject<Name extends CriticFree>(name: Name, always: objec
       const sizes = { steps, rolloutBatch, minibatchSize: Math.max(2, minibatchSize), accumulate };
       return configOf(name, { ...sizes, ...always, ...settings });
     },
-    ingredients({ lora, seed }: { lora: number | false; seed: number }, rows: number): PolicyIngredients {
+    ingredients(
+      { lora, seed }: { lora: number | false; seed: number },
+      rows: number,
+    ): PolicyIngredients<Learner<Name>> {
       const prompts = Array.from({ length: Math.ceil(rows / 2) }, (_, i) => PROMPTS[i % PROMPTS.length] as number[]);
-      const policy = new Policy(smallModel(), { lora, seed, reference: true });
+      const policy = policyOf(name, smallModel(), { lora, seed });
       return { policy, reward: fives, prompts, eosToken: EOS };
     },
     otherReads: ROLLOUT_READS,
@@ -74,7 +94,7 @@ export function policySubject<Name extends CriticFree>(name: Name, always: objec
 /** The steps of a short run. */
 export async function stepsOf(name: CriticFree, options: object, reward: Reward = fives): Promise<Step[]> {
   const config = configOf(name, { steps: 6, rolloutBatch: 6, minibatchSize: 12, ...options });
-  const policy = new Policy(smallModel(), { lora: config.lora, reference: true });
+  const policy = policyOf(name, smallModel(), { lora: config.lora });
   const { assemble }: Method = methods[name];
   const ingredients: PolicyIngredients = { policy, reward, prompts: PROMPTS, eosToken: EOS };
   const { parts, train } = assemble(config as never, ingredients as never);

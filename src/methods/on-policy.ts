@@ -3,8 +3,9 @@ import type { CriticFreeConfig } from '../config/critic-free.ts';
 import { out, rules, stop, tokenizer } from '../config/inputs.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';
-import { planPpo } from '../models/memory-plan.ts';
-import { Policy } from '../models/policy.ts';
+import type { DecoderDescription, LanguageModel } from '../models/language-model.ts';
+import { type MemoryPlan, planPpo } from '../models/memory-plan.ts';
+import { Policy, type PolicyOptions } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
 import { trunksOf } from '../rewards/judge.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -27,8 +28,8 @@ export interface OnPolicyIngredients
 }
 
 /** The ingredients of a method without a critic. */
-export interface PolicyIngredients extends OnPolicyIngredients {
-  policy: Policy;
+export interface PolicyIngredients<Who extends Policy = Policy> extends OnPolicyIngredients {
+  policy: Who;
 }
 
 /** The metrics to watch while such a method runs. */
@@ -66,10 +67,10 @@ export function assembleOnPolicy<C extends OnPolicyConfig>(
 }
 
 /** A run of a method without a critic; `train` is its trainer. `config` is filled in as by `assembleOnPolicy`. */
-export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly step: number }>(
+export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly step: number }, Who extends Policy>(
   given: C,
-  { policy, ...ingredients }: PolicyIngredients,
-  train: (parts: PolicyParts, config: C, start: number) => AsyncGenerator<Step>,
+  { policy, ...ingredients }: PolicyIngredients<Who>,
+  train: (parts: PolicyParts & { policy: Who }, config: C, start: number) => AsyncGenerator<Step>,
 ) {
   const { config, state, parts } = assembleOnPolicy(given, policy, ingredients);
   return {
@@ -83,11 +84,29 @@ export function assemblePolicy<C extends OnPolicyConfig, Step extends { readonly
 /** The settings and files that are used to open such a run. */
 type CommandConfig = Omit<CriticFreeConfig, 'approxKlStop'> & Parameters<typeof loadPromptsAndReward>[0] & RunConfig;
 
+/** How the policy of a method is made, and what it needs in memory beyond others. */
+interface Learner<Who extends Policy> {
+  create(model: LanguageModel, options: Pick<PolicyOptions, 'lora' | 'seed' | 'reference'>): Who;
+  planned(plan: MemoryPlan, decoder: DecoderDescription): MemoryPlan;
+}
+
+const PLAIN: Learner<Policy> = { create: (model, options) => new Policy(model, options), planned: (plan) => plan };
+
 /** Opens a run of a method without a critic, with a reference policy if the method `refers` to one or a guard does. */
 export async function openPolicy<C extends CommandConfig>(
   config: C,
   refers: boolean,
   assemble: (config: C, ingredients: PolicyIngredients) => Assembled & { config: C },
+): Promise<Opened> {
+  return await openLearner(config, refers, assemble, PLAIN);
+}
+
+/** The same for a policy that `create` makes. */
+export async function openLearner<C extends CommandConfig, Who extends Policy>(
+  config: C,
+  refers: boolean,
+  assemble: (config: C, ingredients: PolicyIngredients<Who>) => Assembled & { config: C },
+  { create, planned }: Learner<Who>,
 ): Promise<Opened> {
   const { device, lora, seed } = config;
   const reference = refers || config.evaluation.guard?.kl !== undefined;
@@ -96,11 +115,11 @@ export async function openPolicy<C extends CommandConfig>(
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
   const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference, critic: false };
   return {
-    plan: planPpo(file.decoder, { ...sizes, reward: trunksOf(opened.models) }),
+    plan: planned(planPpo(file.decoder, { ...sizes, reward: trunksOf(opened.models) }), file.decoder),
     notices,
     async start() {
       const { reward, heldOut } = await opened.load(device);
-      const policy = new Policy(await loadModel(file.path, { device }), { lora, seed, reference });
+      const policy = create(await loadModel(file.path, { device }), { lora, seed, reference });
       return {
         ...assemble(config, { policy, reward, heldOut, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,

@@ -1,5 +1,6 @@
 /** Predicts the memory of an ILQL run; memory-plan.ts has the parts that all plans share. */
 import { COUNT, checkKinds } from '../checks/kinds.ts';
+import { headItems, perceptronSize } from './head-plan.ts';
 import {
   adapterItems,
   block,
@@ -12,7 +13,6 @@ import {
   type PlannedModel,
   planOf,
   Reading,
-  trainingItems,
   weightsItem,
 } from './memory-plan.ts';
 
@@ -27,7 +27,7 @@ export function planIlql(
   const read = { ...model, attnDropout: 0, ffDropout: 0 };
   const reading = new Reading(read, batchSize, length, { trains: lora === false });
   return planOf(
-    [weightsItem('model', model), ...adapterItems(model, lora, 1), ...headItems(model)],
+    [weightsItem('model', model), ...adapterItems(model, lora, 1), ...allHeads(model)],
     [
       { name: 'differentiating values', items: [...reading.kept(), valuesItem(model, batchSize * responseLength)] },
       { name: 'differentiating layers', items: [...reading.kept(), ...reading.backward()] },
@@ -36,20 +36,11 @@ export function planIlql(
 }
 
 /** The heads, what training them adds, and their slow copies. */
-function headItems(model: PlannedModel): MemoryItem[] {
-  const { dim, numTokens } = model;
-  const perceptron = (out: number) => 2 * dim * (dim + 1) + out * (2 * dim + 1);
-  const slow = 2 * perceptron(numTokens);
-  const trained = slow + perceptron(1);
-  const [each, precise] = [bytesEach(model), Math.max(bytesEach(model), 4)];
-  const [gradients, optimizer] = trainingItems(model, trained, (size) => block(trained * size)) as [
-    MemoryItem,
-    MemoryItem,
-  ];
+function allHeads(model: PlannedModel): MemoryItem[] {
+  const slow = 2 * perceptronSize(model, model.numTokens);
+  const precise = Math.max(bytesEach(model), 4);
   return [
-    { what: 'value heads', bytes: block(trained * each), how: `${count(trained)} values × ${each} bytes` },
-    { ...gradients, what: 'gradients of heads' },
-    { ...optimizer, what: 'optimizer of heads' },
+    ...headItems(model, 'value heads', slow + perceptronSize(model, 1)),
     { what: 'target heads', bytes: block(slow * precise), how: `${count(slow)} values × ${precise} bytes` },
   ];
 }

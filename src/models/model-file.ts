@@ -48,8 +48,8 @@ export interface Described {
   describe(): object;
 }
 
-/** The kinds of files that hold a policy: a language model, its scopes, and any value head and reference copy. */
-export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'IlqlPolicy', 'ImplicitPRM', 'Policy'];
+/** The kinds of files that hold a policy: a language model, its scopes, and any heads and reference copy. */
+export const POLICY_KINDS: readonly string[] = ['ActorCritic', 'FlowrlPolicy', 'IlqlPolicy', 'ImplicitPRM', 'Policy'];
 
 const KEY = 'palm-rlhf';
 /** The metadata key of the tokenizer's description. */
@@ -194,5 +194,5 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
 
 /** Whether a tensor of a policy's file is not part of the language model or its scopes. */
 export function isPolicyOnly(name: string): boolean {
-  return ['value_head.', 'reference.', 'ilql.'].some((prefix) => name.startsWith(prefix));
+  return ['value_head.', 'reference.', 'ilql.', 'partition.'].some((prefix) => name.startsWith(prefix));
 }

@@ -191,12 +191,17 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     return this.model.gradients(grad, this.scopes[0]);
   }
 
-  /** Runs `call` on a sequence [B, T], given as a tensor or as arrays. */
-  protected async read<T>(sequence: Ids, temperature: number, call: (ids: TensorHandle) => Promise<T>): Promise<T> {
+  /** Runs `call` on a sequence [B, T], given as a tensor or as arrays; it also reads the tensors `used`. */
+  protected async read<T>(
+    sequence: Ids,
+    temperature: number,
+    call: (ids: TensorHandle) => Promise<T>,
+    used: readonly Tensor[] = [],
+  ): Promise<T> {
     checkTemperature(temperature);
     using inputs = new Inputs(this.model.decoder.device);
     const ids = inputs.ids(sequence, 'sequence');
-    return await run([this, this.model, ...inputs.used], () => call(ids));
+    return await run([this, this.model, ...inputs.used, ...used], () => call(ids));
   }
 
   /** A rollout by `call`, with all the fields that it returns. */

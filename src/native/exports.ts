@@ -9,6 +9,7 @@ import type {
   DecoderDescription,
   Device,
   Dtype,
+  FlowrlPolicyHandle,
   GenerateOptions,
   GenerationLoopHandle,
   Gradients,
@@ -18,6 +19,7 @@ import type {
   NamedShape,
   NativeActionValues,
   NativeEvaluation,
+  NativeFlowrlEvaluation,
   NativeGeneration,
   NativeHistogram,
   NativeLogProb,
@@ -262,6 +264,17 @@ export interface Native extends NativeLosses {
   /** target ← alpha · q + (1 − alpha) · target */
   ilqlPolicySync(policy: IlqlPolicyHandle, alpha: number): Promise<void>;
   ilqlReadoutCreate(policy: IlqlPolicyHandle, beta: number): ReadoutHandle;
+  flowrlPolicyCreate(policy: PolicyHandle): FlowrlPolicyHandle;
+  flowrlPolicyParameters(policy: FlowrlPolicyHandle): NativeParameter[];
+  flowrlPolicyInitialise(policy: FlowrlPolicyHandle, seed: number): Promise<void>;
+  /** `responseMask` [B, T] is true where the response is. */
+  flowrlPolicyEvaluate(
+    policy: FlowrlPolicyHandle,
+    sequence: TensorHandle,
+    responseMask: TensorHandle,
+    temperature: number,
+    gradients: Gradients,
+  ): Promise<NativeFlowrlEvaluation>;
   actorCriticCreate(
     policy: PolicyHandle,
     criticScope: ScopeHandle | undefined,

@@ -3,6 +3,7 @@ import type {
   NativeActionValues,
   NativeEvaluation,
   NativeExperience,
+  NativeFlowrlEvaluation,
   NativeHistogram,
   NativeLogProb,
   NativeLoss,
@@ -172,6 +173,14 @@ export interface NativeLosses {
     responseMask: TensorHandle,
     score: TensorHandle,
     options: { samplesPerPrompt: number; eta: number },
+    denominator: number | undefined,
+    tokens: number | undefined,
+  ): Promise<NativeLoss>;
+  flowrlLoss(
+    now: NativeFlowrlEvaluation,
+    rollout: { rolloutLogProb: TensorHandle; referenceLogProb: TensorHandle; responseMask: TensorHandle },
+    score: TensorHandle,
+    options: { samplesPerPrompt: number; beta: number; clipLow: number; clipHigh: number },
     denominator: number | undefined,
     tokens: number | undefined,
   ): Promise<NativeLoss>;

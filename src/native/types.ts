@@ -17,6 +17,7 @@ export type ScopeHandle = Handle<'Scope'>;
 export type RewardModelHandle = Handle<'RewardModel'>;
 export type PolicyHandle = Handle<'Policy'>;
 export type ActorCriticHandle = Handle<'ActorCritic'>;
+export type FlowrlPolicyHandle = Handle<'FlowrlPolicy'>;
 export type IlqlPolicyHandle = Handle<'IlqlPolicy'>;
 export type ReadoutHandle = Handle<'Readout'>;
 export type OptimizerHandle = Handle<'Optimizer'>;
@@ -164,6 +165,11 @@ export interface NativeHistogram {
   max: number;
   sigma: number;
 }
+/** What a policy with a head for log Z says of sequences. */
+export interface NativeFlowrlEvaluation extends NativeLogProb {
+  logPartition: TensorHandle; // [B], of the prompts
+}
+
 /** What a policy with heads for implicit language Q-learning reads in the states of response tokens. */
 export interface NativeActionValues {
   logits: TensorHandle; // [B, R, V]

@@ -1,6 +1,7 @@
 /** What `train` is given, typed by what each method learns from. */
 import type { CpoConfigInput } from '../config/cpo.ts';
 import type { DpoConfigInput } from '../config/dpo.ts';
+import type { FlowrlConfigInput } from '../config/flowrl.ts';
 import type { GrpoConfigInput } from '../config/grpo.ts';
 import type { IlqlConfigInput } from '../config/ilql.ts';
 import type { ImplicitPrmConfigInput } from '../config/implicit-prm.ts';
@@ -29,6 +30,7 @@ interface Options {
   reinforce: ReinforceConfigInput;
   remax: RemaxConfigInput;
   'target-policy': TargetPolicyConfigInput;
+  flowrl: FlowrlConfigInput;
   rft: RftConfigInput;
   dpo: DpoConfigInput;
   orpo: OrpoConfigInput;
@@ -44,7 +46,7 @@ interface Options {
 
 /** The methods by what they learn from, the default first. */
 export const METHODS = {
-  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'online-dpo', 'rft'],
+  reward: ['ppo', 'grpo', 'rloo', 'reinforce', 'remax', 'target-policy', 'flowrl', 'online-dpo', 'rft'],
   comparisons: ['dpo', 'orpo', 'simpo', 'cpo', 'reward'],
   ratings: ['reward'],
   samples: ['sft', 'ilql'],

@@ -10,7 +10,7 @@ import { policyLoss } from '../losses/policy.ts';
 import { type LogProb, Policy, type Rollout } from '../models/policy.ts';
 import type { Loss } from '../tensor/loss.ts';
 import { rowsOf } from '../tensor/rows.ts';
-import { type Tensor, useDeterministic } from '../tensor/tensor.ts';
+import { type Tensor, type TensorGroup, useDeterministic } from '../tensor/tensor.ts';
 import { answerUsefully, type Drawn } from './dynamic-sampling.ts';
 import {
   answerAndScore,
@@ -56,16 +56,18 @@ export interface Counts {
 }
 
 /** What a method adds to the iteration that all share. */
-export interface CriticFreeMethod<Config, Batch, Measured, Metric extends string> {
+export interface CriticFreeMethod<Config, Batch, Measured, Metric extends string, Now extends LogProb = LogProb> {
   /** Weight of the KL penalty; above 0, the policy needs a reference. */
   klWeight(config: Config): number;
   /** Compares the answers of an iteration. */
   compare(parts: PolicyParts, config: Config, scored: Scored<Rollout>): Promise<Comparison<Batch, Measured>>;
+  /** What the policy now says of some rows of the comparison; their log-probabilities unless given. */
+  evaluate?(batch: Batch, temperature: number): Promise<TensorGroup<Now>>;
   /** What the losses of answers of these lengths are divided by. */
   countOf(lengths: readonly number[], config: Config): number;
   /** The loss of some rows of the comparison, in an update of responses of these `lengths`. */
   lossOf(
-    now: LogProb,
+    now: Now,
     batch: Batch,
     config: Config,
     counts: Counts,
@@ -100,9 +102,10 @@ export async function* trainWithoutCritic<
   Batch extends Record<keyof Batch, Tensor> & { sequence: Tensor },
   Measured,
   Metric extends string,
+  Now extends LogProb,
 >(
   name: string,
-  method: CriticFreeMethod<Config, Batch, Measured, Metric>,
+  method: CriticFreeMethod<Config, Batch, Measured, Metric, Now>,
   parts: PolicyParts,
   config: Config,
   start: number,
@@ -121,8 +124,9 @@ async function iterate<
   Batch extends Record<keyof Batch, Tensor> & { sequence: Tensor },
   Measured,
   Metric extends string,
+  Now extends LogProb,
 >(
-  method: CriticFreeMethod<Config, Batch, Measured, Metric>,
+  method: CriticFreeMethod<Config, Batch, Measured, Metric, Now>,
   parts: PolicyParts,
   config: Config,
   step: number,
@@ -158,9 +162,10 @@ async function iterate<
     { step, rows: learnable.length, together, countOf: (rows) => method.countOf(lengthsOf(rows), config) },
     async (rows, denominator, all) => {
       using some = await rowsOf(compared.batch, method.arrange?.(rows) ?? rows);
-      using now = await policy.logProb(some.sequence, { temperature });
+      const batch = some as object as Batch;
+      using now = await (method.evaluate?.(batch, temperature) ?? policy.logProb(some.sequence, { temperature }));
       const counts = { denominator, tokens: sum(lengthsOf(all)) };
-      return await method.lossOf(now, some as object as Batch, config, counts, lengthsOf(all));
+      return await method.lossOf(now as LogProb as Now, batch, config, counts, lengthsOf(all));
     },
   );
 

@@ -17,6 +17,7 @@ class World {
   readonly trunk = new palm.PaLM(SIZE);
   readonly reward = new palm.RewardModel(this.trunk);
   readonly actorCritic = new palm.ActorCritic(new palm.PaLM(SIZE));
+  readonly flowrl = new palm.FlowrlPolicy(new palm.PaLM(SIZE));
   readonly ilql = new palm.IlqlPolicy(new palm.PaLM(SIZE));
   readonly prm = new palm.ImplicitPRM(new palm.PaLM(SIZE));
   readonly parameter = palm.Tensor.parameter([1, 2, 3]);
@@ -35,8 +36,8 @@ class World {
 
   dispose(): void {
     for (const each of [...Object.values(this.experience), ...Object.values(this.now)]) each.dispose();
-    const { model, reward, trunk, actorCritic, ilql, prm, parameter, optimizer, tensor, floats } = this;
-    const policies = [actorCritic, actorCritic.model, ilql, ilql.model, prm, prm.model];
+    const { model, reward, trunk, actorCritic, flowrl, ilql, prm, parameter, optimizer, tensor, floats } = this;
+    const policies = [actorCritic, actorCritic.model, ilql, ilql.model, prm, prm.model, flowrl, flowrl.model];
     for (const each of [optimizer, parameter, tensor, floats, reward, trunk, ...policies, model]) each.dispose();
   }
 }
@@ -342,6 +343,17 @@ const calls: Record<string, Call> = {
   ppoLoss: async (junk, { now, experience }) => {
     const options = junk.numbers(['clip', 'valueClip', 'valueWeight', 'entropyWeight', 'denominator']);
     using loss = await palm.ppoLoss(junk.changed(now) as Wrong, junk.changed(experience) as Wrong, options as Wrong);
+    await loss.metrics();
+  },
+  flowrlPolicy: async (junk, { flowrl, experience }) => {
+    using read = await flowrl.evaluate(
+      junk.ids() as Wrong,
+      junk.ids() as Wrong,
+      junk.options({ grad: yes, temperature: () => junk.number() }) as Wrong,
+    );
+    const options = junk.numbers(['samplesPerPrompt', 'beta', 'clip', 'clipHigh', 'denominator', 'tokens']);
+    const scores = junk.pick([[1], junk.any()]) as Wrong;
+    using loss = await palm.flowrlLoss(junk.changed(read) as Wrong, experience, scores, options as Wrong);
     await loss.metrics();
   },
   ilqlPolicy: async (junk, { ilql }) => {

@@ -1,5 +1,6 @@
 /** The losses of policies that learn from their own answers, on recorded numbers. */
 import type { PolicyLossOptions } from '../../src/checks/policy-options.ts';
+import { flowrlLoss } from '../../src/losses/flowrl.ts';
 import { type CorrectionOptions, klLoss, offPolicyWeight, policyLoss, ppoLoss } from '../../src/losses/policy.ts';
 import { targetPolicyLoss } from '../../src/losses/target-policy.ts';
 import { AdaptiveKl } from '../../src/trainers/schedule.ts';
@@ -201,25 +202,50 @@ goldenCases('ppo-loss', async (one, made) => {
   expectNumbers(await gradientOf(parameters.value), flat(one.gradient.value as Numbers), made.tolerance, 'value');
 });
 
-goldenCases(
-  'target-policy',
-  async (one, made) => {
-    const { inputs, options } = one;
-    const logProb = made.parameter(inputs.logProb as Numbers);
-    using leaf = await logProb.leaf();
-    const { target, ...metrics } = one.metrics as unknown as { target: Numbers[] };
-    const samplesPerPrompt = rowsIn(inputs) / target.length;
-    const rollout = {
-      rolloutLogProb: made.tensor(inputs.rolloutLogProb as Numbers),
-      responseMask: made.mask(inputs.mask as Numbers),
-    };
-    const now = { logProb: leaf, entropy: entropyOf(one, made) };
-    const score = made.tensor(inputs.score as Numbers);
-    using loss = await targetPolicyLoss(now, rollout, score, { samplesPerPrompt, eta: options.eta as number });
-    await expectLoss(loss, logProb, { ...one, metrics }, made);
-    const entropies = target.map((row) => -flat(row).reduce((sum, q) => sum + (q > 0 ? q * Math.log(q) : 0), 0));
-    const mean = entropies.reduce((sum, entropy) => sum + entropy / target.length, 0);
-    expectNumbers((await loss.metrics()).targetEntropy, mean, METRICS, 'target entropy');
-  },
-  { 'FlowRL, geometric-mean weight': 'FlowRL is not offered' },
-);
+goldenCases('target-policy', async (one, made) => {
+  if (one.options.method === 'flow-rl') return await checkFlow(one, made);
+  const { inputs, options } = one;
+  const logProb = made.parameter(inputs.logProb as Numbers);
+  using leaf = await logProb.leaf();
+  const { target, ...metrics } = one.metrics as unknown as { target: Numbers[] };
+  const samplesPerPrompt = rowsIn(inputs) / target.length;
+  const rollout = {
+    rolloutLogProb: made.tensor(inputs.rolloutLogProb as Numbers),
+    responseMask: made.mask(inputs.mask as Numbers),
+  };
+  const now = { logProb: leaf, entropy: entropyOf(one, made) };
+  const score = made.tensor(inputs.score as Numbers);
+  using loss = await targetPolicyLoss(now, rollout, score, { samplesPerPrompt, eta: options.eta as number });
+  await expectLoss(loss, logProb, { ...one, metrics }, made);
+  const entropies = target.map((row) => -flat(row).reduce((sum, q) => sum + (q > 0 ? q * Math.log(q) : 0), 0));
+  const mean = entropies.reduce((sum, entropy) => sum + entropy / target.length, 0);
+  expectNumbers((await loss.metrics()).targetEntropy, mean, METRICS, 'target entropy');
+});
+
+/** FlowRL: log Z is recorded for every prompt, and the loss takes that of every row. */
+async function checkFlow(one: GoldenCase, made: Made): Promise<void> {
+  const { inputs, options } = one;
+  const ofPrompts = inputs.logZ as number[];
+  const samplesPerPrompt = rowsIn(inputs) / ofPrompts.length;
+  const parameters = {
+    logProb: made.parameter(inputs.logProb as Numbers),
+    logPartition: made.parameter(ofPrompts.flatMap((each) => Array(samplesPerPrompt).fill(each))),
+  };
+  using logProb = await parameters.logProb.leaf();
+  using logPartition = await parameters.logPartition.leaf();
+  const rollout = {
+    rolloutLogProb: made.tensor(inputs.rolloutLogProb as Numbers),
+    referenceLogProb: made.tensor(inputs.referenceLogProb as Numbers),
+    responseMask: made.mask(inputs.mask as Numbers),
+  };
+  const { beta, clip, clipHigh } = options as Record<'beta' | 'clip' | 'clipHigh', number>;
+  const now = { logProb, logPartition, entropy: entropyOf(one, made) };
+  const chosen = { samplesPerPrompt, beta, clip, clipHigh };
+  using loss = await flowrlLoss(now, rollout, made.tensor(inputs.score as Numbers), chosen);
+  await expectLoss(loss, parameters.logProb, one, made, await loss.metrics());
+  const ofRows = await gradientOf(parameters.logPartition);
+  const sums = ofPrompts.map((_, prompt) =>
+    ofRows.slice(prompt * samplesPerPrompt, (prompt + 1) * samplesPerPrompt).reduce((sum, each) => sum + each, 0),
+  );
+  expectNumbers(sums, one.gradient.logZ as Numbers, made.tolerance, 'gradient of log Z');
+}

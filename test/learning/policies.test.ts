@@ -3,11 +3,11 @@
  * a bandit as well as can be at a given KL. `npm run test:learning` has all of them, on five seeds.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type LanguageModel, Policy, type PpoStep, type Reward, type RewardFunction } from '../../src/index.ts';
+import type { LanguageModel, PpoStep, Reward, RewardFunction } from '../../src/index.ts';
 import { letterTokenizer } from '../../src/demo/random-walks.ts';
 import type { Method } from '../../src/methods/method.ts';
 import { methods } from '../../src/methods.ts';
-import { type CriticFree, configOf } from '../policies.ts';
+import { type CriticFree, configOf, policyOf } from '../policies.ts';
 import {
   BANDIT,
   distance,
@@ -32,7 +32,7 @@ async function train(
 ): Promise<void> {
   const { assemble }: Method = methods[name];
   const config = configOf(name, settings);
-  using policy = new Policy(model, { lora: false, reference: true });
+  using policy = policyOf(name, model, { lora: false });
   const { eosToken, padToken } = prompts === WALKS ? letterTokenizer : {};
   const { parts, train } = assemble(config as never, { policy, reward, prompts, eosToken, padToken } as never);
   using _ = parts.optimizer as Disposable & typeof parts.optimizer;
@@ -71,6 +71,7 @@ const WAYS: Readonly<Record<string, Way>> = {
   ReMax: { method: 'remax', settings: { klWeight: 0 }, gate: 0.88, short: true },
   'online DPO': { method: 'online-dpo', settings: { beta: 1, minibatchSize: 20 }, gate: 0.5 },
   'target policy optimisation': { method: 'target-policy', gate: 0.9, short: true },
+  FlowRL: { method: 'flowrl', gate: 0.9, short: true },
 };
 const ways = Object.keys(WAYS).filter((name) => ALL || WAYS[name]?.short);
 

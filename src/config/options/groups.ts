@@ -51,7 +51,7 @@ export interface CpoEvaluationInput {
   stopAfter?: number | undefined;
 }
 
-export interface GrpoCheckpointInput {
+export interface FlowrlCheckpointInput {
   /**
    * Steps between checkpoints; the last step is always saved.
    * An integer >= 1.
@@ -66,7 +66,7 @@ export interface GrpoCheckpointInput {
   keep?: number | undefined;
 }
 
-export interface GrpoEvaluationInput {
+export interface FlowrlEvaluationInput {
   /**
    * Keep the model of the step at which this metric was best, as best.safetensors.
    * Text.
@@ -126,6 +126,32 @@ export interface GrpoEvaluationInput {
     | undefined;
 }
 
+export interface FlowrlSamplingInput {
+  /**
+   * Max tokens per response.
+   * An integer >= 1.
+   * @default 64
+   */
+  maxNewTokens?: number | undefined;
+  /**
+   * Divides the logits, both in sampling and in training.
+   * A finite number > 0.
+   * @default 1
+   */
+  temperature?: number | undefined;
+  /**
+   * Number of responses per prompt, compared with each other.
+   * An integer >= 2.
+   * @default 8
+   */
+  samplesPerPrompt?: number | undefined;
+  /**
+   * Log-probabilities of the rollout: recomputed by the forward pass of training, or as sampled.
+   * @default "recomputed"
+   */
+  logProb?: 'recomputed' | 'sampled' | undefined;
+}
+
 export interface LossInput {
   /**
    * Lower clip of the probability ratio, at 1 − clip (default: 0.2).
@@ -164,7 +190,7 @@ export interface OptimisationInput {
   weightDecay?: number | undefined;
 }
 
-export interface SamplingInput {
+export interface ReinforceSamplingInput {
   /**
    * Max tokens per response.
    * An integer >= 1.

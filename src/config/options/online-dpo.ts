@@ -1,5 +1,5 @@
 // Written by `npm run options` from src/config/online-dpo.ts; change the schema there, not this file.
-import type { GrpoCheckpointInput, GrpoEvaluationInput, OptimisationInput, ScoreInput } from './groups.ts';
+import type { FlowrlCheckpointInput, FlowrlEvaluationInput, OptimisationInput, ScoreInput } from './groups.ts';
 
 /** The options of online DPO, apart from model, prompts and reward. */
 export interface OnlineDpoConfigInput {
@@ -114,11 +114,11 @@ export interface OnlineDpoConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?: GrpoEvaluationInput | undefined;
+  evaluation?: FlowrlEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?: GrpoCheckpointInput | undefined;
+  checkpoint?: FlowrlCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

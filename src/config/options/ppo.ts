@@ -1,5 +1,5 @@
 // Written by `npm run options` from src/config/ppo.ts; change the schema there, not this file.
-import type { GrpoCheckpointInput, GrpoEvaluationInput, ScoreInput } from './groups.ts';
+import type { FlowrlCheckpointInput, FlowrlEvaluationInput, ScoreInput } from './groups.ts';
 
 /** The options of PPO, apart from models, prompts and a reward. */
 export interface PpoConfigInput {
@@ -301,11 +301,11 @@ export interface PpoConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?: GrpoEvaluationInput | undefined;
+  evaluation?: FlowrlEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?: GrpoCheckpointInput | undefined;
+  checkpoint?: FlowrlCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

@@ -1,10 +1,10 @@
 // Written by `npm run options` from src/config/remax.ts; change the schema there, not this file.
 import type {
-  GrpoCheckpointInput,
-  GrpoEvaluationInput,
+  FlowrlCheckpointInput,
+  FlowrlEvaluationInput,
   LossInput,
   OptimisationInput,
-  SamplingInput,
+  ReinforceSamplingInput,
   ScoreInput,
 } from './groups.ts';
 
@@ -31,7 +31,7 @@ export interface RemaxConfigInput {
   /**
    * How responses are sampled.
    */
-  sampling?: SamplingInput | undefined;
+  sampling?: ReinforceSamplingInput | undefined;
   /**
    * How responses are scored.
    */
@@ -101,11 +101,11 @@ export interface RemaxConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?: GrpoEvaluationInput | undefined;
+  evaluation?: FlowrlEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?: GrpoCheckpointInput | undefined;
+  checkpoint?: FlowrlCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

@@ -1,5 +1,5 @@
 // Written by `npm run options` from src/config/rloo.ts; change the schema there, not this file.
-import type { GrpoCheckpointInput, GrpoEvaluationInput, OptimisationInput, ScoreInput } from './groups.ts';
+import type { FlowrlCheckpointInput, FlowrlEvaluationInput, OptimisationInput, ScoreInput } from './groups.ts';
 
 /** The options of RLOO, apart from model, prompts and reward. */
 export interface RlooConfigInput {
@@ -120,11 +120,11 @@ export interface RlooConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?: GrpoEvaluationInput | undefined;
+  evaluation?: FlowrlEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?: GrpoCheckpointInput | undefined;
+  checkpoint?: FlowrlCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.

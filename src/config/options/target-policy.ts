@@ -1,5 +1,11 @@
 // Written by `npm run options` from src/config/target-policy.ts; change the schema there, not this file.
-import type { GrpoCheckpointInput, GrpoEvaluationInput, OptimisationInput, ScoreInput } from './groups.ts';
+import type {
+  FlowrlCheckpointInput,
+  FlowrlEvaluationInput,
+  FlowrlSamplingInput,
+  OptimisationInput,
+  ScoreInput,
+} from './groups.ts';
 
 /** The options of target policy optimisation, apart from model, prompts and reward. */
 export interface TargetPolicyConfigInput {
@@ -24,33 +30,7 @@ export interface TargetPolicyConfigInput {
   /**
    * How responses are sampled.
    */
-  sampling?:
-    | {
-        /**
-         * Max tokens per response.
-         * An integer >= 1.
-         * @default 64
-         */
-        maxNewTokens?: number | undefined;
-        /**
-         * Divides the logits, both in sampling and in training.
-         * A finite number > 0.
-         * @default 1
-         */
-        temperature?: number | undefined;
-        /**
-         * Number of responses per prompt, compared with each other.
-         * An integer >= 2.
-         * @default 8
-         */
-        samplesPerPrompt?: number | undefined;
-        /**
-         * Log-probabilities of the rollout: recomputed by the forward pass of training, or as sampled.
-         * @default "recomputed"
-         */
-        logProb?: 'recomputed' | 'sampled' | undefined;
-      }
-    | undefined;
+  sampling?: FlowrlSamplingInput | undefined;
   /**
    * How responses are scored.
    */
@@ -120,11 +100,11 @@ export interface TargetPolicyConfigInput {
   /**
    * Which step is the best, and when to stop early.
    */
-  evaluation?: GrpoEvaluationInput | undefined;
+  evaluation?: FlowrlEvaluationInput | undefined;
   /**
    * When the run is saved.
    */
-  checkpoint?: GrpoCheckpointInput | undefined;
+  checkpoint?: FlowrlCheckpointInput | undefined;
   /**
    * Seed of all random numbers.
    * An integer >= 0.
