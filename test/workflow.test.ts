@@ -180,6 +180,11 @@ describe('palm generate and palm score', () => {
     expect(scored[0].score).toBeCloseTo(await score.item(), 5);
     expect(printed.stderr).toMatch(/skipped rows: 1, the first at .*answers\.jsonl:7: "response" is missing/);
     expect(printed.stderr).toMatch(/^6 responses: mean -?\d/m);
+
+    printed.stdout = '';
+    const completions = write('completions.jsonl', text.replaceAll('"response"', '"completion"'));
+    await palm(scoreCommand(), judge, '--data', completions, '--batchSize', '4', '--device', device);
+    expect(linesOf(printed.stdout).map(({ score }) => score)).toEqual(scored.map(({ score }) => score));
   });
 
   it('print several continuations of one prompt', async () => {

@@ -18,7 +18,7 @@ import { warn } from './warn.ts';
 
 const schema = z.strictObject({
   model: path.describe('reward model: run folder, checkpoint folder or model file'),
-  data: path.describe('.jsonl with {prompt, response}'),
+  data: path.describe('.jsonl with {prompt, response} or {prompt, completion}'),
   batchSize: count.default(32).describe('responses scored at once'),
   tokens: z.boolean().default(false).describe('print the reward of every token, too; for runs of implicit-prm'),
   tokenizer,
@@ -42,7 +42,8 @@ async function score(config: z.output<typeof schema>): Promise<void> {
   const file = await findModelOf(place, JUDGE_KINDS);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const { used, skipped } = await readRows<Scorable>(data, (row) => {
-    const texts = readStrings(row, ['prompt', 'response']);
+    const named = 'completion' in row ? { response: row.completion, ...row } : row;
+    const texts = readStrings(named, ['prompt', 'response']);
     return 'skip' in texts ? texts : { use: { row, text: texts.use } };
   });
   const [first] = skipped;

@@ -77,6 +77,6 @@ function textOf(result: SweepResult): string {
 /** @throws ArgumentError if no trial has a result. */
 function checkFound({ best, trials }: SweepResult): void {
   if (best !== undefined) return;
-  const received = `${trials.length} trials that failed, the first because ${trials[0]?.failed}`;
+  const received = `${trials.length} trials that failed, the first because ${trials[0]?.failed?.replace(/\.$/, '')}`;
   throw new ArgumentError({ argument: 'sweep', received, expected: 'at least one that does not' });
 }
