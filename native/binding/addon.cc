@@ -1,7 +1,6 @@
 // The table of contents of the border: every function JavaScript can call is a row of one of these tables.
 #include "binding/bindings.h"
 #include "binding/executor.h"
-#include "binding/flowrl.h"
 #include "binding/losses.h"
 
 namespace palm::binding {
@@ -23,7 +22,6 @@ static Napi::Object register_all(Napi::Env env, Napi::Function create_error) {
   advantage_rows(table);
   loss_rows(table);
   policy_loss_rows(table);
-  flowrl_rows(table);
   optim_rows(table);
   return exports;
 }

@@ -53,6 +53,7 @@ PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
 PALM_FIELDS(LogProb, PALM_FIELD(log_prob), PALM_FIELD(entropy));
 PALM_FIELDS(ActionValues, PALM_FIELD(logits), PALM_FIELD(q1), PALM_FIELD(q2), PALM_FIELD(target_q1),
             PALM_FIELD(target_q2), PALM_FIELD(value));
+PALM_FIELDS(FlowrlEvaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(log_partition));
 PALM_FIELDS(LanguageModel::Prediction, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(right));
 PALM_FIELDS(Evaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(value), PALM_FIELD(value_logits));
 PALM_FIELDS(Histogram, PALM_FIELD(bins), PALM_FIELD(min), PALM_FIELD(max), PALM_FIELD(sigma));

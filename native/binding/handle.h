@@ -13,6 +13,7 @@
 #include "model/lora.h"
 #include "optim/optimizer.h"
 #include "rlhf/actor-critic.h"
+#include "rlhf/flowrl-policy.h"
 #include "rlhf/ilql-policy.h"
 #include "rlhf/reward-model.h"
 
@@ -40,6 +41,7 @@ PALM_HANDLE(GenerationLoop, "GenerationLoop", 8, {});
 PALM_HANDLE(Cancel, "Cancel", 9, {});
 PALM_HANDLE(IlqlPolicy, "IlqlPolicy", 11, {value.storage()});
 PALM_HANDLE(Readout, "Readout", 12, {});
+PALM_HANDLE(FlowrlPolicy, "FlowrlPolicy", 13, {value.storage()});
 #undef PALM_HANDLE
 
 struct Memory {

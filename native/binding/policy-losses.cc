@@ -1,5 +1,7 @@
 // Rows about the losses of methods that learn from their own answers without a critic.
+#include "binding/bindings.h"
 #include "binding/losses.h"
+#include "losses/flowrl.h"
 #include "losses/kl.h"
 #include "losses/off-policy.h"
 #include "losses/policy.h"
@@ -57,6 +59,8 @@ PALM_FIELDS(PolicyOptions, PALM_FIELD(kind), PALM_FIELD(level), PALM_FIELD(aggre
             PALM_FIELD(kl_weight), PALM_FIELD(entropy_weight), PALM_FIELD(top_entropy), PALM_FIELD(off_policy_kl));
 PALM_FIELDS(CorrectionOptions, PALM_FIELD(mode), PALM_FIELD(min), PALM_FIELD(max));
 PALM_FIELDS(TargetOptions, PALM_FIELD(samples_per_prompt), PALM_FIELD(eta));
+PALM_FIELDS(FlowrlOptions, PALM_FIELD(samples_per_prompt), PALM_FIELD(beta), PALM_FIELD(clip_low),
+            PALM_FIELD(clip_high));
 
 // What JavaScript compares.
 struct Compared {
@@ -96,15 +100,49 @@ static Loss kl_loss_of(const Tensor& log_prob, const Tensor& reference_log_prob,
   return kl_loss(log_prob, reference_log_prob, rollout_log_prob, response_mask, estimator, denominator);
 }
 
+// Throws unless there is a number for every row of the mask.
+static void expect_row_numbers(const Tensor& numbers, const char* argument, const Tensor& mask) {
+  expect_floating(numbers, argument);
+  expect_shape(numbers, argument, {mask.size(0)});
+}
+
 static Loss target_policy_loss_of(const LogProb& now, const Tensor& rollout_log_prob, const Tensor& response_mask,
                                   const Tensor& score, const TargetOptions& options, std::optional<double> denominator,
                                   std::optional<double> tokens) {
   expect_alike({{"logProb", &now.log_prob}, {"entropy", &now.entropy}, {"rolloutLogProb", &rollout_log_prob}},
                response_mask);
-  expect_floating(score, "score");
-  expect_shape(score, "score", {response_mask.size(0)});
+  expect_row_numbers(score, "score", response_mask);
   return target_policy_loss(now.log_prob, now.entropy, rollout_log_prob, response_mask, score, options, denominator,
                             tokens);
+}
+
+// What JavaScript has of the rollout.
+struct FlowrlRollout {
+  Tensor rollout_log_prob, reference_log_prob, response_mask;
+};
+PALM_FIELDS(FlowrlRollout, PALM_FIELD(rollout_log_prob), PALM_FIELD(reference_log_prob), PALM_FIELD(response_mask));
+
+static Loss flowrl_loss_of(const FlowrlEvaluation& now, const FlowrlRollout& then, const Tensor& score,
+                           const FlowrlOptions& options, std::optional<double> denominator,
+                           std::optional<double> tokens) {
+  expect_alike({{"logProb", &now.log_prob},
+                {"entropy", &now.entropy},
+                {"rolloutLogProb", &then.rollout_log_prob},
+                {"referenceLogProb", &then.reference_log_prob}},
+               then.response_mask);
+  expect_row_numbers(now.log_partition, "logPartition", then.response_mask);
+  expect_row_numbers(score, "score", then.response_mask);
+  if (options.samples_per_prompt < 2)
+    throw Error(ErrorKind::argument, "samplesPerPrompt", std::to_string(options.samples_per_prompt), "at least 2",
+                "The scores of the responses to a prompt are compared with each other.");
+  return flowrl_loss({.log_prob = now.log_prob,
+                      .entropy = now.entropy,
+                      .log_partition = now.log_partition,
+                      .rollout_log_prob = then.rollout_log_prob,
+                      .reference_log_prob = then.reference_log_prob,
+                      .response_mask = then.response_mask,
+                      .score = score},
+                     options, denominator, tokens);
 }
 
 static Tensor off_policy_weight_of(const Tensor& rollout_log_prob, const Tensor& sampler_log_prob,
@@ -117,6 +155,7 @@ void policy_loss_rows(Table& table) {
   table.job<&policy_loss_of>("policyLoss");
   table.job<&kl_loss_of>("klLoss");
   table.job<&target_policy_loss_of>("targetPolicyLoss");
+  table.job<&flowrl_loss_of>("flowrlLoss");
   table.job<&off_policy_weight_of>("offPolicyWeight");
 }
 

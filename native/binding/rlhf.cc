@@ -76,6 +76,10 @@ void rlhf_rows(Table& table) {
   table.job<&IlqlPolicy::evaluate>("ilqlPolicyEvaluate");
   table.job<&IlqlPolicy::sync>("ilqlPolicySync");
   table.now<&make<IlqlReadout, Readout, std::shared_ptr<IlqlPolicy>, double>>("ilqlReadoutCreate");
+  table.now<&make<FlowrlPolicy, FlowrlPolicy, std::shared_ptr<Policy>>>("flowrlPolicyCreate");
+  table.now<&parameters_of<FlowrlPolicy>>("flowrlPolicyParameters");
+  table.job<&FlowrlPolicy::initialise>("flowrlPolicyInitialise");
+  table.job<&FlowrlPolicy::evaluate>("flowrlPolicyEvaluate");
   table.now<&make<RewardModel, RewardModel, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, int64_t, double,
                   Pooling>>("rewardModelCreate");
   table.job<&RewardModel::initialise>("rewardModelInitialise");
