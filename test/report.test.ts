@@ -150,7 +150,19 @@ describe('a chart', () => {
 
   it('names several runs at their ends, apart from each other', () => {
     const svg = chart('loss', [series([2, 1]), series([3, 1], 'B', 1)], 'c');
-    const ys = [...svg.matchAll(/class="end run-\d" x="[\d.]+" y="([\d.]+)"/g)].map(([, y]) => Number(y));
+    const ysOf = (drawn: string) =>
+      [...drawn.matchAll(/class="end run-\d" x="[\d.]+" y="([\d.]+)"/g)].map(([, y]) => Number(y));
+    const ys = ysOf(svg);
+    const six = ysOf(
+      chart(
+        'score',
+        [...'ABCDEF'].map((label, i) => series([1, 0], label, i)),
+        'c',
+      ),
+    );
+    const [axis] = /class="axis" d="M[\d.]+ ([\d.]+)v4"/.exec(svg)?.slice(1).map(Number) ?? [];
+    expect(six.map((y, i) => y - (six[i - 1] ?? y - 11))).toEqual([11, 11, 11, 11, 11, 11]);
+    expect(six.at(-1)).toBeLessThanOrEqual(axis as number);
     expect(Math.abs((ys[1] as number) - (ys[0] as number))).toBeGreaterThanOrEqual(11);
   });
 

@@ -115,7 +115,7 @@ function bestRing({ points, best, index }: Series, place: Place): string {
   return `<circle class="best run-${index}" cx="${place.x(best)}" cy="${place.y(value)}" r="5"/>`;
 }
 
-/** The letters of the runs at the ends of their curves, moved apart where they would touch. */
+/** The letters of the runs at the ends of their curves, moved apart where they would touch: down, and up again at the axis. */
 function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], place: Place): string[] {
   const ends = curves
     .flatMap(({ parts, label, index }) => {
@@ -123,12 +123,14 @@ function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], 
       return last === undefined ? [] : [{ label, index, x: Number(place.x(last.step)), y: Number(place.y(last.mean)) }];
     })
     .sort((a, b) => a.y - b.y);
-  const placed: { x: number; below: number }[] = [];
+  const near = (some: typeof ends, x: number) => some.filter((other) => Math.abs(other.x - x) < 14);
+  ends.forEach((end, i) => {
+    end.y = Math.max(end.y, ...near(ends.slice(0, i), end.x).map(({ y }) => y + 11));
+  });
+  for (const [i, end] of [...ends.entries()].reverse())
+    end.y = Math.min(end.y, HEIGHT - BOTTOM, ...near(ends.slice(i + 1), end.x).map(({ y }) => y - 11));
   return ends.map(({ label, index, x, y }) => {
-    const near = placed.filter((other) => Math.abs(other.x - x) < 14).map((other) => other.below + 11);
-    const below = Math.max(y, ...near);
-    placed.push({ x, below });
-    return `<text class="end run-${index}" x="${x + 4}" y="${below}" dy="4">${escapeHtml(label)}</text>`;
+    return `<text class="end run-${index}" x="${x + 4}" y="${y}" dy="4">${escapeHtml(label)}</text>`;
   });
 }
 
