@@ -77,7 +77,7 @@ describe('the event loop keeps running during', () => {
     expect(ticks).toBeGreaterThan(1);
   });
 
-  it('saving', async () => {
+  it('the saving of a model', async () => {
     expect(await ticksDuring(() => palm.save(join(folder, 'palm.safetensors')))).toBeGreaterThan(1);
   });
 });

@@ -74,13 +74,13 @@ describe('gradients of the reward-model losses', () => {
   const mask = [9, 6].map((end) => Array.from({ length: 9 }, (_, t) => t < end));
   const load = (weights: RecordedTensors) => rewardModelOf(weights, FLOAT64);
 
-  it('regression', async () => {
+  it('are right for regression on labels', async () => {
     await expectGradientsOf<RewardModel>(drawn(rewardShapes(SIZE, 0), 5), load, (model) =>
       model.loss(X, { promptLengths, mask, labels: [1, -2] }),
     );
   });
 
-  it('ranking', async () => {
+  it('are right for the ranking of two responses', async () => {
     await expectGradientsOf<RewardModel>(drawn(rewardShapes(SIZE, 0), 6), load, (model) =>
       model.rankingLoss(X, { groups: [0, 0], ranks: [1, 0], promptLengths, mask }),
     );

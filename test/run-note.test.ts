@@ -235,8 +235,8 @@ describe('run.json', () => {
     expect(settingsChanged(then, { kept: true, betas: [0.9, 0.99], model: { depth: 2, dim: 8 }, lr: 1 }, [])).toEqual(
       [],
     );
-    const now = { lr: 2, model: { dim: 8, depth: 2, ffDropout: 0.1 }, betas: [0.9, 0.9], out: 'x' };
+    const now = { lr: 2, model: { dim: 9, depth: 2 }, betas: [0.9, 0.9], lora: false, out: 'x' };
     const changed = settingsChanged(then, now, ['out']).map((text) => text.split(':')[0]);
-    expect(changed).toEqual(['lr', 'betas', 'kept', 'model.ffDropout']);
+    expect(changed).toEqual(['lr', 'model.dim', 'betas', 'kept', 'lora']);
   });
 });

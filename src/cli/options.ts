@@ -12,7 +12,7 @@ import { isUrl } from '../rewards/server.ts';
 import { runDirectory } from '../runs/run-directory.ts';
 import type { Resume } from '../training/run.ts';
 import { addFlags, addRunOptions, configureHelp } from './help.ts';
-import { readNote, settingsChanged } from '../runs/run-note.ts';
+import { checkSameModel, readNote, settingsChanged } from '../runs/run-note.ts';
 import { recipeLayers } from '../recipes/layers.ts';
 import { warn } from './warn.ts';
 
@@ -76,7 +76,11 @@ export function runCommand<S extends ConfigSchema>(
       const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
       const files = recipeLayers(name, { recipe, config } as { recipe?: string; config?: string });
       const settings = parseLayers(schema, name, [{ values: saved }, ...files, { values: mergeFlags({}, flags) }]);
-      if (resume !== false) warnOfChanges(parseConfig(schema, saved, name), settings);
+      if (resume !== false) {
+        const then = parseConfig(schema, saved, name);
+        checkSameModel(then, settings);
+        warnOfChanges(then, settings);
+      }
       const from = typeof resume === 'string' ? fromHome(resume) : (resume as boolean);
       await run(settings, from, { ...own, dryRun: dryRun === true });
     },

@@ -78,5 +78,10 @@ function textOf(result: SweepResult): string {
 function checkFound({ best, trials }: SweepResult): void {
   if (best !== undefined) return;
   const received = `${trials.length} trials that failed, the first because ${trials[0]?.failed?.replace(/\.$/, '')}`;
-  throw new ArgumentError({ argument: 'sweep', received, expected: 'at least one that does not' });
+  throw new ArgumentError({
+    argument: 'sweep',
+    received,
+    expected: 'at least one that does not',
+    fix: 'Mend the cause, and start another sweep.',
+  });
 }

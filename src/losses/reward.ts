@@ -50,7 +50,10 @@ export interface LogRatio {
   responseMask: Mask;
 }
 
-/** The rewards [B, T] that a policy stands for: `beta` · (logProb − referenceLogProb) for response tokens, 0 elsewhere. */
+/**
+ * The rewards [B, T] that a policy stands for: `beta` · (logProb − referenceLogProb) for response tokens, 0 elsewhere.
+ * @throws ArgumentError unless `beta` is positive.
+ */
 export async function implicitReward(ratio: LogRatio, options: { beta: number }): Promise<Tensor> {
   return await implicit('implicitReward', ratio, options);
 }

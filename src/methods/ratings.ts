@@ -63,5 +63,10 @@ export function learnsRatings({ rating, ranking }: Pick<RewardConfig, 'rating' |
 
 function refuse(argument: string, value: unknown, why: string): void {
   if (value === undefined) return;
-  throw new ConfigError({ argument, received: printable(value), expected: `nothing, because ${why} does not use it` });
+  throw new ConfigError({
+    argument,
+    received: printable(value),
+    expected: `nothing, because ${why} does not use it`,
+    fix: 'Leave it out.',
+  });
 }

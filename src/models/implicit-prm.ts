@@ -111,7 +111,12 @@ function optionsIn(file: SafetensorsFile, model: LanguageModel): ImplicitPRMOpti
   const { scope, beta } = readMetadata(file) ?? {};
   if (typeof beta !== 'number' || !(beta > 0)) {
     const expected = 'the scale of an ImplicitPRM, written by its run';
-    throw new FileError({ argument: `${file.path}, beta`, received: printable(beta), expected });
+    throw new FileError({
+      argument: `${file.path}, beta`,
+      received: printable(beta),
+      expected,
+      fix: 'Get the file again.',
+    });
   }
   checkScope(file, model.scopes, scope as string | undefined);
   if (scope === undefined) return { lora: false, beta };

@@ -2,7 +2,6 @@
 import { ImplicitPRM } from '../models/implicit-prm.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
 import { RewardModel } from '../models/reward-model.ts';
-
 import type { ModelFile } from '../runs/model-file.ts';
 import type { Judge } from '../trainers/combined-reward.ts';
 

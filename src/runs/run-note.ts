@@ -128,24 +128,39 @@ export function changesSince(then: RunNote, now: RunNote): string[] {
 
 type Settings = Readonly<Record<string, unknown>>;
 
+/** Describes the settings that differ from those of the run so far; nested keys are dotted. */
+export function settingsChanged(then: Settings, now: Settings, ignored: readonly string[]): string[] {
+  return differences(then, now)
+    .filter(({ name }) => !ignored.includes(name))
+    .map(({ name, before, after }) => `${name}: changed from ${before} to ${after}`);
+}
+
 /** Settings of a model that its weights do not depend on. */
 const FREE = ['model.attnDropout', 'model.ffDropout', 'model.recompute'];
 
-/**
- * Describes the settings that differ from those of the run so far; nested keys are dotted.
- * @throws ArgumentError if the checkpoint's weights would not fit, or would mean something else.
- */
-export function settingsChanged(then: Settings, now: Settings, ignored: readonly string[]): string[] {
+/** @throws ArgumentError for a setting of a resumed run that the checkpoint's weights do not fit, or with which they mean something else. */
+export function checkSameModel(then: Settings, now: Settings): void {
+  const fixed = ({ name }: Difference) => /^(model\.|lora$|pooling$)/.test(name) && !FREE.includes(name);
+  const found = differences(then, now).find(fixed);
+  if (found === undefined) return;
+  const { name, before, after } = found;
+  const expected = `${before}, as when the run started`;
+  const fix = `Leave out --${name}, or start another run with another --out.`;
+  throw new ArgumentError({ argument: `--${name}`, received: after, expected, fix });
+}
+
+/** A setting whose value differs, with both values as text. */
+interface Difference {
+  name: string;
+  before: string;
+  after: string;
+}
+
+function differences(then: Settings, now: Settings): Difference[] {
   const [before, after] = [flat(then), flat(now)];
-  const names = [...new Set([...before.keys(), ...after.keys()])].filter((name) => !ignored.includes(name));
+  const names = [...new Set([...before.keys(), ...after.keys()])];
   const changed = names.filter((name) => JSON.stringify(before.get(name)) !== JSON.stringify(after.get(name)));
-  const fixed = changed.find((name) => /^(model\.|lora$|pooling$)/.test(name) && !FREE.includes(name));
-  if (fixed !== undefined) {
-    const expected = `${shown(before.get(fixed))}, as when the run started`;
-    const fix = `Leave out --${fixed}, or start another run with another --out.`;
-    throw new ArgumentError({ argument: `--${fixed}`, received: shown(after.get(fixed)), expected, fix });
-  }
-  return changed.map((name) => `${name}: changed from ${shown(before.get(name))} to ${shown(after.get(name))}`);
+  return changed.map((name) => ({ name, before: shown(before.get(name)), after: shown(after.get(name)) }));
 }
 
 function shown(value: unknown): string {

@@ -105,7 +105,7 @@ function checkKeys({ base, parameters, repeats }: SweepConfig, name: MethodName)
 }
 
 function refuse(key: string, expected: string): never {
-  throw new ConfigError({ argument: `sweep.${key}`, received: 'a value', expected });
+  throw new ConfigError({ argument: `sweep.${key}`, received: 'a value', expected, fix: 'Leave it out.' });
 }
 
 /** Names the trial in the error of a wrong setting. */

@@ -39,9 +39,10 @@ export interface Run<T> extends PromiseLike<T>, AsyncIterable<TrainStep> {
 
 /**
  * Trains the model by what is given: `reward` and `prompts` (PPO), `comparisons` (DPO), `samples` (supervised fine-tuning), with
- * `rewards` for them (ILQL), `labels` (KTO), `ratings`, into a reward model, or `steps`, into a process reward. `config.method` names another method. Nothing
- * happens before the run is awaited or iterated. A loop that is left early ends the training, and awaiting the run then gives the
- * model as it is. With `config: { evaluation: { keepBest } }` a run that ends by itself gives the model of its best step.
+ * `rewards` for them (ILQL), `labels` (KTO), `ratings` (a reward model) or `steps` (a process reward model). `config.method` names
+ * another method. Nothing happens before the run is awaited or iterated. A loop that is left early ends the training, and awaiting the
+ * run then gives the model as it is. With `config: { evaluation: { keepBest } }` a run that ends by itself gives the model of its best
+ * step.
  * @throws ArgumentError for feedback that is missing or does not go together.
  * @throws ConfigError for an option that the method does not have, or a wrong value.
  */

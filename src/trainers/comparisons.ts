@@ -12,7 +12,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { type RankingMetrics, type RankingOptions, RewardModel } from '../models/reward-model.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { checkTokens } from './check-tokens.ts';
-import type { Lesson, RewardValidation } from './lesson.ts';
+import type { RewardObjective, RewardValidation } from './reward-objective.ts';
 import { PAIRS } from './parts.ts';
 import { PADDING } from './rewards.ts';
 import { chunks } from './rollouts.ts';
@@ -60,11 +60,11 @@ function checkRankings(
 }
 
 /** Pairs and rankings, by the loss that `ranking` describes. */
-export function comparedLesson(
+export function rankingObjective(
   rewardModel: RewardModel,
   { rows, validation }: { rows: readonly (Preference | Ranking)[]; validation: readonly (Preference | Ranking)[] },
   config: Pick<RewardConfig, 'ranking' | 'batchSize'>,
-): Lesson<Ranking, keyof RankingMetrics> {
+): RewardObjective<Ranking, keyof RankingMetrics> {
   checkRankings(rows, rewardModel.model, config.ranking, 'pairs');
   checkRankings(validation, rewardModel.model, config.ranking, 'validation');
   const held = rankingsOf(validation);

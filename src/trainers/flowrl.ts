@@ -15,6 +15,7 @@ import { byGroup, checkWholeGroups, type ScoredBatch } from './whole-groups.ts';
 export interface FlowrlParts extends PolicyParts {
   policy: FlowrlPolicy;
 }
+
 /** The metrics of an iteration. */
 export type FlowrlStep = CriticFreeStep<GroupMetrics, keyof FlowrlMetrics>;
 

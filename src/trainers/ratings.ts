@@ -8,7 +8,7 @@ import { kendallTauB } from '../metrics/calibration.ts';
 import type { RewardModel } from '../models/reward-model.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { checkTokens } from './check-tokens.ts';
-import type { Lesson, RewardValidation } from './lesson.ts';
+import type { RewardObjective, RewardValidation } from './reward-objective.ts';
 import { PADDING } from './rewards.ts';
 import { chunks } from './rollouts.ts';
 import { statisticsOf } from './score-norm.ts';
@@ -24,11 +24,11 @@ type Options = Pick<RewardConfig, 'rating' | 'batchSize'>;
  * Ratings as numbers, or as classes of a model with bins. What a number is learned as is its distance from the mean of `rows`, which
  * becomes the model's shift: so scores are in the unit of the ratings, and training need not first find their middle.
  */
-export function ratedLesson(
+export function ratingObjective(
   rewardModel: RewardModel,
   { rows, validation }: { rows: readonly RatedResponse[]; validation: readonly RatedResponse[] },
   { rating, batchSize }: Options,
-): Lesson<RatedResponse, never> {
+): RewardObjective<RatedResponse, never> {
   checkBins(rewardModel, rating);
   checkRated(rows, rewardModel, rating, 'pairs');
   checkRated(validation, rewardModel, rating, 'validation');
@@ -66,7 +66,12 @@ function checkBins({ numBins }: RewardModel, { bins }: RewardConfig['rating']): 
   if (numBins === bins) return;
   const received = bins === undefined ? 'no bins' : `${bins} bins`;
   const expected = numBins === undefined ? 'none, as the reward model has none' : `${numBins}, as the reward model has`;
-  throw new ArgumentError({ argument: 'rating.bins', received, expected });
+  throw new ArgumentError({
+    argument: 'rating.bins',
+    received,
+    expected,
+    fix: 'Set it to numBins of the reward model.',
+  });
 }
 
 /** @throws ArgumentError for the first row with a token that the model does not have, with none, or with a bad rating. */

@@ -1,6 +1,5 @@
 /** Responses as tensors. */
 import { padRight } from '../data/prompts.ts';
-
 import { type Device, Tensor } from '../tensor/tensor.ts';
 
 /** Prompts and responses as tensors [B, T]: token ids, and a mask of the response tokens. */

@@ -14,12 +14,12 @@ import { checkKinds, either, instanceOf, type Kind, optional } from '../checks/k
 import { checkInteger } from '../checks/options.ts';
 import { RewardModel } from '../models/reward-model.ts';
 import { useDeterministic } from '../tensor/tensor.ts';
-import { comparedLesson, COMPARISONS } from './comparisons.ts';
-import type { Lesson, RewardValidation } from './lesson.ts';
+import { rankingObjective, COMPARISONS } from './comparisons.ts';
+import type { RewardObjective, RewardValidation } from './reward-objective.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { PAIR_PARTS, type PairParts, type PairStep, pairSteps } from './pairs.ts';
 import { COMPLETIONS, itemsAt } from './parts.ts';
-import { ratedLesson, RATINGS } from './ratings.ts';
+import { ratingObjective, RATINGS } from './ratings.ts';
 import { learningRate, rewardSchedule, skipsAllowed } from './schedule.ts';
 import { statisticsOf } from './score-norm.ts';
 import { scoresOfModel } from './rewards.ts';
@@ -82,11 +82,11 @@ export async function* reward(parts: RewardParts, options: RewardConfig, start =
   if (RATINGS.is(parts.pairs)) {
     const { pairs, validation = [] } = parts as RewardParts & { pairs: RatedResponse[]; validation?: RatedResponse[] };
     checkSame(validation, RATINGS, 'rated responses, as the training rows are');
-    return yield* learn(parts, ratedLesson(parts.rewardModel, { rows: pairs, validation }, config), config, start);
+    return yield* learn(parts, ratingObjective(parts.rewardModel, { rows: pairs, validation }, config), config, start);
   }
   const { pairs, validation = [] } = parts as RewardParts & { pairs: Preference[]; validation?: Preference[] };
   checkSame(validation, COMPARISONS, 'pairs or rankings, as the training rows are');
-  yield* learn(parts, comparedLesson(parts.rewardModel, { rows: pairs, validation }, config), config, start);
+  yield* learn(parts, rankingObjective(parts.rewardModel, { rows: pairs, validation }, config), config, start);
 }
 
 /** @throws ArgumentError for held-out rows that are not of the kind of the others. */
@@ -95,16 +95,16 @@ function checkSame(validation: readonly unknown[], kind: Kind, expected: string)
   throw new ArgumentError({ argument: 'validation', received: 'rows of another kind', expected });
 }
 
-/** Training on the rows of a lesson, whatever they are. */
+/** Training on the rows of an objective, whatever they are. */
 async function* learn<Row, Name extends string>(
   { rewardModel, optimizer, batches, references = [] }: RewardParts,
-  lesson: Lesson<Row, Name>,
+  objective: RewardObjective<Row, Name>,
   config: RewardConfig,
   start: number,
 ): AsyncGenerator<RewardStep> {
-  const steps = rewardSteps(lesson.rows.length, config);
+  const steps = rewardSteps(objective.rows.length, config);
   const schedule = rewardSchedule(rewardModel, steps, config);
-  const finish = () => noteScores(rewardModel, lesson, references, config.batchSize);
+  const finish = () => noteScores(rewardModel, objective, references, config.batchSize);
   if (start >= steps) await finish();
   const microBatch = new MicroBatch(config.batchSize);
   for (let step = start; step < steps; step++) {
@@ -112,8 +112,8 @@ async function* learn<Row, Name extends string>(
     optimizer.learningRate = learningRate(step, schedule);
     forgetScores(rewardModel);
 
-    const all = Array.from({ length: config.accumulate }, () => itemsAt(lesson.rows, batches.next(), 'pairs'));
-    const tokens = all.flat().reduce((sum, row) => sum + lesson.tokensOf(row), 0);
+    const all = Array.from({ length: config.accumulate }, () => itemsAt(objective.rows, batches.next(), 'pairs'));
+    const tokens = all.flat().reduce((sum, row) => sum + objective.tokensOf(row), 0);
     const { loss, pieces, gradNorm, skipped } = await update<Row, Name>(
       { optimizer, microBatch },
       all,
@@ -123,19 +123,19 @@ async function* learn<Row, Name extends string>(
         maxSkipped: skipsAllowed(step, steps, config),
         begin: () => config.dropout > 0 && rewardModel.train({ seed: deriveSeed(config.seed, step) }),
       },
-      lesson.lossOf,
+      objective.lossOf,
     );
     if (rewardModel.training) rewardModel.eval();
 
     const seconds = (performance.now() - began) / 1000;
     const done = step + 1;
-    const evaluates = lesson.heldOut.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
-    const held = evaluates ? await lesson.evaluate() : NOTHING_HELD_OUT;
+    const evaluates = objective.heldOut.length > 0 && (done % config.evaluateEvery === 0 || done === steps);
+    const held = evaluates ? await objective.evaluate() : NOTHING_HELD_OUT;
     if (evaluates || done === steps) await finish(); // saved with this step
     yield {
       step: done,
       loss,
-      ...lesson.means(pieces),
+      ...objective.means(pieces),
       ...held,
       gradNorm,
       learningRate: optimizer.learningRate,
@@ -166,7 +166,7 @@ function forgetScores(rewardModel: RewardModel): void {
 /** Sets the model's shift, by the scores of `references` if there are any, then its statistics to those of all held-out answers. */
 async function noteScores(
   rewardModel: RewardModel,
-  { heldOut, shift }: Pick<Lesson<unknown>, 'heldOut' | 'shift'>,
+  { heldOut, shift }: Pick<RewardObjective<unknown>, 'heldOut' | 'shift'>,
   references: readonly Completion[],
   size: number,
 ): Promise<void> {

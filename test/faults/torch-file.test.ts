@@ -371,7 +371,7 @@ describe('memory', () => {
     expect(measured.grown).toBeLessThan(2 * bytes.length + 32 * MEGABYTE);
   });
 
-  it('was measured', () => {
+  it('of all such files is recorded', () => {
     record({
       promise: 'A .pt file takes no more memory than twice its size and 32 MB',
       fault: 'numbers, texts, lists and dicts by the million, in a process of their own',

@@ -16,8 +16,8 @@ export interface RewardValidation {
   validationScoreDeviation: number | undefined;
 }
 
-/** Rows of one kind, their loss, and what is measured on them. */
-export interface Lesson<Row, Name extends string = string> {
+/** What a reward model is trained for: rows of one kind, their loss, and what is measured on them. */
+export interface RewardObjective<Row, Name extends string = string> {
   rows: readonly Row[];
   /** Tokens of a row, prompts included as often as they are read. */
   tokensOf(row: Row): number;
