@@ -1,6 +1,6 @@
 /** What language-model.ts and policy.ts share for generation: options, prompts as tensors, and cancellation. */
 import { parseConfig } from './config/schema.ts';
-import { type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
+import { eosTokensOf, type SamplingConfigInput, samplingConfig } from './config/sampling.ts';
 import { ArgumentError, NumericsError, printable, ShapeError } from './errors.ts';
 import type { Ids, Inputs } from './tensor/arguments.ts';
 import { checkKind, SIGNAL } from './checks/kinds.ts';
@@ -69,16 +69,17 @@ export function readoutHandle(readout: Readout | undefined, model: Resource): Re
 /** Checks the sampling options and fills in the defaults. @throws ConfigError */
 export function nativeSampling(input: SamplingConfigInput, argument: string): GenerateOptions {
   const config = parseConfig(samplingConfig, input, argument);
+  const eosTokens = [...eosTokensOf(config.eosToken)];
   return {
     maxNewTokens: config.maxNewTokens,
     temperature: config.temperature,
     topK: config.topK,
     topP: config.topP,
     minP: config.minP,
-    eosToken: config.eosToken,
+    eosTokens,
     stop: config.stop ?? [],
     suppress: config.suppress ?? [],
-    padToken: config.padToken ?? config.eosToken ?? 0,
+    padToken: config.padToken ?? eosTokens[0] ?? 0,
     samplesPerPrompt: config.samplesPerPrompt,
     int8: config.weights === 'int8',
     seed: config.seed ?? randomSeed(),

@@ -1,15 +1,39 @@
 /** Decoders of any description, made through the addon as the classes make theirs: what no family here asks for yet. */
-import { addon, type DecoderDescription, type LanguageModelHandle, type ScopeHandle } from '../src/native/addon.ts';
+import {
+  addon,
+  type DecoderDescription,
+  type LanguageModelHandle,
+  type NormDescription,
+  type RopeDescription,
+  type ScopeHandle,
+} from '../src/native/addon.ts';
 import { handleOf } from '../src/native/resource.ts';
+import { adaptersOf } from '../src/models/scope-size.ts';
 import { Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { device } from './device.ts';
 import type { RecordedTensors } from './parity/numbers.ts';
 import { drawn } from './parity/weights.ts';
 
+/** A norm that multiplies by its weights. */
+export const L2: NormDescription = { kind: 'l2', eps: 1e-12, offset: 0, weight: true, bias: false };
+export const QK_NORM = { over: 'head', norm: L2 } as const;
+export const ROPE: RopeDescription = {
+  inverseFrequency: [1, 10000 ** (-1 / 3), 10000 ** (-2 / 3)],
+  ...{ factor: 1, wide: true, xposScaleBase: 512 },
+};
+export const PLAIN_ROPE: RopeDescription = { ...ROPE, xposScaleBase: undefined };
+
 export const DESCRIPTION: DecoderDescription = {
-  ...{ numTokens: 19, dim: 24, depth: 2, heads: 4, kvHeads: 1, dimHead: 6, ff: 40, causal: true, qkNorm: false },
-  ...{ qkScale: 6 ** -0.5, xposScaleBase: 512, ignoreIndex: -100, attnDropout: 0, ffDropout: 0 },
-  ...{ recompute: 'selective', dtype: 'float32', device },
+  ...{ numTokens: 19, usedTokens: 19, dim: 24, depth: 2, heads: 4, kvHeads: 1, dimHead: 6, ff: 40, causal: true },
+  norm: { kind: 'layer', eps: 1e-5, offset: 1, weight: true, bias: false },
+  ...{ form: 'pre', parallel: true, sharedNorm: true, residualFromNorm: false, finalNorm: true },
+  ...{ qkvBias: false, outputBias: false, ffBias: false, gated: true, activation: 'silu' },
+  ...{ qkNorm: undefined, clipQkv: undefined, alibi: [], softcap: undefined, positions: undefined },
+  ropes: [ROPE],
+  layers: [{ window: 0, rope: 0, scale: 6 ** -0.5 }],
+  ...{ embeddingNorm: false, embeddingScale: 1, residualScale: 1, embeddingDim: 24 },
+  ...{ tied: true, headBias: false, logitScale: 1, finalSoftcap: undefined },
+  ...{ ignoreIndex: -100, attnDropout: 0, ffDropout: 0, recompute: 'selective', dtype: 'float32', device },
 };
 
 /** Numbers for every parameter that such a decoder has. */
@@ -45,9 +69,9 @@ export class Scope implements Disposable {
     targets: string[],
     rank: number,
     alpha: number,
-    { dtype }: DecoderDescription,
+    { dtype, depth }: DecoderDescription,
   ) {
-    this.handle = addon().scopeCreate(model, targets, rank, alpha);
+    this.handle = addon().scopeCreate(model, adaptersOf({ rank, alpha }, targets, depth), 0);
     this.parameters = addon()
       .scopeParameters(this.handle)
       .map((parameter) => new Parameter(parameter, { dtype }));
@@ -121,7 +145,7 @@ export class Decoder implements Disposable {
       rows.map((row) => row.length),
       { dtype: 'int64', device },
     );
-    const filters = { topK: undefined, topP: undefined, minP: undefined, eosToken: undefined, stop: [], suppress: [] };
+    const filters = { topK: undefined, topP: undefined, minP: undefined, eosTokens: [], stop: [], suppress: [] };
     const options = {
       maxNewTokens: 12,
       padToken: 0,

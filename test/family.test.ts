@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Family, ModelConfig } from '../src/families/family.ts';
+import { type Family, type ModelConfig, SITES } from '../src/families/family.ts';
 import { openSafetensors } from '../src/files/safetensors/safetensors.ts';
 import { ActorCritic, AdamW, PaLM, planPretraining, RewardModel } from '../src/index.ts';
 import { LanguageModel } from '../src/models/language-model.ts';
 import type { NamedScopes } from '../src/models/model-file.ts';
 import { loadTensors } from '../src/tensor/tensor-files.ts';
-import { DESCRIPTION } from './decoders.ts';
+import { DESCRIPTION, PLAIN_ROPE } from './decoders.ts';
 import { distance } from './parity/numbers.ts';
 
 interface GroupedConfig extends ModelConfig {
@@ -20,8 +20,9 @@ const grouped: Family<GroupedConfig> = {
   kind: 'Grouped',
   key: 'grouped',
   targets: ['query', 'value'],
+  modules: SITES,
   resolve: (config) => config as GroupedConfig,
-  describe: ({ kvHeads }) => ({ ...DESCRIPTION, kvHeads, xposScaleBase: undefined }),
+  describe: ({ kvHeads }) => ({ ...DESCRIPTION, kvHeads, ropes: [PLAIN_ROPE] }),
 };
 
 class Grouped extends LanguageModel<GroupedConfig> {

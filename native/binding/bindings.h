@@ -35,7 +35,7 @@ std::vector<NamedParameter> parameters_of(T& object) {
 }
 
 PALM_FIELDS(GenerateOptions, PALM_FIELD(max_new_tokens), PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p),
-            PALM_FIELD(min_p), PALM_FIELD(eos_token), PALM_FIELD(stop), PALM_FIELD(suppress), PALM_FIELD(pad_token),
+            PALM_FIELD(min_p), PALM_FIELD(eos_tokens), PALM_FIELD(stop), PALM_FIELD(suppress), PALM_FIELD(pad_token),
             PALM_FIELD(samples_per_prompt), PALM_FIELD(int8), PALM_FIELD(seed));
 // Metrics become an object; their names are converted like the names of fields.
 template <>

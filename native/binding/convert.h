@@ -90,6 +90,23 @@ struct Js<Gradients> {
   static Gradients from(const Napi::Value& value);
 };
 
+// An enum crosses as a word: PALM_WORDS lists them once.
+template <class E>
+E word_from(const Napi::Value& value, const char* argument, std::initializer_list<std::pair<const char*, E>> words) {
+  const std::string wanted = Js<std::string>::from(value);
+  std::string known;
+  for (const auto& [word, meaning] : words) {
+    if (wanted == word) return meaning;
+    known += (known.empty() ? "" : ", ") + std::string(word);
+  }
+  throw Error(ErrorKind::argument, argument, wanted, "one of " + known);
+}
+#define PALM_WORDS(Enum, argument, ...)                                                                    \
+  template <>                                                                                              \
+  struct Js<Enum> {                                                                                        \
+    static Enum from(const Napi::Value& value) { return word_from<Enum>(value, argument, {__VA_ARGS__}); } \
+  }
+
 // Handles. A null pointer becomes undefined.
 template <class T>
 struct Js<std::shared_ptr<T>> {

@@ -120,7 +120,8 @@ void GenerationLoop::keep(const Draw& draw) {
 
 // [n] bool: which rows end with the token just sampled. Everything a live row has sampled so far is its response.
 Tensor GenerationLoop::ends() const {
-  Tensor ended = options_.eos_token ? next_.eq(*options_.eos_token) : at::zeros_like(alive_);
+  Tensor ended = at::zeros_like(alive_);
+  for (const int64_t token : options_.eos_tokens) ended = ended | next_.eq(token);
   const int64_t steps = static_cast<int64_t>(steps_);
   for (const Tensor& sequence : stop_) {
     const int64_t length = sequence.size(0);

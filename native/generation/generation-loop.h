@@ -22,7 +22,7 @@ struct GenerateOptions {
   double temperature;
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p;
-  std::optional<int64_t> eos_token;        // ends a row
+  std::vector<int64_t> eos_tokens;         // each ends a row
   std::vector<std::vector<int64_t>> stop;  // a row ends with the last token of any of these
   std::vector<int64_t> suppress;           // tokens that are never sampled
   int64_t pad_token;
@@ -67,7 +67,7 @@ class GenerationLoop {
   void step();
   void keep(const Draw& draw);
   Tensor ends() const;
-  bool ends_early() const { return options_.eos_token || !options_.stop.empty(); }
+  bool ends_early() const { return !options_.eos_tokens.empty() || !options_.stop.empty(); }
   SamplerOptions sampler() const { return {options_.temperature, options_.top_k, options_.top_p, options_.min_p}; }
   void drop_ended(int64_t living);
   [[noreturn]] void refuse_numbers() const;

@@ -7,6 +7,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 // From MKL, which x86 builds of libtorch contain: a product of bfloat16 matrices with a float32 result, where at::mm
@@ -94,6 +95,48 @@ Tensor trained_product(const Tensor& x, const Tensor& weight) {
   return learns_rounded(weight) ? ProductNode::apply(x, weight, false) : at::matmul(x, weight);
 }
 
+// The product with a part of a rounded weight: a view would round the gradient on its way to the whole.
+struct PartNode : torch::autograd::Function<PartNode> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, int64_t axis, int64_t first,
+                        int64_t count) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["axis"] = axis;
+    ctx->saved_data["first"] = first;
+    ctx->saved_data["count"] = count;
+    return at::linear(x, weight.narrow(axis, first, count));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const auto part = [&](const Tensor& whole) {
+      return whole.narrow(ctx->saved_data["axis"].toInt(), ctx->saved_data["first"].toInt(),
+                          ctx->saved_data["count"].toInt());
+    };
+    const Tensor &weight = saved[1], &dy = grads[0];
+    variable_list out(5);
+    if (ctx->needs_input_grad(0)) out[0] = at::matmul(dy, part(weight));
+    if (ctx->needs_input_grad(1)) {
+      out[1] = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
+      part(out[1]).copy_(weight_gradient(dy.reshape({-1, dy.size(-1)}), saved[0].reshape({-1, saved[0].size(-1)})));
+    }
+    return out;
+  }
+};
+
+static Tensor trained_part(const Tensor& x, const Tensor& weight, int64_t axis, int64_t first, int64_t count) {
+  if (first == 0 && count == weight.size(axis)) return trained_linear(x, weight);
+  return learns_rounded(weight) ? PartNode::apply(x, weight, axis, first, count)
+                                : at::linear(x, weight.narrow(axis, first, count));
+}
+
+Tensor trained_rows(const Tensor& x, const Tensor& weight, int64_t first, int64_t count) {
+  return trained_part(x, weight, 0, first, count);
+}
+
+Tensor trained_columns(const Tensor& x, const Tensor& weight, int64_t first, int64_t count) {
+  return trained_part(x, weight, 1, first, count);
+}
+
 struct WidenedNode : torch::autograd::Function<WidenedNode> {
   static Tensor forward(AutogradContext*, const Tensor& parameter) { return parameter.to(at::kFloat); }
   static variable_list backward(AutogradContext*, const variable_list& grads) { return grads; }
@@ -102,6 +145,11 @@ struct WidenedNode : torch::autograd::Function<WidenedNode> {
 Tensor widened(const Tensor& parameter) {
   if (learns_rounded(parameter)) return WidenedNode::apply(parameter);
   return is_rounded(parameter) ? parameter.to(at::kFloat) : parameter;
+}
+
+Tensor add_bias(const Tensor& y, const Tensor& bias) {
+  if (!bias.defined()) return y;
+  return learns_rounded(bias) ? (y.to(at::kFloat) + widened(bias)).to(y.scalar_type()) : y + bias;
 }
 
 // libtorch's own backward sums the gradients of a token's rows in their dtype.

@@ -3,6 +3,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <string>
@@ -12,16 +13,21 @@
 
 namespace palm {
 
-Rotary rotary_table(const Tensor& positions, int64_t dim_head, std::optional<double> scale_base) {
-  const Tensor even = at::arange(0, dim_head, 2, at::TensorOptions(at::kDouble).device(positions.device()));
-  const Tensor frequency = at::pow(10000.0, even / -static_cast<double>(dim_head));
-  const Tensor time = positions.to(at::kDouble).unsqueeze(-1);
-  const auto both_halves = [](const Tensor& half) { return at::cat({half, half}, -1).unsqueeze(-2); };
+Rotary rotary_table(const Tensor& positions, const RopeDescription& rope) {
+  const auto precise = at::TensorOptions(rope.wide ? at::kDouble : at::kFloat).device(positions.device());
+  const Tensor frequency = at::tensor(rope.inverse_frequency, precise);
+  const Tensor time = positions.to(precise.dtype().toScalarType()).unsqueeze(-1);
+  const auto both_halves = [](const Tensor& half) { return at::cat({half, half}, -1).unsqueeze(-2).to(at::kDouble); };
   const Tensor angle = time * frequency;
   Rotary rotary{both_halves(angle.cos()), both_halves(angle.sin()), {}};
-  if (scale_base) {
-    const Tensor zeta = (even + 0.4 * dim_head) / (1.4 * dim_head);
-    rotary.scale = both_halves(at::pow(zeta, time / *scale_base));
+  if (rope.factor != 1) {
+    rotary.cos = rotary.cos * rope.factor;
+    rotary.sin = rotary.sin * rope.factor;
+  }
+  if (rope.xpos_scale_base) {
+    const Tensor even = at::arange(0, rope.width(), 2, precise.dtype(at::kDouble));
+    const Tensor zeta = (even + 0.4 * rope.width()) / (1.4 * rope.width());
+    rotary.scale = both_halves(at::pow(zeta, time.to(at::kDouble) / *rope.xpos_scale_base));
   }
   return rotary;
 }
@@ -48,14 +54,26 @@ static Tensor rotated(const Tensor& x, const Rotary& rotary) {
   return x * rotary.cos + at::cat({-halves[1], halves[0]}, -1) * rotary.sin;
 }
 
+// Applies `rotate` to the dimensions that turn.
+template <class Rotate>
+static Tensor front_rotated(const Tensor& x, const Rotary& rotary, const Rotate& rotate) {
+  const int64_t width = rotary.cos.size(-1), rest = x.size(-1) - width;
+  if (rest == 0) return rotate(x).to(x.scalar_type());
+  return at::cat({rotate(x.narrow(-1, 0, width)).to(x.scalar_type()), x.narrow(-1, width, rest)}, -1);
+}
+
 Tensor rotate_query(const Tensor& query, const Rotary& rotary) {
-  const Tensor turned = rotated(query, rotary);
-  return (rotary.scale.defined() ? turned * rotary.scale : turned).to(query.scalar_type());
+  return front_rotated(query, rotary, [&](const Tensor& x) {
+    const Tensor turned = rotated(x, rotary);
+    return rotary.scale.defined() ? turned * rotary.scale : turned;
+  });
 }
 
 Tensor rotate_key(const Tensor& key, const Rotary& rotary) {
-  const Tensor turned = rotated(key, rotary);
-  return (rotary.scale.defined() ? turned / rotary.scale : turned).to(key.scalar_type());
+  return front_rotated(key, rotary, [&](const Tensor& x) {
+    const Tensor turned = rotated(x, rotary);
+    return rotary.scale.defined() ? turned / rotary.scale : turned;
+  });
 }
 
 RotaryTables fold_scales(const Rotary& rotary, double query_scale) {

@@ -1,8 +1,8 @@
-// Rotary positions (Su et al. 2021, halves as in GPT-NeoX) with the decay of xPos (Sun et al. 2022).
+// Rotary positions (Su et al. 2021, halves as in GPT-NeoX), optionally with the decay of xPos (Sun et al. 2022).
 //
-//   θ[t, i] = t · 10000^(−2i/K)                       i = 0 … K/2 − 1, the same for both halves
-//   s[t, i] = ζ_i ^ (t / base),  ζ_i = (2i + 0.4 K) / (1.4 K)
-//   q ← (q cos θ + rotate_half(q) sin θ) · s,   k ← (k cos θ + rotate_half(k) sin θ) / s
+//   θ[t, i] = t · f_i                          i = 0 … d/2 − 1, the same for both halves of the first d dimensions
+//   s[t, i] = ζ_i ^ (t / base),  ζ_i = (2i + 0.4 d) / (1.4 d)
+//   q ← (q cos θ + rotate_half(q) sin θ) · c · s,   k ← (k cos θ + rotate_half(k) sin θ) · c / s
 //
 // A score depends on s only through ζ^((i − j)/base). Exponents count from position 0 regardless of the length, so a
 // cached key does not depend on how long a response becomes. Powers are computed in float64. They stay above 2^−87 for
@@ -13,28 +13,38 @@
 #include "kernels/kernels.h"
 
 #include <optional>
+#include <vector>
 
 namespace palm {
 
+struct RopeDescription {
+  std::vector<double> inverse_frequency;  // f [d/2]; d may be less than the head width, the other dimensions stay
+  double factor;                          // c, the attention factor of YaRN and LongRoPE; otherwise 1
+  bool wide;                              // angles in float64 (PaLM); otherwise rounded to float32, as in transformers
+  std::optional<double> xpos_scale_base;  // nothing: no decay
+
+  int64_t width() const { return 2 * static_cast<int64_t>(inverse_frequency.size()); }  // d
+};
+
 struct Rotary {
-  Tensor cos, sin;  // [..., T, 1, K] float64
+  Tensor cos, sin;  // [..., T, 1, d] float64
   Tensor scale;     // like cos; undefined without xPos
 
   Rotary to(at::ScalarType dtype) const;
 };
 
-Rotary rotary_table(const Tensor& positions,            // [T] or [B, T], any integer type
-                    int64_t dim_head,                   // K, even
-                    std::optional<double> scale_base);  // nothing: plain rotary
+Rotary rotary_table(const Tensor& positions,  // [T] or [B, T], any integer type
+                    const RopeDescription& rope);
 
 // The max length of a sequence under xPos with this base; and a check that throws if `length` exceeds it.
 int64_t max_sequence_length(double scale_base);
 void expect_within_reach(int64_t length, const char* argument, double scale_base);
 
-// Tables are float32 or float64. bfloat16 would not distinguish positions beyond 256.
+// Rotates the first d dimensions of every head. Tables are float32 or float64: bfloat16 would not distinguish positions
+// beyond 256.
 Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
                     const Rotary& rotary);
-Tensor rotate_key(const Tensor& key,  // [B, T, 1, K]
+Tensor rotate_key(const Tensor& key,  // [B, T, Kv, K]
                   const Rotary& rotary);
 
 // The same rotation as four float32 tables [T, K/2] for the fused kernel, multiplied by xPos and by the scale of the

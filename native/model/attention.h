@@ -2,18 +2,28 @@
 // multi-query attention (Shazeer 2019), Kv < H grouped-query attention (Ainslie et al. 2023). The query heads of a
 // group are folded into rows, so that each of the two products is one batched GEMM and no key is copied.
 //
-//   out = softmax(scale · q kᵀ + mask) v
+//   out = softmax(cap(scale · q kᵀ) + slope · position of the key + mask) v,  cap(s) = softcap · tanh(s / softcap)
+//
+// ALiBi (Press et al. 2022) adds −slope · distance, which differs only by a constant of the row.
 #pragma once
 #include "base/tensor.h"
+
+#include <optional>
 
 #include "model/dropout.h"
 
 namespace palm {
 
+struct Scoring {
+  double scale;
+  std::optional<double> softcap;
+  Tensor alibi;  // [H] slopes, or undefined
+};
+
 Tensor attention(const Tensor& query,    // [B, T, H, K]
                  const Tensor& key,      // [B, Kv, S, K]
                  const Tensor& value,    // [B, Kv, S, K]
                  const Tensor& visible,  // bool, broadcasts to [B, T, 1, S]; undefined: everything is visible
-                 double scale, const Dropout& dropout);  // → [B, T, H·K]
+                 const Scoring& scoring, const Dropout& dropout);  // → [B, T, H·K]
 
 }  // namespace palm

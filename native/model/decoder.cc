@@ -3,14 +3,16 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/tensor.h>
+
+#include <map>
 
 #include "base/error.h"
+#include "kernels/activation.h"
 #include "kernels/dispatch.h"
-#include "kernels/layer-norm.h"
 #include "kernels/linear.h"
+#include "kernels/norm.h"
 #include "kernels/rotary.h"
-#include "kernels/swiglu.h"
 #include "model/attention.h"
 #include "model/fast/fused-block.h"
 #include "model/fast/graph-decode-step.h"
@@ -24,86 +26,216 @@ namespace palm {
 
 // --- forward: embed → blocks → norm ----------------------------------------------------------------------------------
 
-// Per-forward-pass state shared by all layers.
+// What all layers of a forward pass share.
 struct ForwardState {
-  Rotary rotary;
-  Tensor visible;   // [B or 1, T, 1, S] bool, or undefined
-  Tensor segments;  // [B, T], or undefined
+  std::vector<Rotary> rotaries;       // one per rope of the description
+  std::map<int64_t, Tensor> visible;  // by window: [B or 1, T, 1, S] bool
+  Tensor alibi;                       // [H], or undefined
+  Tensor segments;                    // [B, T], or undefined
   KvCache* cache;
   Dropout dropout;
 };
 
-// q / ‖q‖ · scale over the head width.
-static Tensor l2_norm(const Tensor& x, const Tensor& scale) {
-  const Tensor wide_scale = widened(scale), wide = x.to(wide_scale.scalar_type());
-  const Tensor norm = at::linalg_vector_norm(wide, 2, at::IntArrayRef{-1}, /*keepdim=*/true);
-  return (wide / norm.clamp_min(1e-12) * wide_scale).to(x.scalar_type());
+// One block and what its computation needs.
+struct PlainBlock {
+  const DecoderDescription& decoder;
+  const Block& block;
+  const LayerAdapters& adapters;
+  const ForwardState& state;
+  int64_t layer;
+
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  Tensor attend(const Tensor& projected) const;
+  Tensor attention_input(const Tensor& h) const;
+  Tensor ff_input(const Tensor& h) const;
+  Tensor biased_adapted(const Tensor& product, const Tensor& h, int64_t begin, const Tensor& bias) const;
+  Tensor output_of(const Tensor& part, int64_t first, const Tensor& bias) const;
+  Tensor with_adapters(Tensor y, const Tensor& part, int64_t first, double scale) const;
+  Tensor parallel(const Tensor& x) const;
+  Tensor sequential(const Tensor& x) const;
+  Tensor feed_forward_of(const Tensor& projected) const;
+  Tensor added(const Tensor& x, const Tensor& branch) const;
+  Tensor norm_if(bool wanted, const Tensor& x, const Norm& weights) const {
+    return wanted ? norm(x, weights, decoder.norm) : x;
+  }
+};
+
+// Adds bias and adapters to the product of h with the rows of `input` from `begin` on.
+Tensor PlainBlock::biased_adapted(const Tensor& product, const Tensor& h, int64_t begin, const Tensor& bias) const {
+  const Tensor y = add_bias(product, bias);
+  const Tensor more = adapters.added(h, begin, begin + y.size(-1), state.dropout);
+  return more.defined() ? y + more : y;
 }
 
-// One parallel block: x ← x + [attention(h) | swiglu(h)] · outputᵀ with h = layer_norm(x), in plain operations
-// differentiated by autograd: the reference for everything in fast/.
-static Tensor parallel_block(const Tensor& x, const Block& block, const DecoderDescription& decoder,
-                             const LayerAdapters& adapters, int64_t layer, const ForwardState& state) {
-  const Tensor h = layer_norm(x, block.norm);                      // [B, T, D]
-  const Tensor projected = trained_linear(h, block.input);         // [B, T, HK + 2 KvK + 2F]
-  Tensor attended = projected.narrow(-1, 0, decoder.qkv_width());  // [B, T, HK + 2 KvK]
-  if (const Tensor added = adapters.added(h, 0, decoder.qkv_width()); added.defined()) attended = attended + added;
+Tensor PlainBlock::attention_input(const Tensor& h) const {
+  return biased_adapted(trained_rows(h, block.input, 0, decoder.qkv_width()), h, 0, block.qkv_bias);
+}
 
+Tensor PlainBlock::ff_input(const Tensor& h) const {
+  const int64_t first = decoder.qkv_width();
+  return biased_adapted(trained_rows(h, block.input, first, decoder.ff_width()), h, first, block.ff_bias);
+}
+
+// Queries and keys [..., H, K] through their norms; one over all heads comes before they are told apart.
+static Tensor qk_normed(const Tensor& heads, const Norm& weights, const QkNormDescription& description) {
+  if (description.over == QkNormOver::head) return norm(heads, weights, description.norm);
+  if (description.over == QkNormOver::all)
+    return norm(heads.flatten(-2), weights, description.norm).unflatten(-1, {heads.size(-2), heads.size(-1)});
+  const auto by_head = [&](const Tensor& weight) {
+    return weight.defined() ? weight.view({heads.size(-2), heads.size(-1)}) : weight;
+  };
+  return norm(heads, {by_head(weights.weight), by_head(weights.bias)}, description.norm);
+}
+
+// projected [B, T, HK + 2 KvK] → [B, T, HK]
+Tensor PlainBlock::attend(const Tensor& projected) const {
+  const Tensor clipped = decoder.clip_qkv ? projected.clamp(-*decoder.clip_qkv, *decoder.clip_qkv) : projected;
   const auto heads = [&](int64_t first, int64_t count) {
-    return attended.narrow(-1, first * decoder.dim_head, count * decoder.dim_head)
+    return clipped.narrow(-1, first * decoder.dim_head, count * decoder.dim_head)
         .unflatten(-1, {count, decoder.dim_head});
   };
   Tensor query = heads(0, decoder.heads);                                    // [B, T, H, K]
   Tensor key = heads(decoder.heads, decoder.kv_heads);                       // [B, T, Kv, K]
   Tensor value = heads(decoder.heads + decoder.kv_heads, decoder.kv_heads);  // [B, T, Kv, K]
   if (decoder.qk_norm) {
-    query = l2_norm(query, block.query_scale);
-    key = l2_norm(key, block.key_scale);
+    query = qk_normed(query, block.query_norm, *decoder.qk_norm);
+    key = qk_normed(key, block.key_norm, *decoder.qk_norm);
   }
-  query = rotate_query(query, state.rotary);
-  key = rotate_key(key, state.rotary).transpose(1, 2);
+  const LayerDescription& own = decoder.layer(layer);
+  if (own.rope >= 0) {
+    query = rotate_query(query, state.rotaries[own.rope]);
+    key = rotate_key(key, state.rotaries[own.rope]);
+  }
+  key = key.transpose(1, 2);
   value = value.transpose(1, 2);
   if (state.cache) {
     const auto stored = state.cache->append(layer, key, value);
     key = stored.key;
     value = stored.value;
   }
-  const Tensor attention_out = attention(query, key, value, state.visible, decoder.qk_scale, state.dropout);
-  const Tensor ff_out = state.dropout.apply(swiglu(projected.narrow(-1, decoder.qkv_width(), 2 * decoder.ff)),
-                                            state.dropout.feed_forward);
-  Tensor y = x + trained_linear(at::cat({attention_out, ff_out}, -1), block.output);  // [B, T, D]
-  for (const Adapter& adapter : adapters.output)                                      // all on the attention columns
-    y = y + adapter(attention_out.narrow(-1, adapter.first, adapter.count));
+  const Scoring scoring{.scale = own.scale, .softcap = decoder.softcap, .alibi = state.alibi};
+  return attention(query, key, value, state.visible.at(own.window), scoring, state.dropout);
+}
+
+Tensor PlainBlock::feed_forward_of(const Tensor& projected) const {
+  return state.dropout.apply(feed_forward(projected, decoder.activation, decoder.gated), state.dropout.feed_forward);
+}
+
+// Adds scale times the adapters on some inputs of the output projection, which begin with its column `first`.
+Tensor PlainBlock::with_adapters(Tensor y, const Tensor& part, int64_t first, double scale) const {
+  for (const Adapter& adapter : adapters.output) {
+    if (adapter.first < first || adapter.first >= first + part.size(-1)) continue;
+    const Tensor more = adapter(part.narrow(-1, adapter.first - first, adapter.count), state.dropout);
+    y = y + (scale == 1 ? more : more * scale);
+  }
   return y;
 }
 
-// [1, T, 1, T] lower triangle, or [B, 1, 1, T] real tokens if the model is not causal.
-static Tensor visible_in_row(const DecoderDescription& decoder, const Tensor& tokens) {
-  if (!decoder.causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
-  const Tensor time = at::arange(tokens.size(1), tokens.options());
-  return time.unsqueeze(0).le(time.unsqueeze(1)).view({1, tokens.size(1), 1, tokens.size(1)});
+// The product of these inputs, with bias and adapters.
+Tensor PlainBlock::output_of(const Tensor& part, int64_t first, const Tensor& bias) const {
+  const Tensor product = trained_columns(part, block.output, first, part.size(-1));
+  return with_adapters(add_bias(product, bias), part, first, 1);
 }
 
-static Tensor visible_without_cache(const DecoderDescription& decoder, const Tensor& tokens, const Tensor& segments) {
-  const Tensor visible = visible_in_row(decoder, tokens);
+// x + residual_scale · branch
+Tensor PlainBlock::added(const Tensor& x, const Tensor& branch) const {
+  return decoder.residual_scale == 1 ? x + branch : x + branch * decoder.residual_scale;
+}
+
+// x + [attention(h) | feed-forward(h or another norm of x)] · outputᵀ
+Tensor PlainBlock::parallel(const Tensor& x) const {
+  const Tensor h = norm(x, block.norm, decoder.norm);
+  Tensor attended, fed;
+  if (decoder.shared_norm) {
+    const Tensor projected = trained_linear(h, block.input);
+    const int64_t width = decoder.qkv_width();
+    attended = attend(biased_adapted(projected.narrow(-1, 0, width), h, 0, block.qkv_bias));
+    fed = feed_forward_of(biased_adapted(projected.narrow(-1, width, decoder.ff_width()), h, width, block.ff_bias));
+  } else {
+    attended = attend(attention_input(h));
+    fed = feed_forward_of(ff_input(norm(x, block.ff_norm, decoder.norm)));
+  }
+  const Tensor both = at::cat({attended, fed}, -1);
+  const Tensor branches =
+      add_bias(add_bias(trained_linear(both, block.output), block.output_bias), block.ff_output_bias);
+  return with_adapters(added(x, branches), both, 0, decoder.residual_scale);
+}
+
+Tensor PlainBlock::sequential(const Tensor& x) const {
+  const bool before = decoder.norm_before(), of_output = decoder.norm_of_output(),
+             after = decoder.form == BlockForm::after;
+  const Tensor h = norm_if(before, x, block.norm);
+  const Tensor attended = output_of(attend(attention_input(h)), 0, block.output_bias);
+  Tensor y = added(decoder.residual_from_norm ? h : x, norm_if(of_output, attended, block.attention_out_norm));
+  y = norm_if(after, y, block.norm);
+  const Tensor g = norm_if(before, y, block.ff_norm);
+  const Tensor fed = output_of(feed_forward_of(ff_input(g)), decoder.query_width(), block.ff_output_bias);
+  y = added(decoder.residual_from_norm ? g : y, norm_if(of_output, fed, block.ff_out_norm));
+  return norm_if(after, y, block.ff_norm);
+}
+
+// A block in plain operations differentiated by autograd: the reference for everything in fast/.
+Tensor PlainBlock::operator()(const Tensor& x) const { return decoder.parallel ? parallel(x) : sequential(x); }
+
+// [1, T, 1, T]: the last `window` tokens, or all before with window 0; [B, 1, 1, T] real tokens if the model is not
+// causal.
+static Tensor visible_in_row(const DecoderDescription& decoder, const Tensor& tokens, int64_t window) {
+  if (!decoder.causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
+  const Tensor key = at::arange(tokens.size(1), tokens.options()), query = key.unsqueeze(1);
+  const Tensor before = key.unsqueeze(0).le(query);
+  const Tensor seen = window == 0 ? before : before & key.unsqueeze(0).gt(query - window);
+  return seen.view({1, tokens.size(1), 1, tokens.size(1)});
+}
+
+static Tensor visible_without_cache(const DecoderDescription& decoder, const Tensor& tokens, const Tensor& segments,
+                                    int64_t window) {
+  const Tensor visible = visible_in_row(decoder, tokens, window);
   return segments.defined() ? within_sequence(visible, segments) : visible;
 }
 
+bool Decoder::is_fused(const DecoderDescription& description) {
+  check(description);
+  return description.causal && FusedBlock::supports(description);
+}
+
 // The fused kernels if they support this forward pass, otherwise nullptr (plain block).
-const Kernels* Decoder::select_kernels(const ForwardState& state, const Tensor& x) const {
+const Kernels* Decoder::select_kernels(const ForwardState& state, const Scope* scope, const Tensor& x) const {
+  if (scope && !scope->within({"query", "key", "value", "query_key_value", "output"})) return nullptr;
   if (!description().causal || !FusedBlock::supports(description()) || state.dropout.generator) return nullptr;
   if (state.cache && !state.cache->empty()) return nullptr;
   const Kernels* const kernels = kernels_for(x);
   return kernels && state.segments.defined() && !kernels->attention ? nullptr : kernels;
 }
 
-static Block detached_unless_trained(Gradients gradients, const Block& block) {
-  const auto prepared = [&](const Tensor& weight) { return detached_unless_trained(gradients, weight); };
-  return {.norm = prepared(block.norm),
-          .input = prepared(block.input),
-          .output = prepared(block.output),
-          .query_scale = prepared(block.query_scale),
-          .key_scale = prepared(block.key_scale)};
+// Throws if the model has no position for a token that far from the start.
+static void expect_positions(const DecoderDescription& decoder, int64_t length, const char* argument) {
+  for (const RopeDescription& rope : decoder.ropes)
+    if (rope.xpos_scale_base) expect_within_reach(length, argument, *rope.xpos_scale_base);
+  if (!decoder.positions) return;
+  const int64_t most = decoder.positions->rows - decoder.positions->offset;
+  if (length > most)
+    throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
+                "at most " + std::to_string(most) + ", the model's learned positions",
+                "Shorten the prompt or the response: the model has no embedding for later positions.");
+}
+
+// Embeddings [B, T, D] of tokens at `positions` [T] or [B, T] of their rows.
+Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions, const ForwardOptions& options) const {
+  const DecoderDescription& decoder = description();
+  const OuterWeights& outer = weights_.outer();
+  const auto prepared = [&](const Tensor& weight) { return detached_unless_trained(options.gradients, weight); };
+  Tensor x = trained_embedding(prepared(outer.token_embedding), tokens.clamp_min(0));
+  if (decoder.embedding_scale != 1) x = x * decoder.embedding_scale;
+  if (decoder.narrow_embedding()) x = trained_linear(x, prepared(outer.embedding_in));
+  if (decoder.positions) {
+    const Tensor time = options.segments.defined() ? positions - sequence_start(options.segments) : positions;
+    x = x + trained_embedding(prepared(outer.position_embedding), time + decoder.positions->offset);
+  }
+  if (decoder.embedding_norm)
+    x = norm(x, {prepared(outer.embedding_norm.weight), prepared(outer.embedding_norm.bias)}, decoder.norm);
+  return options.extra_embedding.defined() ? x + options.extra_embedding : x;
 }
 
 Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
@@ -112,21 +244,30 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
   const bool continues_cache = cache && !cache->empty();
   const int64_t time = tokens.size(1);
   const Tensor positions = continues_cache ? cache->positions(time) : at::arange(time, tokens.options());
-  if (decoder.xpos_scale_base && !cache) expect_within_reach(time, "tokens", *decoder.xpos_scale_base);
-  const Rotary rotary = rotary_table(positions, decoder.dim_head, decoder.xpos_scale_base);
-  ForwardState state{.rotary = rotary.to(decoder.dtype == at::kDouble ? at::kDouble : at::kFloat),
+  if (!cache) expect_positions(decoder, time, "tokens");
+  ForwardState state{.rotaries = {},
                      .visible = {},
+                     .alibi = {},
                      .segments = options.segments,
                      .cache = cache,
                      .dropout = options.dropout.value_or(dropout_)};
 
-  Tensor x =
-      trained_embedding(detached_unless_trained(options.gradients, weights_.token_embedding()), tokens.clamp_min(0));
-  if (options.extra_embedding.defined()) x = x + options.extra_embedding;
-  const Kernels* const kernels = select_kernels(state, x);
-  if (!kernels)
-    state.visible = continues_cache ? cache->visible(time) : visible_without_cache(decoder, tokens, options.segments);
-  const RotaryTables tables = kernels ? fold_scales(rotary, decoder.qk_scale) : RotaryTables{};
+  Tensor x = embed(tokens, positions, options);
+  const Kernels* const kernels = select_kernels(state, options.scope, x);
+  RotaryTables tables;
+  if (kernels) {
+    tables = fold_scales(rotary_table(positions, decoder.ropes.front()), decoder.layers.front().scale);
+  } else {
+    const at::ScalarType precise = decoder.dtype == at::kDouble ? at::kDouble : at::kFloat;
+    for (const RopeDescription& rope : decoder.ropes)
+      state.rotaries.push_back(rotary_table(positions, rope).to(precise));
+    for (const LayerDescription& layer : decoder.layers)
+      if (!state.visible.contains(layer.window))
+        state.visible[layer.window] = continues_cache
+                                          ? cache->visible(time, layer.window)
+                                          : visible_without_cache(decoder, tokens, options.segments, layer.window);
+    if (!decoder.alibi.empty()) state.alibi = at::tensor(decoder.alibi, x.options().dtype(precise));
+  }
   const Tensor starts = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
   for (int64_t layer = 0; layer < decoder.depth; ++layer) {
     const LayerAdapters adapters = options.scope ? options.scope->layer(layer) : LayerAdapters{};
@@ -139,18 +280,21 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
                              .sequence_start = starts,
                              .cache = cache,
                              .layer = layer}(x)
-                : parallel_block(x, block, decoder, adapters, layer, state);
+                : PlainBlock{decoder, block, adapters, state, layer}(x);
   }
-  return layer_norm(x, detached_unless_trained(options.gradients, weights_.norm()));
+  if (!decoder.final_norm) return x;
+  const Norm& last = weights_.outer().norm;
+  return norm(
+      x,
+      {detached_unless_trained(options.gradients, last.weight), detached_unless_trained(options.gradients, last.bias)},
+      decoder.norm);
 }
 
-Head Decoder::head(Gradients gradients) const {
-  return Head(detached_unless_trained(gradients, weights_.token_embedding()));
-}
+Head Decoder::head(Gradients gradients) const { return weights_.head(gradients); }
 
 ModelShape Decoder::shape() const {
   const DecoderDescription& decoder = description();
-  return {.num_tokens = decoder.num_tokens,
+  return {.num_tokens = decoder.used_tokens,
           .dim = decoder.dim,
           .depth = decoder.depth,
           .causal = decoder.causal,
@@ -186,7 +330,7 @@ KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
   if (!decoder.causal)
     throw Error(ErrorKind::argument, "causal", "a model with causal: false", "a causal model",
                 "A non-causal model can score texts, but not generate them: KV caching requires causal attention.");
-  if (decoder.xpos_scale_base) expect_within_reach(capacity, "maxNewTokens", *decoder.xpos_scale_base);
+  expect_positions(decoder, capacity, "maxNewTokens");
   const KvCache::Sizes sizes{.layers = decoder.depth,
                              .batch = batch,
                              .kv_heads = decoder.kv_heads,
@@ -196,11 +340,12 @@ KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
 }
 
 std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
-  const Kernels* const kernels = kernels_for(weights_.token_embedding());
+  const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
   if (!kernels || training() || !FusedBlock::supports(description())) return nullptr;
+  if (scope && !scope->within({"query", "key", "value", "query_key_value", "output"})) return nullptr;
   if (GraphDecodeStep::supports(*kernels, description()) && !int8)
     return std::make_unique<GraphDecodeStep>(*kernels, weights_, scope, cache, samples);
-  if (!PackedDecodeStep::supports(*kernels, scope)) return nullptr;
+  if (!PackedDecodeStep::supports(*kernels, description(), scope)) return nullptr;
   return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, scope, cache, samples, int8);
 }
 

@@ -11,6 +11,9 @@ class Decoder : public LanguageModel {
  public:
   explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // weights are set by `initialise`
 
+  // Whether fused kernels compute the blocks of such a decoder, in float32 or bfloat16 and without dropout.
+  static bool is_fused(const DecoderDescription& description);
+
   Tensor hidden(const Tensor& tokens, const ForwardOptions& options) override;
   Head head(Gradients gradients) const override;
   ModelShape shape() const override;
@@ -33,7 +36,8 @@ class Decoder : public LanguageModel {
 
  private:
   const DecoderDescription& description() const { return weights_.description(); }
-  const struct Kernels* select_kernels(const struct ForwardState& state, const Tensor& x) const;
+  Tensor embed(const Tensor& tokens, const Tensor& positions, const ForwardOptions& options) const;
+  const struct Kernels* select_kernels(const struct ForwardState& state, const Scope* scope, const Tensor& x) const;
 
   DecoderWeights weights_;
   PackedWeightsCache packed_;

@@ -4,16 +4,22 @@
 
 namespace palm {
 
-Tensor Head::logits(const Tensor& hidden) const { return trained_linear(hidden, weight_); }
+Tensor Head::narrowed(const Tensor& hidden) const {
+  return narrowing_.defined() ? trained_linear(hidden, narrowing_) : hidden;
+}
+
+Tensor Head::logits(const Tensor& hidden) const { return head_logits(narrowed(hidden), weights_); }
 
 TokenLogProb Head::log_prob(const Tensor& hidden, const Tensor& target, double temperature, bool with_right) const {
-  return token_log_prob(hidden, weight_, target, temperature, with_right);
+  return token_log_prob(narrowed(hidden), weights_, target, temperature, with_right);
 }
 
 Tensor Head::cross_entropy(const Tensor& hidden, const Tensor& target) const {
-  return linear_cross_entropy(hidden, weight_, target);
+  return linear_cross_entropy(narrowed(hidden), weights_, target);
 }
 
-PackedMatrix Head::packed(PanelType type) const { return PackedMatrix({weight_.detach()}, type); }
+PackedMatrix Head::packed(PanelType type) const {
+  return PackedMatrix({weights_.weight.detach().narrow(0, 0, weights_.rows)}, type);
+}
 
 }  // namespace palm

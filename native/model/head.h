@@ -1,6 +1,6 @@
 // From hidden states to the vocabulary: the only place where logits are computed.
 //
-//   logits = hidden · weightᵀ
+//   logits = cap(scale · (hidden · weightᵀ + bias)),  cap(z) = softcap · tanh(z / softcap) or z
 #pragma once
 #include "base/tensor.h"
 #include "kernels/packed-matrix.h"
@@ -10,7 +10,9 @@ namespace palm {
 
 class Head {
  public:
-  explicit Head(Tensor weight) : weight_(std::move(weight)) {}  // [V, D]; if tied, the token embedding
+  // `narrowing` [E, D] comes first, if defined.
+  explicit Head(HeadWeights weights, Tensor narrowing = {})
+      : weights_(std::move(weights)), narrowing_(std::move(narrowing)) {}
 
   Tensor logits(const Tensor& hidden) const;  // [..., D] → [..., V]
 
@@ -22,7 +24,10 @@ class Head {
   PackedMatrix packed(PanelType type) const;
 
  private:
-  Tensor weight_;
+  Tensor narrowed(const Tensor& hidden) const;  // [..., D] → [..., E]
+
+  HeadWeights weights_;
+  Tensor narrowing_;
 };
 
 }  // namespace palm

@@ -13,9 +13,11 @@ KvCache::KvCache(const Sizes& sizes, const at::TensorOptions& options)
 
 Tensor KvCache::positions(int64_t count) const { return lengths_.unsqueeze(1) + at::arange(count, lengths_.options()); }
 
-Tensor KvCache::visible(int64_t count) const {
-  const Tensor stored = at::arange(longest_ + count, lengths_.options());
-  return stored.view({1, 1, 1, -1}).le(positions(count).unsqueeze(-1).unsqueeze(-1));
+Tensor KvCache::visible(int64_t count, int64_t window) const {
+  const Tensor stored = at::arange(longest_ + count, lengths_.options()).view({1, 1, 1, -1});
+  const Tensor now = positions(count).unsqueeze(-1).unsqueeze(-1);
+  const Tensor before = stored.le(now);
+  return window == 0 ? before : before & stored.gt(now - window);
 }
 
 KvCache::Read KvCache::append(int64_t layer, const Tensor& key, const Tensor& value) {

@@ -17,9 +17,10 @@ class KvCache {
   };
   // Writes key and value [B, Kv, T, K] of one layer after the end of each row; returns everything stored for the layer.
   Read append(int64_t layer, const Tensor& key, const Tensor& value);
-  // Positions [B, T] of the next `count` tokens, and which cached positions each may attend to [B, T, 1, S].
+  // Positions [B, T] of the next `count` tokens, and which cached positions each may attend to [B, T, 1, S]: the last
+  // `window`, itself included, or all with window 0.
   Tensor positions(int64_t count) const;
-  Tensor visible(int64_t count) const;
+  Tensor visible(int64_t count, int64_t window) const;
   // Called after every layer has processed the new tokens: `lengths` [B] is the number of real tokens in each row.
   void advance(const Tensor& lengths, int64_t longest);
   // Row i becomes rows i·n … i·n + n − 1.

@@ -36,7 +36,8 @@ struct ForwardOptions {
 
 // Sizes and options of the model for code that allocates its own tensors.
 struct ModelShape {
-  int64_t num_tokens, dim, depth;
+  int64_t num_tokens;  // that have logits
+  int64_t dim, depth;
   bool causal;           // otherwise negative ids are padding
   int64_t ignore_index;  // target id that the loss ignores
   at::TensorOptions options;

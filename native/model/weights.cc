@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -11,23 +12,108 @@ namespace palm {
 
 // --- names and shapes ------------------------------------------------------------------------------------------------
 
-static std::vector<NamedShape> shapes_outside(const DecoderDescription& decoder) {
-  return {{"token_embedding", {decoder.num_tokens, decoder.dim}}, {"norm", {decoder.dim}}};
+template <class Visit>
+static void visit_norm(Visit& visit, const std::string& name, Norm& norm, const NormDescription& description,
+                       int64_t width) {
+  if (description.weight) visit(name, norm.weight, {width});
+  if (description.bias) visit(name + "_bias", norm.bias, {width});
 }
 
-static std::vector<NamedShape> shapes_of_layer(const DecoderDescription& decoder, int64_t layer) {
-  const std::string prefix = "layers." + std::to_string(layer) + ".";
-  std::vector<NamedShape> shapes = {{prefix + "norm", {decoder.dim}},
-                                    {prefix + "input", {decoder.input_width(), decoder.dim}},
-                                    {prefix + "output", {decoder.dim, decoder.hidden_width()}}};
+static int64_t qk_norm_width(const DecoderDescription& decoder, int64_t heads) {
+  return decoder.qk_norm->over == QkNormOver::head ? decoder.dim_head : heads * decoder.dim_head;
+}
+
+// visit(name, tensor, shape) for every weight of a block that the description asks for.
+template <class Visit>
+static void visit_block(const DecoderDescription& decoder, Block& block, Visit visit) {
+  const NormDescription& norm = decoder.norm;
+  const int64_t dim = decoder.dim;
+  const bool after = decoder.form == BlockForm::after;
+  if (decoder.norm_before() || after) visit_norm(visit, "norm", block.norm, norm, dim);
+  visit("input", block.input, {decoder.input_width(), dim});
+  visit("output", block.output, {dim, decoder.hidden_width()});
   if (decoder.qk_norm) {
-    shapes.push_back({prefix + "query_scale", {decoder.dim_head}});
-    shapes.push_back({prefix + "key_scale", {decoder.dim_head}});
+    visit_norm(visit, "query_scale", block.query_norm, decoder.qk_norm->norm, qk_norm_width(decoder, decoder.heads));
+    visit_norm(visit, "key_scale", block.key_norm, decoder.qk_norm->norm, qk_norm_width(decoder, decoder.kv_heads));
   }
+  if ((decoder.norm_before() && !decoder.shared_norm) || after) visit_norm(visit, "ff_norm", block.ff_norm, norm, dim);
+  if (decoder.norm_of_output()) {
+    visit_norm(visit, "attention_out_norm", block.attention_out_norm, norm, dim);
+    visit_norm(visit, "ff_out_norm", block.ff_out_norm, norm, dim);
+  }
+  if (decoder.qkv_bias) visit("qkv_bias", block.qkv_bias, {decoder.qkv_width()});
+  if (decoder.output_bias) visit("output_bias", block.output_bias, {dim});
+  if (decoder.ff_bias) {
+    visit("ff_bias", block.ff_bias, {decoder.ff_width()});
+    visit("ff_output_bias", block.ff_output_bias, {dim});
+  }
+}
+
+// The same outside the blocks, for what comes before them and after them.
+template <class Visit>
+static void visit_front(const DecoderDescription& decoder, OuterWeights& outer, Visit visit) {
+  visit("token_embedding", outer.token_embedding, {decoder.num_tokens, decoder.embedding_dim});
+  if (decoder.positions) visit("position_embedding", outer.position_embedding, {decoder.positions->rows, decoder.dim});
+  if (decoder.narrow_embedding()) visit("embedding_in", outer.embedding_in, {decoder.dim, decoder.embedding_dim});
+  if (decoder.embedding_norm) visit_norm(visit, "embedding_norm", outer.embedding_norm, decoder.norm, decoder.dim);
+}
+
+template <class Visit>
+static void visit_back(const DecoderDescription& decoder, OuterWeights& outer, Visit visit) {
+  if (decoder.final_norm) visit_norm(visit, "norm", outer.norm, decoder.norm, decoder.dim);
+  if (decoder.narrow_embedding()) visit("embedding_out", outer.embedding_out, {decoder.embedding_dim, decoder.dim});
+  if (!decoder.tied) visit("head", outer.head, {decoder.num_tokens, decoder.embedding_dim});
+  if (decoder.head_bias) visit("head_bias", outer.head_bias, {decoder.num_tokens});
+}
+
+// Collects names and shapes.
+struct Listing {
+  std::vector<NamedShape>& shapes;
+  std::string prefix = "";
+  void operator()(const std::string& name, const Tensor&, std::vector<int64_t> shape) const {
+    shapes.push_back({prefix + name, std::move(shape)});
+  }
+};
+
+// Sets the tensors of the weights to a buffer's parameters, in the same order.
+struct Filling {
+  const ParameterList& parameters;
+  size_t& next;
+  void operator()(const std::string&, Tensor& tensor, const std::vector<int64_t>&) const {
+    tensor = parameters[next++]->tensor;
+  }
+};
+
+static std::vector<NamedShape> shapes_outside(const DecoderDescription& decoder) {
+  std::vector<NamedShape> shapes;
+  OuterWeights none;
+  visit_front(decoder, none, Listing{shapes});
+  visit_back(decoder, none, Listing{shapes});
   return shapes;
 }
 
-void check(const DecoderDescription& decoder) {
+static std::vector<NamedShape> shapes_of_layer(const DecoderDescription& decoder, int64_t layer) {
+  std::vector<NamedShape> shapes;
+  Block none;
+  visit_block(decoder, none, Listing{shapes, "layers." + std::to_string(layer) + "."});
+  return shapes;
+}
+
+// How many of the weights outside the blocks come before them.
+static size_t front_count(const DecoderDescription& decoder) {
+  std::vector<NamedShape> shapes;
+  OuterWeights none;
+  visit_front(decoder, none, Listing{shapes});
+  return shapes.size();
+}
+
+// --- checks ----------------------------------------------------------------------------------------------------------
+
+static void expect(bool right, const char* argument, int64_t received, const std::string& expected) {
+  if (!right) throw Error(ErrorKind::argument, argument, std::to_string(received), expected);
+}
+
+static void check_sizes(const DecoderDescription& decoder) {
   constexpr int64_t kMaxSize = int64_t{1} << 30;  // the product of two such sizes fits in an int64
   const std::pair<const char*, int64_t> sizes[] = {{"numTokens", decoder.num_tokens},
                                                    {"dim", decoder.dim},
@@ -35,39 +121,81 @@ void check(const DecoderDescription& decoder) {
                                                    {"heads", decoder.heads},
                                                    {"kvHeads", decoder.kv_heads},
                                                    {"dimHead", decoder.dim_head},
-                                                   {"ff", decoder.ff}};
+                                                   {"ff", decoder.ff},
+                                                   {"embeddingDim", decoder.embedding_dim},
+                                                   {"positions", decoder.positions ? decoder.positions->rows : 1}};
   for (const auto& [name, size] : sizes) {
-    if (size < 1) throw Error(ErrorKind::argument, name, std::to_string(size), "an integer of at least 1");
+    expect(size >= 1, name, size, "an integer of at least 1");
     if (size > kMaxSize) check_fits_in_memory({{name, {size, kMaxSize}}}, 1, "model");
   }
-  if (decoder.heads % decoder.kv_heads != 0)
-    throw Error(ErrorKind::argument, "kvHeads", std::to_string(decoder.kv_heads),
-                "a divisor of heads, " + std::to_string(decoder.heads));
-  if (decoder.dim_head % 2 != 0)
-    throw Error(ErrorKind::argument, "dimHead", std::to_string(decoder.dim_head), "an even number");
+}
+
+static void check_positions(const DecoderDescription& decoder) {
+  const int64_t slopes = static_cast<int64_t>(decoder.alibi.size());
+  expect(slopes == 0 || slopes == decoder.heads, "alibi", slopes, "a slope for every head");
+  if (decoder.positions)
+    expect(decoder.positions->offset >= 0 && decoder.positions->offset < decoder.positions->rows, "positions",
+           decoder.positions->offset, "an offset smaller than the number of rows");
+  if (!decoder.ropes.empty()) expect(decoder.dim_head % 2 == 0, "dimHead", decoder.dim_head, "an even number");
+  for (const RopeDescription& rope : decoder.ropes)
+    expect(rope.width() > 0 && rope.width() <= decoder.dim_head, "ropes", rope.width(),
+           "an even width of at most the head's, " + std::to_string(decoder.dim_head));
+}
+
+static void check_layers(const DecoderDescription& decoder) {
+  const int64_t layers = static_cast<int64_t>(decoder.layers.size()),
+                ropes = static_cast<int64_t>(decoder.ropes.size());
+  expect(layers == 1 || layers == decoder.depth, "layers", layers,
+         "one, or one for each of the " + std::to_string(decoder.depth) + " layers");
+  for (const LayerDescription& layer : decoder.layers) {
+    expect(layer.rope >= -1 && layer.rope < ropes, "rope", layer.rope, "-1 or the index of one of the ropes");
+    expect(layer.window >= 0 && (layer.window == 0 || decoder.causal), "window", layer.window,
+           "0, or the number of tokens that a token of a causal model sees");
+  }
+}
+
+void check(const DecoderDescription& decoder) {
+  check_sizes(decoder);
+  expect(decoder.heads % decoder.kv_heads == 0, "kvHeads", decoder.kv_heads,
+         "a divisor of heads, " + std::to_string(decoder.heads));
+  expect(decoder.used_tokens >= 1 && decoder.used_tokens <= decoder.num_tokens, "usedTokens", decoder.used_tokens,
+         "at most numTokens, " + std::to_string(decoder.num_tokens));
+  expect(!decoder.parallel || decoder.form == BlockForm::pre, "form", static_cast<int64_t>(decoder.form),
+         "pre for parallel blocks");
+  expect(decoder.parallel || !decoder.shared_norm, "sharedNorm", decoder.shared_norm, "false for sequential blocks");
   check_fits_in_memory(shapes_of_layer(decoder, 0), decoder.depth, "model");
   check_fits_in_memory(shapes_outside(decoder), 1, "model");
+  check_positions(decoder);
+  check_layers(decoder);
 }
 
 std::vector<NamedShape> parameter_shapes(const DecoderDescription& decoder) {
   const std::vector<NamedShape> outside = shapes_outside(decoder);
-  std::vector<NamedShape> all = {outside[0]};
+  const auto back = outside.begin() + static_cast<int64_t>(front_count(decoder));
+  std::vector<NamedShape> all(outside.begin(), back);
   for (int64_t layer = 0; layer < decoder.depth; ++layer)
     for (NamedShape& shape : shapes_of_layer(decoder, layer)) all.push_back(std::move(shape));
-  all.push_back(outside[1]);
+  all.insert(all.end(), back, outside.end());
   return all;
 }
 
 std::vector<AdapterSite> adapter_sites(const DecoderDescription& decoder) {
   using enum AdapterSite::Matrix;
-  const int64_t queries = decoder.query_width(), keys = decoder.key_width();
+  const int64_t dim = decoder.dim, queries = decoder.query_width(), keys = decoder.key_width(), ff = decoder.ff;
   const auto rows = [&](const char* name, int64_t first, int64_t count) {
-    return AdapterSite{.name = name, .matrix = input, .first = first, .count = count, .in = decoder.dim, .out = count};
+    return AdapterSite{.name = name, .matrix = input, .first = first, .count = count, .in = dim, .out = count};
   };
-  return {rows("query", 0, queries),
-          rows("key", queries, keys),
-          rows("value", queries + keys, keys),
-          {.name = "output", .matrix = output, .first = 0, .count = queries, .in = queries, .out = decoder.dim}};
+  const auto columns = [&](const char* name, int64_t first, int64_t count) {
+    return AdapterSite{.name = name, .matrix = output, .first = first, .count = count, .in = count, .out = dim};
+  };
+  std::vector<AdapterSite> all = {rows("query", 0, queries), rows("key", queries, keys),
+                                  rows("value", queries + keys, keys), rows("up", decoder.qkv_width(), ff)};
+  if (decoder.gated) all.push_back(rows("gate", decoder.qkv_width() + ff, ff));
+  all.push_back(columns("output", 0, queries));
+  all.push_back(columns("down", queries, ff));
+  all.push_back(rows("query_key_value", 0, decoder.qkv_width()));  // one adapter for all of them, as in fused modules
+  if (decoder.gated) all.push_back(rows("up_gate", decoder.qkv_width(), 2 * ff));
+  return all;
 }
 
 // --- the tensors -----------------------------------------------------------------------------------------------------
@@ -78,47 +206,62 @@ static const DecoderDescription& checked(const DecoderDescription& description) 
 }
 
 DecoderWeights::DecoderWeights(const DecoderDescription& description)
-    : description_(checked(description)),
-      outside_(shapes_outside(description), description.dtype, description.device),
-      token_embedding_(outside_.parameters()[0]->tensor),
-      norm_(outside_.parameters()[1]->tensor) {
+    : description_(checked(description)), outside_(shapes_outside(description), description.dtype, description.device) {
+  size_t next = 0;
+  visit_front(description, outer_, Filling{outside_.parameters(), next});
+  visit_back(description, outer_, Filling{outside_.parameters(), next});
+  if (description.tied) outer_.head = outer_.token_embedding;
   for (int64_t layer = 0; layer < description.depth; ++layer) {
     layers_.push_back(
         std::make_unique<ParameterBuffer>(shapes_of_layer(description, layer), description.dtype, description.device));
-    const auto& own = layers_.back()->parameters();
-    Block block{
-        .norm = own[0]->tensor, .input = own[1]->tensor, .output = own[2]->tensor, .query_scale = {}, .key_scale = {}};
-    if (description.qk_norm) {
-      block.query_scale = own[3]->tensor;
-      block.key_scale = own[4]->tensor;
-    }
-    blocks_.push_back(block);
+    next = 0;
+    visit_block(description, blocks_.emplace_back(), Filling{layers_.back()->parameters(), next});
   }
 }
 
-// Embeddings N(0, 0.02); every matrix U(±1/√fan_in), with separate fan-ins for the two halves of `output`.
+static void initialise(const Norm& norm, const NormDescription& description) {
+  if (norm.weight.defined()) Tensor(norm.weight).fill_(1 - description.offset);
+  if (norm.bias.defined()) Tensor(norm.bias).zero_();
+}
+
+// Embeddings N(0, 0.02); every matrix U(±1/√fan_in), with separate fan-ins for the two halves of `output`; norms as the
+// identity, biases 0.
 void DecoderWeights::initialise(int64_t seed) {
   at::NoGradGuard no_grad;
   auto generator = make_generator(at::kCPU, seed);
   const int64_t queries = description_.query_width(), ff = description_.ff;
-  fill_normal(token_embedding_, 0.02, generator);
-  norm_.zero_();
-  for (const auto& block : blocks_) {
-    block.norm.zero_();
+  const auto zero = [](std::initializer_list<Tensor> biases) {
+    for (Tensor bias : biases)
+      if (bias.defined()) bias.zero_();
+  };
+  fill_normal(outer_.token_embedding, 0.02, generator);
+  if (description_.positions) fill_normal(outer_.position_embedding, 0.02, generator);
+  for (const Block& block : blocks_) {
     fill_uniform(block.input, 1 / std::sqrt(description_.dim), generator);
     fill_uniform(block.output.narrow(1, 0, queries), 1 / std::sqrt(queries), generator);
     fill_uniform(block.output.narrow(1, queries, ff), 1 / std::sqrt(ff), generator);
-    if (description_.qk_norm) {
-      block.query_scale.fill_(1);
-      block.key_scale.fill_(1);
-    }
+    for (const Norm* norm : {&block.norm, &block.ff_norm, &block.attention_out_norm, &block.ff_out_norm})
+      palm::initialise(*norm, description_.norm);
+    if (description_.qk_norm)
+      for (const Norm* norm : {&block.query_norm, &block.key_norm}) palm::initialise(*norm, description_.qk_norm->norm);
+    zero({block.qkv_bias, block.output_bias, block.ff_bias, block.ff_output_bias});
   }
+  palm::initialise(outer_.embedding_norm, description_.norm);
+  palm::initialise(outer_.norm, description_.norm);
+  if (description_.narrow_embedding()) {
+    fill_uniform(outer_.embedding_in, 1 / std::sqrt(description_.embedding_dim), generator);
+    fill_uniform(outer_.embedding_out, 1 / std::sqrt(description_.dim), generator);
+  }
+  if (!description_.tied) fill_normal(outer_.head, 0.02, generator);
+  zero({outer_.head_bias});
 }
 
 ParameterList DecoderWeights::parameters() const {
-  ParameterList all = {outside_.parameters()[0]};
+  const auto& outside = outside_.parameters();
+  const auto back = outside.begin() + static_cast<int64_t>(front_count(description_));
+  ParameterList all(outside.begin(), back);
   for (const auto& layer : layers_) all.insert(all.end(), layer->parameters().begin(), layer->parameters().end());
-  all.push_back(outside_.parameters()[1]);
+  all.insert(all.end(), back, outside.end());
   return all;
 }
 
@@ -130,6 +273,27 @@ void DecoderWeights::prepare_gradients() {
 std::vector<Tensor> DecoderWeights::storages() const {
   std::vector<Tensor> all = {outside_.storage()};
   for (const auto& layer : layers_) all.push_back(layer->storage());
+  return all;
+}
+
+Head DecoderWeights::head(Gradients gradients) const {
+  const auto prepared = [&](const Tensor& weight) { return detached_unless_trained(gradients, weight); };
+  return Head({.weight = prepared(outer_.head),
+               .bias = prepared(outer_.head_bias),
+               .rows = description_.used_tokens,
+               .scale = description_.logit_scale,
+               .softcap = description_.final_softcap},
+              prepared(outer_.embedding_out));
+}
+
+Block detached_unless_trained(Gradients gradients, const Block& block) {
+  Block all = block;
+  if (gradients != Gradients::adapters) return all;
+  for (Norm* norm :
+       {&all.norm, &all.ff_norm, &all.attention_out_norm, &all.ff_out_norm, &all.query_norm, &all.key_norm})
+    *norm = {detached_unless_trained(gradients, norm->weight), detached_unless_trained(gradients, norm->bias)};
+  for (Tensor* weight : {&all.input, &all.output, &all.qkv_bias, &all.output_bias, &all.ff_bias, &all.ff_output_bias})
+    *weight = detached_unless_trained(gradients, *weight);
   return all;
 }
 

@@ -17,13 +17,31 @@ std::vector<NamedShape> parameter_shapes(const DecoderDescription& description);
 // The sites in every layer on which adapters can be placed.
 std::vector<AdapterSite> adapter_sites(const DecoderDescription& description);
 
-// The weights of one block.
+// The weights of one block. What the description does not ask for is undefined.
 struct Block {
-  Tensor norm;                    // [D] gamma
-  Tensor input;                   // [HK + 2 KvK + 2F, D]: query, key, value, feed-forward (value, gate)
-  Tensor output;                  // [D, HK + F]: attention and feed-forward share one output product
-  Tensor query_scale, key_scale;  // [K]; qk_norm only
+  Norm norm, ff_norm;                    // of the input of attention and of the feed-forward; form `after`: of the sums
+  Norm attention_out_norm, ff_out_norm;  // of their outputs
+  Tensor input;                          // [HK + 2 KvK + (1 or 2)F, D]: query, key, value, up, gate
+  Tensor output;                         // [D, HK + F]: attention and feed-forward, which may share a product
+  Tensor qkv_bias, output_bias;          // [HK + 2 KvK], [D]
+  Tensor ff_bias, ff_output_bias;        // [(1 or 2)F], [D]
+  Norm query_norm, key_norm;             // qk_norm only
 };
+
+// The weights outside the blocks.
+struct OuterWeights {
+  Tensor token_embedding;     // [V, E]
+  Tensor position_embedding;  // [rows, D]
+  Tensor embedding_in;        // [D, E]
+  Norm embedding_norm;
+  Norm norm;
+  Tensor embedding_out;  // [E, D]
+  Tensor head;           // [V, E]; tied: the token embedding
+  Tensor head_bias;      // [V]
+};
+
+// The weights with those detached that a graph for `gradients` does not train.
+Block detached_unless_trained(Gradients gradients, const Block& block);
 
 class DecoderWeights {
  public:
@@ -35,16 +53,15 @@ class DecoderWeights {
   std::vector<Tensor> storages() const;
 
   const DecoderDescription& description() const { return description_; }
-  const Tensor& token_embedding() const { return token_embedding_; }  // [V, D]
+  const OuterWeights& outer() const { return outer_; }
   const std::vector<Block>& blocks() const { return blocks_; }
-  const Tensor& norm() const { return norm_; }          // [D]
-  Head head() const { return Head(token_embedding_); }  // tied
+  Head head(Gradients gradients = Gradients::all) const;
 
  private:
   DecoderDescription description_;
-  ParameterBuffer outside_;                               // token_embedding, norm
+  ParameterBuffer outside_;                               // everything in outer_
   std::vector<std::unique_ptr<ParameterBuffer>> layers_;  // one per layer
-  Tensor token_embedding_, norm_;
+  OuterWeights outer_;
   std::vector<Block> blocks_;
 };
 

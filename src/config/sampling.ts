@@ -14,10 +14,13 @@ export const samplingConfig = z.strictObject({
   topK: count.optional().describe('keep the k most likely tokens'),
   topP: z.number().gt(0).lte(1).optional().describe('keep the most likely tokens that together reach probability p'),
   minP: z.number().min(0).lt(1).optional().describe('keep tokens with at least p times the highest probability'),
-  eosToken: token.optional().describe('token that ends a response (default: none)'),
+  eosToken: z
+    .union([token, z.array(token).min(1)])
+    .optional()
+    .describe('token that ends a response, or several (default: none)'),
   stop: z.array(z.array(token).min(1)).optional().describe('token sequences that each end a response'),
   suppress: z.array(token).optional().describe('tokens that are never sampled'),
-  padToken: token.optional().describe('token that fills rows after a response (default: eosToken, else 0)'),
+  padToken: token.optional().describe('token that fills rows after a response (default: the first eosToken, else 0)'),
   samplesPerPrompt: count.default(1).describe('responses per prompt'),
   weights: z
     .enum(['int8'])
@@ -28,3 +31,11 @@ export const samplingConfig = z.strictObject({
 
 /** The options of generation, apart from prompts. */
 export type { SamplingConfigInput } from './options/sampling.ts';
+
+/** The tokens that end a response. */
+export type EosToken = number | number[];
+
+/** All of them. */
+export function eosTokensOf(eosToken: EosToken | undefined): readonly number[] {
+  return eosToken === undefined ? [] : [eosToken].flat();
+}

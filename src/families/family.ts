@@ -10,13 +10,20 @@ export interface ModelConfig {
 /** The parts of a layer's weight matrices that belong to attention. */
 export const ATTENTION_SITES: readonly string[] = ['query', 'key', 'value', 'output'];
 
+/** Every part of a layer's weight matrices, by the names that native code gives them. */
+export const SITES: Readonly<Record<string, string>> = Object.fromEntries(
+  [...ATTENTION_SITES, 'up', 'gate', 'down'].map((site) => [site, site]),
+);
+
 export interface Family<Config extends ModelConfig = ModelConfig> {
   /** What errors and files call a model of this family. */
   readonly kind: string;
   /** The key in file metadata under which the configuration and scopes of such a model are stored. */
   readonly key: string;
-  /** The sites in every layer where a scope puts adapters. */
+  /** The modules of a layer that a scope adapts by default. */
   readonly targets: readonly string[];
+  /** Every module that a scope can adapt, by the family's own name for it, and its site in native code. */
+  readonly modules: Readonly<Record<string, string>>;
   /** Checks a configuration and fills in the defaults. @throws ConfigError */
   resolve(config: unknown): Config;
   /** The decoder of a model with this configuration. */

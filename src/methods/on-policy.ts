@@ -2,6 +2,7 @@
 import type { CriticFreeConfig } from '../config/critic-free.ts';
 import { out, rules, stop, tokenizer } from '../config/inputs.ts';
 import type { PpoConfig } from '../config/ppo.ts';
+import type { EosToken } from '../config/sampling.ts';
 import { Batches } from '../data/batches.ts';
 import type { DecoderDescription, LanguageModel } from '../models/language-model.ts';
 import { type MemoryPlan, planPpo } from '../models/memory-plan.ts';
@@ -23,7 +24,7 @@ export interface OnPolicyIngredients
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Token that ends a response. */
-  eosToken?: number | undefined;
+  eosToken?: EosToken | undefined;
   padToken?: number | undefined;
 }
 

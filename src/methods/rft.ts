@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { out, stop, tokenizer } from '../config/inputs.ts';
 import { type RftConfig, rftConfig } from '../config/rft.ts';
+import type { EosToken } from '../config/sampling.ts';
 import { Batches } from '../data/batches.ts';
 import { planPpo } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
@@ -22,7 +23,7 @@ export interface RftIngredients extends Pick<RftParts, 'policy' | 'reward' | 'pr
   /** Gives reward functions the texts, and eos and padding unless they are given. */
   tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
   /** Ends a response. */
-  eosToken?: number | undefined;
+  eosToken?: EosToken | undefined;
   padToken?: number | undefined;
 }
 

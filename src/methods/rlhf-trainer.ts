@@ -2,6 +2,7 @@
 import type { ActorCritic } from '../models/actor-critic.ts';
 import { parseConfig } from '../config/schema.ts';
 import { type PpoConfig, type PpoConfigInput, ppoConfig } from '../config/ppo.ts';
+import type { EosToken } from '../config/sampling.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { checkKinds, COUNT, LIST, LISTS, NUMBER, optional } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
@@ -18,7 +19,7 @@ export type RLHFTrainerOptions = ModelPart & {
   /** The prompts to train on. */
   promptTokenIds: readonly (readonly number[])[];
   /** Token that ends an answer. */
-  eosToken?: number;
+  eosToken?: EosToken;
   padToken?: number;
   /**
    * The other options of PPO. `steps` follows from the number of episodes, `rolloutBatch` is at most the number of prompts, and

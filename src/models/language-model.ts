@@ -11,7 +11,7 @@ import {
   type LanguageModelHandle,
   type ScopeHandle,
 } from '../native/addon.ts';
-import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
+import { checkInteger, checkOptions } from '../checks/options.ts';
 import {
   type ModelDescription,
   type NamedScopes,
@@ -76,7 +76,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     const guard = () => this.#readers.checkNone('training all its weights', { butTrainer: true });
     const native = addon().modelParameters(handleOf(this));
     this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: decoder.dtype, guard }));
-    this.#scopes = new Scopes(handleOf(this), { targets: family.targets, dtype: decoder.dtype });
+    this.#scopes = new Scopes(handleOf(this), family, decoder);
     if (blank === undefined) queue(this, addon().modelInitialise(handleOf(this), seedFor(config.seed, 'weights')));
     else this.#makeScopes(blank);
   }
@@ -138,14 +138,13 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     return [...(options.scope === undefined ? this.#parameters : this.#scopes.get(options.scope).parameters)];
   }
 
-  /** Adds adapters to the family's sites in every layer. They have no effect until they are trained. */
+  /** Adds adapters to modules of every layer. They have no effect until they are trained. @throws ArgumentError */
   addScope(name: string, options: ScopeOptions = {}): void {
-    checkOptions(options, ['rank', 'alpha', 'seed'], 'addScope');
-    const { rank = 8, alpha = rank, seed = this.config.seed } = options;
-    checkInteger(rank, 1, 'addScope.rank');
-    checkPositive(alpha, 'addScope.alpha');
+    checkOptions(options, ['rank', 'alpha', 'targets', 'dropout', 'rslora', 'seed'], 'addScope');
+    const { rank = 8, alpha = rank, targets, seed = this.config.seed, ...rest } = options;
     checkInteger(seed, 0, 'addScope.seed');
-    const scope = this.#scopes.add(name, { rank, alpha });
+    const modules = typeof targets === 'string' ? [targets] : targets;
+    const scope = this.#scopes.add(name, { rank, alpha, targets: modules, ...rest });
     queue(this, addon().scopeInitialise(scope.handle, seedFor(seed, `scope ${name}`)));
   }
 
@@ -208,7 +207,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
   /** An independent copy of weights and scopes: without readers, in eval mode and unfrozen. */
   clone(): this {
     handleOf(this);
-    const copy = this.blank(this.scopes.map((name) => [name, this.#scopes.get(name)]));
+    const copy = this.blank(this.scopes.map((name) => [name, this.#scopes.get(name).size]));
     const handles = (model: LanguageModel<Config>) => model.#all().map((parameter) => handleOf(parameter));
     queue(copy, addon().parametersCopy(handles(copy), handles(this)));
     return copy;
@@ -246,10 +245,7 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
 
   /** The hyperparameters and scopes as stored in files; see `contents`. @internal */
   description(scopes: readonly string[] = this.scopes): ModelDescription<Config> {
-    const sizes = scopes.map((name) => {
-      const { rank, alpha } = this.#scopes.get(name);
-      return [name, { rank, alpha }];
-    });
+    const sizes = scopes.map((name) => [name, this.#scopes.get(name).size]);
     return { config: this.config, scopes: Object.fromEntries(sizes) };
   }
 

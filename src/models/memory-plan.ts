@@ -4,7 +4,7 @@
  */
 import { ATTENTION_SITES } from '../families/family.ts';
 import { COUNT, checkKinds, either, type Kind, NUMBER, optional } from '../checks/kinds.ts';
-import type { DecoderDescription } from '../native/addon.ts';
+import { addon, type DecoderDescription } from '../native/addon.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
 
 /** Something that takes memory. */
@@ -257,14 +257,14 @@ interface Widths {
   mixed: number; // input of its second product
 }
 
-function widthsOf({ heads, kvHeads, dimHead, ff }: PlannedModel): Widths {
+function widthsOf({ heads, kvHeads, dimHead, ff, gated }: PlannedModel): Widths {
   const [queries, keys] = [heads * dimHead, kvHeads * dimHead];
-  return { queries, keys, projected: queries + 2 * keys + 2 * ff, mixed: queries + ff };
+  return { queries, keys, projected: queries + 2 * keys + (gated ? 2 : 1) * ff, mixed: queries + ff };
 }
 
 /** Whether the fused blocks support this model; if not, autograd differentiates the plain blocks and keeps much more. */
-function isFused({ causal, qkNorm, kvHeads, dtype }: PlannedModel): boolean {
-  return causal && !qkNorm && kvHeads === 1 && dtype !== 'float64';
+function isFused(model: PlannedModel): boolean {
+  return model.causal && model.dtype !== 'float64' && addon().decoderIsFused(model);
 }
 
 /** Passes of `model` over `batch` rows of `length` tokens; `trains` says whether its own weights are trained. */
@@ -351,7 +351,7 @@ export class Reading {
     const { dim, ff, qkNorm, attnDropout, ffDropout } = this.#model;
     const { queries, keys, projected, mixed } = widthsOf(this.#model);
     const dropped = ffDropout > 0 ? [ff] : [];
-    const scaled = qkNorm ? [queries, queries, keys, keys] : [];
+    const scaled = qkNorm !== undefined ? [queries, queries, keys, keys] : [];
     const scores = this.#plainScores(attnDropout > 0 ? 3 : 1) + block(this.#length ** 2);
     return this.#matrices([dim, dim, projected, queries, keys, ff, mixed, ...dropped, ...scaled]) + scores;
   }

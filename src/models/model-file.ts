@@ -4,8 +4,9 @@ import type { Contents, NamedTensor } from '../tensor/tensor-files.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, FileError, OutOfMemoryError, printable } from '../errors.ts';
 import type { DecoderDescription, Device } from '../native/addon.ts';
-import { checkInteger, checkOptions, checkPositive } from '../checks/options.ts';
+import { checkOptions } from '../checks/options.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
+import { checkedSize, type ScopeSize, sitesOf } from './scope-size.ts';
 
 /** How to load a file: hyperparameters that it lacks or that should differ, and the device. Defaults to cpu. */
 export interface ModelLoadOptions<Options extends object> {
@@ -13,11 +14,8 @@ export interface ModelLoadOptions<Options extends object> {
   device?: Device;
 }
 
-/** The size of a scope. The output of its adapters is scaled by alpha / rank. */
-export interface ScopeSize {
-  rank: number;
-  alpha: number;
-}
+export type { ScopeSize } from './scope-size.ts';
+
 /** Scopes in the order they were added. */
 export type NamedScopes = readonly (readonly [name: string, size: ScopeSize])[];
 
@@ -124,16 +122,14 @@ function readDescription<Config extends ModelConfig>(file: SafetensorsFile, fami
 /** Files of 0.1.0 store only the rank: the scale is 1. @throws ArgumentError for an impossible size. */
 function scopeSize(described: unknown): ScopeSize {
   const size = typeof described === 'number' ? { rank: described, alpha: described } : described;
-  const { rank, alpha } = (size ?? {}) as ScopeSize;
-  checkInteger(rank, 1, 'rank');
-  checkPositive(alpha, 'alpha');
-  return { rank, alpha };
+  const { rank, alpha, targets, dropout, rslora } = (size ?? {}) as ScopeSize;
+  return checkedSize({ rank, alpha, targets, dropout, rslora });
 }
 
 /** @throws FileError if the model has more weights than the file has values, so that it is never allocated. */
 export function checkSize(
   file: SafetensorsFile,
-  { targets }: Pick<Family, 'targets'>,
+  family: Pick<Family, 'targets' | 'modules'>,
   { decoder, scopes }: Pick<FoundModel, 'decoder' | 'scopes'>,
 ): void {
   let numbers = 0;
@@ -148,7 +144,7 @@ export function checkSize(
     });
   let weights: number;
   try {
-    const adapters = scopes.map(([, { rank }]) => countAdapters(decoder, targets, rank));
+    const adapters = scopes.map(([, size]) => countAdapters(decoder, sitesOf(family, size.targets), size.rank));
     weights = adapters.reduce((sum, count) => sum + count, countParameters(decoder).total);
   } catch (error) {
     throw error instanceof OutOfMemoryError ? refusal('more than any machine could hold', error) : error;

@@ -6,7 +6,7 @@ const LAYER = 'layers.0.';
 
 /** The number of weights of a decoder. @throws OutOfMemoryError if no machine could hold one of its layers. */
 export function countParameters(decoder: DecoderDescription): { layer: number; outside: number; total: number } {
-  const shapes = addon().decoderParameters({ ...decoder, depth: 1 });
+  const shapes = addon().decoderParameters(oneLayer(decoder));
   const layer = sumOf(shapes.filter(({ name }) => name.startsWith(LAYER)).map(sizeOf));
   const outside = sumOf(shapes.map(sizeOf)) - layer;
   return { layer, outside, total: outside + decoder.depth * layer };
@@ -14,9 +14,14 @@ export function countParameters(decoder: DecoderDescription): { layer: number; o
 
 /** The number of weights in a scope of `rank` with adapters on the sites `targets` of every layer. @throws OutOfMemoryError */
 export function countAdapters(decoder: DecoderDescription, targets: readonly string[], rank: number): number {
-  const sites = addon().decoderSites({ ...decoder, depth: 1 });
+  const sites = addon().decoderSites(oneLayer(decoder));
   const adapted = sites.filter(({ name }) => targets.includes(name.slice(LAYER.length)));
   return decoder.depth * sumOf(adapted.map(({ shape }) => rank * sumOf(shape)));
+}
+
+/** All layers have the same weights. */
+function oneLayer(decoder: DecoderDescription): DecoderDescription {
+  return { ...decoder, depth: 1, layers: decoder.layers.slice(0, 1) };
 }
 
 function sizeOf({ shape }: NamedShape): number {

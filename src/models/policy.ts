@@ -247,7 +247,7 @@ function checkCausal({ decoder }: LanguageModel): void {
 
 // A sampled padding token would be trained as an action. An eos that also serves as padding has to remain possible.
 function withoutPadding(options: GenerateOptions, padToken: number | undefined): GenerateOptions {
-  if (padToken === undefined || padToken === options.eosToken) return options;
+  if (padToken === undefined || options.eosTokens.includes(padToken)) return options;
   return { ...options, suppress: [...options.suppress, padToken] };
 }
 

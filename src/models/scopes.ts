@@ -1,8 +1,9 @@
 /** Named sets of adapters over one trunk. */
 import { ArgumentError, nearest, printable } from '../errors.ts';
-import { addon, type Dtype, type LanguageModelHandle, type ScopeHandle } from '../native/addon.ts';
+import type { Family } from '../families/family.ts';
+import { addon, type DecoderDescription, type LanguageModelHandle, type ScopeHandle } from '../native/addon.ts';
 import { Parameter } from '../tensor/tensor.ts';
-import type { ScopeSize } from './model-file.ts';
+import { adaptersOf, checkedSize, type ScopeSize, sitesOf } from './scope-size.ts';
 
 /** The size and seed of a scope's adapters. */
 export interface ScopeOptions {
@@ -10,11 +11,18 @@ export interface ScopeOptions {
   rank?: number;
   /** The output of the adapters is scaled by alpha / rank. Defaults to the rank, for a scale of 1. */
   alpha?: number;
+  /** The modules to adapt in every layer, or 'all-linear' for all but the head. Defaults to the family's usual ones. */
+  targets?: readonly string[] | string;
+  /** Dropout of what the adapters read, in training mode only. Defaults to 0. */
+  dropout?: number;
+  /** Scales by alpha / √rank instead (Kalajdzievski 2023). Defaults to false. */
+  rslora?: boolean;
   /** Defaults to the model's. */
   seed?: number;
 }
 
-export interface Scope extends ScopeSize {
+export interface Scope {
+  size: ScopeSize;
   handle: ScopeHandle;
   parameters: readonly Parameter[];
 }
@@ -23,12 +31,17 @@ export interface Scope extends ScopeSize {
 export class Scopes {
   readonly #all = new Map<string, Scope>();
   readonly #model: LanguageModelHandle;
-  readonly #adapters: { targets: readonly string[]; dtype: Dtype };
+  readonly #family: Pick<Family, 'targets' | 'modules'>;
+  readonly #decoder: Pick<DecoderDescription, 'depth' | 'dtype'>;
 
-  /** Every scope has adapters on the sites `targets` of every layer. */
-  constructor(model: LanguageModelHandle, adapters: { targets: readonly string[]; dtype: Dtype }) {
+  constructor(
+    model: LanguageModelHandle,
+    family: Pick<Family, 'targets' | 'modules'>,
+    decoder: Pick<DecoderDescription, 'depth' | 'dtype'>,
+  ) {
     this.#model = model;
-    this.#adapters = adapters;
+    this.#family = family;
+    this.#decoder = decoder;
   }
 
   get names(): string[] {
@@ -40,15 +53,17 @@ export class Scopes {
   }
 
   /** Adds a scope with uninitialised values. @throws ArgumentError for a name that is invalid or taken. */
-  add(name: string, { rank, alpha }: ScopeSize): Scope {
+  add(name: string, wanted: ScopeSize): Scope {
     this.#checkNew(name);
-    const { targets, dtype } = this.#adapters;
-    const handle = addon().scopeCreate(this.#model, [...targets], rank, alpha);
+    const { depth, dtype } = this.#decoder;
+    const size = checkedSize(wanted);
+    const adapters = adaptersOf(size, sitesOf(this.#family, size.targets), depth);
+    const handle = addon().scopeCreate(this.#model, adapters, size.dropout ?? 0);
     const context = { dtype, prefix: `scopes.${name}.` };
     const parameters = addon()
       .scopeParameters(handle)
       .map((parameter) => new Parameter(parameter, context));
-    const scope = { handle, rank, alpha, parameters };
+    const scope = { size, handle, parameters };
     this.#all.set(name, scope);
     return scope;
   }

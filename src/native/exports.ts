@@ -6,6 +6,7 @@ import type { NativeLosses } from './losses.ts';
 import type {
   ActorCriticHandle,
   CancelHandle,
+  AdapterDescription,
   DecoderDescription,
   Device,
   Dtype,
@@ -119,6 +120,7 @@ export interface Native extends NativeLosses {
   /** The parameters of such a decoder, in order, without creating it. @throws OutOfMemoryError if no machine could hold it. */
   decoderParameters(description: DecoderDescription): NamedShape[];
   /** The sites where adapters can be added: `layers.0.query` and so on, each with the shape [out, in] of its part of a matrix. */
+  decoderIsFused(description: DecoderDescription): boolean;
   decoderSites(description: DecoderDescription): NamedShape[];
   modelInitialise(model: LanguageModelHandle, seed: number): Promise<void>;
   modelParameters(model: LanguageModelHandle): NativeParameter[];
@@ -151,7 +153,7 @@ export interface Native extends NativeLosses {
   ): Promise<NativePrediction>;
   modelMergeScope(model: LanguageModelHandle, scope: ScopeHandle): Promise<void>;
   /** Adapters on the sites named by `targets` (such as `query`) in every layer; their output is scaled by alpha / rank. */
-  scopeCreate(model: LanguageModelHandle, targets: string[], rank: number, alpha: number): ScopeHandle;
+  scopeCreate(model: LanguageModelHandle, adapters: AdapterDescription[], dropout: number): ScopeHandle;
   scopeInitialise(scope: ScopeHandle, seed: number): Promise<void>;
   scopeParameters(scope: ScopeHandle): NativeParameter[];
 

@@ -48,10 +48,45 @@ export interface NativeState {
   tensor: TensorHandle;
 }
 
+/** A norm over the last axis; see native/kernels/norm.h. */
+export interface NormDescription {
+  kind: 'layer' | 'rms' | 'l2';
+  eps: number;
+  /** 1 if the weight is stored around 0: the norm multiplies by 1 + weight. */
+  offset: 0 | 1;
+  /** Whether there are weights and biases. */
+  weight: boolean;
+  bias: boolean;
+}
+
+/** Rotary positions; see native/kernels/rotary.h. */
+export interface RopeDescription {
+  /** One per pair of dimensions. The first 2 · length dimensions of a head turn, halves as in GPT-NeoX; the others stay. */
+  inverseFrequency: number[];
+  /** Multiplies cos and sin: the attention factor of YaRN and LongRoPE, otherwise 1. */
+  factor: number;
+  /** Whether angles are computed in float64 (PaLM) instead of float32 (transformers). */
+  wide: boolean;
+  /** Scale of the xPos decay, in positions; undefined without decay. */
+  xposScaleBase: number | undefined;
+}
+
+/** What differs from layer to layer. */
+export interface LayerDescription {
+  /** Each token attends to the last `window` tokens, itself included; 0: to all. */
+  window: number;
+  /** Index into the decoder's `ropes`; -1 for no rotary positions. */
+  rope: number;
+  /** Scale of attention scores. */
+  scale: number;
+}
+
 /** A decoder, described as data: a family creates it from a configuration, native/model/decoder.cc computes it. */
 export interface DecoderDescription {
-  /** V, the size of the vocabulary. */
+  /** V, the rows of the token embedding. */
   numTokens: number;
+  /** The first rows, which can be drawn; the others only pad the table and have no logits. */
+  usedTokens: number;
   /** D, the width of the model. */
   dim: number;
   /** L, the number of layers. */
@@ -59,18 +94,58 @@ export interface DecoderDescription {
   /** H, the number of query heads, which share the `kvHeads` key/value heads evenly. */
   heads: number;
   kvHeads: number;
-  /** K, the width of a head; even. */
+  /** K, the width of a head; even with rotary positions. */
   dimHead: number;
   /** F, the width of the feed-forward layer. */
   ff: number;
   /** If false, every token attends to all others, and negative ids are padding. */
   causal: boolean;
-  /** Whether queries and keys are l2-normalised, with learned scales. */
-  qkNorm: boolean;
-  /** Scale of attention scores. */
-  qkScale: number;
-  /** Scale of the xPos decay, in positions; undefined for plain rotary positions. */
-  xposScaleBase: number | undefined;
+
+  /** Every norm but those of queries and keys. */
+  norm: NormDescription;
+  /** Where norms stand: x + f(norm x), x + norm(f x), x + norm(f(norm x)), norm(x + f x). */
+  form: 'pre' | 'post' | 'sandwich' | 'after';
+  /** Whether attention and feed-forward read the same input, and if so, through one norm. */
+  parallel: boolean;
+  sharedNorm: boolean;
+  /** Whether the residual is the normed input: an option of BLOOM. */
+  residualFromNorm: boolean;
+  finalNorm: boolean;
+  /** Whether the products for queries, keys and values have biases, that of attention's output, and both of the feed-forward. */
+  qkvBias: boolean;
+  outputBias: boolean;
+  ffBias: boolean;
+  /** Whether the feed-forward is activation(gate) · up, or activation(up). */
+  gated: boolean;
+  activation: 'silu' | 'gelu' | 'geluTanh' | 'relu';
+
+  /** The norm of queries and keys: of each head with shared or own weights, or over all heads at once. */
+  qkNorm: { over: 'head' | 'perHead' | 'all'; norm: NormDescription } | undefined;
+  /** Queries, keys and values are clamped to ± this. */
+  clipQkv: number | undefined;
+  ropes: RopeDescription[];
+  /** One per layer, or one for all of them. */
+  layers: LayerDescription[];
+  /** A slope for every head, added to a score times the position of the key; or none. */
+  alibi: number[];
+  /** Scores become softcap · tanh(score / softcap). */
+  softcap: number | undefined;
+  /** Learned positions: position t has row t + offset. */
+  positions: { rows: number; offset: number } | undefined;
+
+  embeddingNorm: boolean;
+  embeddingScale: number;
+  /** Multiplies what attention and feed-forward add. */
+  residualScale: number;
+  /** E, the width of the embedding; if it is not D, there are projections from E to D and back. */
+  embeddingDim: number;
+  /** Whether the head is the token embedding. */
+  tied: boolean;
+  headBias: boolean;
+  logitScale: number;
+  /** Logits become finalSoftcap · tanh(logit / finalSoftcap). */
+  finalSoftcap: number | undefined;
+
   /** Target token that the loss ignores. */
   ignoreIndex: number;
   /** In training mode only. */
@@ -79,6 +154,15 @@ export interface DecoderDescription {
   recompute: 'none' | 'selective' | 'full';
   dtype: Dtype;
   device: Device;
+}
+
+/** An adapter of a scope: low-rank matrices on one of a layer's sites. */
+export interface AdapterDescription {
+  layer: number;
+  site: string;
+  rank: number;
+  /** Of the adapter's output. */
+  scale: number;
 }
 
 /** Name and shape of a tensor before it is created. */
@@ -94,7 +178,7 @@ export interface GenerateOptions {
   topK: number | undefined;
   topP: number | undefined;
   minP: number | undefined;
-  eosToken: number | undefined;
+  eosTokens: number[];
   stop: number[][];
   suppress: number[];
   padToken: number;

@@ -3,6 +3,7 @@
  * them.
  */
 import type { PpoConfig } from '../config/ppo.ts';
+import { type EosToken, eosTokensOf } from '../config/sampling.ts';
 import type { Batches } from '../data/batches.ts';
 import { having, instanceOf, LIST, LISTS, optional, SIGNAL, WHOLE } from '../checks/kinds.ts';
 import { ArgumentError, NumericsError, ShapeError } from '../errors.ts';
@@ -49,7 +50,7 @@ export interface OnPolicyParts extends Ending {
   /** The optimizer of the policy's parameters. */
   optimizer: Optimizer;
   /** Token that ends a response; if it and `stop` are omitted, every response runs to `maxNewTokens`. */
-  eosToken?: number | undefined;
+  eosToken?: EosToken | undefined;
   /** Token sequences that each end a response, like the eos. */
   stop?: number[][] | undefined;
   padToken?: number | undefined;
@@ -258,7 +259,8 @@ export function timingOf(began: number, rolloutSeconds: number, lengths: readonl
  */
 export function checkPrompts(policy: Policy, { prompts, eosToken, padToken }: OnPolicyParts): void {
   const { numTokens } = policy.model.decoder;
-  checkSpecialTokens({ eosToken, padToken }, numTokens);
+  for (const token of eosTokensOf(eosToken)) checkSpecialTokens({ eosToken: token }, numTokens);
+  checkSpecialTokens({ padToken }, numTokens);
   for (const [row, prompt] of prompts.entries()) {
     if (prompt.length === 0)
       throw new ShapeError({ argument: `prompts[${row}]`, received: 'no tokens', expected: 'at least one' });

@@ -1,6 +1,7 @@
 /** Turns prompts into what a policy learns from: sampled responses, penalised scores, and the order of minibatches. */
 import type { Policy, Rollout, RolloutInput } from '../models/policy.ts';
 import type { PpoConfig } from '../config/ppo.ts';
+import { type EosToken, eosTokensOf } from '../config/sampling.ts';
 import { deriveSeed, Random } from '../data/random.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Answer } from './combined-reward.ts';
@@ -45,7 +46,7 @@ export async function greedyAnswers(
   meta?: readonly Readonly<Record<string, unknown>>[],
 ): Promise<Answer[]> {
   const [scope] = policy.scopes;
-  const suppress = padToken === undefined || padToken === eosToken ? [] : [padToken];
+  const suppress = padToken === undefined || eosTokensOf(eosToken).includes(padToken) ? [] : [padToken];
   using generated = await policy.model.generate({
     ...{ prompts, maxNewTokens, temperature: 0, suppress, eosToken, stop, padToken },
     ...(scope !== undefined && { scope }),
@@ -57,7 +58,7 @@ export async function greedyAnswers(
 
 /** What ends a response before it reaches `maxNewTokens`. */
 export interface Ending {
-  eosToken?: number | undefined;
+  eosToken?: EosToken | undefined;
   /** Token sequences that each end a response, like the eos; they are part of the response. */
   stop?: number[][] | undefined;
 }
@@ -167,7 +168,7 @@ export function repetitionOf(response: readonly number[]): number {
 
 /** Whether a response ended with the eos token or a stop sequence. */
 export function ended({ response }: Answer, { eosToken, stop = [] }: Ending): boolean {
-  if (eosToken !== undefined && response.at(-1) === eosToken) return true;
+  if (eosTokensOf(eosToken).includes(response.at(-1) as number)) return true;
   return stop.some((sequence) => {
     const tail = response.slice(-sequence.length);
     return tail.length === sequence.length && tail.every((token, i) => token === sequence[i]);

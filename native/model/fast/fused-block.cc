@@ -7,6 +7,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "kernels/causal-attention.h"
 #include "kernels/layer-norm.h"
 #include "kernels/linear.h"
@@ -17,6 +19,22 @@ namespace palm {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+bool FusedBlock::supports(const DecoderDescription& decoder) {
+  const auto like_first = [&](const LayerDescription& layer) {
+    return layer.window == 0 && layer.rope == 0 && layer.scale == decoder.layers.front().scale;
+  };
+  const bool block = is_centred(decoder.norm) && decoder.shared_norm && !decoder.qkv_bias && !decoder.output_bias &&
+                     !decoder.ff_bias && decoder.gated && decoder.activation == Activation::silu &&
+                     decoder.residual_scale == 1 && decoder.final_norm;
+  const bool attention = decoder.kv_heads == 1 && !decoder.qk_norm && !decoder.clip_qkv && decoder.alibi.empty() &&
+                         !decoder.softcap && std::ranges::all_of(decoder.layers, like_first) &&
+                         decoder.ropes.front().width() == decoder.dim_head;
+  const bool ends = !decoder.positions && !decoder.embedding_norm && decoder.embedding_scale == 1 &&
+                    !decoder.narrow_embedding() && !decoder.head_bias && decoder.logit_scale == 1 &&
+                    !decoder.final_softcap;
+  return block && attention && ends;
+}
 
 // The rows of one call are its B·T tokens. A row of `projected` is [HK query | K key | K value | F value | F gate], a
 // row of `block_hidden` is [HK attention | F feed-forward].
@@ -50,7 +68,7 @@ struct Activations {
 
 static Activations activations(const FusedBlock& self, const BlockRows& rows, const Tensor& x) {
   Activations now;
-  now.norm = layer_norm_forward(self.kernels, x, self.block.norm);
+  now.norm = layer_norm_forward(self.kernels, x, self.block.norm.weight);
   now.projected = at::mm(now.norm.y, self.block.input.t());
   const int64_t width = self.decoder.qkv_width();
   if (const Tensor added = self.adapters.added(now.norm.y, 0, width); added.defined())
@@ -119,7 +137,7 @@ struct Saved : torch::CustomClassHolder {
     if (decoder.recompute == Recompute::full) return activations(self, rows, x);
     if (decoder.recompute == Recompute::none) return now;
     Activations all = now;
-    all.norm.y = layer_norm_forward(kernels, x, self.block.norm).y;
+    all.norm.y = layer_norm_forward(kernels, x, self.block.norm.weight).y;
     return all;
   }
 
@@ -170,7 +188,10 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
   const auto holder = ctx->saved_data["now"].toCapsule();
   ctx->saved_data.erase("now");  // free activations with this node, not with the loss that holds the graph
   const Saved& saved = static_cast<const Saved&>(*holder);
-  const Block block{.norm = in[kNorm], .input = in[kIn], .output = in[kOut], .query_scale = {}, .key_scale = {}};
+  Block block;
+  block.norm.weight = in[kNorm];
+  block.input = in[kIn];
+  block.output = in[kOut];
   const FusedBlock self{.kernels = saved.kernels,
                         .decoder = saved.decoder,
                         .block = block,
@@ -214,7 +235,7 @@ variable_list FusedBlockNode::backward(AutogradContext* ctx, const variable_list
     next += 2;
   }
   const LayerNormGrad last =
-      layer_norm_backward(self.kernels, x, block.norm, now.norm.mean, now.norm.rstd, dnormed, dy);
+      layer_norm_backward(self.kernels, x, block.norm.weight, now.norm.mean, now.norm.rstd, dnormed, dy);
   out[kX] = last.dx.view(in[kX].sizes());
   out[kNorm] = last.dgamma;
   return out;
@@ -229,7 +250,7 @@ Tensor FusedBlock::operator()(const Tensor& x) const {
       matrices.push_back(adapter.b);
     }
   }
-  return FusedBlockNode::apply(x, block.norm, block.input, block.output, at::TensorList(matrices), this);
+  return FusedBlockNode::apply(x, block.norm.weight, block.input, block.output, at::TensorList(matrices), this);
 }
 
 }  // namespace palm

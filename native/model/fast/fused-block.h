@@ -20,8 +20,8 @@ struct FusedBlock {
   KvCache* cache = nullptr;    // an empty cache to fill with keys and values for decoding
   int64_t layer = 0;           // index in the cache
 
-  // Whether the kernels support such a block.
-  static bool supports(const DecoderDescription& decoder) { return !decoder.qk_norm && decoder.kv_heads == 1; }
+  // Whether the kernels support such blocks.
+  static bool supports(const DecoderDescription& decoder);
 
   // x [B, T, D] → [B, T, D]
   Tensor operator()(const Tensor& x) const;

@@ -34,7 +34,7 @@ GraphDecodeStep::GraphDecodeStep(const Kernels& kernels, const DecoderWeights& w
       values_(repeated(cache.values(), samples)),
       position_(cache.lengths().repeat_interleave(samples)) {
   const Tensor positions = at::arange(cache.capacity(), position_.options());
-  rotary_ = fold_scales(rotary_table(positions, decoder().dim_head, decoder().xpos_scale_base), decoder().qk_scale);
+  rotary_ = fold_scales(rotary_table(positions, decoder().ropes.front()), decoder().layers.front().scale);
   allocate();
 }
 
@@ -74,7 +74,7 @@ Tensor GraphDecodeStep::layer(int64_t index, const Tensor& x) {
   const Block& block = weights_.blocks()[index];
   const LayerAdapters adapters = scope_ ? scope_->layer(index) : LayerAdapters{};
   const int64_t queries = decoder().query_width(), attended = decoder().qkv_width();
-  const Tensor h = layer_norm_forward(kernels_, x, block.norm).y;
+  const Tensor h = layer_norm_forward(kernels_, x, block.norm.weight).y;
   const Tensor projected = at::mm(h, block.input.t());
   if (const Tensor added = adapters.added(h, 0, attended); added.defined())
     projected.narrow(1, 0, attended).add_(added);
@@ -88,13 +88,13 @@ Tensor GraphDecodeStep::layer(int64_t index, const Tensor& x) {
 }
 
 void GraphDecodeStep::compute() {
-  Tensor x = at::embedding(weights_.token_embedding(), tokens_);
+  Tensor x = at::embedding(weights_.outer().token_embedding, tokens_);
   for (int64_t index = 0; index < decoder().depth; ++index) x = layer(index, x);
-  logits_ = weights_.head().logits(layer_norm_forward(kernels_, x, weights_.norm()).y);
+  logits_ = weights_.head().logits(layer_norm_forward(kernels_, x, weights_.outer().norm.weight).y);
 }
 
 Tensor GraphDecodeStep::next_logits(const Tensor& tokens) {
-  tokens_.copy_(tokens.clamp(0, decoder().num_tokens - 1));
+  tokens_.copy_(tokens.clamp(0, decoder().used_tokens - 1));
   if (warm_ && !graph_) graph_ = capture(tokens_.device(), [this] { compute(); });
   graph_ ? graph_->replay() : compute();
   warm_ = true;

@@ -14,11 +14,9 @@
 
 namespace palm {
 
-bool PackedDecodeStep::supports(const Kernels& kernels, const Scope* scope) {
+bool PackedDecodeStep::supports(const Kernels& kernels, const DecoderDescription& decoder, const Scope* scope) {
   if (!kernels.token.project) return false;
-  if (!scope) return true;
-  const LayerAdapters adapters = scope->layer(0);
-  return adapters.input.size() == 3 && adapters.output.size() == 1;
+  return !scope || scope->fills({"query", "key", "value", "output"}, decoder.depth);
 }
 
 PackedDecodeStep::PackedDecodeStep(const Kernels& kernels, const DecoderWeights& weights, PackedWeightsCache& packed,
@@ -26,7 +24,7 @@ PackedDecodeStep::PackedDecodeStep(const Kernels& kernels, const DecoderWeights&
     : kernels_(kernels), weights_(weights), cached_(packed), scope_(scope), int8_(int8) {
   capacity_ = panels_of(cache.capacity()) * kPanel;
   const Tensor positions = at::arange(capacity_, at::TensorOptions(at::kLong));
-  rotary_ = fold_scales(rotary_table(positions, decoder().dim_head, decoder().xpos_scale_base), decoder().qk_scale);
+  rotary_ = fold_scales(rotary_table(positions, decoder().ropes.front()), decoder().layers.front().scale);
   refresh();
   take(cache, samples);
   allocate();
@@ -124,14 +122,14 @@ void PackedDecodeStep::keep_rows(const Tensor& rows) {
 // --- the plan: memory layout for all steps until the rows or the weights change
 
 void PackedDecodeStep::allocate() {
-  const auto options = weights_.token_embedding().options().requires_grad(false);
+  const auto options = weights_.outer().token_embedding.options().requires_grad(false);
   const int64_t batch = static_cast<int64_t>(position_.size()), heads = decoder().query_width();
   x_ = at::empty({batch, decoder().dim}, options);
   h_ = at::empty({batch, decoder().dim}, options);
   query_ = at::empty({batch, heads}, options);
   block_hidden_ = at::empty({batch, decoder().hidden_width()}, options);
   down_ = at::empty({batch, 3 * rank_}, options);
-  logits_ = at::empty({batch, decoder().num_tokens}, options);
+  logits_ = at::empty({batch, decoder().used_tokens}, options);
   statistics_ = at::empty({2, batch}, options.dtype(at::kFloat));
   const int64_t deepest = std::max({decoder().dim, decoder().hidden_width(), rank_});
   const int64_t floats = std::max(token_scratch(deepest, decoder().dim_head),
@@ -176,7 +174,7 @@ PackedDecodeStep::Layer PackedDecodeStep::plan_layer(int64_t index) {
   const PackedWeights::Packed& packed = packed_->blocks[index];
   const TokenCache cache = cache_of(index);
   Layer layer{};
-  layer.norm = plan_norm(weights_.blocks()[index].norm);
+  layer.norm = plan_norm(weights_.blocks()[index].norm.weight);
   layer.project = {.h = h_.const_data_ptr(),
                    .rows = x_.size(0),
                    .dim = decoder().dim,
@@ -219,8 +217,8 @@ PackedDecodeStep::Layer PackedDecodeStep::plan_layer(int64_t index) {
 void PackedDecodeStep::plan() {
   layers_.clear();
   for (int64_t index = 0; index < decoder().depth; ++index) layers_.push_back(plan_layer(index));
-  last_norm_ = plan_norm(weights_.norm());
-  head_ = plan_product(h_, packed_->head, logits_, decoder().num_tokens, false);
+  last_norm_ = plan_norm(weights_.outer().norm.weight);
+  head_ = plan_product(h_, packed_->head, logits_, decoder().used_tokens, false);
 }
 
 // --- the step
@@ -231,10 +229,10 @@ float* PackedDecodeStep::scratch_of(const Worker& worker) const {
 
 void PackedDecodeStep::embed(const int64_t* tokens, int64_t begin, int64_t end) const {
   const size_t bytes = x_.size(1) * x_.element_size();
-  const char* const table = static_cast<const char*>(weights_.token_embedding().const_data_ptr());
+  const char* const table = static_cast<const char*>(weights_.outer().token_embedding.const_data_ptr());
   char* const x = static_cast<char*>(x_.mutable_data_ptr());
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t token = tokens[row] >= 0 && tokens[row] < decoder().num_tokens ? tokens[row] : 0;
+    const int64_t token = tokens[row] >= 0 && tokens[row] < decoder().used_tokens ? tokens[row] : 0;
     std::memcpy(x + row * bytes, table + token * bytes, bytes);
   }
 }

@@ -21,7 +21,7 @@ class PackedDecodeStep : public DecodeStep {
                    const Scope* scope, const KvCache& cache, int64_t samples, bool int8);
 
   // Whether the kernels support such a scope: adapters on all attention sites, or on none.
-  static bool supports(const Kernels& kernels, const Scope* scope);
+  static bool supports(const Kernels& kernels, const DecoderDescription& decoder, const Scope* scope);
 
   void refresh() override;
   Tensor next_logits(const Tensor& tokens) override;

@@ -29,10 +29,10 @@ export interface SamplingConfigInput {
    */
   minP?: number | undefined;
   /**
-   * Token that ends a response (default: none).
-   * An integer >= 0.
+   * Token that ends a response, or several (default: none).
+   * An integer >= 0 or a list, each an integer >= 0.
    */
-  eosToken?: number | undefined;
+  eosToken?: number | number[] | undefined;
   /**
    * Token sequences that each end a response.
    */
@@ -42,7 +42,7 @@ export interface SamplingConfigInput {
    */
   suppress?: number[] | undefined;
   /**
-   * Token that fills rows after a response (default: eosToken, else 0).
+   * Token that fills rows after a response (default: the first eosToken, else 0).
    * An integer >= 0.
    */
   padToken?: number | undefined;

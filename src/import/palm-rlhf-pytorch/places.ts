@@ -10,8 +10,8 @@ interface PlaceSizes {
   dimHead: number;
   /** Width of the feed-forward layer. */
   ff: number;
-  /** Whether queries and keys have scales. */
-  qkNorm: boolean;
+  /** The norm of queries and keys, if they have scales. */
+  qkNorm: object | undefined;
 }
 
 /** A tensor of a state_dict and its place in our parameters. */
@@ -51,7 +51,7 @@ function blockPlaces({ heads, dimHead, ff, qkNorm }: PlaceSizes, layer: number):
     { name: `${name}fused_attn_ff_proj.weight`, parameter: `${parameter}input` },
     { name: `${name}attn_out.weight`, parameter: `${parameter}output`, slice: columns(0, attention) },
     { name: `${name}ff_out.2.weight`, parameter: `${parameter}output`, slice: columns(attention, ff) },
-    ...(qkNorm ? scales : []),
+    ...(qkNorm === undefined ? [] : scales),
   ];
 }
 
