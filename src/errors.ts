@@ -164,6 +164,29 @@ export class TorchFileError extends FileError {
     this.reason = reason;
   }
 }
+/** Why the Hugging Face hub, or its cache on this machine, did not give what was asked for; docs/hub.md explains each. */
+export type HubReason =
+  | 'not-found'
+  | 'no-access'
+  | 'unreachable'
+  | 'not-cached'
+  | 'bad-answer'
+  | 'bad-name'
+  | 'damaged'
+  | 'no-weights'
+  | 'refused';
+/** The hub did not give or take what was asked for. `reason` is stable; `status` is that of its answer, if it gave one. */
+export class HubError extends PalmError {
+  override readonly code = 'ERR_HUB';
+  readonly reason: HubReason;
+  readonly status: number | undefined;
+
+  constructor({ reason, status, ...detail }: ErrorDetail & { reason: HubReason; status?: number }) {
+    super(detail);
+    this.reason = reason;
+    this.status = status;
+  }
+}
 /** A folder locked by another process. */
 export class LockedError extends PalmError {
   override readonly code = 'ERR_LOCKED';

@@ -21,7 +21,7 @@ import {
   verifyCheckpoint,
   writeCheckpoint,
 } from './checkpoint.ts';
-import { lock } from './lock.ts';
+import { lock } from '../files/lock.ts';
 import { writeSealed } from './manifest.ts';
 import { differences, type Part, Parts } from './parts.ts';
 import { Staging } from './staging.ts';

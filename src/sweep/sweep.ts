@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { BOOLEAN, checkKinds, FUNCTION, optional, PATH, SIGNAL } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
-import { lock } from '../checkpoint/lock.ts';
+import { lock } from '../files/lock.ts';
 import { type Mode, modeOf } from '../config/evaluation.ts';
 import { fromHome } from '../config/fields.ts';
 import { parseConfig } from '../config/schema.ts';

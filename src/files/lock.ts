@@ -4,8 +4,8 @@ import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { LockedError, printable } from '../errors.ts';
-import { asFileError } from '../files/file-error.ts';
-import { temporaryPath } from '../files/atomic-write.ts';
+import { temporaryPath } from './atomic-write.ts';
+import { asFileError } from './file-error.ts';
 
 /** The holder of a lock. `started` distinguishes processes that had the same id at different times. */
 interface Holder {
@@ -55,6 +55,11 @@ async function takeFromEnded(path: string): Promise<void> {
   if (text === undefined) return;
   const holder = parseHolder(text);
   if (holder !== undefined && isAlive(holder)) throw held(path, holder);
+  await removeLock(path, text);
+}
+
+/** Removes the lock file at `path` if it still holds `text`. */
+export async function removeLock(path: string, text: string): Promise<void> {
   const aside = temporaryPath(path);
   // Rename before removing: another process may have replaced the lock in the meantime, and then it must be put back.
   await rename(path, aside).catch(ignoreMissing);
