@@ -14,6 +14,7 @@ const GROUPS: readonly [heading: string, places: RegExp][] = [
   ['Training in one call', /^train\//],
   ['Models', /^(models|families)\/|^sampling/],
   ['Tensors and files', /^(tensor|native)\//],
+  ['Models of the hub', /^hub\//],
   ['Losses', /^losses\//],
   ['Advantages and rewards', /^(advantages|rewards)|^trainers\/(combined-reward|rollouts|rewards)/],
   ['Optimizers', /^optim/],

@@ -14,6 +14,7 @@ export {
   DtypeError,
   FileError,
   HandleError,
+  HubError,
   LibtorchError,
   LockedError,
   NativeError,
@@ -26,7 +27,7 @@ export {
   SharedTrunkError,
   TorchFileError,
 } from './errors.ts';
-export type { ErrorDetail, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
+export type { ErrorDetail, HubReason, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
 export { memory, Parameter, Tensor, useDeterministic } from './tensor/tensor.ts';
 export type {
   MemoryOptions,
@@ -53,6 +54,11 @@ export type {
 } from './models/language-model.ts';
 export { PaLM } from './models/palm.ts';
 export type { LoadOptions, PalmConfig, PalmConfigInput, PalmOutput } from './models/palm.ts';
+export { resolveModel } from './hub/resolve-model.ts';
+export type { ResolveOptions } from './hub/resolve-model.ts';
+export type { DownloadProgress } from './hub/snapshot.ts';
+export { uploadFolder } from './hub/upload.ts';
+export type { Uploaded, UploadOptions } from './hub/upload.ts';
 export { AdamAtan2, AdamW, AdoptAtan2 } from './optim.ts';
 export type { Optimizer, StepOptions, StepResult } from './optim.ts';
 export { RewardModel } from './models/reward-model.ts';

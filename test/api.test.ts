@@ -179,6 +179,8 @@ const FUNCTIONS = {
   loadPrompts: entry(api.loadPrompts, rows, tokenizer, { maxPromptLength: 8 }, { form: 'preference', map: {} }),
   loadRows: entry(api.loadRows, 'label', rows, tokenizer, { maxLength: 8, overlong: 'cut' }, { form: 'preference' }),
   packSequences: entry(api.packSequences, [[1, 2], [3]], 4, {}),
+  resolveModel: entry(api.resolveModel, folder, { offline: true, cacheDir: folder }),
+  uploadFolder: entry(api.uploadFolder, folder, 'org/name', { token: 'hf_x' }),
   loadTokenizer: entry(api.loadTokenizer, 'byte'),
   decodeStream: entry(api.decodeStream, tokenizer),
   validationLoss: entry(api.validationLoss, palm, windows, { batchSize: 1, evaluateBatches: 1 }, 1),

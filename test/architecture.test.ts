@@ -31,6 +31,7 @@ const SEES: Record<string, string[]> = {
   checks: ['errors'],
   files: ['errors', 'checks'],
   metrics: ['errors', 'checks', 'files'],
+  hub: ['errors', 'checks', 'files'],
   import: ['errors', 'files', 'config'],
   config: ['errors', 'checks', 'files'],
   recipes: ['errors', 'config'],
@@ -118,6 +119,7 @@ const SEES: Record<string, string[]> = {
       'demo',
       'recipes',
       'sweep',
+      'hub',
     ],
   ],
 };

@@ -99,7 +99,7 @@ export class FakeHub implements AsyncDisposable {
     else this.#read(request, response);
   }
 
-  #read({ path, headers }: Request, response: ServerResponse): void {
+  #read({ path, headers }: Request, response: ServerResponse): unknown {
     const info = /^\/api\/models\/([^/]+\/[^/]+)(?:\/revision\/(.+?))?(\?.*)?$/.exec(path);
     if (info) {
       const sha = this.#sha(info[1] as string, info[2] ?? 'main');
@@ -123,10 +123,10 @@ export class FakeHub implements AsyncDisposable {
       'x-linked-size': String(bytes.length),
       etag: `"${oid}"`,
     });
-    response.end();
+    return response.end();
   }
 
-  #tree(repo: string, revision: string, query: string, response: ServerResponse): void {
+  #tree(repo: string, revision: string, query: string, response: ServerResponse): unknown {
     const files = this.commits.get(this.#sha(repo, revision) ?? '');
     if (files === undefined) return refuse(response, 404, 'RevisionNotFound');
     const from = Number(new URLSearchParams(query).get('cursor') ?? 0);
@@ -136,10 +136,10 @@ export class FakeHub implements AsyncDisposable {
       const url = `${this.url}/api/models/${repo}/tree/${revision}?recursive=true&cursor=${to}`;
       response.setHeader('link', `<${url}>; rel="next"`);
     }
-    json(response, [{ type: 'directory', path: 'a', oid: '0'.repeat(40), size: 0 }, ...all.slice(from, to)]);
+    return json(response, [{ type: 'directory', path: 'a', oid: '0'.repeat(40), size: 0 }, ...all.slice(from, to)]);
   }
 
-  #storage(method: string, { path, headers, body }: Request, response: ServerResponse): void {
+  #storage(method: string, { path, headers, body }: Request, response: ServerResponse): unknown {
     const [, oid = ''] = /^\/(\w+)/.exec(path) ?? [];
     if (method === 'PUT') {
       this.stored.set(oid, body);
@@ -147,10 +147,10 @@ export class FakeHub implements AsyncDisposable {
     }
     const bytes = this.stored.get(oid);
     if (bytes === undefined) return refuse(response, 404, 'EntryNotFound');
-    send(response, bytes, headers, oid);
+    return send(response, bytes, headers, oid);
   }
 
-  #write({ path, headers, body }: Request, response: ServerResponse): void {
+  #write({ path, headers, body }: Request, response: ServerResponse): unknown {
     if (headers.authorization !== 'Bearer hf_writer') return refuse(response, 401, '', 'Invalid username or password.');
     const lines = body.toString().trim().split('\n');
     const given = JSON.parse((lines[0] as string) || '{}');
@@ -174,34 +174,34 @@ export class FakeHub implements AsyncDisposable {
       return json(response, {}, this.stored.get(given.oid)?.length === given.size ? 200 : 422);
     const commit = /^\/api\/models\/([^/]+\/[^/]+)\/commit\/([^?]+)/.exec(path);
     if (commit) return this.#commit(commit[1] as string, commit[2] as string, lines, response);
-    refuse(response, 404, 'EntryNotFound');
+    return refuse(response, 404, 'EntryNotFound');
   }
 
-  #create(given: Record<string, string>, response: ServerResponse): void {
+  #create(given: Record<string, string>, response: ServerResponse): unknown {
     const repo = `${given.organization}/${given.name}`;
     if (this.branches.has(`${repo}@main`)) return refuse(response, 409, '', 'You already created this model repo');
     this.private.set(repo, given.visibility === 'private');
     this.commit(repo, { '.gitattributes': '*.safetensors filter=lfs\n' });
-    json(response, { url: `${this.url}/${repo}` });
+    return json(response, { url: `${this.url}/${repo}` });
   }
 
-  #batch(given: { objects: { oid: string; size: number }[] }, response: ServerResponse): void {
+  #batch(given: { objects: { oid: string; size: number }[] }, response: ServerResponse): unknown {
     const objects = given.objects.map(({ oid, size }) => {
       const upload = { href: `${this.storeUrl}/${oid}?signed=put`, header: { 'x-signed': 'yes' } };
       const verify = { href: `${this.url}/verify/${oid}` };
       return this.stored.has(oid) ? { oid, size } : { oid, size, actions: { upload, verify } };
     });
-    json(response, { transfer: 'basic', objects });
+    return json(response, { transfer: 'basic', objects });
   }
 
-  #commit(repo: string, branch: string, lines: string[], response: ServerResponse): void {
+  #commit(repo: string, branch: string, lines: string[], response: ServerResponse): unknown {
     const files = new Map(this.files(repo, branch));
     for (const { key, value } of lines.map((line) => JSON.parse(line))) {
       if (key === 'file') files.set(value.path, Buffer.from(value.content, 'base64'));
       if (key === 'lfsFile') files.set(value.path, this.stored.get(value.oid) as Buffer);
     }
     const commitOid = this.commit(repo, Object.fromEntries(files), branch);
-    json(response, { success: true, commitOid, commitUrl: `${this.url}/${repo}/commit/${commitOid}` });
+    return json(response, { success: true, commitOid, commitUrl: `${this.url}/${repo}/commit/${commitOid}` });
   }
 
   #sha(repo: string, revision: string): string | undefined {
@@ -217,17 +217,17 @@ function listed(path: string, bytes: Buffer): object {
   return { type: 'file', path, oid: gitSha(Buffer.from(pointer)), size: bytes.length, lfs };
 }
 
-export function json(response: ServerResponse, value: unknown, status = 200): void {
+export function json(response: ServerResponse, value: unknown, status = 200): unknown {
   response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(JSON.stringify(value));
+  return response.end(JSON.stringify(value));
 }
 
-export function refuse(response: ServerResponse, status: number, code: string, message = code): void {
+export function refuse(response: ServerResponse, status: number, code: string, message = code): unknown {
   response.writeHead(status, { ...(code === '' ? {} : { 'x-error-code': code }), 'x-error-message': message });
-  response.end(JSON.stringify({ error: message }));
+  return response.end(JSON.stringify({ error: message }));
 }
 
-function send(response: ServerResponse, bytes: Buffer, headers: IncomingMessage['headers'], etag: string): void {
+function send(response: ServerResponse, bytes: Buffer, headers: IncomingMessage['headers'], etag: string): unknown {
   const [, from = '0'] = /^bytes=(\d+)-$/.exec(headers.range ?? '') ?? [];
   const rest = bytes.subarray(Number(from));
   if (headers.range !== undefined && rest.length === 0) return refuse(response, 416, '');
@@ -239,5 +239,5 @@ function send(response: ServerResponse, bytes: Buffer, headers: IncomingMessage[
     etag: `"${etag}"`,
     ...partial,
   });
-  response.end(rest);
+  return response.end(rest);
 }

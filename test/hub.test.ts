@@ -10,8 +10,10 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -21,6 +23,7 @@ import { openHub, type Patience } from '../src/hub/client.ts';
 import { parseReference } from '../src/hub/names.ts';
 import { resolveModel } from '../src/hub/resolve-model.ts';
 import { download, listingOf } from '../src/hub/snapshot.ts';
+import { inTurn } from '../src/hub/turn.ts';
 import { FakeHub, type Files, gitSha, json, refuse, sha256 } from './fake-hub.ts';
 
 const WEIGHTS = Buffer.from(Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) >> 3));
@@ -660,6 +663,85 @@ describe('offline', () => {
       expect(await resolveModel(REPO)).toBe(snapshot);
       expect(JSON.parse(readFileSync(tree, 'utf8')).format_version).toBe(1);
     }
+  });
+});
+
+describe('a disk', () => {
+  it('that is full is a typed error, and nothing looks whole; with space the download goes on', async () => {
+    const commit = hub.commit(REPO, MODEL);
+    const handle = await open(process.execPath);
+    const prototype = Object.getPrototypeOf(handle);
+    await handle.close();
+    const { write } = prototype;
+    const full = vi.spyOn(prototype, 'write').mockImplementation(function (this: unknown, ...given: unknown[]) {
+      if ((given[3] as number) < 100_000) return write.apply(this, given);
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    });
+    const error = await resolveModel(REPO).catch((reason) => reason);
+    expect(error).toBeInstanceOf(FileError);
+    expect(error.message).toMatch(/the disk is full/);
+    expect(names(at('snapshots', commit))).not.toContain('model.safetensors');
+    expect(existsSync(at('refs/main'))).toBe(false);
+    expect((await failure(resolveModel(REPO, { revision: commit, offline: true }))).reason).toBe('not-cached');
+    full.mockRestore();
+    hub.requests.length = 0;
+    const snapshot = await resolveModel(REPO);
+    expect(hub.requests.find(({ line }) => line === STORED)?.headers.range).toMatch(/^bytes=[1-9]\d{4,}-$/);
+    expect(WEIGHTS.equals(readFileSync(join(snapshot, 'model.safetensors')))).toBe(true);
+  });
+
+  it('that cannot be written is one too', async () => {
+    hub.commit(REPO, MODEL);
+    await expect(resolveModel(REPO, { cacheDir: '/dev/null/cache' })).rejects.toThrow(FileError);
+  });
+});
+
+describe('the lock', () => {
+  const place = () => join(folder, 'turn');
+  const turns = { look: 5, beat: 20, dead: 200 };
+  const elsewhere = JSON.stringify({ pid: 1, host: 'another machine' });
+
+  it('of a machine that shows no sign of life is replaced in the end', async () => {
+    mkdirSync(place());
+    writeFileSync(join(place(), 'lock'), elsewhere);
+    const start = performance.now();
+    await inTurn(place(), undefined, async () => expect(names(place())).toEqual(['lock']), turns);
+    expect(performance.now() - start).toBeGreaterThan(190);
+    expect(names(place())).toEqual([]);
+  });
+
+  it('of a machine that shows some is waited for', async () => {
+    mkdirSync(place());
+    const path = join(place(), 'lock');
+    writeFileSync(path, elsewhere);
+    const alive = setInterval(() => utimesSync(path, new Date(), new Date()), 20);
+    let done = false;
+    const finish = () => {
+      done = true;
+    };
+    const waiting = inTurn(place(), undefined, async () => finish(), turns);
+    await new Promise((passed) => setTimeout(passed, 500));
+    expect(done).toBe(false);
+    clearInterval(alive);
+    rmSync(path);
+    await waiting;
+    expect(done).toBe(true);
+  });
+
+  it('is held by one at a time, shows signs of life, and its waiting ends with a signal', async () => {
+    let inside = 0;
+    const work = async () => {
+      expect(++inside).toBe(1);
+      const before = statSync(join(place(), 'lock')).mtimeMs;
+      await vi.waitFor(() => expect(statSync(join(place(), 'lock')).mtimeMs).toBeGreaterThan(before), { interval: 5 });
+      inside--;
+    };
+    const stop = new AbortController();
+    const all = [1, 2, 3].map(() => inTurn(place(), undefined, work, turns));
+    const stopped = inTurn(place(), stop.signal, async () => {}, turns);
+    stop.abort(new Error('enough'));
+    await expect(stopped).rejects.toThrow('enough');
+    await Promise.all(all);
   });
 });
 

@@ -7,6 +7,7 @@ import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { exportCommand } from './export.ts';
 import { generateCommand } from './generate.ts';
+import { downloadCommand, uploadCommand } from './hub.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
 import { libtorchCommand } from './libtorch.ts';
@@ -33,6 +34,8 @@ export function program(): Command {
     recipesCommand(),
     importCommand(),
     exportCommand(),
+    downloadCommand(),
+    uploadCommand(),
     doctorCommand(),
     libtorchCommand(),
   ];

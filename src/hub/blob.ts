@@ -10,6 +10,7 @@ import { makeFolder } from '../files/folder.ts';
 import { fill, syncFile } from '../files/open-file.ts';
 import { ask, type Hub, Passing, passing, retrying } from './client.ts';
 import type { Entry } from './listing.ts';
+import { Pace } from './pace.ts';
 
 /** The end of the name of a file that is not whole yet. huggingface_hub has other ends, and appends to no file of this one. */
 const PARTIAL = '.palm.incomplete';
@@ -68,20 +69,16 @@ async function complete(hub: Hub, url: URL, what: string, partial: Partial): Pro
 
 /** One request for the rest of `partial`. @throws Passing if the connection ends or is too slow before the end. */
 async function continued(hub: Hub, url: URL, what: string, partial: Partial): Promise<void> {
-  const slow = new AbortController();
+  using pace = new Pace(hub.patience);
   const headers: Record<string, string> = partial.size > 0 ? { range: `bytes=${partial.size}-` } : {};
-  const response = await ask(hub, url, what, { headers, signal: slow.signal }, [416]);
-  try {
-    await placeAt(response, partial);
-    const declared = response.headers.get('content-length');
-    if (declared !== null && Number(declared) !== partial.left) {
-      throw damaged(what, `${declared} bytes, where the listing has ${partial.left}`);
-    }
-    await receive(hub, response, slow, partial);
-  } finally {
-    // Ends the connection where not everything was read.
-    slow.abort();
+  const response = await ask(hub, url, what, { headers, signal: pace.signal }, [416]);
+  await placeAt(response, partial);
+  const declared = response.headers.get('content-length');
+  if (declared !== null && Number(declared) !== partial.left) {
+    throw damaged(what, `${declared} bytes, where the listing has ${partial.left}`);
   }
+  pace.start();
+  for await (const piece of pieces(hub, response, pace)) await partial.append(piece);
   if (partial.left > 0) throw new Passing(`the connection ended after ${partial.size} bytes`);
 }
 
@@ -93,28 +90,16 @@ async function placeAt(response: Response, partial: Partial): Promise<void> {
   if (response.status !== 200) throw new Passing('another part of the file', { status: response.status });
 }
 
-async function receive(hub: Hub, response: Response, slow: AbortController, partial: Partial): Promise<void> {
-  const { window, leastBytes } = hub.patience;
-  let last = partial.size;
-  const pace = setInterval(() => {
-    if (partial.size - last < leastBytes) slow.abort();
-    last = partial.size;
-  }, window);
-  try {
-    for await (const piece of pieces(hub, response, slow.signal)) await partial.append(piece);
-  } finally {
-    clearInterval(pace);
-  }
-}
-
 /** The body of an answer, with its network errors as Passing. */
-async function* pieces(hub: Hub, response: Response, slow: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* pieces(hub: Hub, response: Response, pace: Pace): AsyncGenerator<Uint8Array> {
   try {
-    yield* response.body ?? [];
+    for await (const piece of response.body ?? []) {
+      pace.count(piece.length);
+      yield piece;
+    }
   } catch (error) {
     hub.signal?.throwIfAborted();
-    const { window, leastBytes } = hub.patience;
-    throw slow.aborted ? new Passing(`fewer than ${leastBytes} bytes in ${window / 1000} s`) : passing(error);
+    throw pace.failure ?? passing(error);
   }
 }
 

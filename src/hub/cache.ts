@@ -96,10 +96,7 @@ export class RepoCache {
     const aside = temporaryPath(place);
     makeFolder(dirname(place));
     try {
-      if (!linked(relative(dirname(place), blob), aside)) {
-        if (isNew) return renameSync(blob, place);
-        copyFileSync(blob, aside);
-      }
+      if (!linked(relative(dirname(place), blob), aside)) (isNew ? renameSync : copyFileSync)(blob, aside);
       renameSync(aside, place);
     } catch (error) {
       rmSync(aside, { force: true });

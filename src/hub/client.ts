@@ -38,6 +38,8 @@ export interface Asked {
   body?: () => NonNullable<RequestInit['body']>;
   /** Ends the request, and the reading of its answer. */
   signal?: AbortSignal;
+  /** Milliseconds until the head of the answer has to be there; false where `signal` sees to that. Default: as the hub's. */
+  deadline?: number | false;
   /** Whether the token may be sent; false for places that have their own signature. Default true. */
   withToken?: boolean;
 }
@@ -117,13 +119,17 @@ export async function rest(ms: number, signal: AbortSignal | undefined): Promise
   await delay(ms, undefined, { signal }).catch(() => signal?.throwIfAborted());
 }
 
-function unreachable({ endpoint }: Hub, what: string, { message, status }: Passing): HubError {
+const KEPT =
+  'Check the connection and try again: what has arrived is kept. With offline: true (HF_HUB_OFFLINE=1) only the cache is used.';
+
+/** The error for a hub that did not answer. */
+export function unreachable({ endpoint }: Hub, what: string, { message, status }: Passing, fix = KEPT): HubError {
   return new HubError({
     reason: 'unreachable',
     argument: what,
     received: message,
     expected: `an answer of ${endpoint.host}`,
-    fix: 'Check the connection and try again: what has arrived is kept. With offline: true (HF_HUB_OFFLINE=1) only the cache is used.',
+    fix,
     ...(status === undefined ? {} : { status }),
   });
 }
@@ -134,7 +140,7 @@ function unreachable({ endpoint }: Hub, what: string, { message, status }: Passi
  * @throws HubError for other answers.
  */
 export async function ask(hub: Hub, url: URL, what: string, asked: Asked, accepted: number[] = []): Promise<Response> {
-  return await deadlined(hub, hub.patience.answer, asked.signal, async (signal) => {
+  return await deadlined(hub, asked.deadline ?? hub.patience.answer, asked.signal, async (signal) => {
     const response = await followed(hub, url, { ...asked, signal });
     const { ok, status } = response;
     if (ok || accepted.includes(status)) return response;
@@ -182,18 +188,28 @@ async function send(url: URL, { method = 'GET', headers, body, signal }: Asked, 
 }
 
 /** Asks for JSON, as often as it takes, and returns it with the answer. Sizes and the time it takes are limited. */
-export async function askJson(
-  hub: Hub,
-  url: URL,
-  asked: Asked = {},
-  accepted: number[] = [],
-): Promise<{ value: unknown; response: Response }> {
-  return await retrying(hub, url.href, async () => {
-    return await deadlined(hub, hub.patience.answer, undefined, async (signal) => {
-      const response = await ask(hub, url, url.href, { ...asked, signal }, accepted);
-      return { value: parsed(url, await textOf(response, MAX_JSON.bytes)), response };
-    });
+export async function askJson(hub: Hub, url: URL, asked: Asked = {}, accepted: number[] = []): Promise<Json> {
+  return await retrying(hub, url.href, () => askJsonOnce(hub, url, asked, accepted));
+}
+
+/** An answer in JSON. */
+export interface Json {
+  value: unknown;
+  response: Response;
+}
+
+/** The same in one try, for what must not be done twice. @throws Passing */
+export async function askJsonOnce(hub: Hub, url: URL, asked: Asked, accepted: number[] = []): Promise<Json> {
+  const deadline = asked.deadline ?? hub.patience.answer;
+  return await deadlined(hub, deadline, asked.signal, async (signal) => {
+    const response = await ask(hub, url, url.href, { ...asked, signal }, accepted);
+    return { value: parsed(url, await textOf(response, MAX_JSON.bytes)), response };
   });
+}
+
+/** A request with a body in JSON. */
+export function posting(value: unknown, type = 'application/json'): Asked {
+  return { method: 'POST', headers: { 'content-type': type, accept: type }, body: () => JSON.stringify(value) };
 }
 
 function parsed(url: URL, text: string): unknown {
@@ -218,23 +234,23 @@ async function textOf(response: Response, most: number): Promise<string> {
 }
 
 /**
- * Runs `work` with a signal that aborts after `ms`, and with those of the caller and of `also`. Network errors become Passing.
+ * Runs `work` with a signal that aborts after `ms`, unless that is false, and with those of the caller and of `also`. Network errors become Passing.
  * @throws Passing, what `work` throws, or the reason of the caller's signal.
  */
 export async function deadlined<T>(
   hub: Hub,
-  ms: number,
+  ms: number | false,
   also: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), ms);
+  const timer = ms === false ? undefined : setTimeout(() => late.abort(), ms);
   try {
     return await work(AbortSignal.any([late.signal, hub.signal, also].filter((one) => one !== undefined)));
   } catch (error) {
     hub.signal?.throwIfAborted();
     if (error instanceof PalmError || error instanceof Passing) throw error;
-    if (late.signal.aborted) throw new Passing(`nothing within ${ms / 1000} s`);
+    if (late.signal.aborted) throw new Passing(`nothing within ${Number(ms) / 1000} s`);
     throw passing(error);
   } finally {
     clearTimeout(timer);

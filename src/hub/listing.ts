@@ -6,7 +6,7 @@ import { writeAtomically } from '../files/atomic-write.ts';
 import { makeFolder } from '../files/folder.ts';
 import { JsonError, parseJson } from '../files/json.ts';
 import { readWholeText } from '../files/regular-file.ts';
-import { addressOf, askJson, badAnswer, type Hub } from './client.ts';
+import { addressOf, askJson, badAnswer, type Hub, type Json } from './client.ts';
 import { checkFileName, isCommit } from './names.ts';
 
 /** A file of a repository. */
@@ -40,7 +40,7 @@ export async function fetchListing(hub: Hub, repo: string, revision: string): Pr
   const entries: Entry[] = [];
   const first = addressOf(hub, `api/models/${repo}/tree/${encodeURIComponent(revision)}?recursive=true`);
   for (let url: URL | undefined = first; url !== undefined; ) {
-    const page: { value: unknown; response: Response } = await askJson(hub, url);
+    const page: Json = await askJson(hub, url);
     if (!Array.isArray(page.value)) throw badAnswer(url.href, printable(page.value), 'a list of files');
     entries.push(...page.value.filter(isFile).map((item) => remoteEntry(item, repo)));
     if (entries.length > MAX_ENTRIES) throw badAnswer(url.href, `more than ${MAX_ENTRIES} files`, 'a model');

@@ -6,10 +6,10 @@ import {
   BOOLEAN,
   either,
   FUNCTION,
+  instanceOf,
   type Kind,
   optional,
   PATH,
-  SIGNAL,
   TEXT,
 } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
@@ -48,7 +48,7 @@ const OPTIONS: Record<keyof ResolveOptions, Kind> = {
   cacheDir: optional(PATH),
   allowPickle: optional(BOOLEAN),
   onProgress: optional(FUNCTION),
-  signal: optional(SIGNAL),
+  signal: optional(instanceOf(AbortSignal)),
 };
 
 /**

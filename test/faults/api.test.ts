@@ -10,6 +10,9 @@ const CALLS = times(2_000, 10_000);
 const SIZE = { numTokens: 11, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device };
 const X = [[1, 2, 3, 4]];
 const THROWN = new Error('thrown by a getter');
+// No call of a test may reach the network.
+process.env.HF_HUB_OFFLINE = '1';
+process.env.HF_HUB_CACHE = '/dev/null/cache';
 
 /** The long-lived objects of a fuzzed program. */
 class World {
@@ -313,6 +316,17 @@ const calls: Record<string, Call> = {
         samplesPerPrompt: () => junk.pick([1, 2]),
         seed: () => junk.number(),
       }) as Wrong,
+    ),
+  resolveModel: (junk) =>
+    palm.resolveModel(
+      junk.pick(['org/name', 'org/name/x.gguf', '/dev', junk.any()]) as Wrong,
+      junk.options({ revision: () => 'main', token: () => 'hf_x', offline: yes, allowPickle: yes }) as Wrong,
+    ),
+  uploadFolder: (junk) =>
+    palm.uploadFolder(
+      junk.pick(['/none', '/dev/null', junk.any()]) as Wrong,
+      junk.pick(['org/name', junk.any()]) as Wrong,
+      junk.options({ revision: () => 'main', token: () => 'hf_x', message: () => 'a', private: yes }) as Wrong,
     ),
   'optimizer.step': async (junk, { optimizer, parameter }) => {
     using grad = palm.Tensor.from([1, 2, 3]);
