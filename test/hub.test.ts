@@ -194,6 +194,16 @@ describe('what is fetched', () => {
     expect(hub.lines()).toHaveLength(1);
   });
 
+  it.each(['', '1'])('may have the same content twice (HF_HUB_DISABLE_SYMLINKS=%s)', async (withoutLinks) => {
+    vi.stubEnv('HF_HUB_DISABLE_SYMLINKS', withoutLinks);
+    const same = Object.fromEntries(
+      ['tokenizer.json', 'tokenizer_config.json', 'vocab.json'].map((name) => [name, '{}']),
+    );
+    hub.commit(REPO, { ...MODEL, ...same });
+    const snapshot = await resolveModel(REPO);
+    for (const name of Object.keys(same)) expect(readFileSync(join(snapshot, name), 'utf8')).toBe('{}');
+  });
+
   it('is what is on this machine, if that has the name', async () => {
     expect(await resolveModel(folder)).toBe(folder);
     writeFileSync(join(folder, 'a.gguf'), '');

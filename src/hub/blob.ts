@@ -33,19 +33,31 @@ export async function fetchBlob(
   makeFolder(dirname(target));
   const path = `${target}${PARTIAL}`;
   try {
-    await using partial = await Partial.open(path, what, entry, onBytes);
-    for (let fresh = partial.size === 0; ; fresh = true) {
-      await complete(hub, url, what, partial);
-      if (partial.isRight()) break;
-      await partial.restart();
-      if (fresh) throw damaged(what, 'bytes with another hash');
-    }
-    await partial.sync();
+    await fillPartial(hub, url, what, path, entry, onBytes);
+    await rename(path, target);
+    await syncFolder(dirname(target));
   } catch (error) {
     throw error instanceof PalmError || isAbort(hub, error) ? error : asFileError(error, path, 'a file to write to');
   }
-  await rename(path, target);
-  await syncFolder(dirname(target));
+}
+
+/** Leaves all of the right bytes in the file `path`, and on the disk. */
+async function fillPartial(
+  hub: Hub,
+  url: URL,
+  what: string,
+  path: string,
+  entry: Entry,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  await using partial = await Partial.open(path, what, entry, onBytes);
+  for (let fresh = partial.size === 0; ; fresh = true) {
+    await complete(hub, url, what, partial);
+    if (partial.isRight()) break;
+    await partial.restart();
+    if (fresh) throw damaged(what, 'bytes with another hash');
+  }
+  await partial.sync();
 }
 
 function isAbort({ signal }: Hub, error: unknown): boolean {

@@ -91,18 +91,20 @@ function indexText({ cache, commit }: Snapshot, path: string): string {
   return readWholeText(join(cache.snapshot(commit), path), { expected, most: MAX_INDEX });
 }
 
-/** Fetches several files at once. The first failure ends the others. */
+/** Fetches several files at once; those with one content, which is kept once, in turn. The first failure ends the others. */
 async function fetchAll(hub: Hub, snapshot: Snapshot, entries: readonly Entry[], counted: Counting): Promise<void> {
   const failure = new AbortController();
   const signal = hub.signal === undefined ? failure.signal : AbortSignal.any([hub.signal, failure.signal]);
-  const waiting = [...entries];
+  const waiting = byContent(snapshot.cache, entries);
   const worker = async () => {
-    for (let entry = waiting.shift(); entry !== undefined; entry = waiting.shift()) {
-      signal.throwIfAborted();
-      await fetchOne({ ...hub, signal }, snapshot, entry, counted);
+    for (let same = waiting.shift(); same !== undefined; same = waiting.shift()) {
+      for (const entry of same) {
+        signal.throwIfAborted();
+        await fetchOne({ ...hub, signal }, snapshot, entry, counted);
+      }
     }
   };
-  const workers = Array.from({ length: Math.min(AT_ONCE, entries.length) }, () =>
+  const workers = Array.from({ length: Math.min(AT_ONCE, waiting.length) }, () =>
     worker().catch((error: unknown) => {
       failure.abort(error);
       throw error;
@@ -110,6 +112,12 @@ async function fetchAll(hub: Hub, snapshot: Snapshot, entries: readonly Entry[],
   );
   await Promise.allSettled(workers);
   await Promise.all(workers).catch(() => signal.throwIfAborted());
+}
+
+function byContent(cache: RepoCache, entries: readonly Entry[]): Entry[][] {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) groups.set(cache.blob(entry), [...(groups.get(cache.blob(entry)) ?? []), entry]);
+  return [...groups.values()];
 }
 
 async function fetchOne(hub: Hub, { cache, commit }: Snapshot, entry: Entry, counted: Counting): Promise<void> {
