@@ -102,7 +102,7 @@ const SEES: Record<string, string[]> = {
   ],
   demo: ['errors', 'config', 'data', 'tokenizer', 'metrics', 'models', 'trainers', 'methods'],
   sweep: [
-    ...['errors', 'version', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'checkpoint', 'runs'],
+    ...['errors', 'version', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'runs'],
     ...['rewards', 'methods', 'training', 'report'],
   ],
   cli: [

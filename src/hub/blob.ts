@@ -13,7 +13,7 @@ import type { Entry } from './listing.ts';
 import { Pace } from './pace.ts';
 
 /** The end of the name of a file that is not whole yet. huggingface_hub has other ends, and appends to no file of this one. */
-const PARTIAL = '.palm.incomplete';
+const PARTIAL = '.resumable.incomplete';
 const PIECE = 2 ** 20;
 
 /**
