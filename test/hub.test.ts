@@ -796,7 +796,10 @@ describe('two processes', () => {
     };
     const first = start();
     await vi.waitFor(() => expect(names(at('blobs')).some((name) => name.endsWith('.incomplete'))).toBe(true), 5000);
-    await vi.waitFor(() => expect(statSync(at('blobs', `${sha256(WEIGHTS)}.resumable.incomplete`)).size).toBe(1000), 5000);
+    await vi.waitFor(
+      () => expect(statSync(at('blobs', `${sha256(WEIGHTS)}.resumable.incomplete`)).size).toBe(1000),
+      5000,
+    );
     first.kill('SIGKILL');
     await new Promise((ended) => first.once('close', ended));
     expect(names(join(folder, 'hub/.locks/models--org--name'))).toEqual(['lock']);
