@@ -53,10 +53,10 @@ def perturb(model, random, embedding=1.0):
 
 
 def last_norm(model):
-    """The norm before the head, if it has a weight."""
-    norms = [m for n, m in model.base_model.named_modules() if "norm" in type(m).__name__.lower()]
-    last = norms[-1] if norms else None
-    return last if getattr(last, "weight", None) is not None else None
+    """The norm before the head: the last of those that are in no layer."""
+    found = [(name, m) for name, m in model.base_model.named_modules() if "norm" in type(m).__name__.lower()]
+    outermost = min(name.count(".") for name, _ in found)
+    return [m for name, m in found if name.count(".") == outermost][-1]
 
 
 def scale_head(model, factor):
@@ -208,8 +208,8 @@ def record(case, folder, random):
 
 
 def check_v4(case, folder, expected):
-    """The old spelling of the configuration must mean the same."""
-    if case.v4:
+    """The old spelling of the configuration must mean the same. Version 4 gives `rope_theta` to all layers of olmo 3; 5.24 only to full attention."""
+    if case.v4 or case.model_type == "olmo3":
         return
     with tempfile.TemporaryDirectory() as copied:
         shutil.copytree(folder, copied, dirs_exist_ok=True)

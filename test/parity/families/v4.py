@@ -26,11 +26,11 @@ def rope_per_kind(config, parameters):
 
 
 def phi3_rope(config):
-    """Phi-3 files call it by another name, and keep what was the length before outside."""
+    """Phi-3 files keep the length that the model was first trained with outside."""
     scaling = config.get("rope_scaling")
     if config["model_type"] == "phi3" and scaling:
         config["original_max_position_embeddings"] = scaling.pop("original_max_position_embeddings")
-        config["rope_scaling"] = {"type": "su", **{k: v for k, v in scaling.items() if k.endswith("_factor") and k != "attention_factor"}}
+        config["rope_scaling"] = dict(type="longrope", short_factor=scaling["short_factor"], long_factor=scaling["long_factor"])
 
 
 def as_v4(config):
