@@ -141,20 +141,16 @@ def write_model(model, case, folder):
         else:
             save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "generation_config.json").unlink(missing_ok=True)
-    write_configs(case, folder)
+    write_configs(model, case, folder)
 
 
-def write_configs(case, folder):
+def write_configs(model, case, folder):
     config = json.loads((folder / "config.json").read_text())
-    config["architectures"] = [architecture(config)]
+    config["architectures"] = [type(model).__name__]
     old = as_v4(config)
     write_json(folder / "config.json", old if case.v4 else config)
     if not case.v4:
         write_json(folder / "config.v4.json", old)
-
-
-def architecture(config):
-    return type(AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))).__name__
 
 
 def write_json(path, content):
@@ -218,6 +214,10 @@ def check_v4(case, folder, expected):
     assert torch.equal(logits, expected["logits"]), "config.v4.json means something else"
 
 
+def write_expected(expected, folder):
+    save_file({name: value.contiguous() for name, value in expected.items()}, folder / "expected.safetensors")
+
+
 def main(names):
     for name in names or CASES:
         case, folder = CASES[name], FOLDER / name
@@ -227,7 +227,7 @@ def main(names):
         while (expected := record(case, folder, random)) is None:
             pass
         check_v4(case, folder, expected)
-        save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
+        write_expected(expected, folder)
         size = sum(file.stat().st_size for file in folder.iterdir())
         spread = expected["logits"][0].std()
         print(f"{name:24s} std {spread:.2f} loss {expected['loss']:.3f} bf16 {expected['bf16_error']:.4f} {size / 1024:.0f} KiB")
