@@ -11,7 +11,8 @@ expected.safetensors:
     greedy.prompt_length [2]       the prompts are the beginnings of the rows of input_ids
     greedy.ids, greedy.gap [2, 12] their greedy continuations, each row alone, and how far the second best logit lies behind
     bf16_error                     mean |logits of the model in bfloat16 - logits|
-config.v4.json is the same configuration in the spelling of transformers 4. Everything is float32 on one CPU thread.
+config.v4.json is the same configuration in the spelling of transformers 4; config.minimal.json has only what is not the default of
+its class. Everything is float32 on one CPU thread.
 
 Every parameter is perturbed, so that biases, norms and zeros count, and rounded to bfloat16 (or to the type it is stored in).
 The last norm or the head is scaled until the logits' standard deviation is 1.
@@ -147,10 +148,30 @@ def write_model(model, case, folder):
 def write_configs(model, case, folder):
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = [type(model).__name__]
-    old = as_v4(config)
-    write_json(folder / "config.json", old if case.v4 else config)
-    if not case.v4:
-        write_json(folder / "config.v4.json", old)
+    if case.v4:
+        return write_json(folder / "config.json", as_v4(config))
+    write_json(folder / "config.json", config)
+    write_json(folder / "config.v4.json", as_v4(config))
+    write_json(folder / "config.minimal.json", minimal(config))
+
+
+def minimal(config):
+    """What is left when every key that the class would fill in alike is left out, as people do who write configurations."""
+    left = {key: value for key, value in config.items() if key not in ("dtype", "architectures", "transformers_version")}
+    meaning = AutoConfig.for_model(**left).to_dict()
+    for key in sorted(left.keys() - {"model_type"}):
+        without = {other: value for other, value in left.items() if other != key}
+        if means(without) == meaning:
+            left = without
+    return left
+
+
+def means(config):
+    """The whole configuration, or None where the class refuses what is left of it."""
+    try:
+        return AutoConfig.for_model(**config).to_dict()
+    except Exception:  # each class raises its own
+        return None
 
 
 def write_json(path, content):
