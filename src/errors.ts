@@ -148,6 +148,45 @@ export class SafetensorsError extends FileError {
     this.position = position;
   }
 }
+/** The rule of the GGUF format that a file breaks; docs/files.md explains each. */
+export type GgufReason =
+  | 'not-a-file'
+  | 'bad-magic'
+  | 'big-endian'
+  | 'bad-version'
+  | 'truncated'
+  | 'header-too-large'
+  | 'too-many-values'
+  | 'too-many-tensors'
+  | 'bad-string'
+  | 'duplicate-key'
+  | 'duplicate-tensor'
+  | 'unknown-value-type'
+  | 'nested-array'
+  | 'bad-boolean'
+  | 'bad-alignment'
+  | 'bad-shape'
+  | 'overflow'
+  | 'unknown-dtype'
+  | 'partial-block'
+  | 'misaligned'
+  | 'hole'
+  | 'overlap'
+  | 'no-such-tensor'
+  | 'bad-metadata'
+  | 'unsupported';
+/** A GGUF file that breaks a rule of the format. `reason` is stable; `position` is the byte offset, if there is one. */
+export class GgufError extends FileError {
+  override readonly code = 'ERR_GGUF';
+  readonly reason: GgufReason;
+  readonly position: number | undefined;
+
+  constructor({ reason, position, ...detail }: ErrorDetail & { reason: GgufReason; position?: number | undefined }) {
+    super(detail);
+    this.reason = reason;
+    this.position = position;
+  }
+}
 /** A checkpoint with a missing or changed file, which `argument` names. */
 export class CheckpointError extends FileError {
   override readonly code = 'ERR_CHECKPOINT';

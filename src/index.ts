@@ -13,6 +13,7 @@ export {
   DisposedError,
   DtypeError,
   FileError,
+  GgufError,
   HandleError,
   HubError,
   LibtorchError,
@@ -27,7 +28,7 @@ export {
   SharedTrunkError,
   TorchFileError,
 } from './errors.ts';
-export type { ErrorDetail, HubReason, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
+export type { ErrorDetail, GgufReason, HubReason, OutOfMemoryDetail, SafetensorsReason } from './errors.ts';
 export { memory, Parameter, Tensor, useDeterministic } from './tensor/tensor.ts';
 export type {
   MemoryOptions,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/number-formats.h"
 #include "base/shape.h"
 #include "binding/bindings.h"
 
@@ -167,6 +168,11 @@ static void tensor_write_bytes(const Tensor& tensor, int64_t begin, Bytes source
   if (source.length > 0) stretch(tensor, begin, source).copy_(lent(source));
 }
 
+static void tensor_decode(const Tensor& target, int64_t first, const std::string& format, Bytes source) {
+  at::NoGradGuard no_grad;
+  decode_numbers(format, source.data, static_cast<int64_t>(source.length), target, first);
+}
+
 static void tensor_backward(const Tensor& tensor) {
   if (tensor.numel() != 1)
     throw Error(ErrorKind::shape, "backward", std::to_string(tensor.numel()) + " elements", "one element",
@@ -192,6 +198,7 @@ void tensor_rows(Table& table) {
   table.job<&tensor_copy>("tensorCopy");
   table.job<&tensor_read_bytes>("tensorReadBytes");
   table.job<&tensor_write_bytes>("tensorWriteBytes");
+  table.job<&tensor_decode>("tensorDecode");
   table.job<&tensor_backward>("tensorBackward");
 }
 

@@ -2,6 +2,7 @@
  * The types of the addon's exports. Functions that compute return promises and run in program order on one native thread; the
  * others only allocate, name or release. A test compares this file with the addon.
  */
+import type { NumberFormat } from '../files/number-formats.ts';
 import type { NativeLosses } from './losses.ts';
 import type {
   ActorCriticHandle,
@@ -95,6 +96,11 @@ export interface Native extends NativeLosses {
   tensorReadBytes(tensor: TensorHandle, begin: number, target: Uint8Array): Promise<void>;
   /** The opposite: copies `source` into the bytes from `begin` on. */
   tensorWriteBytes(tensor: TensorHandle, begin: number, source: Uint8Array): Promise<void>;
+  /**
+   * Decodes `source`, whole blocks of numbers of `format` (src/files/number-formats.ts), to the elements of a contiguous
+   * float32 or bfloat16 tensor on the CPU from number `first` on. `source` must not be touched meanwhile.
+   */
+  tensorDecode(target: TensorHandle, first: number, format: NumberFormat, source: Uint8Array): Promise<void>;
   tensorBackward(tensor: TensorHandle): Promise<void>;
   /** Copies of the given rows of each of `tensors`, which all have the same number of rows. */
   tensorsRows(tensors: TensorHandle[], rows: number[]): Promise<TensorHandle[]>;

@@ -1,0 +1,169 @@
+/** Numbers in files of models, decoded natively: bit for bit what others decode, and what the formulas say. */
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { Random } from '../src/data/random.ts';
+import { ArgumentError, DtypeError, FileError, type PalmError, ShapeError } from '../src/errors.ts';
+import { bytesOf, NUMBER_FORMATS, type NumberFormat } from '../src/files/number-formats.ts';
+import { openSafetensors } from '../src/files/safetensors/safetensors.ts';
+import type { TensorSource } from '../src/files/tensor-source.ts';
+import { addon } from '../src/native/addon.ts';
+import { handleOf } from '../src/native/resource.ts';
+import { decodeTensor } from '../src/tensor/stored-tensor.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
+
+const recorded = fileURLToPath(new URL('fixtures/number-formats/recorded.safetensors', import.meta.url));
+const FORMATS = Object.keys(NUMBER_FORMATS) as NumberFormat[];
+
+/** One tensor in memory, as if it lay in a file. */
+function sourceOf(bytes: Uint8Array, shape: number[], format: NumberFormat): TensorSource {
+  const rowBytes = bytes.length / shape.slice(0, -1).reduce((a, b) => a * b, 1);
+  return {
+    path: 'memory',
+    tensors: new Map([['x', { shape, format }]]),
+    readRows: async (_name, first, target) => target.set(bytes.subarray(first * rowBytes).subarray(0, target.length)),
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+async function decoded(
+  bytes: Uint8Array,
+  format: NumberFormat,
+  { dtype = 'float32', shape }: { dtype?: 'float32' | 'bfloat16'; shape?: number[] } = {},
+): Promise<Float32Array> {
+  const { numbers, bytes: width } = NUMBER_FORMATS[format];
+  const source = sourceOf(bytes, shape ?? [(bytes.length / width) * numbers], format);
+  using tensor = await decodeTensor(source, 'x', dtype);
+  return (await tensor.data()) as Float32Array;
+}
+
+const bits = (numbers: Float32Array) => new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+
+/** Rounds to the nearest bfloat16, ties to even. */
+function rounded(numbers: Float32Array): Float32Array {
+  const words = bits(numbers).map((word, i) =>
+    Number.isFinite(numbers[i]) ? ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) << 16 : word,
+  );
+  return new Float32Array(words.buffer);
+}
+
+/** Random blocks whose scales are small and finite. */
+function blocksOf(format: NumberFormat, count: number, random: Random): Uint8Array {
+  const { bytes } = NUMBER_FORMATS[format];
+  const all = Uint8Array.from({ length: count * bytes }, () => random.int(256));
+  for (let block = 0; block < count; block++) {
+    for (const at of HALVES[format] ?? [])
+      all[block * bytes + at + 1] = (random.int(2) * 0x80) | (0x20 + random.int(8));
+  }
+  return all;
+}
+
+/** Where the float16 numbers of a block begin. */
+const HALVES: Partial<Record<NumberFormat, number[]>> = {
+  ...{ Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0] },
+  ...{ Q2_K: [80, 82], Q3_K: [108], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208] },
+};
+
+/** The float16 at `at`, which is normal. */
+function half(block: Uint8Array, at: number): number {
+  const word = (block[at] as number) | ((block[at + 1] as number) << 8);
+  return (word & 0x8000 ? -1 : 1) * (1024 + (word & 1023)) * 2 ** (((word >> 10) & 31) - 25);
+}
+
+/** `count` bits from bit `at` of a block on, the lowest first. */
+function bitsAt(block: Uint8Array, at: number, count: number): number {
+  let value = 0;
+  for (let i = 0; i < count; i++) value |= (((block[(at + i) >> 3] as number) >> ((at + i) & 7)) & 1) << i;
+  return value;
+}
+
+/** Number i of 32 as the low halves of 16 bytes, then the high ones, from byte `at` on. */
+const nibble = (block: Uint8Array, at: number, i: number) => bitsAt(block, 8 * (at + (i % 16)) + (i < 16 ? 0 : 4), 4);
+
+/** What a block of 32 holds, by the formulas, number by number. */
+const FORMULAS: Record<string, (block: Uint8Array, i: number) => number> = {
+  Q4_0: (block, i) => half(block, 0) * (nibble(block, 2, i) - 8),
+  Q4_1: (block, i) => Math.fround(half(block, 0) * nibble(block, 4, i)) + half(block, 2),
+  Q5_0: (block, i) => half(block, 0) * (nibble(block, 6, i) + 16 * bitsAt(block, 16 + i, 1) - 16),
+  Q5_1: (block, i) =>
+    Math.fround(half(block, 0) * (nibble(block, 8, i) + 16 * bitsAt(block, 32 + i, 1))) + half(block, 2),
+  Q8_0: (block, i) => half(block, 0) * ((bitsAt(block, 16 + 8 * i, 8) << 24) >> 24),
+};
+
+describe('decoded numbers', () => {
+  it.each(FORMATS)('%s equals what Python decodes, bit for bit', async (format) => {
+    await using file = await openSafetensors(recorded);
+    const [stored, numbers] = [file.entry(`${format}.bytes`), file.entry(`${format}.numbers`)];
+    const bytes = new Uint8Array(stored.end - stored.begin);
+    await file.read(stored.begin, bytes);
+    const expected = new Float32Array((numbers.end - numbers.begin) / 4);
+    await file.read(numbers.begin, new Uint8Array(expected.buffer));
+    expect(expected.length).toBeGreaterThanOrEqual(64);
+    const wanted = Array.from(expected, (value, i) => (Number.isNaN(value) ? 'NaN' : bits(expected)[i]));
+    const shown = (found: Float32Array) =>
+      Array.from(found, (value, i) => (Number.isNaN(value) ? 'NaN' : bits(found)[i]));
+    expect(shown(await decoded(bytes, format))).toEqual(wanted);
+    expect(shown(await decoded(bytes, format, { dtype: 'bfloat16' }))).toEqual(shown(rounded(expected)));
+  });
+
+  it.each(Object.keys(FORMULAS) as NumberFormat[])('%s equals its formula', async (format) => {
+    const bytes = blocksOf(format, 40, new Random(3));
+    const found = await decoded(bytes, format);
+    const width = bytes.length / 40;
+    const expected = Float32Array.from(found, (_, n) => {
+      const block = bytes.subarray(Math.floor(n / 32) * width, (Math.floor(n / 32) + 1) * width);
+      return (FORMULAS[format] as (typeof FORMULAS)[string])(block, n % 32);
+    });
+    expect(bits(found)).toEqual(bits(expected));
+  });
+
+  it.each(['Q4_1', 'Q6_K'] as const)('%s does not depend on pieces and threads', async (format) => {
+    // 4 MiB and more, so that a file is read in two pieces.
+    const rows = Math.ceil((4.1 * 2 ** 20) / bytesOf(format, 2048));
+    const some = blocksOf(format, 71, new Random(5));
+    const bytes = Uint8Array.from({ length: rows * bytesOf(format, 2048) }, (_, i) => some[i % some.length] as number);
+    const whole = await decoded(bytes, format, { shape: [rows, 2048] });
+    const last = bytes.subarray(bytes.length - 3 * bytesOf(format, 2048));
+    expect(bits(whole.slice(-3 * 2048))).toEqual(bits(await decoded(last, format)));
+  });
+});
+
+describe('what cannot be decoded', () => {
+  const target = () => Tensor.from(new Float32Array(64), { shape: [2, 32] });
+  const decode = (tensor: Tensor, first: number, bytes: number, format: string) =>
+    addon().tensorDecode(handleOf(tensor), first, format as NumberFormat, new Uint8Array(bytes));
+
+  it.each([
+    ['part of a block', 0, 21, 'Q4_1', ShapeError],
+    ['more than fits', 0, 60, 'Q4_1', ShapeError],
+    ['more than is left', 33, 20, 'Q4_1', ShapeError],
+    ['a begin before the tensor', -1, 20, 'Q4_1', ShapeError],
+    ['a begin after the tensor', 65, 0, 'Q4_1', ShapeError],
+    ['an unknown format', 0, 20, 'Q9_9', ArgumentError],
+  ])('refuses %s', async (_what, first, bytes, format, type) => {
+    using tensor = target();
+    const error = await decode(tensor, first, bytes, format).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(type);
+    expect((error as PalmError).expected).toBeTruthy();
+  });
+
+  it('refuses tensors of other kinds', async () => {
+    using tensor = Tensor.from(new Float64Array(32));
+    await expect(decode(tensor, 0, 20, 'Q4_1')).rejects.toBeInstanceOf(DtypeError);
+  });
+
+  it('refuses formats that are no numbers of a model, and unknown names', async () => {
+    const source = sourceOf(new Uint8Array(8), [1], 'I64' as NumberFormat);
+    await expect(decodeTensor(source, 'x', 'float32')).rejects.toThrow(/numbers of I64, expected one of F64/);
+    const error = await decodeTensor(source, 'xx', 'float32').catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(FileError);
+    expect((error as FileError).fix).toBe('Did you mean "x"?');
+  });
+
+  it('leaves no tensor behind when a read fails', async () => {
+    const before = addon().memory().liveTensors;
+    const source = sourceOf(new Uint8Array(128), [32], 'F32');
+    source.readRows = () => Promise.reject(new FileError({ argument: 'memory', problem: 'ends' }));
+    await expect(decodeTensor(source, 'x', 'float32')).rejects.toBeInstanceOf(FileError);
+    expect(addon().memory().liveTensors).toBe(before);
+  });
+});
