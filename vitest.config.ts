@@ -7,6 +7,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 1,
     include: ['test/**/*.test.ts'],
+    exclude: ['node_modules/**', 'test/smollm2/**'],
     reporters: [slowest, 'default'],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -2,37 +2,24 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../src/data/random.ts';
-import { ArgumentError, DtypeError, FileError, type PalmError, ShapeError } from '../src/errors.ts';
-import { bytesOf, NUMBER_FORMATS, type NumberFormat } from '../src/files/number-formats.ts';
+import { ArgumentError, DtypeError, type PalmError, ShapeError } from '../src/errors.ts';
+import { NUMBER_FORMATS, type NumberFormat } from '../src/files/number-formats.ts';
 import { openSafetensors } from '../src/files/safetensors/safetensors.ts';
-import type { TensorSource } from '../src/files/tensor-source.ts';
 import { addon } from '../src/native/addon.ts';
 import { handleOf } from '../src/native/resource.ts';
-import { decodeTensor } from '../src/tensor/stored-tensor.ts';
+import { decodeNumbers } from '../src/tensor/decode-numbers.ts';
 import { Tensor } from '../src/tensor/tensor.ts';
 
 const recorded = fileURLToPath(new URL('fixtures/number-formats/recorded.safetensors', import.meta.url));
 const FORMATS = Object.keys(NUMBER_FORMATS) as NumberFormat[];
 
-/** One tensor in memory, as if it lay in a file. */
-function sourceOf(bytes: Uint8Array, shape: number[], format: NumberFormat): TensorSource {
-  const rowBytes = bytes.length / shape.slice(0, -1).reduce((a, b) => a * b, 1);
-  return {
-    path: 'memory',
-    tensors: new Map([['x', { shape, format }]]),
-    readRows: async (_name, first, target) => target.set(bytes.subarray(first * rowBytes).subarray(0, target.length)),
-    [Symbol.asyncDispose]: async () => undefined,
-  };
-}
-
 async function decoded(
   bytes: Uint8Array,
   format: NumberFormat,
-  { dtype = 'float32', shape }: { dtype?: 'float32' | 'bfloat16'; shape?: number[] } = {},
+  dtype: 'float32' | 'bfloat16' = 'float32',
 ): Promise<Float32Array> {
   const { numbers, bytes: width } = NUMBER_FORMATS[format];
-  const source = sourceOf(bytes, shape ?? [(bytes.length / width) * numbers], format);
-  using tensor = await decodeTensor(source, 'x', dtype);
+  using tensor = await decodeNumbers(format, bytes, [(bytes.length / width) * numbers], dtype);
   return (await tensor.data()) as Float32Array;
 }
 
@@ -102,7 +89,7 @@ describe('decoded numbers', () => {
     const shown = (found: Float32Array) =>
       Array.from(found, (value, i) => (Number.isNaN(value) ? 'NaN' : bits(found)[i]));
     expect(shown(await decoded(bytes, format))).toEqual(wanted);
-    expect(shown(await decoded(bytes, format, { dtype: 'bfloat16' }))).toEqual(shown(rounded(expected)));
+    expect(shown(await decoded(bytes, format, 'bfloat16'))).toEqual(shown(rounded(expected)));
   });
 
   it.each(Object.keys(FORMULAS) as NumberFormat[])('%s equals its formula', async (format) => {
@@ -117,13 +104,20 @@ describe('decoded numbers', () => {
   });
 
   it.each(['Q4_1', 'Q6_K'] as const)('%s does not depend on pieces and threads', async (format) => {
-    // 4 MiB and more, so that a file is read in two pieces.
-    const rows = Math.ceil((4.1 * 2 ** 20) / bytesOf(format, 2048));
     const some = blocksOf(format, 71, new Random(5));
-    const bytes = Uint8Array.from({ length: rows * bytesOf(format, 2048) }, (_, i) => some[i % some.length] as number);
-    const whole = await decoded(bytes, format, { shape: [rows, 2048] });
-    const last = bytes.subarray(bytes.length - 3 * bytesOf(format, 2048));
-    expect(bits(whole.slice(-3 * 2048))).toEqual(bits(await decoded(last, format)));
+    const bytes = Uint8Array.from({ length: 20 * some.length }, (_, i) => some[i % some.length] as number);
+    const one = await decoded(some, format);
+    using tensor = Tensor.from(new Float32Array(20 * one.length));
+    for (const [from, to] of [
+      [0, 3],
+      [3, 4],
+      [4, 20],
+    ] as const) {
+      const piece = bytes.subarray(from * some.length, to * some.length);
+      await addon().tensorDecode(handleOf(tensor), from * one.length, format, piece);
+    }
+    const found = (await tensor.data()) as Float32Array;
+    for (let i = 0; i < 20; i++) expect(bits(found.slice(i * one.length, (i + 1) * one.length))).toEqual(bits(one));
   });
 });
 
@@ -151,19 +145,9 @@ describe('what cannot be decoded', () => {
     await expect(decode(tensor, 0, 20, 'Q4_1')).rejects.toBeInstanceOf(DtypeError);
   });
 
-  it('refuses formats that are no numbers of a model, and unknown names', async () => {
-    const source = sourceOf(new Uint8Array(8), [1], 'I64' as NumberFormat);
-    await expect(decodeTensor(source, 'x', 'float32')).rejects.toThrow(/numbers of I64, expected one of F64/);
-    const error = await decodeTensor(source, 'xx', 'float32').catch((error: unknown) => error);
-    expect(error).toBeInstanceOf(FileError);
-    expect((error as FileError).fix).toBe('Did you mean "x"?');
-  });
-
-  it('leaves no tensor behind when a read fails', async () => {
+  it('leaves no tensor behind when it refuses', async () => {
     const before = addon().memory().liveTensors;
-    const source = sourceOf(new Uint8Array(128), [32], 'F32');
-    source.readRows = () => Promise.reject(new FileError({ argument: 'memory', problem: 'ends' }));
-    await expect(decodeTensor(source, 'x', 'float32')).rejects.toBeInstanceOf(FileError);
+    await expect(decodeNumbers('Q4_1', new Uint8Array(21), [32])).rejects.toBeInstanceOf(ShapeError);
     expect(addon().memory().liveTensors).toBe(before);
   });
 });

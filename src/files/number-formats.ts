@@ -24,11 +24,6 @@ export const NUMBER_FORMATS = {
 /** A format of numbers in a file that native code decodes. */
 export type NumberFormat = keyof typeof NUMBER_FORMATS;
 
-/** Whether numbers of this format can be decoded. */
-export function isNumberFormat(format: string): format is NumberFormat {
-  return Object.hasOwn(NUMBER_FORMATS, format);
-}
-
 /** The bytes of `count` numbers, which fill whole blocks. */
 export function bytesOf(format: NumberFormat, count: number): number {
   const { numbers, bytes } = NUMBER_FORMATS[format];

@@ -70,6 +70,16 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
+   * Makes a tokenizer from what a `tokenizer.json` and a `tokenizer_config.json` would hold. Errors name `path`, which must
+   * be where `loadTokenizer` finds the same tokenizer again.
+   * @throws FileError as `load` does.
+   */
+  static of(path: string, tokenizer: Json, config: Json, options: HuggingFaceOptions = {}): HuggingFaceTokenizer {
+    const file = { object: tokenizer, hash: sha256(JSON.stringify(tokenizer)) };
+    return new HuggingFaceTokenizer(build(resolve(path), file, config), options);
+  }
+
+  /**
    * Encodes `text`.
    * @throws FileError if the tokenizer's own regular expressions exceed the time limit.
    * @throws FileError if a character has no token and there is no unknown token.
