@@ -43,7 +43,12 @@ describe('the model', () => {
     await using model = await openGgufModel(smollm2());
     const found: typeof expected = {};
     for (const { name, shape, dtype, reader } of model.tensors.values()) {
-      const bytes = new Uint8Array(bytesOf(dtype, shape.reduce((product, size) => product * size, 1)));
+      const bytes = new Uint8Array(
+        bytesOf(
+          dtype,
+          shape.reduce((product, size) => product * size, 1),
+        ),
+      );
       await reader()(bytes);
       using tensor = await decodeNumbers(dtype, bytes, shape);
       const numbers = (await tensor.data()) as Float32Array;

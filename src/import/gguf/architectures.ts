@@ -42,7 +42,10 @@ function wholeRotary(keys: ArchitectureKeys): HfConfig {
 
 function ropeScaling(keys: ArchitectureKeys): HfConfig {
   const type = keys.findText('rope.scaling.type') ?? 'none';
-  const [factor, original] = [keys.findNumber('rope.scaling.factor'), keys.findCount('rope.scaling.original_context_length')];
+  const [factor, original] = [
+    keys.findNumber('rope.scaling.factor'),
+    keys.findCount('rope.scaling.original_context_length'),
+  ];
   if (type === 'none') return factor === undefined ? {} : { rope_scaling: { rope_type: 'linear', factor } };
   if (type === 'linear') return { rope_scaling: { rope_type: 'linear', factor } };
   if (type !== 'yarn') throw keys.refused('rope.scaling.type', `"${type}"`);
@@ -156,7 +159,12 @@ const gemma3: Architecture = {
 const gpt2: Architecture = {
   modelType: 'gpt2',
   className: 'GPT2LMHeadModel',
-  outer: { token_embd: 'transformer.wte', position_embd: 'transformer.wpe', output_norm: 'transformer.ln_f', output: 'lm_head' },
+  outer: {
+    token_embd: 'transformer.wte',
+    position_embd: 'transformer.wpe',
+    output_norm: 'transformer.ln_f',
+    output: 'lm_head',
+  },
   layers: 'transformer.h.',
   layer: {
     attn_norm: 'ln_1',
@@ -203,7 +211,13 @@ const starcoder2: Architecture = {
   className: 'Starcoder2ForCausalLM',
   config: (keys) => {
     const norm = { norm_epsilon: keys.number('attention.layer_norm_epsilon') };
-    return { ...evenSizes(keys), ...norm, ...wholeRotary(keys), ...slidingWindow(keys), use_bias: keys.has('blk.0.attn_q.bias') };
+    return {
+      ...evenSizes(keys),
+      ...norm,
+      ...wholeRotary(keys),
+      ...slidingWindow(keys),
+      use_bias: keys.has('blk.0.attn_q.bias'),
+    };
   },
 };
 

@@ -15,8 +15,10 @@ export function llama3Scaling(keys: ArchitectureKeys): HfConfig {
   const factor = Math.max(...factors);
   const theta = keys.findNumber('rope.freq_base') ?? 10_000;
   const expected = factorsOf({ factor, theta, count: keys.headWidth() / 2 });
-  const isNear = expected.length === factors.length && expected.every((x, i) => Math.abs(x / (factors[i] as number) - 1) < 1e-4);
-  if (!isNear) throw keys.refused('rope.freq_base', `frequencies in ${NAME} that do not follow from a factor of ${factor}`);
+  const isNear =
+    expected.length === factors.length && expected.every((x, i) => Math.abs(x / (factors[i] as number) - 1) < 1e-4);
+  if (!isNear)
+    throw keys.refused('rope.freq_base', `frequencies in ${NAME} that do not follow from a factor of ${factor}`);
   return { rope_scaling: { rope_type: 'llama3', factor, ...RELEASED } };
 }
 

@@ -69,7 +69,8 @@ export function byteLevelSteps({ path, pre = 'default', tokens, merges }: Vocabu
     const expected = `one of ${[...SPLITTINGS.keys()].join(', ')}`;
     throw unsupported(`${path}, tokenizer.ggml.pre`, printable(pre), expected, fix);
   }
-  if (merges === undefined) throw badFile('bad-metadata', `${path}, tokenizer.ggml.merges`, 'nothing', 'a list of texts');
+  if (merges === undefined)
+    throw badFile('bad-metadata', `${path}, tokenizer.ggml.merges`, 'nothing', 'a list of texts');
   const { preTokenizer, normalizer = null, ignoreMerges = false, addBos = false } = splitting;
   return {
     addBos,

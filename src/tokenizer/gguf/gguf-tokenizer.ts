@@ -79,7 +79,9 @@ function template(tokens: readonly string[], bos: number | undefined, eos: numbe
   if (bos === undefined && eos === undefined) return null;
   const part = (id: number | undefined) =>
     id === undefined ? [] : [{ SpecialToken: { id: tokens[id] as string, type_id: 0 } }];
-  const special = [bos, eos].filter((id) => id !== undefined).map((id) => [tokens[id], { id: tokens[id], ids: [id], tokens: [tokens[id]] }]);
+  const special = [bos, eos]
+    .filter((id) => id !== undefined)
+    .map((id) => [tokens[id], { id: tokens[id], ids: [id], tokens: [tokens[id]] }]);
   const text = (id: 'A' | 'B') => [...part(bos), { Sequence: { id, type_id: 0 } }, ...part(eos)];
   return {
     type: 'TemplateProcessing',

@@ -53,7 +53,10 @@ interface Merge {
  * The merges that a vocabulary implies: every way to put a token together from two others, the tokens of the highest
  * scores first. Gemma's scores do not follow its merges, but its tokens are in their order.
  */
-function impliedMerges({ path, architecture, scores }: Vocabulary, vocab: ReadonlyMap<string, number>): [string, string][] {
+function impliedMerges(
+  { path, architecture, scores }: Vocabulary,
+  vocab: ReadonlyMap<string, number>,
+): [string, string][] {
   const inOrder = architecture.startsWith('gemma');
   if (scores === undefined && !inOrder) {
     throw badFile('bad-metadata', `${path}, tokenizer.ggml.scores`, 'nothing', 'a list of numbers, or merges');

@@ -85,7 +85,12 @@ function checkId(metadata: GgufMetadata, key: string, count: number): number | u
 function readNumbers(metadata: GgufMetadata, key: string, count: number): readonly number[] | undefined {
   const numbers = metadata.findNumbers(key);
   if (numbers === undefined || numbers.length === count) return numbers;
-  throw badFile('bad-metadata', `${metadata.path}, ${key}`, `${numbers.length} numbers`, `one for each of the ${count} tokens`);
+  throw badFile(
+    'bad-metadata',
+    `${metadata.path}, ${key}`,
+    `${numbers.length} numbers`,
+    `one for each of the ${count} tokens`,
+  );
 }
 
 function readKinds(metadata: GgufMetadata, key: string, count: number): readonly Kind[] {
