@@ -43,37 +43,46 @@ export class Cursor {
 
   /** The next `length` bytes; the next call may overwrite them. */
   bytes(length: number): Buffer {
-    if (this.at + length > this.window.length) this.refill(length);
-    this.at += length;
-    return this.window.subarray(this.at - length, this.at);
+    const at = this.take(length);
+    return this.window.subarray(at, at + length);
   }
 
   uint32(): number {
-    return this.bytes(4).readUInt32LE();
+    return this.window.readUInt32LE(this.take(4));
   }
 
   /** A length or a count. @throws GgufError if it is more than what is left can hold, in pieces of `each` bytes. */
   count(each: number, what: string): number {
-    const position = this.position;
-    const count = this.bytes(8).readBigUInt64LE();
+    const at = this.take(8);
+    const count = this.window.readUInt32LE(at) + 2 ** 32 * this.window.readUInt32LE(at + 4);
     const left = Math.floor((this.size - this.position) / each);
-    if (count <= BigInt(left)) return Number(count);
-    throw this.bad('truncated', `${count} ${what}`, `at most the ${left} that the rest of the file can hold`, position);
+    if (count <= left) return count;
+    const received = `${this.window.readBigUInt64LE(at)} ${what}`;
+    const expected = `at most the ${left} that the rest of the file can hold`;
+    throw this.bad('truncated', received, expected, this.position - 8);
   }
 
   /** A text of at most `max` bytes. */
   text(max: number): string {
-    const position = this.position;
+    const { position } = this;
     const length = this.count(1, 'bytes of text');
     if (length > max) throw this.bad('bad-string', `a text of ${length} bytes`, `at most ${max} bytes`, position);
-    const bytes = this.bytes(length);
-    if (isUtf8(bytes)) return bytes.toString();
-    const received = `${printable(bytes.toString('utf8', 0, 24))}, which is not UTF-8`;
-    throw this.bad('bad-string', received, 'a text in UTF-8', position);
+    // There may be millions of texts: those that are valid are read without an object for their bytes.
+    const at = this.take(length);
+    const text = this.window.toString('utf8', at, at + length);
+    if (!text.includes('\ufffd') || isUtf8(this.window.subarray(at, at + length))) return text;
+    throw this.bad('bad-string', `${printable(text)}, which is not UTF-8`, 'a text in UTF-8', position);
   }
 
   bad(reason: GgufReason, received: string, expected: string, position: number): GgufError {
     return badFile(reason, this.path, `${received} at byte ${position}`, expected, { position });
+  }
+
+  /** Passes over `length` bytes and returns where in the window they begin. */
+  private take(length: number): number {
+    if (this.at + length > this.window.length) this.refill(length);
+    this.at += length;
+    return this.at - length;
   }
 
   /** Moves the window so that it begins here and holds `length` bytes or more. */

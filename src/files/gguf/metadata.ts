@@ -104,7 +104,9 @@ class ValueReader {
   private texts(): string[] {
     const count = this.cursor.count(8, 'texts');
     this.take(count);
-    return Array.from({ length: count }, () => this.cursor.text(MAX_HEADER_BYTES));
+    const texts = new Array<string>(count);
+    for (let i = 0; i < count; i++) texts[i] = this.cursor.text(MAX_HEADER_BYTES);
+    return texts;
   }
 
   private boolean(value: number, position: number): boolean {
