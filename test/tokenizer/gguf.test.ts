@@ -14,7 +14,10 @@ const folder = mkdtempSync(join(tmpdir(), 'palm-gguf-tokenizer-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'tokenizer.gguf');
 
-const RECORDED = JSON.parse(readFileSync(join(fixtures, 'tokens.json'), 'utf8')) as Record<string, [string, number[]][]>;
+const RECORDED = JSON.parse(readFileSync(join(fixtures, 'tokens.json'), 'utf8')) as Record<
+  string,
+  [string, number[]][]
+>;
 
 describe.each(Object.entries(RECORDED))('%s', (name, rows) => {
   it('gives every text its recorded tokens', async () => {
@@ -55,7 +58,10 @@ async function contents(changes: Record<string, Buffer | undefined> = {}) {
 describe('what is beside the vocabulary', () => {
   it('is that of a tokenizer_config.json', async () => {
     const template = value('text', '{{ messages }}');
-    const { config } = await contents({ 'tokenizer.chat_template': template, 'tokenizer.ggml.padding_token_id': value('u32', 1) });
+    const { config } = await contents({
+      'tokenizer.chat_template': template,
+      'tokenizer.ggml.padding_token_id': value('u32', 1),
+    });
     expect(config).toEqual({
       ...{ bos_token: '<s>', eos_token: '</s>', pad_token: '</s>', add_bos_token: false, add_eos_token: false },
       chat_template: '{{ messages }}',
@@ -95,14 +101,34 @@ describe('a tokenizer that is refused', () => {
 
   it.each<[what: string, changes: Record<string, Buffer | undefined>, reason: string, message: RegExp]>([
     ['of another model', own('model', value('text', 'bert')), 'unsupported', /"bert", expected "gpt2" or "llama"/],
-    ['that splits in an unknown way', own('pre', value('text', 'falcon')), 'unsupported', /"falcon", expected one of default/],
+    [
+      'that splits in an unknown way',
+      own('pre', value('text', 'falcon')),
+      'unsupported',
+      /"falcon", expected one of default/,
+    ],
     ['without merges', own('merges'), 'bad-metadata', /merges: got nothing/],
     ['without tokens', own('tokens', list('text', [])), 'bad-metadata', /no tokens/],
     ['with a token twice', own('tokens', list('text', ['a', 'a'])), 'bad-metadata', /"a" twice/],
     ['with a token without end', own('tokens', list('text', ['x'.repeat(1001)])), 'bad-metadata', /1001 characters/],
-    ['with fewer types than tokens', own('token_type', list('i32', [1])), 'bad-metadata', /1 numbers, expected one for each of the 6/],
-    ['with an unknown type', own('token_type', list('i32', [3, 3, 1, 1, 1, 7])), 'bad-metadata', /got 7, expected 1 to 6/],
-    ['with an eos beyond its tokens', own('eos_token_id', value('u32', 6)), 'bad-metadata', /got 6, expected one of the 6 tokens/],
+    [
+      'with fewer types than tokens',
+      own('token_type', list('i32', [1])),
+      'bad-metadata',
+      /1 numbers, expected one for each of the 6/,
+    ],
+    [
+      'with an unknown type',
+      own('token_type', list('i32', [3, 3, 1, 1, 1, 7])),
+      'bad-metadata',
+      /got 7, expected 1 to 6/,
+    ],
+    [
+      'with an eos beyond its tokens',
+      own('eos_token_id', value('u32', 6)),
+      'bad-metadata',
+      /got 6, expected one of the 6 tokens/,
+    ],
     ['with a negative bos', own('bos_token_id', value('i32', -1)), 'bad-metadata', /got -1/],
     [
       'of SentencePiece, with neither merges nor scores',
