@@ -1,0 +1,39 @@
+/**
+ * Spans of the assistant by the prefix rule, for templates that do not say what the assistant writes: an answer is what the
+ * text of the conversation has beyond the text of the messages before it with the generation prompt. That holds for
+ * templates whose text only grows with the conversation.
+ */
+import { DataError } from '../../errors.ts';
+import type { Span, SpannedText } from './marks.ts';
+
+/** Renders messages; `prompting` adds what invites the assistant to answer. */
+export type Render<M> = (messages: readonly M[], prompting: boolean) => Promise<string>;
+
+/**
+ * The text of a conversation and its answers. `after` is the white space that the template puts after each answer: the
+ * assistant does not write it.
+ * @throws DataError if an earlier text is not the beginning of a later one
+ */
+export async function spansByPrefixes<M extends { role: string }>(
+  messages: readonly M[],
+  render: Render<M>,
+  after: string,
+): Promise<SpannedText> {
+  const text = await render(messages, false);
+  const spans: Span[] = [];
+  for (const [i, { role }] of messages.entries()) {
+    if (role !== 'assistant') continue;
+    const before = await render(messages.slice(0, i), true);
+    const whole = i === messages.length - 1 ? text : await render(messages.slice(0, i + 1), false);
+    if (!whole.startsWith(before)) throw notPrefix(i, 'its text does not begin with the generation prompt before it');
+    if (!text.startsWith(whole)) throw notPrefix(i, 'messages after it change its text, or text before it');
+    const end = whole.length - (whole.endsWith(after) ? after.length : 0);
+    spans.push({ begin: before.length, end: Math.max(before.length, end) });
+  }
+  return { text, spans };
+}
+
+function notPrefix(i: number, problem: string): DataError {
+  const received = `an answer that cannot be told from the rest of the text: ${problem}`;
+  return new DataError({ argument: `messages[${i}]`, received, expected: 'a text that grows with the conversation' });
+}
