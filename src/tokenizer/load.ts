@@ -1,6 +1,7 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkKind, PATH } from '../checks/kinds.ts';
+import { FileError } from '../errors.ts';
 import { ByteTokenizer } from './byte.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -13,5 +14,23 @@ export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   checkKind('tokenizer', spec, PATH);
   if (spec === 'byte') return new ByteTokenizer();
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isFolder) checkTokenizerJson(spec);
   return await HuggingFaceTokenizer.load(isFolder ? join(spec, 'tokenizer.json') : spec);
+}
+
+/** What older models have in place of a tokenizer.json. */
+const OLDER = ['tokenizer.model', 'spiece.model', 'vocab.json', 'vocab.txt'];
+
+/** @throws FileError for a folder with a tokenizer of another format */
+export function checkTokenizerJson(folder: string): void {
+  const older = OLDER.filter((name) => existsSync(join(folder, name)));
+  if (older.length === 0 || existsSync(join(folder, 'tokenizer.json'))) return;
+  const code = `from transformers import AutoTokenizer as T; T.from_pretrained(${JSON.stringify(folder)}).save_pretrained(${JSON.stringify(folder)})`;
+  const fix = `Write one with Python: python -c '${code}'`;
+  throw new FileError({
+    argument: folder,
+    received: `${older.join(', ')} without tokenizer.json`,
+    expected: 'a tokenizer.json',
+    fix,
+  });
 }

@@ -92,7 +92,8 @@ const TURNS: ChatMessage[] = [
   { role: 'user', content: 'Another\nquestion?' },
   { role: 'assistant', content: SECOND },
 ];
-const PROBES = [TURN, TURNS, [SYSTEM, ...TURNS]];
+/** Conversations of our own. A template may refuse the last, with its system message. */
+export const PROBES = [TURN, TURNS, [SYSTEM, ...TURNS]];
 
 /** The probes that the template accepts: some know no system message. @throws FileError if it accepts none */
 async function renderedProbes(source: string, name: string, render: RenderSource): Promise<Probe[]> {
