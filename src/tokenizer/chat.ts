@@ -14,7 +14,22 @@ export interface EncodedChat {
   mask: boolean[];
 }
 
-/** A part of a text, between edges of what the assistant wrote. */
+/** A response and the conversation before it, which is also text. */
+export interface EncodedAnswer {
+  text: string;
+  prompt: number[];
+  response: number[];
+}
+
+/** A part of a conversation, between edges of what the assistant wrote. */
+export interface ChatPart {
+  text: string;
+  ids: number[];
+  /** Whether it is learned. */
+  learned: boolean;
+}
+
+/** A part of a text. */
 interface Part {
   text: string;
   /** The number of the span that it is. */
@@ -48,13 +63,33 @@ export class Chat {
    * @throws DataError if some messages are not to be learned, and the template mixes them with others.
    */
   async encode(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<EncodedChat> {
+    const parts = await this.parts(messages, options);
+    return { ids: parts.flatMap(({ ids }) => ids), mask: parts.flatMap(({ ids, learned }) => ids.map(() => learned)) };
+  }
+
+  /** What `encode` gives, in parts that are learned, or that are not. @throws as `encode` does */
+  async parts(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<ChatPart[]> {
     await this.encodesApart();
-    const { text, spans } = await this.template.spans(messages, options);
-    const learned = learnedSpans(messages, spans.length);
-    const parts = partsOf({ text, spans });
+    const spanned = await this.template.spans(messages, options);
+    const learned = learnedSpans(messages, spanned.spans.length);
+    const parts = partsOf(spanned);
     const encoded = this.encodeParts(parts);
-    const mask = encoded.flatMap((ids, i) => ids.map(() => learned(parts[i]?.span)));
-    return { ids: this.checked(encoded.flat()), mask };
+    this.checked(encoded.flat());
+    return parts.map(({ text, span }, i) => ({ text, ids: encoded[i] as number[], learned: learned(span) }));
+  }
+
+  /**
+   * A response to a conversation, encoded apart from it, up to the token that ends it.
+   * @throws DataError, FileError as `encode` does.
+   * @throws DataError if the template writes more before a response than its generation prompt.
+   */
+  async answer(messages: readonly ChatMessage[], response: string, options: ChatOptions = {}): Promise<EncodedAnswer> {
+    const text = await this.template.render(messages, { ...options, addGenerationPrompt: true });
+    const whole = await this.template.spans([...messages, { role: 'assistant', content: response }], options);
+    const end = whole.spans.at(-1)?.end ?? 0;
+    if (!whole.text.startsWith(text) || end <= text.length) throw noAnswer(this.template.name);
+    const [prompt = [], answer = []] = this.tokenizer.encodeParts([text, whole.text.slice(text.length, end)]);
+    return { text, prompt: this.checked(prompt), response: answer };
   }
 
   /**
@@ -122,6 +157,11 @@ function learnedSpans(messages: readonly ChatMessage[], spans: number): (span: n
   if (answers.length === spans) return (span) => span !== undefined && answers[span]?.train !== false;
   const received = `${spans} answers in the text of ${answers.length}, of which some are not to be learned`;
   throw new DataError({ argument: 'messages', received, expected: 'one for each message of the assistant' });
+}
+
+function noAnswer(name: string): DataError {
+  const received = 'a response whose text does not begin with the generation prompt';
+  return new DataError({ argument: name, received, expected: 'one that continues it' });
 }
 
 function otherTokens(name: string): FileError {
