@@ -1,5 +1,5 @@
 /** Chat templates: how a model writes a conversation as text, and which parts of it the assistant wrote. */
-import { checkKind, checkKinds, instanceOf, optional, TEXT } from '../checks/kinds.ts';
+import { checkKind, checkKinds, instanceOf, NUMBER, optional, TEXT } from '../checks/kinds.ts';
 import { checkObject, checkOptions } from '../checks/options.ts';
 import { ArgumentError, DataError, FileError } from '../errors.ts';
 import type { SpannedText } from './chat/marks.ts';
@@ -52,6 +52,7 @@ export class ChatTemplate {
     checkKinds('ChatTemplate options', options, { name: optional(TEXT), date: optional(instanceOf(Date)) });
     const { name = 'the chat template', specialTokens = {}, date = new Date(2024, 6, 26) } = options;
     checkObject(specialTokens, 'specialTokens', 'an object of texts by names');
+    checkKind('date', date.getTime(), NUMBER);
     if (source.length > MAX_SOURCE) throw tooMuch(name, `a template of ${source.length} characters`);
     this.source = source.replace(/\r\n?/g, '\n');
     this.name = name;

@@ -1,11 +1,13 @@
 /** Conversations as tokens: a tokenizer with its model's chat template. */
 
+import { checkKind, instanceOf, TEXT } from '../checks/kinds.ts';
+import { checkObject } from '../checks/options.ts';
 import { DataError, FileError } from '../errors.ts';
 import type { SpannedText } from './chat/marks.ts';
 import type { ChatMessage } from './chat/messages.ts';
 import { PROBES } from './chat/span-rules.ts';
-import type { ChatOptions, ChatTemplate } from './chat-template.ts';
-import type { HuggingFaceTokenizer } from './hugging-face.ts';
+import { type ChatOptions, ChatTemplate } from './chat-template.ts';
+import { HuggingFaceTokenizer } from './hugging-face.ts';
 
 /** A conversation as tokens. */
 export interface EncodedChat {
@@ -43,6 +45,8 @@ export class Chat {
   private judged: Promise<boolean> | undefined;
 
   constructor(tokenizer: HuggingFaceTokenizer, template: ChatTemplate) {
+    checkKind('tokenizer', tokenizer, instanceOf(HuggingFaceTokenizer));
+    checkKind('template', template, instanceOf(ChatTemplate));
     this.tokenizer = tokenizer;
     this.template = template;
   }
@@ -52,6 +56,7 @@ export class Chat {
    * @throws DataError, FileError as `ChatTemplate.render` does.
    */
   async prompt(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<number[]> {
+    checkObject(options, 'prompt options');
     const text = await this.template.render(messages, { ...options, addGenerationPrompt: true });
     return this.checked(this.tokenizer.encode(text));
   }
@@ -84,6 +89,8 @@ export class Chat {
    * @throws DataError if the template writes more before a response than its generation prompt.
    */
   async answer(messages: readonly ChatMessage[], response: string, options: ChatOptions = {}): Promise<EncodedAnswer> {
+    checkKind('response', response, TEXT);
+    checkObject(options, 'answer options');
     const text = await this.template.render(messages, { ...options, addGenerationPrompt: true });
     const whole = await this.template.spans([...messages, { role: 'assistant', content: response }], options);
     const end = whole.spans.at(-1)?.end ?? 0;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { isWellFormed } from '../files/json.ts';
-import { checkKind, TEXT } from '../checks/kinds.ts';
+import { checkKind, checkKinds, type Kind, TEXT } from '../checks/kinds.ts';
 import { checkObject } from '../checks/options.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import { type JsonFile, readObject, sha256 } from './json-file.ts';
@@ -86,8 +86,9 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /** A tokenizer whose files are in memory. @throws FileError as `load` does, under the name of the files. */
-  static of({ name, tokenizer, config = {} }: TokenizerFiles, options: HuggingFaceOptions = {}): HuggingFaceTokenizer {
-    checkKind('name', name, TEXT);
+  static of(files: TokenizerFiles, options: HuggingFaceOptions = {}): HuggingFaceTokenizer {
+    checkKinds('files', files, { name: TEXT });
+    const { name, tokenizer, config = {} } = files;
     checkObject(tokenizer, 'tokenizer', 'the object in a tokenizer.json');
     checkObject(config, 'config', 'the object in a tokenizer_config.json');
     const file = { object: tokenizer, hash: sha256(JSON.stringify(tokenizer)) };
@@ -102,6 +103,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
    */
   encode(text: string, { continues = false, special }: EncodeOptions = {}): number[] {
     checkKind('text', text, TEXT);
+    checkKind('special', special, SPECIAL);
     if (continues && special !== undefined) throw beginsAndContinues();
     const start = continues ? 'continued' : 'text';
     const { pipeline, watched, around } = this.parts;
@@ -117,6 +119,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws FileError as `encode` does.
    */
   encodeParts(texts: readonly string[]): number[][] {
+    checkKind('texts', texts, TEXTS);
     const { pipeline, watched } = this.parts;
     const length = texts.reduce((sum, text) => sum + text.length, 0);
     return this.run(() => pipeline.encodeParts(texts.map(wellFormed)), watched.encode, length);
@@ -152,7 +155,7 @@ function build(path: string, { object: json, hash: fileHash }: JsonFile, config:
     const watched = checkSteps(json);
     const patience = PATIENCE.build + PATIENCE.each * tokens.size;
     const pipeline = withDeadline(patience, () => new Pipeline(json));
-    const [bosToken, eosToken, padToken] = SPECIAL.map((key) => specialToken(json, config, key));
+    const [bosToken, eosToken, padToken] = SPECIAL_TOKENS.map((key) => specialToken(json, config, key));
     const around = specialTokensAround(pipeline.around, config, bosToken, eosToken);
     const named = { bosToken, eosToken, padToken, templateTokens: templateTokens(config) };
     return { path, fileHash, pipeline, tokens, around, ...named, watched };
@@ -187,7 +190,9 @@ function addedTokens(path: string, added: unknown): Json[] {
   return added as Json[];
 }
 
-const SPECIAL = ['bos_token', 'eos_token', 'pad_token'] as const;
+const SPECIAL_TOKENS = ['bos_token', 'eos_token', 'pad_token'] as const;
+const SPECIAL: Kind = { is: (value) => [undefined, 'begin', 'both'].includes(value as string), words: 'begin or both' };
+const TEXTS: Kind = { is: (value) => Array.isArray(value) && value.every(TEXT.is), words: 'an array of texts' };
 
 /** The part of the hash for special tokens that the configuration adds or leaves out. */
 function aroundNote({ around, pipeline }: Parts): string {
