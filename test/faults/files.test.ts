@@ -20,6 +20,7 @@ import { FileError, PalmError, SafetensorsError } from '../../src/errors.ts';
 import { PaLM } from '../../src/models/palm.ts';
 import { RewardModel } from '../../src/models/reward-model.ts';
 import { ByteTokenizer } from '../../src/tokenizer/byte.ts';
+import { ChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import { device } from '../device.ts';
 import { fileOf, MALFORMED, tensor } from '../malformed-safetensors.ts';
@@ -207,6 +208,16 @@ const FORMATS: Format[] = [
     async read(path) {
       const tokenizer = await loadTokenizer(path);
       tokenizer.decode(tokenizer.encode('ab a  b</s> \u{1f600} bab'));
+    },
+  },
+  {
+    name: 'chat template',
+    originals: [
+      "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m.content | trim + '</s>\n' }}{% endfor %}",
+      '{%- set ns = namespace(n=0) -%}{%- for m in messages[::-1] if m.role != "x" -%}{%- set ns.n = ns.n + 1 -%}{{ m | tojson }}{% endfor %}{{ ns.n }}',
+    ],
+    async read(path) {
+      await new ChatTemplate(readFileSync(path, 'latin1')).render([{ role: 'user', content: ' Hi ' }]);
     },
   },
   {
