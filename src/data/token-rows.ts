@@ -115,18 +115,20 @@ export async function loadRows<K extends TokenKind>(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: TokenLimits,
-  { chat, ...options }: RowOptions = {},
+  options: RowOptions = {},
 ): Promise<LoadedRows<K>> {
   checkKind('kind', kind, { is: (value) => KINDS.includes(value as TokenKind), words: `one of ${KINDS.join(', ')}` });
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength', 'overlong'], 'loadRows');
   checkKinds('loadRows limits', limits, { maxLength: NUMBER });
-  checkFormOptions(options, 'loadRows');
+  checkOptions(options, ['chat', 'form', 'map'], 'loadRows');
+  const { chat, ...reading } = options;
+  checkFormOptions(reading, 'loadRows');
   checkChat(chat, kind, tokenizer);
   checkLimits(limits);
   checkOverlong(limits.overlong);
   const encoder = new Encoder(tokenizer, limits, chat);
-  const found = await readKind(kind, paths, options);
+  const found = await readKind(kind, paths, reading);
   const encoded: PlacedResult<Encoded>[] = [];
   for (const { place, at, row } of found.rows) encoded.push({ place, at, row: await encoder.row(row) });
   const { used, skipped } = sortRows(paths, encoded);

@@ -101,8 +101,10 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws FileError if a character has no token and there is no unknown token.
    * @throws ArgumentError for a text that both continues another and begins a sequence.
    */
-  encode(text: string, { continues = false, special }: EncodeOptions = {}): number[] {
+  encode(text: string, options: EncodeOptions = {}): number[] {
     checkKind('text', text, TEXT);
+    checkObject(options, 'encode options');
+    const { continues = false, special } = options;
     checkKind('special', special, SPECIAL);
     if (continues && special !== undefined) throw beginsAndContinues();
     const start = continues ? 'continued' : 'text';
