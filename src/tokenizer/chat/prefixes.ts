@@ -19,12 +19,15 @@ export async function spansByPrefixes<M extends { role: string }>(
   render: Render<M>,
   after: string,
 ): Promise<SpannedText> {
-  const text = await render(messages, false);
+  const answers = [...messages.keys()].filter((i) => messages[i]?.role === 'assistant');
+  const [text, befores, wholes] = await Promise.all([
+    render(messages, false),
+    Promise.all(answers.map((i) => render(messages.slice(0, i), true))),
+    Promise.all(answers.map((i) => render(messages.slice(0, i + 1), false))),
+  ]);
   const spans: Span[] = [];
-  for (const [i, { role }] of messages.entries()) {
-    if (role !== 'assistant') continue;
-    const before = await render(messages.slice(0, i), true);
-    const whole = i === messages.length - 1 ? text : await render(messages.slice(0, i + 1), false);
+  for (const [n, i] of answers.entries()) {
+    const [before, whole] = [befores[n] as string, wholes[n] as string];
     if (!whole.startsWith(before)) throw notPrefix(i, 'its text does not begin with the generation prompt before it');
     if (!text.startsWith(whole)) throw notPrefix(i, 'messages after it change its text, or text before it');
     const end = whole.length - (whole.endsWith(after) ? after.length : 0);
