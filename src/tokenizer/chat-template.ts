@@ -4,6 +4,7 @@ import { checkObject, checkOptions } from '../checks/options.ts';
 import { ArgumentError, DataError, FileError } from '../errors.ts';
 import type { SpannedText } from './chat/marks.ts';
 import { type ChatMessage, checkMessages, templateMessages } from './chat/messages.ts';
+import type { Wanted } from './chat/prefixes.ts';
 import type { Fault } from './chat/protocol.ts';
 import { renderApart } from './chat/renderer.ts';
 import { chooseRule, type SpanReader, type SpanRule } from './chat/span-rules.ts';
@@ -69,7 +70,8 @@ export class ChatTemplate {
     checkMessages(messages);
     checkOptions(options, [...CHAT_OPTIONS, 'addGenerationPrompt'], 'render');
     const { addGenerationPrompt = false, ...rest } = options;
-    return await this.renderSource(this.source, messages, addGenerationPrompt, rest);
+    const [text = ''] = await this.renderSource(this.source, [{ messages, prompting: addGenerationPrompt }], rest);
+    return text;
   }
 
   /**
@@ -82,7 +84,7 @@ export class ChatTemplate {
     checkMessages(messages);
     checkOptions(options, CHAT_OPTIONS, 'spans');
     const { read } = await this.spanReader();
-    return await read(messages, (source, some, prompting) => this.renderSource(source, some, prompting, options));
+    return await read(messages, (source, wanted) => this.renderSource(source, wanted, options));
   }
 
   /** How `spans` finds what the assistant wrote. @throws FileError as `spans` does. */
@@ -92,26 +94,25 @@ export class ChatTemplate {
 
   /** The same for all conversations, so that a template is judged once. */
   private spanReader(): Promise<SpanReader> {
-    this.reader ??= chooseRule(this.source, this.name, (...rendered) => this.renderSource(...rendered, {}));
+    this.reader ??= chooseRule(this.source, this.name, (source, wanted) => this.renderSource(source, wanted, {}));
     return this.reader;
   }
 
   private async renderSource(
     source: string,
-    messages: readonly ChatMessage[],
-    addGenerationPrompt: boolean,
+    wanted: readonly Wanted<ChatMessage>[],
     { tools, documents, variables }: ChatOptions,
-  ): Promise<string> {
-    const given = {
+  ): Promise<string[]> {
+    const given = wanted.map(({ messages, prompting }) => ({
       messages: templateMessages(messages),
       tools: tools ?? null,
       documents: documents ?? null,
-      add_generation_prompt: addGenerationPrompt,
+      add_generation_prompt: prompting,
       ...this.specialTokens,
       ...variables,
-    };
+    }));
     const rendered = await renderApart({ source, variables: plainJson(given), now: this.now });
-    if ('text' in rendered) return rendered.text;
+    if ('texts' in rendered) return rendered.texts;
     throw errorOf(rendered.fault, this.name);
   }
 }

@@ -6,8 +6,11 @@
 import { DataError } from '../../errors.ts';
 import type { Span, SpannedText } from './marks.ts';
 
-/** Renders messages; `prompting` adds what invites the assistant to answer. */
-export type Render<M> = (messages: readonly M[], prompting: boolean) => Promise<string>;
+/** Some messages to render; `prompting` adds what invites the assistant to answer. */
+export interface Wanted<M> {
+  messages: readonly M[];
+  prompting: boolean;
+}
 
 /**
  * The text of a conversation and its answers. `after` is the white space that the template puts after each answer: the
@@ -16,18 +19,20 @@ export type Render<M> = (messages: readonly M[], prompting: boolean) => Promise<
  */
 export async function spansByPrefixes<M extends { role: string }>(
   messages: readonly M[],
-  render: Render<M>,
+  render: (wanted: readonly Wanted<M>[]) => Promise<string[]>,
   after: string,
 ): Promise<SpannedText> {
   const answers = [...messages.keys()].filter((i) => messages[i]?.role === 'assistant');
-  const [text, befores, wholes] = await Promise.all([
-    render(messages, false),
-    Promise.all(answers.map((i) => render(messages.slice(0, i), true))),
-    Promise.all(answers.map((i) => render(messages.slice(0, i + 1), false))),
+  const [text = '', ...others] = await render([
+    { messages, prompting: false },
+    ...answers.flatMap((i) => [
+      { messages: messages.slice(0, i), prompting: true },
+      { messages: messages.slice(0, i + 1), prompting: false },
+    ]),
   ]);
   const spans: Span[] = [];
   for (const [n, i] of answers.entries()) {
-    const [before, whole] = [befores[n] as string, wholes[n] as string];
+    const [before = '', whole = ''] = others.slice(2 * n);
     if (!whole.startsWith(before)) throw notPrefix(i, 'its text does not begin with the generation prompt before it');
     if (!text.startsWith(whole)) throw notPrefix(i, 'messages after it change its text, or text before it');
     const end = whole.length - (whole.endsWith(after) ? after.length : 0);

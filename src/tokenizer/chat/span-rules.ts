@@ -3,13 +3,13 @@ import { DataError, FileError } from '../../errors.ts';
 import { withKnownTags } from './known-templates.ts';
 import { checkUnmarked, cutMarks, hasTags, type SpannedText, withMarks } from './marks.ts';
 import type { ChatMessage } from './messages.ts';
-import { spansByPrefixes } from './prefixes.ts';
+import { spansByPrefixes, type Wanted } from './prefixes.ts';
 
 /** The template's own tags, tags of ours in a template that we know, or the prefix rule. */
 export type SpanRule = 'tags' | 'known template' | 'prefixes';
 
-/** Renders messages with a template, the last time with what invites the assistant to answer if `prompting`. */
-export type RenderSource = (source: string, messages: readonly ChatMessage[], prompting: boolean) => Promise<string>;
+/** Renders messages with a template, as often as wanted. */
+export type RenderSource = (source: string, wanted: readonly Wanted<ChatMessage>[]) => Promise<string[]>;
 
 /** A rule, and what it finds in a conversation. */
 export interface SpanReader {
@@ -43,7 +43,8 @@ function byMarks(rule: SpanRule, marked: string): SpanReader {
     rule,
     async read(messages, render) {
       checkUnmarked(JSON.stringify(messages));
-      const cut = cutMarks(await render(marked, messages, false));
+      const [text = ''] = await render(marked, [{ messages, prompting: false }]);
+      const cut = cutMarks(text);
       if (cut !== undefined) return cut;
       const expected = 'both tags in every turn of the assistant';
       throw new DataError({ argument: 'messages', received: 'a generation tag without its other half', expected });
@@ -55,7 +56,7 @@ function byPrefixes(source: string, after: string): SpanReader {
   const rule = 'prefixes';
   return {
     rule,
-    read: (messages, render) => spansByPrefixes(messages, (some, prompting) => render(source, some, prompting), after),
+    read: (messages, render) => spansByPrefixes(messages, (wanted) => render(source, wanted), after),
   };
 }
 
@@ -101,7 +102,8 @@ async function renderedProbes(source: string, name: string, render: RenderSource
   let refusal: DataError | undefined;
   for (const messages of PROBES) {
     try {
-      probes.push({ messages, text: await render(source, messages, false) });
+      const [text = ''] = await render(source, [{ messages, prompting: false }]);
+      probes.push({ messages, text });
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       refusal = error;
