@@ -110,6 +110,16 @@ describe('a tokenizer in memory', () => {
     expect(found.encodeParts(parts)[2]).toEqual([]);
     expect(found.encodeParts(parts).flat()).toEqual(found.encode(parts.join('')));
   });
+
+  it('puts no space before a part that continues another', () => {
+    const file = new URL('../fixtures/tokenizer/metaspace/tokenizer.json', import.meta.url);
+    const found = HuggingFaceTokenizer.of({ name: 'spaces', tokenizer: JSON.parse(readFileSync(file, 'utf8')) });
+    expect(found.decode(found.encodeParts(['we pro', 'ceed', ' any']).flat())).toBe('we proceed any');
+    expect(found.encodeParts(['we', ' hear'])).toEqual([
+      found.encode('we'),
+      found.encode(' hear', { continues: true }),
+    ]);
+  });
 });
 
 describe('a model with more rows than its tokenizer', () => {
