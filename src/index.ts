@@ -202,6 +202,7 @@ export type { Prompts } from './data/prompts.ts';
 export { loadRows } from './data/token-rows.ts';
 export type {
   LoadedRows,
+  RowOptions,
   TokenCompletion,
   TokenKind,
   TokenLabel,
@@ -218,9 +219,20 @@ export type { Meta } from './data/forms/rows.ts';
 export type { FieldMap, Paths } from './data/records.ts';
 export { packSequences } from './data/packing.ts';
 export type { PackedRows } from './data/packing.ts';
+export { Chat } from './tokenizer/chat.ts';
+export type { ChatPart, EncodedAnswer, EncodedChat } from './tokenizer/chat.ts';
+export type { ChatMessage } from './tokenizer/chat/messages.ts';
+export type { Span, SpannedText } from './tokenizer/chat/marks.ts';
+export type { SpanRule } from './tokenizer/chat/span-rules.ts';
+export { ChatTemplate } from './tokenizer/chat-template.ts';
+export type { ChatOptions, RenderOptions, TemplateOptions } from './tokenizer/chat-template.ts';
+export { HuggingFaceTokenizer } from './tokenizer/hugging-face.ts';
+export type { HuggingFaceOptions, TokenizerFiles } from './tokenizer/hugging-face.ts';
 export { loadTokenizer } from './tokenizer/load.ts';
+export { openTokenizer } from './tokenizer/open.ts';
+export type { ModelTokenizer, OpenOptions } from './tokenizer/open.ts';
 export { decodeStream } from './tokenizer/tokenizer.ts';
-export type { Tokenizer } from './tokenizer/tokenizer.ts';
+export type { EncodeOptions, Tokenizer } from './tokenizer/tokenizer.ts';
 export { pretrain, validationLoss } from './trainers/pretrain.ts';
 export type { PretrainParts, PretrainStep } from './trainers/pretrain.ts';
 export { processReward } from './trainers/process-reward.ts';

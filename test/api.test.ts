@@ -1,5 +1,5 @@
 /** Every public function with something else for one of its arguments: a typed error or a result, never a raw one. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -17,6 +17,11 @@ const text = file('text.txt', 'some text to learn');
 const rows = file('rows.jsonl', '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
 const sampleRows = file('samples.jsonl', '{"prompt": "a", "completion": "b", "reward": 1}\n');
 const tokenizer = await api.loadTokenizer('byte');
+const tokenizerFile = new URL('./fixtures/tokenizer/byte-level/tokenizer.json', import.meta.url);
+cpSync(tokenizerFile, join(folder, 'tokenizer.json'));
+file('chat_template.jinja', '{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}');
+const chat = (await api.openTokenizer(folder)).chat as api.Chat;
+const talk = [{ role: 'assistant', content: 'a' }];
 const palm = new api.PaLM(SIZE);
 const rewardModel = new api.RewardModel(new api.PaLM(SIZE), { lora: false });
 const actorCritic = new api.ActorCritic(new api.PaLM(SIZE));
@@ -182,6 +187,18 @@ const FUNCTIONS = {
   resolveModel: entry(api.resolveModel, folder, { offline: true, cacheDir: folder }),
   uploadFolder: entry(api.uploadFolder, folder, 'org/name', { token: 'hf_x' }),
   loadTokenizer: entry(api.loadTokenizer, 'byte'),
+  openTokenizer: entry(api.openTokenizer, folder, { chatTemplate: 'default', date: new Date() }),
+  HuggingFaceTokenizer: entry(api.HuggingFaceTokenizer.of, {
+    name: 'memory',
+    tokenizer: JSON.parse(readFileSync(tokenizerFile, 'utf8')),
+    config: {},
+  }),
+  Chat: entry((some, template) => new api.Chat(some, template), chat.tokenizer, chat.template),
+  ChatTemplate: entry((source, options) => new api.ChatTemplate(source, options), 'a', {
+    name: 'b',
+    specialTokens: {},
+    date: new Date(),
+  }),
   decodeStream: entry(api.decodeStream, tokenizer),
   validationLoss: entry(api.validationLoss, palm, windows, { batchSize: 1, evaluateBatches: 1 }, 1),
   evaluatePairs: entry(api.evaluatePairs, rewardModel, pairs, 1, 0),
@@ -351,6 +368,13 @@ const METHODS = {
   'windows.rows': entry((numbers) => windows.rows(numbers), [0]),
   'tokenizer.encode': entry((value) => tokenizer.encode(value), 'a'),
   'tokenizer.decode': entry((value) => tokenizer.decode(value), [97]),
+  'chat.encode': entry((messages, options) => chat.encode(messages, options), talk, { tools: [], variables: {} }),
+  'chat.prompt': entry((messages, options) => chat.prompt(messages, options), talk, {}),
+  'chat.answer': entry((messages, answer, options) => chat.answer(messages, answer, options), talk, 'a', {}),
+  'chatTemplate.render': entry((messages, options) => chat.template.render(messages, options), talk, {}),
+  'chatTemplate.spans': entry((messages, options) => chat.template.spans(messages, options), talk, {}),
+  'chat.tokenizer.encode': entry((text, options) => chat.tokenizer.encode(text, options), 'a', { special: 'both' }),
+  'chat.tokenizer.encodeParts': entry((texts) => chat.tokenizer.encodeParts(texts), ['a', 'b']),
   'decodeStream.push': entry((token) => api.decodeStream(tokenizer).push(token), 97),
   'adaptiveKl.update': entry((kl, count) => adaptiveKl.update(kl, count), 1, 1),
   'adaptiveKl.restore': entry((state) => adaptiveKl.restore(state), { weight: 0.1 }),

@@ -1,17 +1,14 @@
 /** What `palm data inspect` prints, at most 80 columns wide. */
 import type { Inspection, TokenSpan } from '../data/inspect.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { GREEN, GREY, RESET, visible, WIDTH, wrap } from './columns.ts';
 import { type Row, table } from './table.ts';
 
-const WIDTH = 80;
 const BAR = 40;
 /** Columns of an example, beside its margin and what marks its ends. */
 const TEXT_WIDTH = WIDTH - 14;
 /** Lines of a prompt, kept from its end, and of a target, kept from its beginning. */
 const LINES = 3;
-const GREY = '\x1b[90m';
-const GREEN = '\x1b[32m';
-const RESET = '\x1b[0m';
 
 /** The report as text. With `color`, prompts are grey and targets green. */
 export function inspectionText(
@@ -89,41 +86,13 @@ function spanLines(
   const { eosToken } = tokenizer;
   const ended = target && eosToken !== undefined && tokens.at(-1) === eosToken;
   const text = tokenizer.decode(ended ? tokens.slice(0, -1) : tokens);
-  const shown = text.replaceAll('\n', '↵').replace(/\p{Cc}/gu, '·');
-  const lines = wrap(shown, TEXT_WIDTH, 0);
+  const lines = wrap(visible(text), TEXT_WIDTH, 0);
   const kept = target ? lines.slice(0, LINES) : lines.slice(-LINES);
   const more = kept.length < lines.length ? '…' : '';
   if (target) kept.push(`${kept.pop()}${more}${ended ? '⏎eos' : ''}`);
   else kept[0] = `${more}${kept[0]}`;
   const [on, off] = color ? [target ? GREEN : GREY, RESET] : ['', ''];
   return kept.map((line, i) => `${(i > 0 ? '' : target ? 'target' : 'prompt').padEnd(6)} │ ${on}${line}${off}`);
-}
-
-/** Characters that take two columns of a terminal, and those that take none. */
-const WIDE =
-  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f000}-\u{3fffd}]/u;
-const NARROW = /[\p{M}\u200b-\u200f\u2060]/u;
-
-function columnsOf(character: string): number {
-  return WIDE.test(character) ? 2 : NARROW.test(character) ? 0 : 1;
-}
-
-/** Splits a line at most `width` columns wide, at a space where there is one; the next lines begin with `indent` spaces. */
-function wrap(text: string, width: number, indent: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  let columns = 0;
-  for (const character of text) {
-    line += character;
-    columns += columnsOf(character);
-    if (columns <= width) continue;
-    const space = line.lastIndexOf(' ');
-    const end = space > indent + width / 2 ? space : line.length - character.length;
-    lines.push(line.slice(0, end));
-    line = ' '.repeat(indent) + line.slice(end).replace(/^ /, '');
-    columns = [...line].reduce((sum, one) => sum + columnsOf(one), 0);
-  }
-  return [...lines, line];
 }
 
 function shortPath(path: string): string {

@@ -14,6 +14,7 @@ import { inspectData } from '../data/inspect.ts';
 import type { Skipped } from '../data/row.ts';
 import { writeAtomically } from '../files/atomic-write.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
+import { wantsColor } from './columns.ts';
 import { inspectionText } from './data-text.ts';
 import { configuredCommand } from './options.ts';
 
@@ -62,7 +63,7 @@ async function inspectFiles({ files, as: kind, tokenizer: place, json, ...rest }
     { kind, ...formOptions(rest) },
   );
   if (json) console.log(JSON.stringify(found));
-  else console.log(inspectionText(found, tokenizer, { color: process.stdout.isTTY === true && !process.env.NO_COLOR }));
+  else console.log(inspectionText(found, tokenizer, { color: wantsColor() }));
   if (found.tokens.targets === 0 && found.kind !== 'prompt') process.exitCode = 1;
 }
 

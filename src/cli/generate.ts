@@ -93,7 +93,7 @@ async function promptsOf({ prompt, data }: Config, tokenizer: Tokenizer): Promis
     return (await loadPrompts(data, tokenizer, { maxPromptLength: Number.MAX_SAFE_INTEGER })).prompts;
   }
   const text = prompt === undefined || prompt === '-' ? pipedText(prompt === '-') : prompt;
-  const tokens = tokenizer.encode(text ?? '\n');
+  const tokens = tokenizer.encode(text ?? '\n', { special: 'begin' });
   if (tokens.length > 0) return [tokens];
   throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
 }

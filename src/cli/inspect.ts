@@ -14,6 +14,8 @@ import { type FoundModel, readMetadata } from '../models/model-file.ts';
 import { findModelIn, kindIn } from '../models/registry.ts';
 import { findModel, type ModelFile, nameOf } from '../runs/model-file.ts';
 import { runDirectory } from '../runs/run-directory.ts';
+import { chatText } from './chat-text.ts';
+import { wantsColor } from './columns.ts';
 import { type Row, table } from './table.ts';
 
 /** The `inspect` command. */
@@ -21,9 +23,14 @@ export function inspectCommand(): Command {
   return new Command('inspect')
     .description('print what a model file or a run contains')
     .argument('<MODEL>', 'run folder or model file')
+    .option('--chat <FILE>', 'print the conversations of a file as the model writes them, with what is learned marked')
     .option('--verify', "verify the checksums of a run's checkpoints; exit with 4 if one is damaged")
-    .action(async (given: string, { verify = false }: { verify?: boolean }) => {
+    .action(async (given: string, { chat, verify = false }: { chat?: string; verify?: boolean }) => {
       const path = fromHome(given);
+      if (chat !== undefined) {
+        console.log(await chatText(path, fromHome(chat), { color: wantsColor() }));
+        return;
+      }
       const model = await findModel(path);
       await using file = await openSafetensors(model.path);
       const checkpoints = await checkpointRows(path, verify);

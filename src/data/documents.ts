@@ -22,8 +22,8 @@ export async function loadDocuments(
     if ('skip' in row) return row;
     const { prompt = '', chosen } = row.use as { prompt?: string; chosen: string };
     if (chosen.trim() === '') return { skip: '"chosen" is empty' };
-    const begin = prompt === '' ? [] : tokenizer.encode(prompt);
-    const response = tokenizer.encode(chosen, { continues: prompt !== '' });
+    const begin = prompt === '' ? [] : tokenizer.encode(prompt, { special: 'begin' });
+    const response = tokenizer.encode(chosen, prompt === '' ? { special: 'begin' } : { continues: true });
     return { use: Int32Array.from([...begin, ...response, ...end]) };
   });
   return { tokens: joinTokens(used), skipped };

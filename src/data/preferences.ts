@@ -207,7 +207,7 @@ function encodePair(pair: PairRow, tokenizer: Pick<Tokenizer, 'encode'>): Row<Pr
 }
 
 function encode(text: Dialogue, margin: number | undefined, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {
-  const prompt = tokenizer.encode(text.prompt);
+  const prompt = tokenizer.encode(text.prompt, { special: 'begin' });
   const chosen = tokenizer.encode(text.chosen, { continues: true });
   const rejected = tokenizer.encode(text.rejected, { continues: true });
   const empty = Math.min(prompt.length, chosen.length, rejected.length) === 0;

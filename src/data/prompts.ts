@@ -42,7 +42,7 @@ export async function loadPrompts(
   checkFormOptions(options, 'loadPrompts');
   let cut = 0;
   const encode = (prompt: string, meta: Meta): Row<EncodedPrompt> => {
-    const tokens = tokenizer.encode(prompt);
+    const tokens = tokenizer.encode(prompt, { special: 'begin' });
     if (tokens.length > limits.maxPromptLength) cut++;
     if (tokens.length === 0) return { skip: '"prompt" is empty' };
     return { use: { tokens: tokens.slice(-limits.maxPromptLength), meta } };

@@ -1,14 +1,16 @@
 /** Rows of every kind as tokens: prompt and response encoded apart, with the eos, within the length limits. */
-import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../checks/kinds.ts';
+import { checkKind, checkKinds, instanceOf, NUMBER, optional, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { ArgumentError, printable } from '../errors.ts';
+import { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
+import { type Answers, chatAnswers, chatTurns, type TokenSpan } from './chat-rows.ts';
 import { given } from './forms/fields.ts';
 import { checkFormOptions, type FormOptions, readKind } from './forms/read.ts';
-import type { Asked, FormRow, Meta, RowOf } from './forms/rows.ts';
+import type { Asked, FormRow, Meta, RowOf, Turn } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
-import { renderPrompt, renderResponse, renderTurns } from './forms/transcript.ts';
+import { renderPrompt, renderResponse, renderTurns, type Span } from './forms/transcript.ts';
 import type { Paths } from './records.ts';
 import type { PlacedResult, Row, Skipped } from './row.ts';
 import { sortRows } from './rows.ts';
@@ -20,6 +22,15 @@ export type Overlong = 'drop' | 'cut';
 export interface TokenLimits extends LengthLimits {
   /** Default: drop. */
   overlong?: Overlong | undefined;
+}
+
+/** How rows become tokens. */
+export interface RowOptions extends FormOptions {
+  /**
+   * Writes dialogues as the model's chat template does, with its end of turn in place of the eos. Default: as text with
+   * `Human:` and `Assistant:`. Rows whose prompt is text are as ever.
+   */
+  chat?: Chat | undefined;
 }
 
 interface Tokens {
@@ -104,20 +115,22 @@ export async function loadRows<K extends TokenKind>(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: TokenLimits,
-  options: FormOptions = {},
+  options: RowOptions = {},
 ): Promise<LoadedRows<K>> {
   checkKind('kind', kind, { is: (value) => KINDS.includes(value as TokenKind), words: `one of ${KINDS.join(', ')}` });
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength', 'overlong'], 'loadRows');
   checkKinds('loadRows limits', limits, { maxLength: NUMBER });
-  checkFormOptions(options, 'loadRows');
+  checkOptions(options, ['chat', 'form', 'map'], 'loadRows');
+  const { chat, ...reading } = options;
+  checkFormOptions(reading, 'loadRows');
+  checkChat(chat, kind, tokenizer);
   checkLimits(limits);
   checkOverlong(limits.overlong);
-  const encoder = new Encoder(tokenizer, limits);
-  const found = await readKind(kind, paths, options);
-  const encoded = found.rows.map(({ place, at, row }): PlacedResult<Encoded> => {
-    return { place, at, row: encoder.row(row) };
-  });
+  const encoder = new Encoder(tokenizer, limits, chat);
+  const found = await readKind(kind, paths, reading);
+  const encoded: PlacedResult<Encoded>[] = [];
+  for (const { place, at, row } of found.rows) encoded.push({ place, at, row: await encoder.row(row) });
   const { used, skipped } = sortRows(paths, encoded);
   const numbers = new Map<string, number>();
   for (const { prompt } of used) if (!numbers.has(prompt)) numbers.set(prompt, numbers.size);
@@ -134,6 +147,16 @@ export async function loadRows<K extends TokenKind>(
 function checkOverlong(overlong: unknown): void {
   if (overlong === undefined || overlong === 'drop' || overlong === 'cut') return;
   throw new ArgumentError({ argument: 'overlong', received: printable(overlong), expected: 'drop or cut' });
+}
+
+/** @throws ArgumentError unless the chat is of this tokenizer, and writes such rows */
+function checkChat(chat: Chat | undefined, kind: TokenKind, tokenizer: Tokenizer): void {
+  checkKind('loadRows.chat', chat, optional(instanceOf(Chat)));
+  if (chat === undefined) return;
+  const argument = 'loadRows.chat';
+  if (kind === 'steps') throw new ArgumentError({ argument, problem: 'cannot write solutions in steps' });
+  if (chat.tokenizer.hash === tokenizer.hash) return;
+  throw new ArgumentError({ argument, received: 'the chat of another tokenizer', expected: 'that of `tokenizer`' });
 }
 
 /** A row as tokens, the prompt it is grouped by, and what was cut. */
@@ -158,46 +181,58 @@ interface Parts {
 class Encoder {
   private readonly tokenizer: Tokenizer;
   private readonly limits: TokenLimits;
+  private readonly chat: Chat | undefined;
   private readonly end: readonly number[];
 
-  constructor(tokenizer: Tokenizer, limits: TokenLimits) {
+  constructor(tokenizer: Tokenizer, limits: TokenLimits, chat: Chat | undefined) {
     this.tokenizer = tokenizer;
     this.limits = limits;
+    this.chat = chat;
     this.end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
   }
 
-  row(row: FormRow): Row<Encoded> {
-    if (row.kind === 'text') return this.whole([{ text: row.text, target: true }], row.meta, true);
+  async row(row: FormRow): Promise<Row<Encoded>> {
+    if (row.kind === 'text') return this.whole(this.spelled([{ text: row.text, target: true }]), row.meta, true);
     if (row.kind === 'turns') {
-      const spans = renderTurns(row.turns);
+      const spans = this.chat ? await chatTurns(this.chat, row) : this.turns(row.turns);
       return 'skip' in spans ? spans : this.whole(spans.use, row.meta, false);
     }
     if (row.kind === 'steps') return this.steps(row);
     const judged = row as RowOf<'completion' | 'ranking' | 'rating' | 'label'>;
-    const parts = this.parts(judged.prompt, judged.kind === 'ranking' ? judged.responses : [judged.response]);
+    const parts = await this.parts(judged.prompt, judged.kind === 'ranking' ? judged.responses : [judged.response]);
     if ('skip' in parts) return parts;
     const { prompt, responses, about } = parts.use;
     return { use: { ...about, row: withTokens(judged, prompt, responses) } };
   }
 
   /** A prompt and the responses to it, encoded apart and fitted. */
-  private parts(asked: Asked, texts: readonly string[]): Row<Parts> {
+  private async parts(asked: Asked, texts: readonly string[]): Promise<Row<Parts>> {
+    const byTemplate = this.chat !== undefined && typeof asked !== 'string';
+    const row = byTemplate ? await chatAnswers(this.chat as Chat, asked, texts) : this.answers(asked, texts);
+    if ('skip' in row) return row;
+    const { text, prompt: whole, responses } = row.use;
+    if (whole.length === 0 || responses.some(({ length }) => length === 0)) return NO_TOKENS;
+    const end = byTemplate ? [] : this.end;
+    const longest = Math.max(...responses.map(({ length }) => length)) + end.length;
+    const prompt = keptPrompt(whole, longest, this.limits);
+    const max = this.limits.maxLength - prompt.length;
+    if (longest > max && this.limits.overlong !== 'cut') return this.overlong(longest, max);
+    const about = { prompt: text, promptCut: prompt.length < whole.length, responseCut: longest > max };
+    return { use: { prompt, responses: responses.map((tokens) => fittedResponse(tokens, end, max)), about } };
+  }
+
+  /** A prompt and its responses without a template; the eos is still missing. */
+  private answers(asked: Asked, texts: readonly string[]): Row<Answers> {
     const text = renderPrompt(asked);
     if ('skip' in text) return text;
-    const whole = this.tokenizer.encode(text.use);
+    const prompt = this.tokenizer.encode(text.use, { special: 'begin' });
     const responses: number[][] = [];
     for (const each of texts) {
       const rendered = renderResponse(asked, each);
       if ('skip' in rendered) return rendered;
       responses.push(this.tokenizer.encode(rendered.use, { continues: true }));
     }
-    if (whole.length === 0 || responses.some(({ length }) => length === 0)) return NO_TOKENS;
-    const longest = Math.max(...responses.map(({ length }) => length)) + this.end.length;
-    const prompt = keptPrompt(whole, longest, this.limits);
-    const max = this.limits.maxLength - prompt.length;
-    if (longest > max && this.limits.overlong !== 'cut') return this.overlong(longest, max);
-    const about = { prompt: text.use, promptCut: prompt.length < whole.length, responseCut: longest > max };
-    return { use: { prompt, responses: responses.map((tokens) => fittedResponse(tokens, this.end, max)), about } };
+    return { use: { text: text.use, prompt, responses } };
   }
 
   private overlong(tokens: number, max: number): { skip: string } {
@@ -205,18 +240,23 @@ class Encoder {
     return { skip: `its response has ${tokens} ${words}` };
   }
 
-  /** A text in spans. Each target ends with the eos; where a text is cut, only its end is lost. */
-  private whole(spans: readonly { text: string; target: boolean }[], meta: Meta, isText: boolean): Row<Encoded> {
-    const tokens: number[] = [];
-    const targets: boolean[] = [];
-    for (const { text, target } of spans) {
-      const span = this.tokenizer.encode(text, { continues: tokens.length > 0 });
-      if (target) span.push(...this.end);
-      for (const token of span) {
-        tokens.push(token);
-        targets.push(target);
-      }
-    }
+  private turns(turns: readonly Turn[]): Row<TokenSpan[]> {
+    const spans = renderTurns(turns);
+    return 'skip' in spans ? spans : { use: this.spelled(spans.use) };
+  }
+
+  /** Spans of a text as tokens. Each target ends with the eos. */
+  private spelled(spans: readonly Span[]): TokenSpan[] {
+    return spans.map(({ text, target }, i) => {
+      const tokens = this.tokenizer.encode(text, i === 0 ? { special: 'begin' } : { continues: true });
+      return { text, tokens: target ? [...tokens, ...this.end] : tokens, target };
+    });
+  }
+
+  /** A text in spans; where it is cut, only its end is lost. */
+  private whole(spans: readonly TokenSpan[], meta: Meta, isText: boolean): Row<Encoded> {
+    const tokens = spans.flatMap((span) => span.tokens);
+    const targets = spans.flatMap((span) => span.tokens.map(() => span.target));
     const { maxLength, overlong } = this.limits;
     if (tokens.length > maxLength && overlong !== 'cut') {
       return { skip: `it has ${tokens.length} tokens, and maxLength is ${maxLength}` };
@@ -244,7 +284,7 @@ class Encoder {
     if ('skip' in text) return text;
     const first = renderResponse(asked, steps[0]?.text ?? '');
     if ('skip' in first) return first;
-    const whole = this.tokenizer.encode(text.use);
+    const whole = this.tokenizer.encode(text.use, { special: 'begin' });
     const encoded = steps.map(({ text, ...judged }, i) => {
       const tokens = this.tokenizer.encode(i === 0 ? first.use : `\n${text}`, { continues: true });
       return { tokens: i === steps.length - 1 ? [...tokens, ...this.end] : tokens, ...judged };

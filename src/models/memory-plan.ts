@@ -3,7 +3,7 @@
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
 import { ATTENTION_SITES } from '../families/family.ts';
-import { COUNT, checkKinds, either, type Kind, NUMBER, optional } from '../checks/kinds.ts';
+import { COUNT, checkKinds, either, type Kind, LIST, NUMBER, optional } from '../checks/kinds.ts';
 import { addon, type DecoderDescription } from '../native/addon.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
 
@@ -35,7 +35,7 @@ const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words:
 const LEVELS = ['none', 'selective', 'full'];
 const RECOMPUTE: Kind = { is: (value) => LEVELS.includes(value as string), words: LEVELS.join(', ') };
 const SIZES = { numTokens: COUNT, dim: COUNT, depth: COUNT, heads: COUNT, kvHeads: COUNT, dimHead: COUNT, ff: COUNT };
-const MODEL = { ...SIZES, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
+const MODEL = { ...SIZES, layers: LIST, attnDropout: NUMBER, ffDropout: NUMBER, recompute: RECOMPUTE, dtype: DTYPE };
 type PlannedTexts = { batchSize: number; length: number; lora?: number | false };
 export const LORA = either(COUNT, { is: (value) => value === false, words: 'false' });
 

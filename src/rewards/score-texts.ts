@@ -48,5 +48,8 @@ export async function rewardTexts(
 function answerOf({ prompt, response }: PromptAndResponse, tokenizer: Tokenizer): Answer {
   const { eosToken } = tokenizer;
   const tokens = tokenizer.encode(response, { continues: true });
-  return { prompt: tokenizer.encode(prompt), response: eosToken === undefined ? tokens : [...tokens, eosToken] };
+  return {
+    prompt: tokenizer.encode(prompt, { special: 'begin' }),
+    response: eosToken === undefined ? tokens : [...tokens, eosToken],
+  };
 }

@@ -1,23 +1,20 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { isWellFormed, JsonError, parseJson } from '../files/json.ts';
-import { checkKind, TEXT } from '../checks/kinds.ts';
-import { readWholeText } from '../files/regular-file.ts';
+import { isWellFormed } from '../files/json.ts';
+import { checkKind, checkKinds, type Kind, TEXT } from '../checks/kinds.ts';
+import { checkObject } from '../checks/options.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
+import { type JsonFile, readObject, sha256 } from './json-file.ts';
 import { Pipeline } from './pipeline/pipeline.ts';
 import { isObject, type Json } from './pipeline/step.ts';
+import type { Around } from './pipeline/post-processors.ts';
 import { checkSteps } from './pipeline-limits.ts';
+import { specialToken, specialTokensAround, templateTokens } from './special-tokens.ts';
 import { checkTokens, type EncodeOptions, type Tokenizer, type TokenizerDescription } from './tokenizer.ts';
 
-const EOS_NAMES = ['<|endoftext|>', '</s>', '<eos>', '<|eos|>', '[EOS]', '<|end_of_text|>', '<|eot_id|>', '<|im_end|>'];
-const PAD_NAMES = ['<pad>', '[PAD]', '<|pad|>', '<|padding|>', '<|finetune_right_pad_id|>'];
 /** Upper bound on token ids: a damaged file with a larger one would require that many embeddings. */
 const MAX_TOKENS = 10_000_000;
-/** Twice the size of the largest files in use: 260,000 tokens and 500,000 merges of two. */
-const MAX_BYTES = 64 * 1024 * 1024;
-const MAX_VALUES = 4_000_000;
 /** CPU time limits in milliseconds, and the extra time per character or token: many times what is usual. */
 const PATIENCE = { build: 10_000, text: 1000, each: 0.02 };
 
@@ -27,12 +24,25 @@ export interface HuggingFaceOptions {
   padToken?: number;
 }
 
+/** What a tokenizer is made of: the contents of its files, and a name for errors. */
+export interface TokenizerFiles {
+  name: string;
+  /** tokenizer.json. */
+  tokenizer: Readonly<Record<string, unknown>>;
+  /** tokenizer_config.json. */
+  config?: Readonly<Record<string, unknown>> | undefined;
+}
+
 interface Parts {
   path: string;
   /** SHA-256 of the text of tokenizer.json. */
   fileHash: string;
   pipeline: Pipeline;
   tokens: ReadonlySet<number>;
+  /** The special tokens around a text. */
+  around: Around;
+  templateTokens: Readonly<Record<string, string>>;
+  bosToken: number | undefined;
   eosToken: number | undefined;
   padToken: number | undefined;
   /** Whether encoding and decoding need a deadline, because the file contains its own regular expressions. */
@@ -42,9 +52,13 @@ interface Parts {
 /** A Hugging Face tokenizer, loaded from its `tokenizer.json`. Special tokens in a text are recognised. */
 export class HuggingFaceTokenizer implements Tokenizer {
   readonly vocabSize: number;
+  /** The token that a sequence begins with, if there is one. */
+  readonly bosToken: number | undefined;
   readonly eosToken: number | undefined;
   readonly padToken: number | undefined;
   readonly hash: string;
+  /** The texts of special tokens by the names that chat templates have for them, such as `bos_token`. */
+  readonly templateTokens: Readonly<Record<string, string>>;
   private readonly parts: Parts;
 
   private constructor(parts: Parts, { eosToken = parts.eosToken, padToken = parts.padToken }: HuggingFaceOptions) {
@@ -52,8 +66,10 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.vocabSize = [...parts.tokens].reduce((max, token) => Math.max(max, token)) + 1;
     this.eosToken = checkSpecial('eosToken', eosToken, parts.tokens);
     this.padToken = checkSpecial('padToken', padToken, parts.tokens);
+    this.bosToken = parts.bosToken;
+    this.templateTokens = parts.templateTokens;
     const special = `eos ${this.eosToken ?? 'none'}, pad ${this.padToken ?? 'none'}`;
-    this.hash = sha256(`${parts.fileHash}, ${special}`);
+    this.hash = sha256(`${parts.fileHash}, ${special}${aroundNote(parts)}`);
   }
 
   /**
@@ -63,31 +79,57 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws FileError if a file is missing, damaged, or uses an unsupported component or option.
    */
   static async load(path: string, options: HuggingFaceOptions = {}): Promise<HuggingFaceTokenizer> {
-    const file = readObject(path);
+    const file = readObject(path, TOKENIZER_JSON);
     const beside = join(dirname(path), 'tokenizer_config.json');
-    const config = existsSync(beside) ? readObject(beside).object : {};
+    const config = existsSync(beside) ? readObject(beside, TOKENIZER_JSON).object : {};
     return new HuggingFaceTokenizer(build(resolve(path), file, config), options);
   }
 
-  /**
-   * Makes a tokenizer from what a `tokenizer.json` and a `tokenizer_config.json` would hold. Errors name `path`, which must
-   * be where `loadTokenizer` finds the same tokenizer again.
-   * @throws FileError as `load` does.
-   */
-  static of(path: string, tokenizer: Json, config: Json, options: HuggingFaceOptions = {}): HuggingFaceTokenizer {
+  /** A tokenizer whose files are in memory. @throws FileError as `load` does, under the name of the files. */
+  static of(files: TokenizerFiles, options: HuggingFaceOptions = {}): HuggingFaceTokenizer {
+    checkKinds('files', files, { name: TEXT });
+    const { name, tokenizer, config = {} } = files;
+    checkObject(tokenizer, 'tokenizer', 'the object in a tokenizer.json');
+    checkObject(config, 'config', 'the object in a tokenizer_config.json');
     const file = { object: tokenizer, hash: sha256(JSON.stringify(tokenizer)) };
-    return new HuggingFaceTokenizer(build(resolve(path), file, config), options);
+    return new HuggingFaceTokenizer(build(name, file, config), options);
   }
 
   /**
    * Encodes `text`.
    * @throws FileError if the tokenizer's own regular expressions exceed the time limit.
    * @throws FileError if a character has no token and there is no unknown token.
+   * @throws ArgumentError for a text that both continues another and begins a sequence.
    */
-  encode(text: string, { continues = false }: EncodeOptions = {}): number[] {
+  encode(text: string, options: EncodeOptions = {}): number[] {
     checkKind('text', text, TEXT);
-    const whole = isWellFormed(text) ? text : Buffer.from(text).toString();
-    return this.run(() => this.parts.pipeline.encode(whole, continues), this.parts.watched.encode, text.length);
+    checkObject(options, 'encode options');
+    const { continues = false, special } = options;
+    checkKind('special', special, SPECIAL);
+    if (continues && special !== undefined) throw beginsAndContinues();
+    const start = continues ? 'continued' : 'text';
+    const { pipeline, watched, around } = this.parts;
+    const tokens = this.run(() => pipeline.encode(wellFormed(text), start), watched.encode, text.length);
+    if (special === undefined) return tokens;
+    const begun = around.before.every((token, i) => token === tokens[i]);
+    return [...(begun ? [] : around.before), ...tokens, ...(special === 'both' ? around.after : [])];
+  }
+
+  /**
+   * Encodes the parts of one text. Their tokens are those of the whole text wherever the edges of parts are at added tokens;
+   * elsewhere, no token lies across an edge.
+   * @throws FileError as `encode` does.
+   */
+  encodeParts(texts: readonly string[]): number[][] {
+    checkKind('texts', texts, TEXTS);
+    const { pipeline, watched } = this.parts;
+    const length = texts.reduce((sum, text) => sum + text.length, 0);
+    return this.run(() => pipeline.encodeParts(texts.map(wellFormed)), watched.encode, length);
+  }
+
+  /** Whether a token is found in texts before the model sees them, as all special tokens are. */
+  isAdded(token: number | undefined): boolean {
+    return this.parts.pipeline.isAdded(token);
   }
 
   /** Decodes tokens; ids in the gaps of a vocabulary decode to nothing. @throws FileError as `encode` does. */
@@ -109,38 +151,16 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 }
 
-interface JsonFile {
-  object: Json;
-  hash: string;
-}
-
-/** Reads the object in a JSON file, and the SHA-256 of its text. */
-function readObject(path: string): JsonFile {
-  const text = readWholeText(path, { expected: 'a readable JSON file', most: MAX_BYTES });
-  let value: unknown;
-  try {
-    value = parseJson(text, MAX_VALUES);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw notTokenizer(path, text === '' ? 'an empty file' : error.message, error);
-  }
-  if (isObject(value)) return { object: value, hash: sha256(text) };
-  throw notTokenizer(path, `${printable(value)}, which is not a JSON object`);
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
-
 function build(path: string, { object: json, hash: fileHash }: JsonFile, config: Json): Parts {
   const tokens = collectTokens(path, json);
   try {
     const watched = checkSteps(json);
     const patience = PATIENCE.build + PATIENCE.each * tokens.size;
     const pipeline = withDeadline(patience, () => new Pipeline(json));
-    const eosToken = findSpecial(json, config.eos_token, EOS_NAMES);
-    const padToken = findSpecial(json, config.pad_token, PAD_NAMES);
-    return { path, fileHash, pipeline, tokens, eosToken, padToken, watched };
+    const [bosToken, eosToken, padToken] = SPECIAL_TOKENS.map((key) => specialToken(json, config, key));
+    const around = specialTokensAround(pipeline.around, config, bosToken, eosToken);
+    const named = { bosToken, eosToken, padToken, templateTokens: templateTokens(config) };
+    return { path, fileHash, pipeline, tokens, around, ...named, watched };
   } catch (error) {
     throw failed(path, error);
   }
@@ -172,15 +192,27 @@ function addedTokens(path: string, added: unknown): Json[] {
   return added as Json[];
 }
 
-/**
- * The token named in tokenizer_config.json, as a string or an object with one; else the first added token with a usual
- * name.
- */
-function findSpecial(json: Json, configured: unknown, names: readonly string[]): number | undefined {
-  const named = isObject(configured) ? configured.content : configured;
-  const added = new Map((json.added_tokens as Json[] | undefined)?.map(({ content, id }) => [content, id]));
-  const name = [named, ...names].find((candidate) => added.has(candidate));
-  return added.get(name) as number | undefined;
+const SPECIAL_TOKENS = ['bos_token', 'eos_token', 'pad_token'] as const;
+const SPECIAL: Kind = { is: (value) => [undefined, 'begin', 'both'].includes(value as string), words: 'begin or both' };
+const TEXTS: Kind = { is: (value) => Array.isArray(value) && value.every(TEXT.is), words: 'an array of texts' };
+
+/** The part of the hash for special tokens that the configuration adds or leaves out. */
+function aroundNote({ around, pipeline }: Parts): string {
+  const same = String([around.before, around.after]) === String([pipeline.around.before, pipeline.around.after]);
+  return same ? '' : `, before ${around.before}, after ${around.after}`;
+}
+
+function wellFormed(text: string): string {
+  return isWellFormed(text) ? text : Buffer.from(text).toString();
+}
+
+function beginsAndContinues(): ArgumentError {
+  const received = 'continues and special';
+  return new ArgumentError({
+    argument: 'encode options',
+    received,
+    expected: 'one of them: a text begins, or continues',
+  });
 }
 
 function checkSpecial(argument: string, token: number | undefined, tokens: ReadonlySet<number>): number | undefined {
@@ -200,7 +232,11 @@ function failed(path: string, error: unknown): FileError {
   return new FileError({ argument: path, received, expected: 'one that finishes in time', fix, cause: error });
 }
 
+const TOKENIZER_JSON = {
+  expected: 'a Hugging Face tokenizer.json',
+  fix: 'Save it again with `tokenizer.save("tokenizer.json")`, or download it again from its model page.',
+};
+
 function notTokenizer(path: string, received: string, cause?: unknown): FileError {
-  const fix = 'Save it again with `tokenizer.save("tokenizer.json")`, or download it again from its model page.';
-  return new FileError({ argument: path, received, expected: 'a Hugging Face tokenizer.json', fix, cause });
+  return new FileError({ argument: path, received, ...TOKENIZER_JSON, cause });
 }

@@ -1,6 +1,7 @@
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { checkKind, PATH } from '../checks/kinds.ts';
+import { FileError } from '../errors.ts';
 import { ByteTokenizer } from './byte.ts';
 import { readGgufTokenizer } from './gguf/gguf-tokenizer.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
@@ -16,11 +17,29 @@ export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   if (spec === 'byte') return new ByteTokenizer();
   if (spec.endsWith('.gguf')) return await ofGguf(spec);
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isFolder) checkTokenizerJson(spec);
   return await HuggingFaceTokenizer.load(isFolder ? join(spec, 'tokenizer.json') : spec);
 }
 
 async function ofGguf(path: string): Promise<Tokenizer> {
   const { tokenizer, config, eosToken, padToken } = await readGgufTokenizer(path);
   const special = { ...(eosToken === undefined ? {} : { eosToken }), ...(padToken === undefined ? {} : { padToken }) };
-  return HuggingFaceTokenizer.of(path, tokenizer, config, special);
+  return HuggingFaceTokenizer.of({ name: resolve(path), tokenizer, config }, special);
+}
+
+/** What older models have in place of a tokenizer.json. */
+const OLDER = ['tokenizer.model', 'spiece.model', 'vocab.json', 'vocab.txt'];
+
+/** @throws FileError for a folder with a tokenizer of another format */
+export function checkTokenizerJson(folder: string): void {
+  const older = OLDER.filter((name) => existsSync(join(folder, name)));
+  if (older.length === 0 || existsSync(join(folder, 'tokenizer.json'))) return;
+  const code = `from transformers import AutoTokenizer as T; T.from_pretrained(${JSON.stringify(folder)}).save_pretrained(${JSON.stringify(folder)})`;
+  const fix = `Write one with Python: python -c '${code}'`;
+  throw new FileError({
+    argument: folder,
+    received: `${older.join(', ')} without tokenizer.json`,
+    expected: 'a tokenizer.json',
+    fix,
+  });
 }

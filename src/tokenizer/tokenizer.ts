@@ -11,6 +11,11 @@ export interface EncodeOptions {
    * which many tokenizers insert, and decoding the concatenated tokens gives the concatenated texts.
    */
   continues?: boolean;
+  /**
+   * Special tokens to add: those that a sequence begins with, such as the bos of most models, or `both` those and the ones
+   * that end it, as transformers does unless told otherwise. A text that begins with them as text gets no second ones.
+   */
+  special?: 'begin' | 'both';
 }
 
 /** Converts text to tokens and back. `decode` omits special tokens and writes U+FFFD for invalid UTF-8. */
@@ -26,7 +31,7 @@ export interface Tokenizer {
    * eos and padding.
    */
   readonly hash: string;
-  /** Encodes `text`, without adding special tokens. */
+  /** Encodes `text`. */
   encode(text: string, options?: EncodeOptions): number[];
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
@@ -34,18 +39,20 @@ export interface Tokenizer {
 }
 
 /**
- * Adapts `tokenizer` to a model with `numTokens` tokens: drops an eos or padding token that the model does not have.
+ * Adapts `tokenizer` to a model with `numTokens` tokens: drops an eos or padding token that the model does not have, and
+ * decodes tokens that only the model has, which pad its vocabulary, to nothing.
  */
 export function forModel(tokenizer: Tokenizer, numTokens: number): Tokenizer {
   const within = (token: number | undefined) => (token !== undefined && token < numTokens ? token : undefined);
   const { vocabSize, hash, eosToken, padToken } = tokenizer;
+  const rows = Math.max(vocabSize, numTokens);
   return {
     vocabSize,
     hash,
     eosToken: within(eosToken),
     padToken: within(padToken),
     encode: (text, options) => tokenizer.encode(text, options),
-    decode: (tokens) => tokenizer.decode(tokens),
+    decode: (tokens) => tokenizer.decode(checkTokens(tokens, rows).filter((token) => token < vocabSize)),
     describe: () => tokenizer.describe(),
   };
 }

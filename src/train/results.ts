@@ -52,7 +52,7 @@ export class TrainedPolicy implements Disposable {
       ...(scope !== undefined && { scope }),
       ...(readout !== undefined && { readout }),
     };
-    const tokens = this.tokenizer.encode(prompt);
+    const tokens = this.tokenizer.encode(prompt, { special: 'begin' });
     const answers = await answerPrompts(this.policy.model, this.tokenizer, [tokens], sampling);
     return answers.map(({ text }) => text);
   }

@@ -20,6 +20,7 @@ import { FileError, PalmError, SafetensorsError } from '../../src/errors.ts';
 import { PaLM } from '../../src/models/palm.ts';
 import { RewardModel } from '../../src/models/reward-model.ts';
 import { ByteTokenizer } from '../../src/tokenizer/byte.ts';
+import { ChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import { device } from '../device.ts';
 import { fileOf, MALFORMED, tensor } from '../malformed-safetensors.ts';
@@ -108,6 +109,8 @@ describe('safetensors that break a rule', () => {
 interface Format {
   name: string;
   originals: string[] | Buffer[];
+  /** How often it is changed in a short run; 4000 times unless given. */
+  few?: number;
   read(path: string): unknown;
 }
 
@@ -210,6 +213,17 @@ const FORMATS: Format[] = [
     },
   },
   {
+    name: 'chat template',
+    few: 1_000,
+    originals: [
+      "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m.content | trim + '</s>\n' }}{% endfor %}",
+      '{%- set ns = namespace(n=0) -%}{%- for m in messages[::-1] if m.role != "x" -%}{%- set ns.n = ns.n + 1 -%}{{ m | tojson }}{% endfor %}{{ ns.n }}',
+    ],
+    async read(path) {
+      await new ChatTemplate(readFileSync(path, 'latin1')).render([{ role: 'user', content: ' Hi ' }]);
+    },
+  },
+  {
     name: 'JSONL',
     originals: [ROWS.map((row) => JSON.stringify(row)).join('\n')],
     async read(path) {
@@ -236,7 +250,7 @@ describe('changed at random', () => {
     }
   });
 
-  const count = times(4_000, 100_000);
+  const [FEW, MANY] = [4_000, 100_000];
   const timeout = times(300_000, 3_600_000);
 
   /** Reads `content` after it was written; true where it was good. Anything but a typed error, or much time, is a failure. */
@@ -261,7 +275,7 @@ describe('changed at random', () => {
     }
   }
 
-  function tell(name: string, good: number): void {
+  function tell(name: string, count: number, good: number): void {
     record({
       promise: `a damaged file is refused with a typed error in less than a second: ${name}`,
       fault: 'one to four random changes to a valid file: bytes, parts, values',
@@ -270,7 +284,8 @@ describe('changed at random', () => {
     });
   }
 
-  it.each(FORMATS)('$name is read or refused', { timeout }, async ({ name, originals, read }) => {
+  it.each(FORMATS)('$name is read or refused', { timeout }, async ({ name, originals, read, few = FEW }) => {
+    const count = times(few, MANY);
     const random = new Random(7);
     const path = inFolder('changed');
     let good = 0;
@@ -282,7 +297,7 @@ describe('changed at random', () => {
     expectPrototypesClean();
     expect(good).toBeGreaterThan(0);
     expect(good).toBeLessThan(count);
-    tell(name, good);
+    tell(name, count, good);
   });
 
   describe('a checkpoint', () => {
@@ -299,6 +314,7 @@ describe('changed at random', () => {
     });
 
     it('is verified or refused, also where the manifest was made to fit', { timeout }, async () => {
+      const count = times(FEW, MANY);
       const random = new Random(8);
       const files = ['state.json', 'manifest.json'].map(
         (name) => [join(step, name), readFileSync(join(step, name))] as const,
@@ -318,7 +334,7 @@ describe('changed at random', () => {
       expect((await verifyCheckpoint(step)).state.parts).toEqual(JSON.parse(JSON.stringify(states)));
       expect(good).toBeGreaterThan(0);
       expect(good).toBeLessThan(count / 2);
-      tell('state.json and manifest.json', good);
+      tell('state.json and manifest.json', count, good);
     });
 
     /** The manifest of a checkpoint with this state.json. */

@@ -4,8 +4,8 @@ import { createDecoder, type Decoder } from './decoders.ts';
 import type { Model } from './model.ts';
 import { createModel } from './models.ts';
 import { createNormalizer, type Normalizer } from './normalizers.ts';
-import type { Piece } from './pieces.ts';
-import { checkPostProcessor } from './post-processors.ts';
+import type { Piece, Start } from './pieces.ts';
+import { type Around, NOTHING_AROUND, readPostProcessor } from './post-processors.ts';
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenizers.ts';
 import { isObject, type Json, Step } from './step.ts';
 
@@ -15,6 +15,8 @@ import { isObject, type Json, Step } from './step.ts';
  * those of the Rust library, or the file is rejected.
  */
 export class Pipeline {
+  /** The special tokens that the post-processor adds. */
+  readonly around: Around;
   private readonly normalize: Normalizer;
   private readonly preTokenize: PreTokenizer;
   private readonly model: Model;
@@ -23,6 +25,7 @@ export class Pipeline {
   private readonly whenNormalized = new TokenFinder();
   private readonly special: ReadonlySet<number>;
   private readonly names: ReadonlyMap<number, string>;
+  private readonly added: ReadonlySet<number>;
 
   /** @throws Error that describes what is damaged or unsupported. */
   constructor(json: Json) {
@@ -30,10 +33,11 @@ export class Pipeline {
     this.normalize = optional(json.normalizer, createNormalizer) ?? ((piece) => piece);
     this.preTokenize = optional(json.pre_tokenizer, createPreTokenizer) ?? ((piece) => [piece]);
     this.model = createModel(json.model);
-    optional(json.post_processor, checkPostProcessor);
+    this.around = optional(json.post_processor, readPostProcessor) ?? NOTHING_AROUND;
     this.decodeNames = optional(json.decoder, createDecoder);
     const added = readAddedTokens(json.added_tokens);
     checkNumbers(added, this.model.vocabulary);
+    this.added = new Set(added.map(({ id }) => id));
     this.special = new Set(added.filter((token) => token.special).map(({ id }) => id));
     const written = (token: AddedToken) =>
       token.normalized ? this.normalize({ text: token.content, start: 'middle' }).text : token.content;
@@ -47,14 +51,29 @@ export class Pipeline {
     }
   }
 
-  /** Encodes `text`. With `continues`, the text continues an earlier one, and no space is put before it. */
-  encode(text: string, continues: boolean): number[] {
+  /** Encodes `text`, which starts there, without special tokens around it. */
+  encode(text: string, start: Start): number[] {
     const tokens: number[] = [];
-    for (const section of this.asWritten.split({ text, start: continues ? 'continued' : 'text' })) {
+    for (const section of this.asWritten.split({ text, start })) {
       if ('token' in section) tokens.push(section.token);
       else this.encodeSection(section, tokens);
     }
     return tokens;
+  }
+
+  /** Encodes the parts of a text, as the whole is encoded, but for tokens that would lie across an edge of parts. */
+  encodeParts(parts: readonly string[]): number[][] {
+    let start: Start = 'text';
+    return parts.map((part) => {
+      const tokens = this.encode(part, start);
+      if (part !== '') start = this.isAdded(tokens.at(-1)) ? 'middle' : 'continued';
+      return tokens;
+    });
+  }
+
+  /** Whether a token is one that is found in the text before the model sees it. */
+  isAdded(token: number | undefined): boolean {
+    return token !== undefined && this.added.has(token);
   }
 
   private encodeSection(piece: Piece, tokens: number[]): void {
