@@ -9,7 +9,7 @@ import { readGgufTokenizer } from '../../src/tokenizer/gguf/gguf-tokenizer.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import { gguf, list, type Pair, value } from '../gguf-file.ts';
 
-const fixtures = fileURLToPath(new URL('../fixtures/gguf/', import.meta.url));
+const fixtures = fileURLToPath(new URL('../fixtures/gguf/tokenizers/', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'palm-gguf-tokenizer-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'tokenizer.gguf');

@@ -224,6 +224,14 @@ def record(case, folder, random):
     }
 
 
+def first_clear(case, folder, random):
+    for _ in range(20):
+        expected = record(case, folder, random)
+        if expected is not None:
+            return expected
+    raise SystemExit(f"{folder.name}: no rows whose greedy tokens are clear; its logits lie too close together")
+
+
 def check_v4(case, folder, expected):
     """The old spelling of the configuration must mean the same. Version 4 gives `rope_theta` to all layers of olmo 3; 5.24 only to full attention."""
     if case.v4 or case.model_type == "olmo3":
@@ -245,8 +253,7 @@ def main(names):
         torch.manual_seed(7)
         random = torch.Generator().manual_seed(5)
         write_model(build(case, random), case, folder)
-        while (expected := record(case, folder, random)) is None:
-            pass
+        expected = first_clear(case, folder, random)
         check_v4(case, folder, expected)
         write_expected(expected, folder)
         size = sum(file.stat().st_size for file in folder.iterdir())
