@@ -13,6 +13,7 @@ import {
 } from '../native/addon.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 import {
+  filled,
   type ModelDescription,
   type NamedScopes,
   namesFor,
@@ -22,6 +23,8 @@ import {
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
+import { checkScoresNone, type FolderOptions, openFolder } from './hf-folder.ts';
 import { type Reader, Readers } from './readers.ts';
 import { type ScopeOptions, Scopes } from './scopes.ts';
 import {
@@ -40,6 +43,8 @@ import { seedFor } from '../seed.ts';
 import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { DecoderDescription } from '../native/addon.ts';
+export type { ExportOptions } from './hf-export.ts';
+export type { FolderOptions } from './hf-folder.ts';
 export type { SaveOptions } from './model-file.ts';
 export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
 export type { ScopeOptions } from './scopes.ts';
@@ -49,8 +54,8 @@ export type ModelOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
 const PROMPTS = ['prompts', 'lengths'];
 const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
 
-/** The base of all families; the class of a family defines how its models are created and loaded. */
-export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
+/** A model of any family. Those of Hugging Face folders are of this class; a family may have one of its own, to create models. */
+export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
   /** The hyperparameters, with defaults filled in. */
   readonly config: Config;
   /** The decoder that native code runs, described as data. */
@@ -81,8 +86,39 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     else this.#makeScopes(blank);
   }
 
+  /**
+   * Reads a Hugging Face folder: config.json, and weights as safetensors or, if there are none, as pytorch_model.bin. Nothing in
+   * it is executed.
+   * @throws ConfigError naming what config.json says and palm-rlhf does not know.
+   * @throws FileError for files that are missing, damaged or do not belong together.
+   */
+  static async load(path: string, options: FolderOptions = {}): Promise<LanguageModel> {
+    await using folder = await openFolder(path, options);
+    checkScoresNone(path, folder);
+    const model = LanguageModel.of(folder.family, folder.config, []);
+    return await filled(model, () => folder.read(model.parameters()));
+  }
+
+  /** For this package: a model of a family without a class, as the constructor creates it. */
+  static of<Config extends ModelConfig>(family: Family<Config>, config: Config, blank?: NamedScopes) {
+    return new LanguageModel(family, config, blank);
+  }
+
   /** Another model with this configuration, with uninitialised weights and scopes. */
-  protected abstract blank(scopes: NamedScopes): this;
+  protected blank(scopes: NamedScopes): this {
+    return LanguageModel.of(this.#family, this.config, scopes) as this;
+  }
+
+  /**
+   * Writes a Hugging Face folder, which transformers reads, without scopes: `path` must not exist. Tensors that were not trained
+   * are stored as they were.
+   * @throws FileError if it cannot be written.
+   * @throws ArgumentError for a family without such folders.
+   */
+  async export(path: string, options: ExportOptions = {}): Promise<void> {
+    const { family, config } = exportable(this.#family, this.config);
+    await exportFolder(path, { family, config, parameters: this.parameters() }, options);
+  }
 
   /** Names of the scopes, in the order they were added. */
   get scopes(): string[] {

@@ -192,3 +192,14 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
 export function isPolicyOnly(name: string): boolean {
   return ['value_head.', 'reference.', 'ilql.', 'partition.'].some((prefix) => name.startsWith(prefix));
 }
+
+/** `model`, once `read` has filled it; disposed of if that fails. */
+export async function filled<Model extends Disposable>(model: Model, read: () => Promise<void>): Promise<Model> {
+  try {
+    await read();
+    return model;
+  } catch (error) {
+    model[Symbol.dispose]();
+    throw error;
+  }
+}
