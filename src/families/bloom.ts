@@ -4,7 +4,7 @@ import { alibiSlopes, architecture, layerNorm } from './architecture.ts';
 import { count, epsilon, flag, width } from './config-fields.ts';
 import { ALL_BIASES } from './gpt2.ts';
 import { hfFamily } from './hugging-face.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 /** Names of BLOOM and Falcon. */
 export const BLOOM_NAMES: StoredNames = {
@@ -28,6 +28,7 @@ export const bloom = hfFamily({
   modelTypes: ['bloom'],
   prefixes: ['transformer.', ''],
   loraTargets: ['query_key_value'],
+  names: BLOOM_NAMES,
   schema: z.strictObject({
     vocab_size: width(250_880),
     hidden_size: width(64),
@@ -42,6 +43,9 @@ export const bloom = hfFamily({
     ...['slow_but_exact', 'seq_length', 'attention_softmax_in_fp32', 'masked_softmax_fusion', 'offset_alibi'],
     ...['skip_bias_add', 'skip_bias_add_qkv', 'bias_dropout_fusion'],
   ],
+  orders: ({ heads: groups, dimHead: width }) => ({
+    'self_attention.query_key_value': { kind: 'groups', groups, queries: 1, width },
+  }),
   describe: (config) =>
     architecture({
       numTokens: config.vocab_size,
@@ -58,9 +62,4 @@ export const bloom = hfFamily({
       residualFromNorm: config.apply_residual_connection_post_layernorm,
       ...ALL_BIASES,
     }),
-  places: (decoder, shapes) => {
-    const { heads: groups, dimHead: width } = decoder;
-    const order = { kind: 'groups', groups, queries: 1, width } as const;
-    return placesOf(BLOOM_NAMES, decoder, shapes, { 'self_attention.query_key_value': order });
-  },
 });

@@ -6,7 +6,6 @@ import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import type { Place } from './place.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 /** The norm of queries or keys has weights [heads, width] in the file, whose rows are the pairs of its heads. */
 function paired(place: Place, width: number): Place {
@@ -19,6 +18,7 @@ export const cohere = hfFamily({
   modelTypes: ['cohere'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 256_000, dim: 8192, ff: 22_528, depth: 40, heads: 64, tied: true }),
     ...attentionBias,
@@ -26,6 +26,11 @@ export const cohere = hfFamily({
     logit_scale: factor(0.0625),
     use_qk_norm: flag(false),
   }),
+  orders: ({ dimHead: width, ropes }) => {
+    const order = { kind: 'pairs', width, rotary: 2 * (ropes[0]?.inverseFrequency.length ?? 0) } as const;
+    return { 'self_attn.q_proj': order, 'self_attn.k_proj': order };
+  },
+  instead: (place, { dimHead }) => [paired(place, dimHead)],
   describe: (config, longest) => {
     const norm = layerNorm(config.layer_norm_eps, { bias: false });
     return llamaLike(config, {
@@ -35,11 +40,5 @@ export const cohere = hfFamily({
       qkvBias: config.attention_bias,
       outputBias: config.attention_bias,
     });
-  },
-  places: (decoder, shapes) => {
-    const width = decoder.dimHead;
-    const order = { kind: 'pairs', width, rotary: 2 * (decoder.ropes[0]?.inverseFrequency.length ?? 0) } as const;
-    const orders = { 'self_attn.q_proj': order, 'self_attn.k_proj': order };
-    return placesOf(LLAMA_NAMES, decoder, shapes, orders).map((place) => paired(place, width));
   },
 });

@@ -5,14 +5,13 @@ import { BLOOM_NAMES } from './bloom.ts';
 import { activation, count, epsilon, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { ROPE_KEYS, ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
-const TWO_NORMS = { ...BLOOM_NAMES, norms: { norm: 'ln_attn', ff_norm: 'ln_mlp' } };
 
 export const falcon = hfFamily({
   modelTypes: ['falcon'],
   prefixes: ['transformer.', ''],
   loraTargets: ['query_key_value'],
+  names: BLOOM_NAMES,
   schema: z.strictObject({
     ...ROPE_KEYS,
     vocab_size: width(65_024),
@@ -32,6 +31,14 @@ export const falcon = hfFamily({
     tie_word_embeddings: flag(true),
   }),
   fixed: { apply_residual_connection_post_layernorm: [false] },
+  orders: ({ heads, kvHeads: groups, dimHead: width }) => ({
+    'self_attention.query_key_value': { kind: 'groups', groups, queries: heads / groups, width },
+  }),
+  instead: (place, { parallel, sharedNorm }) => {
+    if (!parallel || sharedNorm) return [place];
+    const name = place.name.replace('input_layernorm', 'ln_attn').replace('post_attention_layernorm', 'ln_mlp');
+    return [{ ...place, name }];
+  },
   describe: (config, longest) => {
     const { hidden_size: dim, num_attention_heads: heads, new_decoder_architecture: grouped, bias } = config;
     const dimHead = Math.floor(dim / heads);
@@ -48,11 +55,5 @@ export const falcon = hfFamily({
       ropes: config.alibi ? [] : [ropeOf(config, { dimHead, theta: 10_000, longest })],
       alibi: config.alibi ? alibiSlopes(heads) : [],
     });
-  },
-  places: (decoder, shapes) => {
-    const { heads, kvHeads: groups, dimHead: width, parallel, sharedNorm } = decoder;
-    const names = parallel && !sharedNorm ? TWO_NORMS : BLOOM_NAMES;
-    const order = { kind: 'groups', groups, queries: heads / groups, width } as const;
-    return placesOf(names, decoder, shapes, { 'self_attention.query_key_value': order });
   },
 });

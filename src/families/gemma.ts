@@ -5,12 +5,12 @@ import { epsilon, optionalWidth } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const gemma = hfFamily({
   modelTypes: ['gemma'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 256_000, dim: 3072, ff: 24_576, depth: 28, heads: 16, kv: 16, act: 'gelu_pytorch_tanh', tied: true }),
     ...attentionBias,
@@ -27,5 +27,4 @@ export const gemma = hfFamily({
       qkvBias: config.attention_bias,
       outputBias: config.attention_bias,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

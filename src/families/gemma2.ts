@@ -5,7 +5,6 @@ import { activation, epsilon, factor, layerTypes, optionalWidth, window } from '
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, byKind, headWidth, kindsOf, llamaKeys, llamaLike, OUTPUT_NORM_NAMES } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 const cap = z.number().gt(0).nullable();
 /** What Gemma 2 and 3 add to Llama's keys. */
@@ -40,6 +39,7 @@ export const gemma2 = hfFamily({
   modelTypes: ['gemma2'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: OUTPUT_NORM_NAMES,
   schema: z.strictObject({ ...gemmaKeys, ...caps }),
   describe: (config, longest) => {
     const kinds = kindsOf(config, (layer) => layer % 2 === 0);
@@ -49,5 +49,4 @@ export const gemma2 = hfFamily({
       layers: byKind(config, kinds, config.sliding_window, config.query_pre_attn_scalar ** -0.5),
     });
   },
-  places: (decoder, shapes) => placesOf(OUTPUT_NORM_NAMES, decoder, shapes),
 });

@@ -6,7 +6,6 @@ import { gemmaKeys, gemmaLike } from './gemma2.ts';
 import { hfFamily } from './hugging-face.ts';
 import { byKind, headWidth, kindsOf, llamaLike, OUTPUT_NORM_NAMES } from './llama-like.ts';
 import { describeRope, ROPE_KEYS_BY_KIND } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 const cap = z.number().gt(0).nullable().default(null);
 const base = ROPE_KEYS_BY_KIND.rope_theta;
@@ -15,6 +14,7 @@ export const gemma3 = hfFamily({
   modelTypes: ['gemma3_text'],
   prefixes: ['model.', 'language_model.model.', 'model.language_model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: OUTPUT_NORM_NAMES,
   schema: z.strictObject({
     ...gemmaKeys,
     ...ROPE_KEYS_BY_KIND,
@@ -42,5 +42,4 @@ export const gemma3 = hfFamily({
       qkNorm: { over: 'head', norm: rmsNorm(config.rms_norm_eps, { offset: 1 }) },
     });
   },
-  places: (decoder, shapes) => placesOf(OUTPUT_NORM_NAMES, decoder, shapes),
 });

@@ -4,12 +4,12 @@ import { architecture, layers } from './architecture.ts';
 import { activation, flag, width } from './config-fields.ts';
 import { ALL_BIASES, GPT_MASKS, GPT_NAMES, GPT_SPELLINGS, gptKeys, gptSizes } from './gpt2.ts';
 import { hfFamily } from './hugging-face.ts';
-import { placesOf } from './stored-names.ts';
 
 export const gptBigcode = hfFamily({
   modelTypes: ['gpt_bigcode'],
   prefixes: ['transformer.', ''],
   loraTargets: ['c_attn'],
+  names: GPT_NAMES,
   ignored: GPT_MASKS,
   schema: z.strictObject({
     ...gptKeys,
@@ -25,6 +25,8 @@ export const gptBigcode = hfFamily({
     ...['inference_runner', 'max_batch_size', 'max_sequence_length', 'pad_key_length', 'pre_allocate_kv_cache'],
     ...['runner_max_sequence_length', 'validate_runner_input'],
   ],
+  orders: ({ heads, kvHeads, dimHead: width }) =>
+    kvHeads === heads ? { 'attn.c_attn': { kind: 'groups', groups: heads, queries: 1, width } } : {},
   describe: (config) => {
     const sizes = gptSizes(config);
     const scale = config.scale_attn_weights ? sizes.dimHead ** -0.5 : 1;
@@ -34,11 +36,5 @@ export const gptBigcode = hfFamily({
       positions: { rows: config.n_positions, offset: 0 },
       layers: layers(sizes.depth, () => ({ window: 0, rope: -1, scale })),
     });
-  },
-  places: (decoder, shapes) => {
-    const { heads, kvHeads, dimHead: width } = decoder;
-    const byHead = kvHeads === heads && heads > 1;
-    const order = { kind: 'groups', groups: heads, queries: 1, width } as const;
-    return placesOf(GPT_NAMES, decoder, shapes, byHead ? { 'attn.c_attn': order } : {});
   },
 });

@@ -4,7 +4,7 @@ import { architecture, layerNorm, layers } from './architecture.ts';
 import { activation, count, epsilon, flag, MAX_COUNT, optionalWidth, width } from './config-fields.ts';
 import { GPT_NAMES } from './gpt2.ts';
 import { hfFamily } from './hugging-face.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   ...GPT_NAMES,
@@ -27,6 +27,7 @@ export const gptNeo = hfFamily({
   modelTypes: ['gpt_neo'],
   prefixes: ['transformer.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: NAMES,
   ignored: /\.attn\.attention\.(bias|masked_bias)$/,
   schema: z.strictObject({
     vocab_size: width(50_257),
@@ -61,5 +62,4 @@ export const gptNeo = hfFamily({
       ...{ outputBias: true, ffBias: true },
     });
   },
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes),
 });

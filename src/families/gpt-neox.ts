@@ -4,7 +4,7 @@ import { architecture, layerNorm } from './architecture.ts';
 import { activation, count, epsilon, flag, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { ROPE_KEYS, ropeOf } from './rope.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   layers: 'layers',
@@ -22,6 +22,7 @@ export const gptNeox = hfFamily({
   modelTypes: ['gpt_neox'],
   prefixes: ['gpt_neox.', ''],
   loraTargets: ['query_key_value'],
+  names: NAMES,
   ignored: /\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/,
   schema: z.strictObject({
     ...ROPE_KEYS,
@@ -37,6 +38,9 @@ export const gptNeox = hfFamily({
     use_parallel_residual: flag(true),
     attention_bias: flag(true),
     tie_word_embeddings: flag(false),
+  }),
+  orders: ({ heads: groups, dimHead: width }) => ({
+    'attention.query_key_value': { kind: 'groups', groups, queries: 1, width },
   }),
   describe: (config, longest) => {
     const dimHead = Math.floor(config.hidden_size / config.num_attention_heads);
@@ -55,10 +59,5 @@ export const gptNeox = hfFamily({
       parallel: config.use_parallel_residual,
       ...{ qkvBias: config.attention_bias, outputBias: config.attention_bias, ffBias: true },
     });
-  },
-  places: (decoder, shapes) => {
-    const { heads: groups, dimHead: width } = decoder;
-    const order = { kind: 'groups', groups, queries: 1, width } as const;
-    return placesOf(NAMES, decoder, shapes, { 'attention.query_key_value': order });
   },
 });

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type Architecture, architecture, layerNorm, layers } from './architecture.ts';
 import { activation, count, epsilon, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 /** The sizes of GPT-2, GPT-J and GPT BigCode. */
 export const gptKeys = {
@@ -58,6 +58,7 @@ export const gpt2 = hfFamily({
   modelTypes: ['gpt2'],
   prefixes: ['transformer.', ''],
   loraTargets: ['c_attn'],
+  names: GPT_NAMES,
   ignored: GPT_MASKS,
   schema: z.strictObject({
     ...gptKeys,
@@ -69,6 +70,7 @@ export const gpt2 = hfFamily({
   }),
   spellings: GPT_SPELLINGS,
   harmless: ['n_ctx', 'reorder_and_upcast_attn', 'predict_special_tokens'],
+  orders: () => Object.fromEntries(Object.keys(GPT_NAMES.linears).map((name) => [name, 'transposed'])),
   describe: (config) => {
     const sizes = gptSizes(config);
     const scale = config.scale_attn_weights ? sizes.dimHead ** -0.5 : 1;
@@ -78,9 +80,5 @@ export const gpt2 = hfFamily({
       positions: { rows: config.n_positions, offset: 0 },
       layers: layers(sizes.depth, (layer) => ({ window: 0, rope: -1, scale: share(layer) })),
     });
-  },
-  places: (decoder, shapes) => {
-    const orders = Object.keys(GPT_NAMES.linears).map((name) => [name, 'transposed'] as const);
-    return placesOf(GPT_NAMES, decoder, shapes, Object.fromEntries(orders));
   },
 });

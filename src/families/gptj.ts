@@ -5,7 +5,7 @@ import { activation, count, flag, width } from './config-fields.ts';
 import { GPT_MASKS, GPT_SPELLINGS, gptKeys, gptSizes } from './gpt2.ts';
 import { hfFamily } from './hugging-face.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   layers: 'h',
@@ -25,6 +25,7 @@ export const gptj = hfFamily({
   modelTypes: ['gptj'],
   prefixes: ['transformer.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: NAMES,
   ignored: GPT_MASKS,
   schema: z.strictObject({
     ...gptKeys,
@@ -38,6 +39,10 @@ export const gptj = hfFamily({
   }),
   spellings: GPT_SPELLINGS,
   harmless: ['n_positions', 'n_ctx', 'rotary', 'scale_attn_weights'],
+  orders: ({ dimHead: width, ropes }) => {
+    const order = { kind: 'pairs', width, rotary: 2 * (ropes[0]?.inverseFrequency.length ?? 0) } as const;
+    return { 'attn.q_proj': order, 'attn.k_proj': order };
+  },
   describe: (config) => {
     const sizes = gptSizes(config);
     const partial = config.rotary_dim / sizes.dimHead;
@@ -46,10 +51,5 @@ export const gptj = hfFamily({
       ...{ parallel: true, sharedNorm: true, ffBias: true, headBias: true },
       ropes: [ropeOf({}, { dimHead: sizes.dimHead, theta: 10_000, partial, longest: undefined })],
     });
-  },
-  places: (decoder, shapes) => {
-    const rotary = 2 * (decoder.ropes[0]?.inverseFrequency.length ?? 0);
-    const order = { kind: 'pairs', width: decoder.dimHead, rotary } as const;
-    return placesOf(NAMES, decoder, shapes, { 'attn.q_proj': order, 'attn.k_proj': order });
   },
 });

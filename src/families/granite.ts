@@ -5,12 +5,12 @@ import { epsilon, factor, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const granite = hfFamily({
   modelTypes: ['granite'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 32_000, dim: 4096, ff: 11_008, depth: 32, heads: 32 }),
     ...attentionBias,
@@ -32,5 +32,4 @@ export const granite = hfFamily({
       outputBias: config.attention_bias,
       ffBias: config.mlp_bias,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

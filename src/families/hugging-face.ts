@@ -8,7 +8,7 @@ import type { Architecture } from './architecture.ts';
 import { type ConfigReading, parseConfigJson, readConfig } from './config-json.ts';
 import type { Family, ModelConfig } from './family.ts';
 import type { Place } from './place.ts';
-import type { Shapes, Site } from './stored-names.ts';
+import { modulesOf, type Orders, placesOf, type Shapes, type StoredNames } from './stored-names.ts';
 
 /** A family, as a table: from config.json to a description, and from names to places. */
 export interface HfFamily<Config = object> extends ConfigReading {
@@ -22,7 +22,12 @@ export interface HfFamily<Config = object> extends ConfigReading {
   ignored?: RegExp;
   /** `longest`: tokens of the longest sequence that is to be read. */
   describe(config: Config, longest: number | undefined): Architecture;
-  places(decoder: DecoderDescription, shapes: Shapes): Place[];
+  /** What its tensors are called. */
+  names: StoredNames;
+  /** How the rows of its matrices stand in files, if not as in native code. */
+  orders?(decoder: DecoderDescription): Orders;
+  /** What a file has instead of the place that the names give. */
+  instead?(place: Place, decoder: DecoderDescription): readonly Place[];
 }
 
 /** A table whose functions get what its schema yields. */
@@ -59,7 +64,8 @@ export function familyOf(table: HfFamily, kind: string): Family<HfConfig> {
   return {
     kind,
     key: kind,
-    targets: sitesOf(table.loraTargets),
+    targets: table.loraTargets,
+    modules: modulesOf(table.names),
     resolve: (config) => {
       const resolved = parseConfig(hfConfig, config, kind);
       checkArithmetic(describe(resolved));
@@ -89,16 +95,21 @@ function checkArithmetic({ heads, kvHeads, depth, layers, usedTokens, numTokens 
 }
 
 function places(table: HfFamily, { headTwice, prefix }: HfConfig, decoder: DecoderDescription): Place[] {
-  const all = table.places(decoder, shapesOf(decoder));
+  const all = unprefixed(table, decoder);
   const [{ parts }] = all as [Place];
   const twice = headTwice ? [{ name: headName(table, decoder), parts, outside: true }] : [];
   return [...all, ...twice].map((place) => (place.outside ? place : { ...place, name: prefix + place.name }));
 }
 
+function unprefixed(table: HfFamily, decoder: DecoderDescription): Place[] {
+  const places = placesOf(table.names, decoder, shapesOf(decoder), table.orders?.(decoder));
+  return places.flatMap((place) => table.instead?.(place, decoder) ?? [place]);
+}
+
 /** What files call the matrix of the head, where there is one. */
 export function headName(table: HfFamily, decoder: DecoderDescription): string {
   const untied = { ...decoder, tied: false, depth: 1, layers: decoder.layers.slice(0, 1) };
-  const head = table.places(untied, shapesOf(untied)).find(({ parts }) => parts[0].parameter === 'head');
+  const head = unprefixed(table, untied).find(({ parts }) => parts[0].parameter === 'head');
   return (head as Place).name;
 }
 
@@ -111,19 +122,4 @@ export function shapesOf(decoder: DecoderDescription): Shapes {
     layer.map(({ name, shape }) => [name.replace('.0.', `.${i}.`), shape] as const),
   );
   return new Map([...outside.map(({ name, shape }) => [name, shape] as const), ...layers.flat()]);
-}
-
-const SITES: Readonly<Record<string, readonly Site[]>> = {
-  q_proj: ['query'],
-  v_proj: ['value'],
-  fc1: ['up'],
-  fc2: ['down'],
-  c_attn: ['query', 'key', 'value'],
-  query_key_value: ['query', 'key', 'value'],
-  qkv_proj: ['query', 'key', 'value'],
-};
-
-/** The sites of the modules that PEFT adapts by default. */
-function sitesOf(modules: readonly string[]): string[] {
-  return modules.flatMap((name) => SITES[name] ?? []);
 }

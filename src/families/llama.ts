@@ -4,12 +4,12 @@ import { epsilon, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const llama = hfFamily({
   modelTypes: ['llama'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 32_000, dim: 4096, ff: 11_008, depth: 32, heads: 32 }),
     ...attentionBias,
@@ -25,5 +25,4 @@ export const llama = hfFamily({
       outputBias: config.attention_bias,
       ffBias: config.mlp_bias,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

@@ -4,12 +4,12 @@ import { epsilon, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const mistral = hfFamily({
   modelTypes: ['mistral'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 32_000, dim: 4096, ff: 14_336, depth: 32, heads: 32, kv: 8 }),
     rms_norm_eps: epsilon(1e-6),
@@ -21,5 +21,4 @@ export const mistral = hfFamily({
       ropes: [ropeOf(config, { dimHead: headWidth(config), theta: 10_000, longest })],
       layers: windowed(config, config.sliding_window),
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

@@ -4,12 +4,12 @@ import { layerNorm } from './architecture.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const olmo = hfFamily({
   modelTypes: ['olmo'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 50_304, dim: 4096, ff: 11_008, depth: 32, heads: 32 }),
     ...attentionBias,
@@ -23,5 +23,4 @@ export const olmo = hfFamily({
       qkvBias: config.attention_bias,
       outputBias: config.attention_bias,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

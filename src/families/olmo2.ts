@@ -5,7 +5,6 @@ import { epsilon } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, llamaKeys, llamaLike, OUTPUT_NORM_NAMES } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 /** The keys of OLMo 2 and 3. */
 export const olmo2Keys = {
@@ -28,11 +27,11 @@ export const olmo2 = hfFamily({
   modelTypes: ['olmo2'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: OUTPUT_NORM_NAMES,
   schema: z.strictObject(olmo2Keys),
   describe: (config, longest) =>
     llamaLike(config, {
       ...olmo2Like(config),
       ropes: [ropeOf(config, { dimHead: headWidth(config), theta: 10_000, longest })],
     }),
-  places: (decoder, shapes) => placesOf(OUTPUT_NORM_NAMES, decoder, shapes),
 });

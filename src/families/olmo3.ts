@@ -5,12 +5,12 @@ import { hfFamily } from './hugging-face.ts';
 import { byKind, headWidth, kindsOf, llamaLike, OUTPUT_NORM_NAMES } from './llama-like.ts';
 import { olmo2Keys, olmo2Like } from './olmo2.ts';
 import { describeRope, ROPE_KEYS_BY_KIND } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const olmo3 = hfFamily({
   modelTypes: ['olmo3'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: OUTPUT_NORM_NAMES,
   schema: z.strictObject({
     ...olmo2Keys,
     ...ROPE_KEYS_BY_KIND,
@@ -31,5 +31,4 @@ export const olmo3 = hfFamily({
       layers: layers.map((layer, i) => ({ ...layer, rope: kinds[i] === 'sliding_attention' ? 1 : 0 })),
     });
   },
-  places: (decoder, shapes) => placesOf(OUTPUT_NORM_NAMES, decoder, shapes),
 });

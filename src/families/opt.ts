@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { architecture, layerNorm } from './architecture.ts';
 import { activation, count, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   layers: 'decoder.layers',
@@ -30,6 +30,7 @@ export const opt = hfFamily({
   modelTypes: ['opt'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: NAMES,
   schema: z.strictObject({
     vocab_size: width(50_272),
     hidden_size: width(768),
@@ -64,5 +65,4 @@ export const opt = hfFamily({
       ...{ qkvBias: config.enable_bias, outputBias: config.enable_bias, ffBias: config.enable_bias },
     });
   },
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes),
 });

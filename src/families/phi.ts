@@ -5,7 +5,7 @@ import { epsilon, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   layers: 'layers',
@@ -25,6 +25,7 @@ export const phi = hfFamily({
   modelTypes: ['phi'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj', 'fc1', 'fc2'],
+  names: NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 51_200, dim: 2048, ff: 8192, depth: 24, heads: 32, act: 'gelu_new' }),
     layer_norm_eps: epsilon(1e-5),
@@ -38,5 +39,4 @@ export const phi = hfFamily({
       ...{ gated: false, parallel: true, sharedNorm: true },
       ...{ qkvBias: true, outputBias: true, ffBias: true, headBias: true },
     }),
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes),
 });

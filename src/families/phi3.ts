@@ -4,7 +4,7 @@ import { epsilon, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';
 import { type RopeParameters, ropeOf } from './rope.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {
   ...LLAMA_NAMES,
@@ -26,6 +26,7 @@ export const phi3 = hfFamily({
   modelTypes: ['phi3'],
   prefixes: ['model.', ''],
   loraTargets: ['qkv_proj'],
+  names: NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 32_064, dim: 3072, ff: 8192, depth: 32, heads: 32 }),
     rms_norm_eps: epsilon(1e-5),
@@ -40,5 +41,4 @@ export const phi3 = hfFamily({
       layers: windowed(config, config.sliding_window),
     });
   },
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes),
 });

@@ -4,7 +4,6 @@ import { epsilon, flag, layerTypes, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { byKind, headWidth, kindsOf, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 /** Where the upper layers slide. */
 export const windowKeys = {
@@ -26,6 +25,7 @@ export const qwen2 = hfFamily({
   modelTypes: ['qwen2'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 151_936, dim: 4096, ff: 22_016, depth: 32, heads: 32, kv: 32 }),
     ...windowKeys,
@@ -38,5 +38,4 @@ export const qwen2 = hfFamily({
       layers: qwenLayers(config),
       qkvBias: true,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

@@ -6,12 +6,12 @@ import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { qwenLayers, windowKeys } from './qwen2.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const qwen3 = hfFamily({
   modelTypes: ['qwen3'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 151_936, dim: 4096, ff: 22_016, depth: 32, heads: 32, kv: 32 }),
     ...attentionBias,
@@ -27,5 +27,4 @@ export const qwen3 = hfFamily({
       qkvBias: config.attention_bias,
       outputBias: config.attention_bias,
     }),
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

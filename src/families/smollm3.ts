@@ -4,12 +4,12 @@ import { epsilon, flag, layerTypes, MAX_COUNT, width, window } from './config-fi
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, byKind, headWidth, kindsOf, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 export const smollm3 = hfFamily({
   modelTypes: ['smollm3'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: LLAMA_NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 128_256, dim: 2048, ff: 11_008, depth: 36, heads: 16, kv: 4, tied: true }),
     ...attentionBias,
@@ -35,5 +35,4 @@ export const smollm3 = hfFamily({
       ffBias: config.mlp_bias,
     });
   },
-  places: (decoder, shapes) => placesOf(LLAMA_NAMES, decoder, shapes),
 });

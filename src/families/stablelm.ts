@@ -6,7 +6,6 @@ import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';
 import type { Place } from './place.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf } from './stored-names.ts';
 
 const NAMES = {
   ...LLAMA_NAMES,
@@ -30,6 +29,7 @@ export const stablelm = hfFamily({
   modelTypes: ['stablelm'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 50_304, dim: 2560, ff: 6912, depth: 32, heads: 32, kv: 32 }),
     num_hidden_layers: fewer(32),
@@ -39,6 +39,7 @@ export const stablelm = hfFamily({
     qk_layernorm: flag(false),
     use_parallel_residual: flag(false),
   }),
+  instead: (place, { dimHead }) => byHead(place, dimHead),
   describe: (config, longest) =>
     llamaLike(config, {
       ropes: [ropeOf(config, { dimHead: headWidth(config), theta: 10_000, partial: 0.25, longest })],
@@ -50,5 +51,4 @@ export const stablelm = hfFamily({
       sharedNorm: config.use_parallel_residual,
       qkvBias: config.use_qkv_bias,
     }),
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes).flatMap((place) => byHead(place, decoder.dimHead)),
 });

@@ -5,7 +5,7 @@ import { epsilon, flag, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';
 import { ropeOf } from './rope.ts';
-import { placesOf, type StoredNames } from './stored-names.ts';
+import type { StoredNames } from './stored-names.ts';
 
 const { 'mlp.gate_proj': _gate, 'mlp.up_proj': _up, 'mlp.down_proj': _down, ...attention } = LLAMA_NAMES.linears;
 const NAMES: StoredNames = { ...LLAMA_NAMES, linears: { ...attention, 'mlp.c_fc': ['up'], 'mlp.c_proj': ['down'] } };
@@ -14,6 +14,7 @@ export const starcoder2 = hfFamily({
   modelTypes: ['starcoder2'],
   prefixes: ['model.', ''],
   loraTargets: ['q_proj', 'v_proj'],
+  names: NAMES,
   schema: z.strictObject({
     ...llamaKeys({ vocab: 49_152, dim: 3072, ff: 12_288, depth: 30, heads: 24, kv: 2, act: 'gelu_pytorch_tanh', tied: true }),
     norm_epsilon: epsilon(1e-5),
@@ -31,5 +32,4 @@ export const starcoder2 = hfFamily({
       outputBias: config.use_bias,
       ffBias: config.use_bias,
     }),
-  places: (decoder, shapes) => placesOf(NAMES, decoder, shapes),
 });

@@ -23,6 +23,19 @@ export type Orders = Readonly<Record<string, Place['order']>>;
 /** Shapes of native parameters by name. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
+/** A family's matrices and their sites in native code, by their names, which are as short as they can be. */
+export function modulesOf({ linears }: StoredNames): Record<string, string> {
+  const last = (name: string) => name.split('.').at(-1) as string;
+  const names = Object.keys(linears);
+  const short = (name: string) => (names.filter((other) => last(other) === last(name)).length > 1 ? name : last(name));
+  return Object.fromEntries(names.map((name) => [short(name), siteOf(linears[name] as readonly Site[])]));
+}
+
+/** What native code calls sites that are adapted as one. */
+function siteOf(sites: readonly Site[]): string {
+  return sites.includes('gate') && sites.includes('up') ? 'up_gate' : sites.join('_');
+}
+
 /** Places for every parameter in `shapes`, in the order of the names. */
 export function placesOf(names: StoredNames, decoder: DecoderDescription, shapes: Shapes, orders: Orders = {}): Place[] {
   const all = new PlaceList(decoder, shapes);

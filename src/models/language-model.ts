@@ -13,7 +13,6 @@ import {
 } from '../native/addon.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 import {
-  filled,
   type ModelDescription,
   type NamedScopes,
   namesFor,
@@ -24,7 +23,8 @@ import {
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
-import { checkScoresNone, type FolderOptions, openFolder } from './hf-folder.ts';
+import type { FolderOptions } from './hf-folder.ts';
+import { readHfModel } from './hf-model.ts';
 import { type Reader, Readers } from './readers.ts';
 import { type ScopeOptions, Scopes } from './scopes.ts';
 import {
@@ -87,20 +87,17 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
   }
 
   /**
-   * Reads a Hugging Face folder: config.json, and weights as safetensors or, if there are none, as pytorch_model.bin. Nothing in
-   * it is executed.
+   * Reads a Hugging Face folder: config.json, and weights as safetensors or, if there are none, as pytorch_model.bin; or a file
+   * of such a model that `save` wrote. Nothing in them is executed.
    * @throws ConfigError naming what config.json says and palm-rlhf does not know.
    * @throws FileError for files that are missing, damaged or do not belong together.
    */
   static async load(path: string, options: FolderOptions = {}): Promise<LanguageModel> {
-    await using folder = await openFolder(path, options);
-    checkScoresNone(path, folder);
-    const model = LanguageModel.of(folder.family, folder.config, []);
-    return await filled(model, () => folder.read(model.parameters()));
+    return await readHfModel(path, options, LanguageModel.of);
   }
 
   /** For this package: a model of a family without a class, as the constructor creates it. */
-  static of<Config extends ModelConfig>(family: Family<Config>, config: Config, blank?: NamedScopes) {
+  static of<Config extends ModelConfig>(family: Family<Config>, config: Config, blank: NamedScopes): LanguageModel<Config> {
     return new LanguageModel(family, config, blank);
   }
 

@@ -1,5 +1,6 @@
 /** How our files describe the model in them: their metadata, for every family. */
 import type { Family, ModelConfig } from '../families/family.ts';
+import { MODEL_TYPES } from '../families/registry.ts';
 import type { Contents, NamedTensor } from '../tensor/tensor-files.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, FileError, OutOfMemoryError, printable } from '../errors.ts';
@@ -82,8 +83,14 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
 export function checkModel(file: SafetensorsFile, kinds: readonly string[], reader: string): void {
   const model = readMetadata(file)?.model as string | undefined;
   if (model === undefined || kinds.includes(model)) return;
-  const fix = `Load it with ${POLICY_KINDS.includes(model) ? 'PaLM' : model}.load.`;
+  const fix = `Load it with ${classOf(model)}.load.`;
   throw new FileError({ argument: file.path, received: `a ${model}`, expected: `a ${reader}`, fix });
+}
+
+/** The class that reads files of a kind of model. */
+function classOf(model: string): string {
+  if (POLICY_KINDS.includes(model)) return 'PaLM';
+  return MODEL_TYPES.includes(model) ? 'LanguageModel' : model;
 }
 
 /** Which names the tensors have: by default ours in a file with our metadata, those of palm-rlhf-pytorch in any other. */
@@ -191,15 +198,4 @@ export function namesFor(options: SaveOptions): 'palm' | 'python' {
 /** Whether a tensor of a policy's file is not part of the language model or its scopes. */
 export function isPolicyOnly(name: string): boolean {
   return ['value_head.', 'reference.', 'ilql.', 'partition.'].some((prefix) => name.startsWith(prefix));
-}
-
-/** `model`, once `read` has filled it; disposed of if that fails. */
-export async function filled<Model extends Disposable>(model: Model, read: () => Promise<void>): Promise<Model> {
-  try {
-    await read();
-    return model;
-  } catch (error) {
-    model[Symbol.dispose]();
-    throw error;
-  }
 }
