@@ -38,7 +38,7 @@ const SEES: Record<string, string[]> = {
   tokenizer: ['errors', 'checks', 'files'],
   data: ['errors', 'seed', 'checks', 'files', 'tokenizer'],
   native: ['errors', 'files'],
-  families: ['config', 'native'],
+  families: ['errors', 'files', 'config', 'native'],
   tensor: ['errors', 'checks', 'files', 'native'],
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],

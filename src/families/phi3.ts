@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { epsilon, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';
-import { type RopeParameters, ropeOf } from './rope.ts';
+import { ropeOf } from './rope.ts';
+import type { RopeParameters } from './rope-parameters.ts';
 import type { StoredNames } from './stored-names.ts';
 
 const NAMES: StoredNames = {

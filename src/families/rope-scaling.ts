@@ -1,7 +1,7 @@
 /** The kinds of rotary positions: their frequencies, as modeling_rope_utils.py of transformers computes them in float32. */
 import { ConfigError } from '../errors.ts';
 import type { RopeDescription } from '../native/addon.ts';
-import type { RopeParameters } from './rope.ts';
+import type { RopeParameters } from './rope-parameters.ts';
 
 const f32 = Math.fround;
 

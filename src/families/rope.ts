@@ -5,44 +5,23 @@
 import { z } from 'zod';
 import { ConfigError, printable } from '../errors.ts';
 import type { RopeDescription } from '../native/addon.ts';
+import { positive, type RopeParameters, ropeParameters } from './rope-parameters.ts';
 import { inverseFrequencies, type Scaling, SCALINGS } from './rope-scaling.ts';
-
-const positive = z.number().gt(0).max(1e12);
-const factors = z.array(positive).min(1).max(32_768);
-const parameters = z.strictObject({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: positive.nullish(),
-  partial_rotary_factor: z.number().gt(0).max(1).nullish(),
-  factor: positive.nullish(),
-  original_max_position_embeddings: positive.nullish(),
-  low_freq_factor: positive.nullish(),
-  high_freq_factor: positive.nullish(),
-  attention_factor: positive.nullish(),
-  beta_fast: positive.nullish(),
-  beta_slow: positive.nullish(),
-  mscale: z.number().nullish(),
-  mscale_all_dim: z.number().nullish(),
-  truncate: z.boolean().nullish(),
-  short_factor: factors.nullish(),
-  long_factor: factors.nullish(),
-});
-export type RopeParameters = z.output<typeof parameters>;
 
 /** The keys of config.json that describe rotary positions; `ropeOf` reads them. */
 export const ROPE_KEYS = {
   max_position_embeddings: z.int().min(1).max(2 ** 31).default(2048),
   original_max_position_embeddings: positive.nullish(),
   rope_theta: positive.nullish(),
-  rope_scaling: parameters.nullish(),
-  rope_parameters: parameters.nullish(),
+  rope_scaling: ropeParameters.nullish(),
+  rope_parameters: ropeParameters.nullish(),
   partial_rotary_factor: z.number().gt(0).max(1).nullish(),
 };
 /** The same where layers with a window and layers without have rotary positions of their own. */
 export const ROPE_KEYS_BY_KIND = {
   ...ROPE_KEYS,
   rope_parameters: z
-    .strictObject({ full_attention: parameters.nullish(), sliding_attention: parameters.nullish() })
+    .strictObject({ full_attention: ropeParameters.nullish(), sliding_attention: ropeParameters.nullish() })
     .nullish(),
 };
 type RopeKeys = { [Key in keyof typeof ROPE_KEYS]?: z.output<(typeof ROPE_KEYS)[Key]> };

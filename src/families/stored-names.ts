@@ -74,11 +74,11 @@ class PlaceList {
   /** Sites of a layer's matrices, and their bias. */
   addLinear(layer: string, stored: string, sites: readonly Site[], order: Place['order']): void {
     const parts = sites.map((site) => this.#weight(layer, site));
-    this.places.push({ name: `${stored}.weight`, parts: parts as [Part], order });
+    this.places.push({ name: `${stored}.weight`, parts: joined(parts), order });
     const biases = sites.map((site) => this.#bias(layer, site));
     if (!this.#shapes.has((biases[0] as Part).parameter)) return;
     const rows = order === 'transposed' ? undefined : (order as RowOrder | undefined);
-    this.places.push({ name: `${stored}.bias`, parts: biases as [Part], order: rows });
+    this.places.push({ name: `${stored}.bias`, parts: joined(biases), order: rows });
   }
 
   #weight(layer: string, site: Site): Part {
@@ -114,6 +114,18 @@ class PlaceList {
   get #keys(): number {
     return this.#decoder.kvHeads * this.#decoder.dimHead;
   }
+}
+
+/** The same parts, with those that lie side by side as one. */
+function joined([first, ...others]: readonly Part[]): Place['parts'] {
+  const all: [Part, ...Part[]] = [first as Part];
+  for (const part of others) {
+    const last = all.at(-1) as Part;
+    const next = last.parameter === part.parameter && last.start + last.length === part.start;
+    if (next) all.splice(-1, 1, { ...last, length: last.length + part.length });
+    else all.push(part);
+  }
+  return all;
 }
 
 function whole(parameter: string, length: number): Part {

@@ -47,8 +47,12 @@ async function readOwn<Model extends Readable>(path: string, options: FolderOpti
   await using file = await openSafetensors(path);
   const family = hfFamilyIn(file);
   if (family === undefined) {
-    const fix = 'Load it with PaLM.load, RewardModel.load or whatever wrote it.';
-    throw new FileError({ argument: path, received: 'a file of another kind of model', expected: 'a Hugging Face folder, or a file of a model that came from one', fix });
+    throw new FileError({
+      argument: path,
+      received: 'a file of another kind of model',
+      expected: 'a Hugging Face folder, or a file of a model that came from one',
+      fix: 'Load it with the class whose save() wrote it.',
+    });
   }
   const overrides = { ...chosen, ...(dtype === undefined || dtype === 'stored' ? {} : { dtype }) };
   return await readDescribed(file, family, { options: overrides, ...(device === undefined ? {} : { device }) }, '', isPolicyOnly, create);

@@ -12,20 +12,21 @@ import { writePlace } from '../../../src/models/write-places.ts';
 import { device } from '../../device.ts';
 import { readTensors, type Recorded, rows } from '../numbers.ts';
 
-/** The folders of cases: those recorded here, or those of PALM_FAMILIES_DIR. */
-export const FOLDER = process.env.PALM_FAMILIES_DIR ?? join(import.meta.dirname, 'cases');
+/** The cases recorded here. */
+export const RECORDED = join(import.meta.dirname, 'cases');
+/** The folder of the cases to run. */
+export const FOLDER = process.env.PALM_FAMILIES_DIR ?? RECORDED;
 
-export function caseNames(): string[] {
-  const folders = readdirSync(FOLDER, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return folders.map(({ name }) => name).filter((name) => existsSync(join(FOLDER, name, 'expected.safetensors')));
+export function caseNames(folder = FOLDER): string[] {
+  return readdirSync(folder).filter((name) => existsSync(join(folder, name, 'expected.safetensors')));
 }
 
 export class FamilyCase {
   readonly path: string;
   readonly #tensors: ReadonlyMap<string, Recorded>;
 
-  constructor(name: string) {
-    this.path = join(FOLDER, name);
+  constructor(name: string, folder = FOLDER) {
+    this.path = join(folder, name);
     this.#tensors = readTensors(join(this.path, 'expected.safetensors'));
   }
 
