@@ -33,7 +33,7 @@ export interface KnownKeys {
 
 /** Whether `key` with this value changes nothing. */
 export function isHarmless(key: string, value: unknown, { harmless = [], fixed = {} }: KnownKeys): boolean {
-  const allowed = fixed[key] ?? (Object.hasOwn(FIXED, key) ? FIXED[key] : undefined);
+  const allowed = [fixed, FIXED].find((all) => Object.hasOwn(all, key))?.[key];
   if (allowed !== undefined) return allowed.some((one) => JSON.stringify(one) === JSON.stringify(value));
   return HARMLESS.has(key) || HARMLESS_FORM.test(key) || harmless.includes(key);
 }

@@ -97,7 +97,7 @@ function checkArithmetic({ heads, kvHeads, depth, layers, usedTokens, numTokens 
 function places(table: HfFamily, { headTwice, prefix }: HfConfig, decoder: DecoderDescription): Place[] {
   const all = unprefixed(table, decoder);
   const [{ parts }] = all as [Place];
-  const twice = headTwice ? [{ name: headName(table, decoder), parts, outside: true }] : [];
+  const twice = headTwice ? [{ name: outerNames(table, decoder).head, parts, outside: true }] : [];
   return [...all, ...twice].map((place) => (place.outside ? place : { ...place, name: prefix + place.name }));
 }
 
@@ -106,16 +106,20 @@ function unprefixed(table: HfFamily, decoder: DecoderDescription): Place[] {
   return places.flatMap((place) => table.instead?.(place, decoder) ?? [place]);
 }
 
-/** What files call the matrix of the head, where there is one. */
-export function headName(table: HfFamily, decoder: DecoderDescription): string {
-  const untied = { ...decoder, tied: false, depth: 1, layers: decoder.layers.slice(0, 1) };
-  const head = unprefixed(table, untied).find(({ parts }) => parts[0].parameter === 'head');
-  return (head as Place).name;
+/** What files call the embedding of tokens, and the matrix of the head where there is one; without a prefix. */
+export function outerNames(table: HfFamily, decoder: DecoderDescription): { embedding: string; head: string } {
+  const places = unprefixed(table, { ...oneLayer(decoder), tied: false });
+  const nameOf = (parameter: string) => places.find(({ parts }) => parts[0].parameter === parameter)?.name as string;
+  return { embedding: nameOf('token_embedding'), head: nameOf('head') };
+}
+
+function oneLayer(decoder: DecoderDescription): DecoderDescription {
+  return { ...decoder, depth: 1, layers: decoder.layers.slice(0, 1) };
 }
 
 /** Shapes of a decoder's parameters: all layers have the same. @throws OutOfMemoryError if no machine could hold one. */
 export function shapesOf(decoder: DecoderDescription): Shapes {
-  const one = addon().decoderParameters({ ...decoder, depth: 1, layers: decoder.layers.slice(0, 1) });
+  const one = addon().decoderParameters(oneLayer(decoder));
   const layer = one.filter(({ name }) => name.startsWith('layers.0.'));
   const outside = one.filter(({ name }) => !name.startsWith('layers.0.'));
   const layers = Array.from({ length: decoder.depth }, (_, i) =>

@@ -40,14 +40,17 @@ export function ropeOf(config: RopeKeys, context: RopeContext): RopeDescription 
   return describeRope({ ...(config.rope_scaling ?? config.rope_parameters) }, config, context);
 }
 
+/** Wider heads are in no model. */
+const WIDEST = 2 ** 14;
+
 /** The same for `given` parameters of one kind of layer. */
 export function describeRope(given: RopeParameters, config: RopeKeys, context: RopeContext): RopeDescription {
   const part = given.partial_rotary_factor ?? config.partial_rotary_factor ?? context.partial ?? 1;
   const width = Math.floor(context.dimHead * part);
-  if (width < 2 || width % 2 !== 0) {
+  if (width < 2 || width % 2 !== 0 || width > WIDEST) {
     throw new ConfigError({
       argument: 'config.json',
-      problem: `this model turns ${width} of the ${context.dimHead} dimensions of a head, where palm-rlhf turns pairs`,
+      problem: `this model turns ${width} of the ${context.dimHead} dimensions of a head, where palm-rlhf turns pairs, at most ${WIDEST / 2}`,
     });
   }
   const scaling: Scaling = {

@@ -6,7 +6,7 @@ import { checkOptions } from '../checks/options.ts';
 import { ArgumentError, ConfigError, FileError, printable } from '../errors.ts';
 import { type ConfigJson, parseConfigJson } from '../families/config-json.ts';
 import type { Family } from '../families/family.ts';
-import { type HfConfig, type HfConfigInput, headName, shapesOf } from '../families/hugging-face.ts';
+import { type HfConfig, type HfConfigInput, outerNames, shapesOf } from '../families/hugging-face.ts';
 import { type HfEntry, hfEntry, MODEL_TYPES } from '../families/registry.ts';
 import { readWholeText } from '../files/regular-file.ts';
 import type { StoredTensor, StoredTensors } from '../files/stored-tensors.ts';
@@ -87,8 +87,9 @@ async function openChecked(
   const ignoreConfigKeys = [...(chosen.ignoreConfigKeys ?? [])];
   const given: HfConfigInput = { ...chosen, ignoreConfigKeys, text, headless: scores };
   const first = family.resolve({ ...given, generation: generationOf(path) });
-  const tied = await withTiedHead(first, { family, table }, stored);
-  const prefix = table.prefixes.find((one) => stored.tensors.has(one + firstName(tied, family))) ?? table.prefixes[0];
+  const { embedding, head } = outerNames(table, family.describe(first));
+  const prefix = table.prefixes.find((one) => stored.tensors.has(one + embedding)) ?? (table.prefixes[0] as string);
+  const tied = await tiedAs(first, family, stored, [prefix + embedding, head]);
   const config = family.resolve({ ...tied, prefix });
   const shapes = shapesOf(family.describe(config));
   const places = family.places?.(config) ?? [];
@@ -102,10 +103,6 @@ async function openChecked(
     read: (parameters) => readPlaces(stored, places, shapes, new Map(parameters.map((one) => [one.name, one]))),
     [Symbol.asyncDispose]: () => stored[Symbol.asyncDispose](),
   };
-}
-
-function firstName(config: HfConfig, family: Family<HfConfig>): string {
-  return (family.places?.({ ...config, prefix: '' })[0] as { name: string }).name;
 }
 
 /** The family that config.json names. @throws ConfigError if it is not known. */
@@ -161,13 +158,14 @@ function readText(path: string, expected: string): string {
 }
 
 /** Ties the head as transformers 5 does: both stored and different means that it is not tied, whatever config.json says. */
-async function withTiedHead(config: HfConfig, { family, table }: HfEntry, stored: StoredTensors): Promise<HfConfig> {
-  const decoder = family.describe(config);
-  const head = stored.tensors.get(headName(table, decoder));
-  if (!decoder.tied || config.headless || head === undefined) return config;
-  const name = firstName(config, family);
-  const embedding = table.prefixes.map((prefix) => stored.tensors.get(prefix + name)).find((found) => found);
-  if (embedding === undefined) return config;
+async function tiedAs(
+  config: HfConfig,
+  family: Family<HfConfig>,
+  { tensors }: StoredTensors,
+  names: readonly [embedding: string, head: string],
+): Promise<HfConfig> {
+  const [embedding, head] = names.map((name) => tensors.get(name));
+  if (!family.describe(config).tied || config.headless || embedding === undefined || head === undefined) return config;
   if (await sameNumbers(head, embedding)) return { ...config, headTwice: true };
   return { ...config, changes: { tie_word_embeddings: false } };
 }
