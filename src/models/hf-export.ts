@@ -20,6 +20,7 @@ import {
   type SafetensorsTensor,
 } from '../files/safetensors/safetensors.ts';
 import type { Parameter } from '../tensor/tensor.ts';
+import { ParameterViews } from './parameter-views.ts';
 import { storedShape } from './row-runs.ts';
 import { STORED, type StoredNumbers } from './stored-numbers.ts';
 import { writePlace } from './write-places.ts';
@@ -135,11 +136,11 @@ function shardName(i: number, count: number): string {
 
 async function writeShard(path: string, tensors: readonly Planned[], { family, config, parameters }: Exported) {
   const shapes = shapesOf(family.describe(config));
-  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  using views = await ParameterViews.of(parameters);
   await using writer = await createSafetensors(path, planSafetensors(tensors, METADATA));
   for (const { name, place, dtype } of tensors) {
     let written = 0;
-    await writePlace(place, shapes, byName, STORED[dtype] as StoredNumbers, async (bytes) => {
+    await writePlace(place, shapes, views, STORED[dtype] as StoredNumbers, async (bytes) => {
       await writer.write(name, written, bytes);
       written += bytes.length;
     });

@@ -100,7 +100,7 @@ async function openChecked(
     family,
     config: { ...config, stored: types.stored, dtype: dtype === 'stored' ? types.widest : checkedDtype(dtype) },
     score: scores ? scoreHead(stored) : undefined,
-    read: (parameters) => readPlaces(stored, places, shapes, new Map(parameters.map((one) => [one.name, one]))),
+    read: (parameters) => readPlaces(stored, places, shapes, parameters),
     [Symbol.asyncDispose]: () => stored[Symbol.asyncDispose](),
   };
 }

@@ -1,20 +1,17 @@
 /** Reads stored tensors into the parameters of a model, some rows at a time through one buffer. */
 import { FileError, printable } from '../errors.ts';
-import type { Part, Place } from '../families/place.ts';
+import type { Place } from '../families/place.ts';
 import type { Shapes } from '../families/stored-names.ts';
 import type { StoredTensor, StoredTensors } from '../files/stored-tensors.ts';
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
-import { narrow } from '../tensor/slice.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { extentOf, gather, type Run, runsOf, storedShape, transpose } from './row-runs.ts';
+import { ParameterViews, type Valued } from './parameter-views.ts';
+import { extentOf, gather, runsOf, storedShape, transpose } from './row-runs.ts';
 import { type StoredNumbers, storedNumbers } from './stored-numbers.ts';
 
 /** The bytes of a file that are in memory at once, unless one row has more. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
-
-/** Parameters, or what stands for them, by name. */
-export type Parameters = ReadonlyMap<string, { value(): Promise<Tensor> }>;
 
 /**
  * Checks that `stored` has exactly the tensors of `places`, in their shapes and with numbers that can be read. Tensors of the
@@ -63,36 +60,34 @@ export async function readPlaces(
   stored: StoredTensors,
   places: readonly Place[],
   shapes: Shapes,
-  parameters: Parameters,
+  parameters: readonly Valued[],
 ): Promise<void> {
-  for (const place of places) {
-    const tensor = stored.tensors.get(place.name) as StoredTensor;
-    await readPlace(place, tensor, shapes, parameters);
-  }
+  using views = await ParameterViews.of(parameters);
+  for (const place of places) await readPlace(place, stored.tensors.get(place.name) as StoredTensor, shapes, views);
 }
 
-async function readPlace(place: Place, stored: StoredTensor, shapes: Shapes, parameters: Parameters): Promise<void> {
+async function readPlace(place: Place, stored: StoredTensor, shapes: Shapes, views: ParameterViews): Promise<void> {
   const numbers = storedNumbers(stored);
   const { rows, columns, chunk } = chunks(place, shapes, numbers.bytes);
   const width = columns * numbers.bytes;
   const next = stored.reader();
   const [piece, moved] = [new Uint8Array(chunk * width), new Uint8Array(chunk * width)];
   for (let begin = 0; begin < rows; begin += chunk) {
-    const end = Math.min(rows, begin + chunk);
-    const bytes = piece.subarray(0, (end - begin) * width);
+    const count = Math.min(rows, begin + chunk) - begin;
+    const bytes = piece.subarray(0, count * width);
     await next(bytes);
     if (place.order === 'transposed') {
-      transpose(bytes, { rows: end - begin, columns }, numbers.bytes, moved);
-      const slice = { dim: 1, start: begin, length: end - begin };
-      await put(numbers, moved.subarray(0, bytes.length), [columns, end - begin], (use) =>
-        withPart(parameters, place.parts[0], (part) => withSlice(part, slice, use)),
-      );
+      const turned = moved.subarray(0, bytes.length);
+      transpose(bytes, { rows: count, columns }, numbers.bytes, turned);
+      using target = views.columns(place.parts[0], begin, count);
+      await put(numbers, turned, target);
       continue;
     }
-    for (const rowsOfPart of runsOf(place, begin, end)) {
-      const gathered = moved.subarray(0, rowsOfPart.rows.length * width);
-      gather(bytes, rowsOfPart.rows, begin, width, gathered);
-      await put(numbers, gathered, undefined, (use) => withRun(parameters, rowsOfPart, use));
+    for (const found of runsOf(place, begin, begin + count)) {
+      const gathered = moved.subarray(0, found.rows.length * width);
+      gather(bytes, found.rows, begin, width, gathered);
+      using target = views.rows(found);
+      await put(numbers, gathered, target);
     }
   }
 }
@@ -106,46 +101,8 @@ export function chunks(place: Place, shapes: Shapes, bytes: number) {
   return { rows, columns, chunk };
 }
 
-/** Decodes `bytes` and copies them to the tensor that `locate` finds, which has the given shape. */
-async function put(
-  numbers: StoredNumbers,
-  bytes: Uint8Array,
-  shape: readonly number[] | undefined,
-  locate: (use: (target: Tensor) => Promise<void>) => Promise<void>,
-): Promise<void> {
-  await locate(async (target) => {
-    using staged = await numbers.decode(bytes, shape ?? target.shape);
-    await run([target, staged], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
-  });
-}
-
-/** Runs `use` on the rows of a run, as a view of the parameter. */
-export async function withRun<T>(
-  parameters: Parameters,
-  { part, first, rows }: Run,
-  use: (rows: Tensor) => Promise<T>,
-): Promise<T> {
-  const slice = { dim: 0, start: first, length: rows.length };
-  if (part.dim === 1) return await withPart(parameters, part, (columns) => withSlice(columns, slice, use));
-  return await withPart(parameters, { ...part, ...slice, dim: 0 }, use);
-}
-
-/** Runs `use` on a part, as a view of the parameter. */
-export async function withPart<T>(parameters: Parameters, part: Part, use: (part: Tensor) => Promise<T>): Promise<T> {
-  using value = await parameterOf(parameters, part).value();
-  return await withSlice(value, part, use);
-}
-
-/** Runs `use` on a slice, as a view. */
-export async function withSlice<T>(
-  tensor: Tensor,
-  slice: { dim: number; start: number; length: number },
-  use: (part: Tensor) => Promise<T>,
-): Promise<T> {
-  using part = await narrow(tensor, slice);
-  return await use(part);
-}
-
-function parameterOf(parameters: Parameters, { parameter }: Part): { value(): Promise<Tensor> } {
-  return parameters.get(parameter) as { value(): Promise<Tensor> };
+/** Decodes `bytes` and copies them to `target`. */
+async function put(numbers: StoredNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
+  using staged = await numbers.decode(bytes, target.shape);
+  await run([target, staged], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
 }

@@ -4,7 +4,8 @@ import type { Shapes } from '../families/stored-names.ts';
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import { chunks, type Parameters, withPart, withRun, withSlice } from './read-places.ts';
+import type { ParameterViews } from './parameter-views.ts';
+import { chunks } from './read-places.ts';
 import { runsOf, scatter, transpose } from './row-runs.ts';
 import type { StoredNumbers } from './stored-numbers.ts';
 
@@ -12,7 +13,7 @@ import type { StoredNumbers } from './stored-numbers.ts';
 export async function writePlace(
   place: Place,
   shapes: Shapes,
-  parameters: Parameters,
+  views: ParameterViews,
   numbers: StoredNumbers,
   write: (bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
@@ -20,17 +21,18 @@ export async function writePlace(
   const width = columns * numbers.bytes;
   const [piece, moved] = [new Uint8Array(chunk * width), new Uint8Array(chunk * width)];
   for (let begin = 0; begin < rows; begin += chunk) {
-    const end = Math.min(rows, begin + chunk);
-    const bytes = piece.subarray(0, (end - begin) * width);
+    const count = Math.min(rows, begin + chunk) - begin;
+    const bytes = piece.subarray(0, count * width);
     if (place.order === 'transposed') {
-      const slice = { dim: 1, start: begin, length: end - begin };
       const values = moved.subarray(0, bytes.length);
-      await withPart(parameters, place.parts[0], (part) => withSlice(part, slice, (view) => take(view, numbers, values)));
-      transpose(values, { rows: columns, columns: end - begin }, numbers.bytes, bytes);
+      using view = views.columns(place.parts[0], begin, count);
+      await take(view, numbers, values);
+      transpose(values, { rows: columns, columns: count }, numbers.bytes, bytes);
     } else {
-      for (const found of runsOf(place, begin, end)) {
+      for (const found of runsOf(place, begin, begin + count)) {
         const values = moved.subarray(0, found.rows.length * width);
-        await withRun(parameters, found, (view) => take(view, numbers, values));
+        using view = views.rows(found);
+        await take(view, numbers, values);
         scatter(values, found.rows, begin, width, bytes);
       }
     }

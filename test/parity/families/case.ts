@@ -5,7 +5,7 @@ import { LanguageModel } from '../../../src/index.ts';
 import { type HfConfig, shapesOf } from '../../../src/families/hugging-face.ts';
 import type { Place } from '../../../src/families/place.ts';
 import { hfEntry } from '../../../src/families/registry.ts';
-import type { Parameters } from '../../../src/models/read-places.ts';
+import { ParameterViews, type Valued } from '../../../src/models/parameter-views.ts';
 import { STORED, type StoredNumbers } from '../../../src/models/stored-numbers.ts';
 import { openWeights } from '../../../src/models/weight-files.ts';
 import { writePlace } from '../../../src/models/write-places.ts';
@@ -95,12 +95,13 @@ export function placesOf(model: LanguageModel): readonly Place[] {
 }
 
 /** Numbers as the file would store them, by stored name: of parameters, or of what stands for them. */
-export async function storedNumbersOf(model: LanguageModel, values: Parameters): Promise<Map<string, Float64Array>> {
+export async function storedNumbersOf(model: LanguageModel, values: readonly Valued[]): Promise<Map<string, Float64Array>> {
+  using views = await ParameterViews.of(values);
   const shapes = shapesOf(model.decoder);
   const found = new Map<string, Float64Array>();
   for (const place of placesOf(model)) {
     const pieces: Buffer[] = [];
-    await writePlace(place, shapes, values, STORED.F32 as StoredNumbers, async (bytes) => {
+    await writePlace(place, shapes, views, STORED.F32 as StoredNumbers, async (bytes) => {
       pieces.push(Buffer.from(bytes));
     });
     found.set(place.name, Float64Array.from(new Float32Array(new Uint8Array(Buffer.concat(pieces)).buffer)));

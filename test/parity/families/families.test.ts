@@ -6,7 +6,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { AdamW, LanguageModel } from '../../../src/index.ts';
+import { AdamW, LanguageModel, type Tensor } from '../../../src/index.ts';
 import { distance } from '../numbers.ts';
 import { device } from '../../device.ts';
 import { bytesIn, caseNames, FamilyCase, logitsOf, placesOf, storedNumbersOf } from './case.ts';
@@ -41,12 +41,9 @@ function logProbs(logits: Float64Array, text: number[], vocabulary: number): num
 async function gradientsOf(model: LanguageModel, text: number[]): Promise<{ loss: number; grads: Map<string, Float64Array> }> {
   using loss = await model.loss([text]);
   await loss.backward();
-  const values = new Map(
-    model.parameters().map((parameter) => [
-      parameter.name,
-      { value: async () => (await parameter.grad()) ?? (await parameter.value()) },
-    ]),
-  );
+  const values = model.parameters().map((parameter) => {
+    return { name: parameter.name, value: async () => (await parameter.grad()) as Tensor };
+  });
   return { loss: await loss.item(), grads: await storedNumbersOf(model, values) };
 }
 
