@@ -6,7 +6,6 @@ import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
 import {
   addon,
   type DecoderDescription,
-  type GenerateOptions,
   type Gradients,
   type LanguageModelHandle,
   type ScopeHandle,
@@ -32,7 +31,6 @@ import {
   DRAWING,
   type GenerateInput,
   type Generation,
-  inChunks,
   nativeSampling,
   promptTensors,
   readoutHandle,
@@ -40,6 +38,7 @@ import {
   withWeightNamed,
 } from '../sampling.ts';
 import { seedFor } from '../seed.ts';
+import { type StreamedToken, tokenStream } from './token-stream.ts';
 import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { DecoderDescription } from '../native/addon.ts';
@@ -314,35 +313,17 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
    * @throws the signal's reason once it is aborted.
    * @throws NumericsError naming the first non-finite weight, if the logits are not finite.
    */
-  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+  stream(input: StreamInput): AsyncGenerator<StreamedToken> {
     checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
     const { prompt, scope, readout, signal, ...sampling } = input;
-    const options = nativeSampling(sampling, 'stream');
+    const options = { ...nativeSampling(sampling, 'stream'), device: this.decoder.device };
+    const reading = () => {
+      const [adapters, read] = [this.#scopeHandle(scope), readoutHandle(readout, this)];
+      return { scope: adapters, readout: read, weights: this.#read(scope) };
+    };
     handleOf(this);
-    this.#scopeHandle(scope);
-    readoutHandle(readout, this);
-    return this.#stream({ prompt, scope, readout, signal }, options);
-  }
-
-  async *#stream(
-    { prompt, scope, readout, signal }: Pick<StreamInput, 'prompt' | 'scope' | 'readout' | 'signal'>,
-    options: GenerateOptions,
-  ): AsyncGenerator<{ token: number; logProb: number }> {
-    using inputs = new Inputs(this.decoder.device);
-    const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
-    const [adapters, read] = [this.#scopeHandle(scope), readoutHandle(readout, this)];
-    const loop = addon().generationLoopCreate(handleOf(this), adapters, prompts, lengths, options, read);
-    try {
-      yield* inChunks((count) =>
-        cancellable(signal, (cancel) =>
-          withWeightNamed(this.#read(scope), () =>
-            run([this, ...inputs.used], () => addon().generationLoopAdvance(loop, count, cancel)),
-          ),
-        ),
-      );
-    } finally {
-      addon().dispose(loop);
-    }
+    reading(); // report what is wrong at once
+    return tokenStream(this, reading, { prompt, signal }, options);
   }
 
   /**

@@ -109,10 +109,13 @@ export async function storedNumbersOf(model: LanguageModel, values: readonly Val
   return found;
 }
 
-/** All tensors of a folder: what they are, and their bytes. */
-export async function bytesIn(folder: string): Promise<Map<string, { about: string; bytes: Buffer }>> {
+/** Tensors by name: what they are, and their bytes. */
+export type Stored = Map<string, { about: string; bytes: Buffer }>;
+
+/** All tensors of a folder. */
+export async function bytesIn(folder: string): Promise<Stored> {
   await using stored = await openWeights(folder, false);
-  const found = new Map<string, { about: string; bytes: Buffer }>();
+  const found: Stored = new Map();
   for (const [name, { shape, dtype, reader }] of stored.tensors) {
     const width = STORED[dtype]?.bytes ?? 1;
     const bytes = Buffer.alloc(shape.reduce((product, size) => product * size, width));
