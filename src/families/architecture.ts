@@ -17,7 +17,7 @@ export function architecture(given: Sizes & Partial<Architecture>): Architecture
   return {
     ...{ kvHeads: heads, causal: true, form: 'pre', parallel: false, sharedNorm: false, residualFromNorm: false },
     ...{ finalNorm: true, qkvBias: false, outputBias: false, ffBias: false, gated: false, qkNorm: undefined },
-    ...{ clipQkv: undefined, ropes, layers: layers(depth, () => layer), alibi: [], softcap: undefined },
+    ...{ clipQkv: undefined, ropes, layers: layers(depth, () => layer), alibi: [], alibiRounded: false, softcap: undefined },
     ...{ positions: undefined, embeddingNorm: false, embeddingScale: 1, residualScale: 1, embeddingDim: dim },
     ...{ headBias: false, logitScale: 1, finalSoftcap: undefined },
     ...given,
@@ -50,4 +50,10 @@ export function alibiSlopes(heads: number): number[] {
   return Array.from({ length: heads }, (_, i) =>
     Math.fround(i < power ? base ** (i + 1) : between ** (2 * (i - power) + 1)),
   );
+}
+
+/** The nearest bfloat16 to a float32 above 0. */
+export function bfloat16(value: number): number {
+  const unit = 2 ** (Math.floor(Math.log2(value)) - 7);
+  return Math.round(value / unit) * unit;
 }

@@ -1,6 +1,6 @@
 /** Falcon (Almazrouei et al. 2023): parallel blocks with one norm or two; Falcon-RW is sequential and has ALiBi. */
 import { z } from 'zod';
-import { alibiSlopes, architecture, layerNorm } from './architecture.ts';
+import { alibiSlopes, architecture, bfloat16, layerNorm } from './architecture.ts';
 import { BLOOM_NAMES } from './bloom.ts';
 import { activation, count, epsilon, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
@@ -53,7 +53,8 @@ export const falcon = hfFamily({
       tied: config.tie_word_embeddings,
       ...{ parallel, sharedNorm: parallel && !twoNorms, qkvBias: bias, outputBias: bias, ffBias: bias },
       ropes: config.alibi ? [] : [ropeOf(config, { dimHead, theta: 10_000, longest })],
-      alibi: config.alibi ? alibiSlopes(heads) : [],
+      alibi: config.alibi ? alibiSlopes(heads).map(bfloat16) : [],
+      alibiRounded: config.alibi,
     });
   },
 });

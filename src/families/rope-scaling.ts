@@ -18,13 +18,14 @@ export interface Scaling {
   longest: number | undefined;
 }
 
-type Frequencies = Pick<RopeDescription, 'inverseFrequency' | 'factor'>;
+type Frequencies = Pick<RopeDescription, 'inverseFrequency' | 'factor' | 'reach'>;
 
 /** Frequencies of each kind. */
 export const SCALINGS = {
   default: (scaling: Scaling) => unscaled(plain(scaling)),
   linear: (scaling: Scaling) => unscaled(plain(scaling).map((inverse) => f32(inverse / needed(scaling, 'factor')))),
-  dynamic: (scaling: Scaling) => unscaled(plain(scaling)), // up to `max`, which is as far as it is offered
+  /** Up to `max` nothing is scaled; beyond, it would change with every batch. */
+  dynamic: (scaling: Scaling) => ({ ...unscaled(plain(scaling)), reach: scaling.max }),
   llama3,
   yarn,
   longrope,
@@ -36,7 +37,7 @@ export function inverseFrequencies(scaling: Scaling): Frequencies {
 }
 
 function unscaled(inverseFrequency: number[]): Frequencies {
-  return { inverseFrequency, factor: 1 };
+  return { inverseFrequency, factor: 1, reach: undefined };
 }
 
 /** theta^(2i / width) for i < width / 2. */
@@ -78,7 +79,7 @@ function yarn(scaling: Scaling): Frequencies {
     const kept = f32(1 - ramp);
     return f32(f32(f32(1 / f32(factor * power)) * f32(1 - kept)) + f32(f32(1 / power) * kept));
   });
-  return { inverseFrequency, factor: given.attention_factor ?? yarnFactor(given, factor) };
+  return { inverseFrequency, factor: given.attention_factor ?? yarnFactor(given, factor), reach: undefined };
 }
 
 function yarnFactor({ mscale, mscale_all_dim: all }: RopeParameters, factor: number): number {
@@ -89,7 +90,8 @@ function yarnFactor({ mscale, mscale_all_dim: all }: RopeParameters, factor: num
 /** A factor for every frequency: one list up to the original length, another for longer sequences (Ding et al. 2024). */
 function longrope(scaling: Scaling): Frequencies {
   const { given, max, original = max, longest = 0, width } = scaling;
-  const name = longest > original ? 'long_factor' : 'short_factor';
+  const long = longest > original;
+  const name = long ? 'long_factor' : 'short_factor';
   const list = needed(scaling, name);
   if (list.length !== width / 2) {
     const problem = `this model says \`${name}\` with ${list.length} numbers, where it needs ${width / 2}`;
@@ -98,7 +100,7 @@ function longrope(scaling: Scaling): Frequencies {
   const inverseFrequency = powers(scaling).map((power, i) => f32(1 / f32(f32(list[i] as number) * power)));
   const stretch = given.factor ?? max / original;
   const factor = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
-  return { inverseFrequency, factor: given.attention_factor ?? factor };
+  return { inverseFrequency, factor: given.attention_factor ?? factor, reach: long ? undefined : original };
 }
 
 function needed<Key extends keyof RopeParameters>({ given, kind }: Scaling, key: Key): NonNullable<RopeParameters[Key]> {
