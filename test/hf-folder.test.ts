@@ -86,23 +86,45 @@ describe('config.json', () => {
     await expect(load(copyOf('llama'), { usedTokens: 72 })).rejects.toMatchObject({ code: 'ERR_CONFIG' });
   });
 
-  it('tells which families a class that scores belongs to', async () => {
-    const path = copyOf('qwen3', (config) => ({ ...config, architectures: ['Qwen3ForSequenceClassification'] }));
-    expect(await messageOf(load(path))).toContain('score.weight');
-    const entry = hfEntry('qwen3');
-    expect(entry?.family).toMatchObject({ kind: 'qwen3', targets: ['q_proj', 'v_proj'] });
-    expect(entry?.family.modules).toMatchObject({ q_proj: 'query', down_proj: 'down' });
+  it('tells which modules adapters can be put on', () => {
+    expect(hfEntry('qwen3')?.family).toMatchObject({ kind: 'qwen3', targets: ['q_proj', 'v_proj'] });
+    expect(hfEntry('qwen3')?.family.modules).toMatchObject({ q_proj: 'query', down_proj: 'down' });
     expect(hfEntry('phi3')?.family.modules).toMatchObject({ qkv_proj: 'query_key_value', gate_up_proj: 'up_gate' });
     expect(hfEntry('gpt2')?.family.modules).toMatchObject({ 'attn.c_proj': 'output', 'mlp.c_proj': 'down' });
+  });
+});
+
+describe('a model that scores texts', () => {
+  it.each(['llama', 'gpt2', 'neox', 'qwen2'])('%s has a head beside its trunk', async (name) => {
+    const path = join(RECORDED, '..', 'rewards', name);
+    await using opened = await openFolder(path, { device });
+    expect(opened.score?.labels).toBe(1);
+    using trunk = LanguageModel.of(opened.family, opened.config, []);
+    await opened.read(trunk.parameters());
+    expect((await logitsOf(trunk, [[3, 4, 5]])).every(Number.isFinite)).toBe(true);
+    expect(await messageOf(load(path))).toContain('which scores texts');
+  });
+
+  it('needs that head', async () => {
+    const path = copyOf('qwen3', (config) => ({ ...config, architectures: ['Qwen3ForSequenceClassification'] }));
+    expect(await messageOf(load(path))).toContain('score.weight');
   });
 });
 
 describe('weights', () => {
   it.each([
     ['missing', () => copyOf('llama', (config) => ({ ...config, num_hidden_layers: 3 })), 'without "model.layers.2.'],
-    ['left over', () => copyOf('llama', (config) => ({ ...config, num_hidden_layers: 1 })), 'with unknown "model.layers.1.'],
+    [
+      'left over',
+      () => copyOf('llama', (config) => ({ ...config, num_hidden_layers: 1 })),
+      'with unknown "model.layers.1.',
+    ],
     ['of another shape', () => copyOf('llama', (config) => ({ ...config, intermediate_size: 41 })), 'shape [40, 24]'],
-    ['untied and without a head', () => copyOf('qwen3', (c) => ({ ...c, tie_word_embeddings: false })), 'lm_head.weight'],
+    [
+      'untied and without a head',
+      () => copyOf('qwen3', (c) => ({ ...c, tie_word_embeddings: false })),
+      'lm_head.weight',
+    ],
   ])('that are %s are refused by name', async (_, make, words) => {
     expect(await messageOf(load(make()))).toContain(words);
   });
@@ -177,7 +199,10 @@ describe('an exported folder', () => {
 
   it('keeps what config.json and generation_config.json say, to the letter', async () => {
     const path = copyOf('llama');
-    const text = readFileSync(join(RECORDED, 'llama', 'config.json'), 'utf8').replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1.0e-06');
+    const text = readFileSync(join(RECORDED, 'llama', 'config.json'), 'utf8').replace(
+      '"rms_norm_eps": 1e-06',
+      '"rms_norm_eps": 1.0e-06',
+    );
     writeFileSync(join(path, 'config.json'), text);
     writeFileSync(join(path, 'generation_config.json'), '{"temperature": 1.0}');
     using model = await load(path);

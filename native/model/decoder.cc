@@ -115,10 +115,8 @@ Tensor PlainBlock::attend(const Tensor& projected) const {
     key = stored.key;
     value = stored.value;
   }
-  const Scoring scoring{.scale = own.scale,
-                        .softcap = decoder.softcap,
-                        .alibi = state.alibi,
-                        .alibi_rounded = decoder.alibi_rounded};
+  const Scoring scoring{
+      .scale = own.scale, .softcap = decoder.softcap, .alibi = state.alibi, .alibi_rounded = decoder.alibi_rounded};
   return attention(query, key, value, state.visible.at(own.window), scoring, state.dropout);
 }
 

@@ -8,7 +8,10 @@ export type Chosen = Pick<
 >;
 export type Architecture = Omit<DecoderDescription, keyof Chosen>;
 
-type Sizes = Pick<Architecture, 'numTokens' | 'dim' | 'depth' | 'heads' | 'dimHead' | 'ff' | 'norm' | 'activation' | 'tied'>;
+type Sizes = Pick<
+  Architecture,
+  'numTokens' | 'dim' | 'depth' | 'heads' | 'dimHead' | 'ff' | 'norm' | 'activation' | 'tied'
+>;
 
 /** The decoder that most families start from: sequential blocks with norms before, no biases, every layer alike. */
 export function architecture(given: Sizes & Partial<Architecture>): Architecture {
@@ -17,7 +20,14 @@ export function architecture(given: Sizes & Partial<Architecture>): Architecture
   return {
     ...{ kvHeads: heads, causal: true, form: 'pre', parallel: false, sharedNorm: false, residualFromNorm: false },
     ...{ finalNorm: true, qkvBias: false, outputBias: false, ffBias: false, gated: false, qkNorm: undefined },
-    ...{ clipQkv: undefined, ropes, layers: layers(depth, () => layer), alibi: [], alibiRounded: false, softcap: undefined },
+    ...{
+      clipQkv: undefined,
+      ropes,
+      layers: layers(depth, () => layer),
+      alibi: [],
+      alibiRounded: false,
+      softcap: undefined,
+    },
     ...{ positions: undefined, embeddingNorm: false, embeddingScale: 1, residualScale: 1, embeddingDim: dim },
     ...{ headBias: false, logitScale: 1, finalSoftcap: undefined },
     ...given,

@@ -2,7 +2,10 @@
 import { z } from 'zod';
 
 /** Widths and counts: no model comes near the limits, and a file cannot ask for more. */
-const size = z.int().min(1).max(2 ** 20);
+const size = z
+  .int()
+  .min(1)
+  .max(2 ** 20);
 
 /** A width or count, with the default of the class. */
 export function width(byDefault: number) {
@@ -62,5 +65,8 @@ export function activation(byDefault: ActivationWord) {
 }
 
 /** Layers with a window or without. */
-export const layerTypes = z.array(z.enum(['full_attention', 'sliding_attention'])).max(MAX_COUNT).nullish();
+export const layerTypes = z
+  .array(z.enum(['full_attention', 'sliding_attention']))
+  .max(MAX_COUNT)
+  .nullish();
 export type LayerType = 'full_attention' | 'sliding_attention';

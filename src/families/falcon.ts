@@ -6,7 +6,6 @@ import { activation, count, epsilon, flag, optionalWidth, width } from './config
 import { hfFamily } from './hugging-face.ts';
 import { ROPE_KEYS, ropeOf } from './rope.ts';
 
-
 export const falcon = hfFamily({
   modelTypes: ['falcon'],
   prefixes: ['transformer.', ''],

@@ -12,7 +12,16 @@ export const gemma = hfFamily({
   loraTargets: ['q_proj', 'v_proj'],
   names: LLAMA_NAMES,
   schema: z.strictObject({
-    ...llamaKeys({ vocab: 256_000, dim: 3072, ff: 24_576, depth: 28, heads: 16, kv: 16, act: 'gelu_pytorch_tanh', tied: true }),
+    ...llamaKeys({
+      vocab: 256_000,
+      dim: 3072,
+      ff: 24_576,
+      depth: 28,
+      heads: 16,
+      kv: 16,
+      act: 'gelu_pytorch_tanh',
+      tied: true,
+    }),
     ...attentionBias,
     head_dim: optionalWidth.default(256),
     rms_norm_eps: epsilon(1e-6),

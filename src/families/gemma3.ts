@@ -29,7 +29,11 @@ export const gemma3 = hfFamily({
     const { rope_theta: theta, rope_local_base_freq: local, rope_scaling: scaling, rope_parameters: given } = config;
     const dimHead = headWidth(config);
     const rope = (parameters: typeof scaling, byDefault: number) =>
-      describeRope({ ...parameters }, { max_position_embeddings: config.max_position_embeddings }, { dimHead, theta: byDefault, longest });
+      describeRope(
+        { ...parameters },
+        { max_position_embeddings: config.max_position_embeddings },
+        { dimHead, theta: byDefault, longest },
+      );
     const kinds = kindsOf(config, (layer) => (layer + 1) % config.sliding_window_pattern !== 0);
     const layers = byKind(config, kinds, config.sliding_window, config.query_pre_attn_scalar ** -0.5);
     return llamaLike(config, {

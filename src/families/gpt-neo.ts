@@ -21,7 +21,10 @@ const kinds = z.array(z.enum(['global', 'local'])).max(MAX_COUNT);
 const attentionTypes = z
   .array(z.tuple([kinds, z.int().min(0).max(MAX_COUNT)]))
   .max(MAX_COUNT)
-  .refine((all) => all.reduce((sum, [pattern, times]) => sum + pattern.length * times, 0) <= MAX_COUNT, 'too many layers');
+  .refine(
+    (all) => all.reduce((sum, [pattern, times]) => sum + pattern.length * times, 0) <= MAX_COUNT,
+    'too many layers',
+  );
 
 export const gptNeo = hfFamily({
   modelTypes: ['gpt_neo'],
@@ -58,7 +61,11 @@ export const gptNeo = hfFamily({
       activation: config.activation_function,
       tied: config.tie_word_embeddings,
       positions: { rows: config.max_position_embeddings, offset: 0 },
-      layers: layers(kinds.length, (i) => ({ window: kinds[i] === 'local' ? config.window_size : 0, rope: -1, scale: 1 })),
+      layers: layers(kinds.length, (i) => ({
+        window: kinds[i] === 'local' ? config.window_size : 0,
+        rope: -1,
+        scale: 1,
+      })),
       ...{ outputBias: true, ffBias: true },
     });
   },

@@ -31,9 +31,7 @@ export interface HfFamily<Config = object> extends ConfigReading {
 }
 
 /** A table whose functions get what its schema yields. */
-export function hfFamily<Schema extends z.ZodObject>(
-  table: HfFamily<z.output<Schema>> & { schema: Schema },
-): HfFamily {
+export function hfFamily<Schema extends z.ZodObject>(table: HfFamily<z.output<Schema>> & { schema: Schema }): HfFamily {
   return table as HfFamily;
 }
 
@@ -47,7 +45,10 @@ const hfConfig = z.strictObject({
   prefix: z.string().default('').describe('what precedes the names of the base model in the folder'),
   headTwice: z.boolean().default(false).describe('whether the folder stores a tied head beside the embedding'),
   headless: z.boolean().default(false).describe('whether the folder has a head that scores instead of that of words'),
-  stored: z.record(z.string(), z.string()).default({}).describe('element types in the folder: of most tensors, and others'),
+  stored: z
+    .record(z.string(), z.string())
+    .default({})
+    .describe('element types in the folder: of most tensors, and others'),
   recompute: z.enum(['none', 'selective', 'full']).default('selective'),
   ignoreIndex: z.int().default(-100),
   dtype,
@@ -81,7 +82,12 @@ function described(table: HfFamily, config: HfConfig): DecoderDescription {
   const architecture = table.describe(readConfig(json, table, config.ignoreConfigKeys), config.longest);
   const { recompute, ignoreIndex, dtype, device, headless, usedTokens = architecture.numTokens } = config;
   const chosen = { usedTokens, recompute, ignoreIndex, dtype, device, attnDropout: 0, ffDropout: 0 };
-  return { ...architecture, ...chosen, tied: architecture.tied || headless, headBias: architecture.headBias && !headless };
+  return {
+    ...architecture,
+    ...chosen,
+    tied: architecture.tied || headless,
+    headBias: architecture.headBias && !headless,
+  };
 }
 
 /** @throws ConfigError for sizes that do not go together. */

@@ -39,7 +39,11 @@ type LlamaLike = Omit<z.output<typeof keys>, 'rms_norm_eps' | 'rope_parameters'>
 export const attentionBias = { attention_bias: flag(false) };
 
 /** The width of a head. */
-export function headWidth({ head_dim, hidden_size, num_attention_heads }: Pick<LlamaLike, 'head_dim' | 'hidden_size' | 'num_attention_heads'>): number {
+export function headWidth({
+  head_dim,
+  hidden_size,
+  num_attention_heads,
+}: Pick<LlamaLike, 'head_dim' | 'hidden_size' | 'num_attention_heads'>): number {
   return head_dim ?? Math.floor(hidden_size / num_attention_heads);
 }
 
@@ -80,7 +84,10 @@ export function byKind(
 
 /** The kinds of layers, where config.json does not list them. */
 export function kindsOf(
-  { num_hidden_layers: count, layer_types: listed }: { num_hidden_layers: number; layer_types?: LayerType[] | null | undefined },
+  {
+    num_hidden_layers: count,
+    layer_types: listed,
+  }: { num_hidden_layers: number; layer_types?: LayerType[] | null | undefined },
   slides: (layer: number) => boolean,
 ): readonly LayerType[] {
   return listed ?? Array.from({ length: count }, (_, i) => (slides(i) ? 'sliding_attention' : 'full_attention'));

@@ -33,12 +33,23 @@ export const phi3 = hfFamily({
     rms_norm_eps: epsilon(1e-5),
     sliding_window: window(null),
   }),
-  fixed: { attention_bias: [false], mlp_bias: [false], lm_head_bias: [false], full_attn_mod: [1], interpolate_factor: [1] },
+  fixed: {
+    attention_bias: [false],
+    mlp_bias: [false],
+    lm_head_bias: [false],
+    full_attn_mod: [1],
+    interpolate_factor: [1],
+  },
   describe: (config, longest) => {
     const { rope_scaling: scaling, rope_parameters: given, original_max_position_embeddings: original } = config;
     const rope = { ...config, rope_scaling: renamed(scaling), rope_parameters: renamed(given) };
     return llamaLike(config, {
-      ropes: [ropeOf({ ...rope, original_max_position_embeddings: original ?? 4096 }, { dimHead: headWidth(config), theta: 10_000, longest })],
+      ropes: [
+        ropeOf(
+          { ...rope, original_max_position_embeddings: original ?? 4096 },
+          { dimHead: headWidth(config), theta: 10_000, longest },
+        ),
+      ],
       layers: windowed(config, config.sliding_window),
     });
   },

@@ -103,7 +103,10 @@ function longrope(scaling: Scaling): Frequencies {
   return { inverseFrequency, factor: given.attention_factor ?? factor, reach: long ? undefined : original };
 }
 
-function needed<Key extends keyof RopeParameters>({ given, kind }: Scaling, key: Key): NonNullable<RopeParameters[Key]> {
+function needed<Key extends keyof RopeParameters>(
+  { given, kind }: Scaling,
+  key: Key,
+): NonNullable<RopeParameters[Key]> {
   const value = given[key];
   if (value !== undefined && value !== null) return value as NonNullable<RopeParameters[Key]>;
   const problem = `this model says \`rope_type\` "${kind}" without \`${key}\``;

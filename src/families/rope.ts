@@ -10,7 +10,11 @@ import { inverseFrequencies, type Scaling, SCALINGS } from './rope-scaling.ts';
 
 /** The keys of config.json that describe rotary positions; `ropeOf` reads them. */
 export const ROPE_KEYS = {
-  max_position_embeddings: z.int().min(1).max(2 ** 31).default(2048),
+  max_position_embeddings: z
+    .int()
+    .min(1)
+    .max(2 ** 31)
+    .default(2048),
   original_max_position_embeddings: positive.nullish(),
   rope_theta: positive.nullish(),
   rope_scaling: ropeParameters.nullish(),

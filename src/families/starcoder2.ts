@@ -16,7 +16,16 @@ export const starcoder2 = hfFamily({
   loraTargets: ['q_proj', 'v_proj'],
   names: NAMES,
   schema: z.strictObject({
-    ...llamaKeys({ vocab: 49_152, dim: 3072, ff: 12_288, depth: 30, heads: 24, kv: 2, act: 'gelu_pytorch_tanh', tied: true }),
+    ...llamaKeys({
+      vocab: 49_152,
+      dim: 3072,
+      ff: 12_288,
+      depth: 30,
+      heads: 24,
+      kv: 2,
+      act: 'gelu_pytorch_tanh',
+      tied: true,
+    }),
     norm_epsilon: epsilon(1e-5),
     use_bias: flag(true),
     sliding_window: window(null),

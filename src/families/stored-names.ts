@@ -37,13 +37,19 @@ function siteOf(sites: readonly Site[]): string {
 }
 
 /** Places for every parameter in `shapes`, in the order of the names. */
-export function placesOf(names: StoredNames, decoder: DecoderDescription, shapes: Shapes, orders: Orders = {}): Place[] {
+export function placesOf(
+  names: StoredNames,
+  decoder: DecoderDescription,
+  shapes: Shapes,
+  orders: Orders = {},
+): Place[] {
   const all = new PlaceList(decoder, shapes);
   for (const [native, stored] of Object.entries(names.outside)) all.add(native, stored);
   for (let layer = 0; layer < decoder.depth; layer++) {
     const [to, from] = [`layers.${layer}.`, `${names.layers}.${layer}.`];
     for (const [native, stored] of Object.entries(names.norms)) all.add(to + native, from + stored);
-    for (const [stored, sites] of Object.entries(names.linears)) all.addLinear(to, from + stored, sites, orders[stored]);
+    for (const [stored, sites] of Object.entries(names.linears))
+      all.addLinear(to, from + stored, sites, orders[stored]);
   }
   return all.places;
 }

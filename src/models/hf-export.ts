@@ -92,7 +92,11 @@ function checkDtype(dtype: string): void {
   throw new ArgumentError({ argument: 'export.dtype', received: printable(dtype), expected });
 }
 
-async function writeAll(folder: string, model: Exported, { dtype, shardBytes }: Required<ExportOptions>): Promise<void> {
+async function writeAll(
+  folder: string,
+  model: Exported,
+  { dtype, shardBytes }: Required<ExportOptions>,
+): Promise<void> {
   const { family, config } = model;
   const places = family.places?.(config) ?? [];
   const shapes = shapesOf(family.describe(config));

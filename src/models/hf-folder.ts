@@ -69,7 +69,13 @@ export async function openFolder(path: string, options: FolderOptions = {}): Pro
   checkQuantization(json);
   const stored = await openWeights(path, options.bin ?? false);
   try {
-    return await openChecked(path, options, { text, scores: classOf(json).endsWith('ForSequenceClassification') }, entry, stored);
+    return await openChecked(
+      path,
+      options,
+      { text, scores: classOf(json).endsWith('ForSequenceClassification') },
+      entry,
+      stored,
+    );
   } catch (error) {
     await stored[Symbol.asyncDispose]();
     throw error;

@@ -38,7 +38,11 @@ export async function readHfModel<Model extends Readable>(
   return await filled(model, () => folder.read(model.parameters()));
 }
 
-async function readOwn<Model extends Readable>(path: string, options: FolderOptions, create: Create<Model>): Promise<Model> {
+async function readOwn<Model extends Readable>(
+  path: string,
+  options: FolderOptions,
+  create: Create<Model>,
+): Promise<Model> {
   const { device, dtype, ignoreConfigKeys, bin, ...chosen } = options;
   if (ignoreConfigKeys !== undefined || bin !== undefined) {
     const argument = `load.${bin === undefined ? 'ignoreConfigKeys' : 'bin'}`;
@@ -55,7 +59,14 @@ async function readOwn<Model extends Readable>(path: string, options: FolderOpti
     });
   }
   const overrides = { ...chosen, ...(dtype === undefined || dtype === 'stored' ? {} : { dtype }) };
-  return await readDescribed(file, family, { options: overrides, ...(device === undefined ? {} : { device }) }, '', isPolicyOnly, create);
+  return await readDescribed(
+    file,
+    family,
+    { options: overrides, ...(device === undefined ? {} : { device }) },
+    '',
+    isPolicyOnly,
+    create,
+  );
 }
 
 /** The Hugging Face family of the model that a file describes; undefined for another model. @throws FileError */

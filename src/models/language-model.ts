@@ -96,7 +96,11 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
   }
 
   /** For this package: a model of a family without a class, as the constructor creates it. */
-  static of<Config extends ModelConfig>(family: Family<Config>, config: Config, blank: NamedScopes): LanguageModel<Config> {
+  static of<Config extends ModelConfig>(
+    family: Family<Config>,
+    config: Config,
+    blank: NamedScopes,
+  ): LanguageModel<Config> {
     return new LanguageModel(family, config, blank);
   }
 

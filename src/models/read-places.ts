@@ -95,8 +95,7 @@ async function readPlace(place: Place, stored: StoredTensor, shapes: Shapes, vie
 /** Rows and columns as the file has them, and how many rows are read at once. */
 export function chunks(place: Place, shapes: Shapes, bytes: number) {
   const extent = extentOf(place, shapes);
-  const [rows, columns] =
-    place.order === 'transposed' ? [extent.columns, extent.rows] : [extent.rows, extent.columns];
+  const [rows, columns] = place.order === 'transposed' ? [extent.columns, extent.rows] : [extent.rows, extent.columns];
   const chunk = Math.min(rows, Math.max(1, Math.floor(BUFFER_BYTES / (columns * bytes))));
   return { rows, columns, chunk };
 }

@@ -34,7 +34,8 @@ export function createModel(config: NewModelConfig): LanguageModel {
 
 /** Loads the model in the file or Hugging Face folder at `path` with all its scopes. @throws FileError, ConfigError */
 export async function loadScoped(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return await LanguageModel.load(path, { device: load.device });
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    return await LanguageModel.load(path, { device: load.device });
   await using file = await openSafetensors(path);
   if (hfFamilyIn(file) === undefined) return await PaLM.load(path, load);
   checkModel(file, MODEL_KINDS, 'language model');
@@ -105,5 +106,7 @@ export async function findModelIn(
   prefix = kindIn(file) === 'RewardModel' ? TRUNK : '',
 ): Promise<FoundModel> {
   const family = hfFamilyIn(file);
-  return family === undefined ? await findPalm(file, {}, prefix) : findDescribed(file, family, readMetadata(file) ?? {}, {});
+  return family === undefined
+    ? await findPalm(file, {}, prefix)
+    : findDescribed(file, family, readMetadata(file) ?? {}, {});
 }

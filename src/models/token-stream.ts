@@ -1,5 +1,11 @@
 /** Answers of a model to one prompt, token by token. */
-import { addon, type GenerateOptions, type LanguageModelHandle, type ReadoutHandle, type ScopeHandle } from '../native/addon.ts';
+import {
+  addon,
+  type GenerateOptions,
+  type LanguageModelHandle,
+  type ReadoutHandle,
+  type ScopeHandle,
+} from '../native/addon.ts';
 import { handleOf, type Resource, run } from '../native/resource.ts';
 import { cancellable, inChunks, promptTensors, type StreamInput, withWeightNamed } from '../sampling.ts';
 import { Inputs } from '../tensor/arguments.ts';

@@ -77,7 +77,14 @@ it('sizes that no file has are refused before anything is allocated', async () =
   mkdirSync(path);
   writeFileSync(join(path, 'model.safetensors'), readFileSync(join(RECORDED, 'llama', 'model.safetensors')));
   const config = JSON.parse(readFileSync(join(RECORDED, 'llama', 'config.json'), 'utf8')) as object;
-  const sizes = ['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'head_dim'];
+  const sizes = [
+    'vocab_size',
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'head_dim',
+  ];
   const before = process.memoryUsage.rss();
   for (const key of sizes) {
     for (const size of [1e3, 4096, 2 ** 20, 2 ** 31, 1e300]) {

@@ -95,7 +95,10 @@ export function placesOf(model: LanguageModel): readonly Place[] {
 }
 
 /** Numbers as the file would store them, by stored name: of parameters, or of what stands for them. */
-export async function storedNumbersOf(model: LanguageModel, values: readonly Valued[]): Promise<Map<string, Float64Array>> {
+export async function storedNumbersOf(
+  model: LanguageModel,
+  values: readonly Valued[],
+): Promise<Map<string, Float64Array>> {
   using views = await ParameterViews.of(values);
   const shapes = shapesOf(model.decoder);
   const found = new Map<string, Float64Array>();

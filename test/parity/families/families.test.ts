@@ -39,7 +39,10 @@ function logProbs(logits: Float64Array, text: number[], vocabulary: number): num
   });
 }
 
-async function gradientsOf(model: LanguageModel, text: number[]): Promise<{ loss: number; grads: Map<string, Float64Array> }> {
+async function gradientsOf(
+  model: LanguageModel,
+  text: number[],
+): Promise<{ loss: number; grads: Map<string, Float64Array> }> {
   using loss = await model.loss([text]);
   await loss.backward();
   const values = model.parameters().map((parameter) => {
@@ -122,7 +125,9 @@ describe.each(caseNames())('%s', (name) => {
     using stored = await recorded.load('stored', copied);
     rmSync(copied, { recursive: true });
     const places = placesOf(stored);
-    const before = new Map([...(await bytesIn(recorded.path))].filter(([one]) => places.some((place) => place.name === one)));
+    const before = new Map(
+      [...(await bytesIn(recorded.path))].filter(([one]) => places.some((place) => place.name === one)),
+    );
 
     await stored.export(written);
     expect(await changed(before, written)).toEqual([]);

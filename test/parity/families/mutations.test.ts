@@ -27,7 +27,9 @@ const unscaled = (theta: number) =>
     inverseFrequency: all.map((_, i) => Math.fround(1 / Math.fround(theta ** (i / all.length)))),
   }));
 const epsilon: Mutate = ({ norm }) => ({ norm: { ...norm, eps: 10 * norm.eps } });
-const unit = (key: 'embeddingScale' | 'residualScale' | 'logitScale'): Mutate => () => ({ [key]: 1 });
+const unit =
+  (key: 'embeddingScale' | 'residualScale' | 'logitScale'): Mutate =>
+  () => ({ [key]: 1 });
 
 const MISTAKES: readonly (readonly [name: string, what: string, mutate: Mutate])[] = [
   ['mistral', 'a window of one token more', windows((window) => window + 1)],
