@@ -116,8 +116,8 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
    * @throws ArgumentError for a family without such folders.
    */
   async export(path: string, options: ExportOptions = {}): Promise<void> {
-    const { family, config } = exportable(this.#family, this.config);
-    await exportFolder(path, { family, config, parameters: this.parameters() }, options);
+    const parameters = this.parameters();
+    await exportFolder(path, { ...exportable(this.#family, this.config), parameters }, options);
   }
 
   /** Names of the scopes, in the order they were added. */
