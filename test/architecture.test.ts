@@ -38,7 +38,7 @@ const SEES: Record<string, string[]> = {
   tokenizer: ['errors', 'checks', 'files'],
   data: ['errors', 'seed', 'checks', 'files', 'tokenizer'],
   native: ['errors', 'files'],
-  families: ['config', 'native'],
+  families: ['errors', 'files', 'config', 'native'],
   tensor: ['errors', 'checks', 'files', 'native'],
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
@@ -355,6 +355,10 @@ describe('the name of a family', () => {
     expect(said('palm::forward(palm)', 'native/model/planted.cc')).toBe(true);
     expect(said('namespace palm { palm::forward(model) }', 'native/model/planted.cc')).toBe(false);
     expect(said('palm', 'src/models/palm.ts')).toBe(false);
+    expect(said("type === 'llama'")).toBe(true);
+    expect(said('gpt2(config)', 'native/model/planted.cc')).toBe(true);
+    expect(said("modelTypes: ['llama']", 'src/families/llama.ts')).toBe(false);
+    expect(said("'coherence' // of llamas")).toBe(false);
     expect(withoutComments("a = 'x // y'; // z\n/* 1\n2 */ b")).toBe("a = 'x // y'; \n\n b");
   });
 });

@@ -19,7 +19,7 @@ export const L2: NormDescription = { kind: 'l2', eps: 1e-12, offset: 0, weight: 
 export const QK_NORM = { over: 'head', norm: L2 } as const;
 export const ROPE: RopeDescription = {
   inverseFrequency: [1, 10000 ** (-1 / 3), 10000 ** (-2 / 3)],
-  ...{ factor: 1, wide: true, xposScaleBase: 512 },
+  ...{ factor: 1, wide: true, xposScaleBase: 512, reach: undefined },
 };
 export const PLAIN_ROPE: RopeDescription = { ...ROPE, xposScaleBase: undefined };
 
@@ -28,7 +28,14 @@ export const DESCRIPTION: DecoderDescription = {
   norm: { kind: 'layer', eps: 1e-5, offset: 1, weight: true, bias: false },
   ...{ form: 'pre', parallel: true, sharedNorm: true, residualFromNorm: false, finalNorm: true },
   ...{ qkvBias: false, outputBias: false, ffBias: false, gated: true, activation: 'silu' },
-  ...{ qkNorm: undefined, clipQkv: undefined, alibi: [], softcap: undefined, positions: undefined },
+  ...{
+    qkNorm: undefined,
+    clipQkv: undefined,
+    alibi: [],
+    alibiRounded: false,
+    softcap: undefined,
+    positions: undefined,
+  },
   ropes: [ROPE],
   layers: [{ window: 0, rope: 0, scale: 6 ** -0.5 }],
   ...{ embeddingNorm: false, embeddingScale: 1, residualScale: 1, embeddingDim: 24 },

@@ -186,6 +186,7 @@ const subjects = {
       setGeneratorState: [(model) => model.setGeneratorState(bytes()), D, 'ok', D],
       clone: [(model) => model.clone(), D, 'ok', D],
       save: [(model) => model.save(path), D, D, D],
+      export: [(model) => model.export(path).catch(argumentError), D, 'ok', D], // not offered for this family
       contents: [(model) => model.contents(), D, 'ok', D],
       pythonContents: [(model) => model.pythonContents()[Symbol.dispose](), D, 'ok', D],
       description: [(model) => model.description(), 'ok', 'ok', 'ok'],

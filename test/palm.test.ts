@@ -28,14 +28,17 @@ describe('the options of PaLM', () => {
 
   it('describe a decoder with one key/value head', () => {
     using palm = new PaLM({ ...SIZE, qkRmsnorm: true, qkScale: 8, rotaryXposScaleBase: 64, recompute: 'full' });
-    const rope = { inverseFrequency: [1, 0.1, 0.01, expect.closeTo(0.001)], factor: 1, wide: true, xposScaleBase: 64 };
+    const rope = {
+      ...{ inverseFrequency: [1, 0.1, 0.01, expect.closeTo(0.001)], factor: 1, wide: true },
+      ...{ xposScaleBase: 64, reach: undefined },
+    };
     expect(palm.decoder).toEqual({
       ...{ numTokens: 19, usedTokens: 19, dim: 16, depth: 2, heads: 2, kvHeads: 1, dimHead: 8, ff: 48, causal: true },
       norm: { kind: 'layer', eps: 1e-5, offset: 1, weight: true, bias: false },
       ...{ form: 'pre', parallel: true, sharedNorm: true, residualFromNorm: false, finalNorm: true },
       ...{ qkvBias: false, outputBias: false, ffBias: false, gated: true, activation: 'silu' },
       qkNorm: { over: 'head', norm: { kind: 'l2', eps: 1e-12, offset: 0, weight: true, bias: false } },
-      ...{ clipQkv: undefined, alibi: [], softcap: undefined, positions: undefined },
+      ...{ clipQkv: undefined, alibi: [], alibiRounded: false, softcap: undefined, positions: undefined },
       ...{ ropes: [rope], layers: [{ window: 0, rope: 0, scale: 8 }] },
       ...{ embeddingNorm: false, embeddingScale: 1, residualScale: 1, embeddingDim: 16 },
       ...{ tied: true, headBias: false, logitScale: 1, finalSoftcap: undefined },

@@ -19,7 +19,7 @@ PALM_FIELDS(NormDescription, PALM_FIELD(kind), PALM_FIELD(eps), PALM_FIELD(offse
             PALM_FIELD(bias));
 PALM_FIELDS(QkNormDescription, PALM_FIELD(over), PALM_FIELD(norm));
 PALM_FIELDS(RopeDescription, PALM_FIELD(inverse_frequency), PALM_FIELD(factor), PALM_FIELD(wide),
-            PALM_FIELD(xpos_scale_base));
+            PALM_FIELD(xpos_scale_base), PALM_FIELD(reach));
 PALM_FIELDS(LayerDescription, PALM_FIELD(window), PALM_FIELD(rope), PALM_FIELD(scale));
 PALM_FIELDS(PositionsDescription, PALM_FIELD(rows), PALM_FIELD(offset));
 PALM_FIELDS(DecoderDescription, PALM_FIELD(num_tokens), PALM_FIELD(used_tokens), PALM_FIELD(dim), PALM_FIELD(depth),
@@ -27,8 +27,8 @@ PALM_FIELDS(DecoderDescription, PALM_FIELD(num_tokens), PALM_FIELD(used_tokens),
             PALM_FIELD(norm), PALM_FIELD(form), PALM_FIELD(parallel), PALM_FIELD(shared_norm),
             PALM_FIELD(residual_from_norm), PALM_FIELD(final_norm), PALM_FIELD(qkv_bias), PALM_FIELD(output_bias),
             PALM_FIELD(ff_bias), PALM_FIELD(gated), PALM_FIELD(activation), PALM_FIELD(qk_norm), PALM_FIELD(clip_qkv),
-            PALM_FIELD(ropes), PALM_FIELD(layers), PALM_FIELD(alibi), PALM_FIELD(softcap), PALM_FIELD(positions),
-            PALM_FIELD(embedding_norm), PALM_FIELD(embedding_scale), PALM_FIELD(residual_scale),
+            PALM_FIELD(ropes), PALM_FIELD(layers), PALM_FIELD(alibi), PALM_FIELD(alibi_rounded), PALM_FIELD(softcap),
+            PALM_FIELD(positions), PALM_FIELD(embedding_norm), PALM_FIELD(embedding_scale), PALM_FIELD(residual_scale),
             PALM_FIELD(embedding_dim), PALM_FIELD(tied), PALM_FIELD(head_bias), PALM_FIELD(logit_scale),
             PALM_FIELD(final_softcap), PALM_FIELD(ignore_index), PALM_FIELD(attn_dropout), PALM_FIELD(ff_dropout),
             PALM_FIELD(recompute), PALM_FIELD(dtype), PALM_FIELD(device));

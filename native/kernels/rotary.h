@@ -22,6 +22,7 @@ struct RopeDescription {
   double factor;                          // c, the attention factor of YaRN and LongRoPE; otherwise 1
   bool wide;                              // angles in float64 (PaLM); otherwise rounded to float32, as in transformers
   std::optional<double> xpos_scale_base;  // nothing: no decay
+  std::optional<int64_t> reach;           // tokens of the longest sequence with these frequencies; nothing: any
 
   int64_t width() const { return 2 * static_cast<int64_t>(inverse_frequency.size()); }  // d
 };

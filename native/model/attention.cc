@@ -16,12 +16,13 @@ static double lowest(at::ScalarType dtype) {
              : (dtype == at::kBFloat16 ? -3.3895313892515355e38 : std::numeric_limits<float>::lowest());
 }
 
-// score [B, Kv, T, G, S] with cap and slopes; those are added in float32, as bfloat16 would round distances.
+// score [B, Kv, T, G, S] with cap and slopes; those are added in float32, as bfloat16 would round distances. Falcon-RW rounds.
 static Tensor scored(const Tensor& score, const Scoring& scoring) {
   Tensor all = scoring.softcap ? at::tanh(score / *scoring.softcap) * *scoring.softcap : score;
   if (!scoring.alibi.defined()) return all;
   const Tensor position = at::arange(score.size(4), scoring.alibi.options());
-  return all + scoring.alibi.view({1, score.size(1), 1, score.size(3), 1}) * position;
+  const Tensor bias = scoring.alibi.view({1, score.size(1), 1, score.size(3), 1}) * position;
+  return all + (scoring.alibi_rounded ? bias.to(at::kBFloat16).to(bias.scalar_type()) * scoring.scale : bias);
 }
 
 Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& visible,

@@ -18,6 +18,7 @@ struct Scoring {
   double scale;
   std::optional<double> softcap;
   Tensor alibi;  // [H] slopes, or undefined
+  bool alibi_rounded = false;
 };
 
 Tensor attention(const Tensor& query,    // [B, T, H, K]

@@ -115,7 +115,8 @@ Tensor PlainBlock::attend(const Tensor& projected) const {
     key = stored.key;
     value = stored.value;
   }
-  const Scoring scoring{.scale = own.scale, .softcap = decoder.softcap, .alibi = state.alibi};
+  const Scoring scoring{
+      .scale = own.scale, .softcap = decoder.softcap, .alibi = state.alibi, .alibi_rounded = decoder.alibi_rounded};
   return attention(query, key, value, state.visible.at(own.window), scoring, state.dropout);
 }
 
@@ -211,8 +212,13 @@ const Kernels* Decoder::select_kernels(const ForwardState& state, const Scope* s
 
 // Throws if the model has no position for a token that far from the start.
 static void expect_positions(const DecoderDescription& decoder, int64_t length, const char* argument) {
-  for (const RopeDescription& rope : decoder.ropes)
+  for (const RopeDescription& rope : decoder.ropes) {
     if (rope.xpos_scale_base) expect_within_reach(length, argument, *rope.xpos_scale_base);
+    if (length > rope.reach.value_or(length))
+      throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
+                  "at most " + std::to_string(*rope.reach) + ", for which the model was loaded",
+                  "Shorten the sequence, or load a model of LongRoPE for a longer one (longest).");
+  }
   if (!decoder.positions) return;
   const int64_t most = decoder.positions->rows - decoder.positions->offset;
   if (length > most)

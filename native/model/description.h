@@ -78,6 +78,7 @@ struct DecoderDescription {
   std::vector<RopeDescription> ropes;
   std::vector<LayerDescription> layers;           // L, or one for all layers
   std::vector<double> alibi;                      // H slopes, each added to a score times the key's position; or none
+  bool alibi_rounded;                             // slope · position is rounded to bfloat16 and scaled like scores
   std::optional<double> softcap;                  // scores become softcap · tanh(score / softcap)
   std::optional<PositionsDescription> positions;  // nothing: no learned positions
 

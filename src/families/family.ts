@@ -1,5 +1,6 @@
 /** A family of models, as data: maps a configuration to the decoder that native code runs, and to the metadata of files. */
 import type { DecoderDescription } from '../native/addon.ts';
+import type { Place } from './place.ts';
 
 /** Fields in the configuration of every model, whatever its family. */
 export interface ModelConfig {
@@ -28,4 +29,6 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
   resolve(config: unknown): Config;
   /** The decoder of a model with this configuration. */
   describe(config: Config): DecoderDescription;
+  /** Where the tensors of a Hugging Face folder lie in such a model; undefined for a family without such folders. */
+  places?(config: Config): readonly Place[];
 }

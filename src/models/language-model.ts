@@ -6,7 +6,6 @@ import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
 import {
   addon,
   type DecoderDescription,
-  type GenerateOptions,
   type Gradients,
   type LanguageModelHandle,
   type ScopeHandle,
@@ -22,6 +21,9 @@ import {
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
+import type { FolderOptions } from './hf-folder.ts';
+import { readHfModel } from './hf-model.ts';
 import { type Reader, Readers } from './readers.ts';
 import { type ScopeOptions, Scopes } from './scopes.ts';
 import {
@@ -29,7 +31,6 @@ import {
   DRAWING,
   type GenerateInput,
   type Generation,
-  inChunks,
   nativeSampling,
   promptTensors,
   readoutHandle,
@@ -37,9 +38,12 @@ import {
   withWeightNamed,
 } from '../sampling.ts';
 import { seedFor } from '../seed.ts';
+import { type StreamedToken, tokenStream } from './token-stream.ts';
 import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { DecoderDescription } from '../native/addon.ts';
+export type { ExportOptions } from './hf-export.ts';
+export type { FolderOptions } from './hf-folder.ts';
 export type { SaveOptions } from './model-file.ts';
 export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
 export type { ScopeOptions } from './scopes.ts';
@@ -49,8 +53,8 @@ export type ModelOutput = TensorGroup<{ logits: Tensor; embeddings: Tensor }>;
 const PROMPTS = ['prompts', 'lengths'];
 const ROWS_ONLY = ['padToken', 'samplesPerPrompt'];
 
-/** The base of all families; the class of a family defines how its models are created and loaded. */
-export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
+/** A model of any family. Those of Hugging Face folders are of this class; a family may have one of its own, to create models. */
+export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Resource<LanguageModelHandle> {
   /** The hyperparameters, with defaults filled in. */
   readonly config: Config;
   /** The decoder that native code runs, described as data. */
@@ -81,8 +85,40 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
     else this.#makeScopes(blank);
   }
 
+  /**
+   * Reads a Hugging Face folder: config.json, and weights as safetensors or, if there are none, as pytorch_model.bin; or a file
+   * of such a model that `save` wrote. Nothing in them is executed.
+   * @throws ConfigError naming what config.json says and palm-rlhf does not know.
+   * @throws FileError for files that are missing, damaged or do not belong together.
+   */
+  static async load(path: string, options: FolderOptions = {}): Promise<LanguageModel> {
+    return await readHfModel(path, options, LanguageModel.of);
+  }
+
+  /** For this package: a model of a family without a class, as the constructor creates it. */
+  static of<Config extends ModelConfig>(
+    family: Family<Config>,
+    config: Config,
+    blank: NamedScopes,
+  ): LanguageModel<Config> {
+    return new LanguageModel(family, config, blank);
+  }
+
   /** Another model with this configuration, with uninitialised weights and scopes. */
-  protected abstract blank(scopes: NamedScopes): this;
+  protected blank(scopes: NamedScopes): this {
+    return LanguageModel.of(this.#family, this.config, scopes) as this;
+  }
+
+  /**
+   * Writes a Hugging Face folder, which transformers reads, without scopes: `path` must not exist. Tensors that were not trained
+   * are stored as they were.
+   * @throws FileError if it cannot be written.
+   * @throws ArgumentError for a family without such folders.
+   */
+  async export(path: string, options: ExportOptions = {}): Promise<void> {
+    const parameters = this.parameters();
+    await exportFolder(path, { ...exportable(this.#family, this.config), parameters }, options);
+  }
 
   /** Names of the scopes, in the order they were added. */
   get scopes(): string[] {
@@ -281,35 +317,17 @@ export abstract class LanguageModel<Config extends ModelConfig = ModelConfig> ex
    * @throws the signal's reason once it is aborted.
    * @throws NumericsError naming the first non-finite weight, if the logits are not finite.
    */
-  stream(input: StreamInput): AsyncGenerator<{ token: number; logProb: number }> {
+  stream(input: StreamInput): AsyncGenerator<StreamedToken> {
     checkOptions(input, ['prompt', ...DRAWING.filter((name) => !ROWS_ONLY.includes(name))], 'stream');
     const { prompt, scope, readout, signal, ...sampling } = input;
-    const options = nativeSampling(sampling, 'stream');
+    const options = { ...nativeSampling(sampling, 'stream'), device: this.decoder.device };
+    const reading = () => {
+      const [adapters, read] = [this.#scopeHandle(scope), readoutHandle(readout, this)];
+      return { scope: adapters, readout: read, weights: this.#read(scope) };
+    };
     handleOf(this);
-    this.#scopeHandle(scope);
-    readoutHandle(readout, this);
-    return this.#stream({ prompt, scope, readout, signal }, options);
-  }
-
-  async *#stream(
-    { prompt, scope, readout, signal }: Pick<StreamInput, 'prompt' | 'scope' | 'readout' | 'signal'>,
-    options: GenerateOptions,
-  ): AsyncGenerator<{ token: number; logProb: number }> {
-    using inputs = new Inputs(this.decoder.device);
-    const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
-    const [adapters, read] = [this.#scopeHandle(scope), readoutHandle(readout, this)];
-    const loop = addon().generationLoopCreate(handleOf(this), adapters, prompts, lengths, options, read);
-    try {
-      yield* inChunks((count) =>
-        cancellable(signal, (cancel) =>
-          withWeightNamed(this.#read(scope), () =>
-            run([this, ...inputs.used], () => addon().generationLoopAdvance(loop, count, cancel)),
-          ),
-        ),
-      );
-    } finally {
-      addon().dispose(loop);
-    }
+    reading(); // report what is wrong at once
+    return tokenStream(this, reading, { prompt, signal }, options);
   }
 
   /**

@@ -1,5 +1,6 @@
 /** How our files describe the model in them: their metadata, for every family. */
 import type { Family, ModelConfig } from '../families/family.ts';
+import { MODEL_TYPES } from '../families/registry.ts';
 import type { Contents, NamedTensor } from '../tensor/tensor-files.ts';
 import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, FileError, OutOfMemoryError, printable } from '../errors.ts';
@@ -82,8 +83,14 @@ export function readMetadata(file: SafetensorsFile): Record<string, unknown> | u
 export function checkModel(file: SafetensorsFile, kinds: readonly string[], reader: string): void {
   const model = readMetadata(file)?.model as string | undefined;
   if (model === undefined || kinds.includes(model)) return;
-  const fix = `Load it with ${POLICY_KINDS.includes(model) ? 'PaLM' : model}.load.`;
+  const fix = `Load it with ${classOf(model)}.load.`;
   throw new FileError({ argument: file.path, received: `a ${model}`, expected: `a ${reader}`, fix });
+}
+
+/** The class that reads files of a kind of model. */
+function classOf(model: string): string {
+  if (POLICY_KINDS.includes(model)) return 'PaLM';
+  return MODEL_TYPES.includes(model) ? 'LanguageModel' : model;
 }
 
 /** Which names the tensors have: by default ours in a file with our metadata, those of palm-rlhf-pytorch in any other. */

@@ -49,7 +49,7 @@ export class PaLM extends LanguageModel<PalmConfig> {
    * @throws FileError for a missing, damaged or foreign file.
    * @throws ConfigError for bad options.
    */
-  static async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
+  static override async load(path: string, load: LoadOptions = {}): Promise<PaLM> {
     checkOptions(load, ['options', 'device'], 'PaLM.load');
     await using file = await openSafetensors(path);
     checkModel(file, [palm.kind, ...POLICY_KINDS], palm.kind);

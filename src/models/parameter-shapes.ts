@@ -21,7 +21,7 @@ export function countAdapters(decoder: DecoderDescription, targets: readonly str
 
 /** All layers have the same weights. */
 function oneLayer(decoder: DecoderDescription): DecoderDescription {
-  return { ...decoder, depth: 1, layers: decoder.layers.slice(0, 1) };
+  return { ...decoder, depth: 1, layers: Array.isArray(decoder.layers) ? decoder.layers.slice(0, 1) : decoder.layers };
 }
 
 function sizeOf({ shape }: NamedShape): number {

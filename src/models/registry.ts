@@ -1,13 +1,16 @@
 /**
- * Models of any family: created from a configuration, or found in a file. So far, every model is a PaLM; with more families,
- * the kind in the metadata of a file, or its tensor names, will tell which.
+ * Models of any family: created from a configuration, or found in a file or a Hugging Face folder. The metadata of a file, or its
+ * tensor names, tell which family; a new model is a PaLM.
  */
+import { statSync } from 'node:fs';
 import { ArgumentError } from '../errors.ts';
-import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { palm } from '../families/palm.ts';
-import type { DecoderDescription, LanguageModel } from './language-model.ts';
-import { type FoundModel, POLICY_KINDS, readMetadata } from './model-file.ts';
+import { MODEL_TYPES } from '../families/registry.ts';
+import { hfFamilyIn, readDescribed } from './hf-model.ts';
+import { type DecoderDescription, LanguageModel } from './language-model.ts';
+import { checkModel, findDescribed, type FoundModel, isPolicyOnly, POLICY_KINDS, readMetadata } from './model-file.ts';
 import { findPalm, type LoadOptions, PaLM, type PalmConfigInput, readPalm } from './palm.ts';
 import { TRUNK } from './reward-file.ts';
 
@@ -17,7 +20,7 @@ export type { LoadOptions } from './palm.ts';
 type NewModelConfig = PalmConfigInput;
 
 /** The kinds of files that hold a language model: by itself, or as a policy. */
-export const MODEL_KINDS: readonly string[] = [palm.kind, ...POLICY_KINDS];
+export const MODEL_KINDS: readonly string[] = [palm.kind, ...MODEL_TYPES, ...POLICY_KINDS];
 
 /** The decoder of a new model with this configuration, without creating it. @throws ConfigError */
 export function describeModel(config: NewModelConfig): DecoderDescription {
@@ -29,9 +32,14 @@ export function createModel(config: NewModelConfig): LanguageModel {
   return new PaLM(config);
 }
 
-/** Loads the language model in the file at `path` with all its scopes. @throws FileError, ConfigError */
+/** Loads the model in the file or Hugging Face folder at `path` with all its scopes. @throws FileError, ConfigError */
 export async function loadScoped(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
-  return await PaLM.load(path, load);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    return await LanguageModel.load(path, { device: load.device });
+  await using file = await openSafetensors(path);
+  if (hfFamilyIn(file) === undefined) return await PaLM.load(path, load);
+  checkModel(file, MODEL_KINDS, 'language model');
+  return await readModel(file, load, '', isPolicyOnly);
 }
 
 /**
@@ -78,7 +86,9 @@ export async function readModel(
   prefix: string,
   ignored: (name: string) => boolean,
 ): Promise<LanguageModel> {
-  return await readPalm(file, load, prefix, ignored);
+  const family = hfFamilyIn(file);
+  if (family === undefined) return await readPalm(file, load, prefix, ignored);
+  return await readDescribed(file, family, load, prefix, ignored, LanguageModel.of);
 }
 
 /** The kind of model in a file, by its metadata or tensor names: a language model, RewardModel, ActorCritic or Policy. */
@@ -95,5 +105,8 @@ export async function findModelIn(
   file: SafetensorsFile,
   prefix = kindIn(file) === 'RewardModel' ? TRUNK : '',
 ): Promise<FoundModel> {
-  return await findPalm(file, {}, prefix);
+  const family = hfFamilyIn(file);
+  return family === undefined
+    ? await findPalm(file, {}, prefix)
+    : findDescribed(file, family, readMetadata(file) ?? {}, {});
 }

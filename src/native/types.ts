@@ -69,6 +69,8 @@ export interface RopeDescription {
   wide: boolean;
   /** Scale of the xPos decay, in positions; undefined without decay. */
   xposScaleBase: number | undefined;
+  /** Tokens of the longest sequence with these frequencies; undefined: any. */
+  reach: number | undefined;
 }
 
 /** What differs from layer to layer. */
@@ -128,6 +130,8 @@ export interface DecoderDescription {
   layers: LayerDescription[];
   /** A slope for every head, added to a score times the position of the key; or none. */
   alibi: number[];
+  /** Whether slope · position is rounded to bfloat16 and scaled like scores, as in Falcon-RW. */
+  alibiRounded: boolean;
   /** Scores become softcap · tanh(score / softcap). */
   softcap: number | undefined;
   /** Learned positions: position t has row t + offset. */

@@ -18,9 +18,10 @@ export function decodeFloats(dtype: FloatDtype, bytes: Uint8Array): Float64Array
   return new Float64Array(bytes.length / width).map((_, i) => read(view, i * width));
 }
 
-/** Encodes `values` as float32, float64, or bfloat16 rounded to the nearest, ties to even. */
-export function encodeFloats(dtype: Exclude<FloatDtype, 'F16'>, values: Float64Array): Uint8Array {
+/** Encodes `values`, rounded to the nearest, ties to even. */
+export function encodeFloats(dtype: FloatDtype, values: Float64Array): Uint8Array {
   if (dtype === 'F64') return new Uint8Array(values.slice().buffer);
+  if (dtype === 'F16') return new Uint8Array(Uint16Array.from(values, halfBits).buffer);
   const narrow = Float32Array.from(values);
   if (dtype === 'F32') return new Uint8Array(narrow.buffer);
   const bits = new Uint32Array(narrow.buffer);
@@ -28,6 +29,25 @@ export function encodeFloats(dtype: Exclude<FloatDtype, 'F16'>, values: Float64A
     Number.isNaN(narrow[i]) ? 0x7fc0 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16,
   );
   return new Uint8Array(halves.buffer);
+}
+
+/** The bits of a float16: 5 of exponent, 10 of fraction; from 65520 on it is infinite. */
+function halfBits(value: number): number {
+  const sign = Object.is(value, -0) || value < 0 ? 0x8000 : 0;
+  if (Number.isNaN(value)) return 0x7e00;
+  const size = Math.abs(value);
+  if (size >= 65_520) return sign | 0x7c00;
+  const exponent = Math.max(Math.floor(Math.log2(size)), -14);
+  const steps = toEven(size * 2 ** (10 - exponent)); // 2^10 of them in every power of two
+  const bits = steps < 1024 ? steps : ((exponent + 15) << 10) + steps - 1024;
+  return sign | (size === 0 ? 0 : bits);
+}
+
+/** The nearest integer, ties to even. */
+function toEven(value: number): number {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
 }
 
 const READ: Readonly<Record<FloatDtype, (view: DataView, at: number) => number>> = {

@@ -1,0 +1,105 @@
+/** Models of Hugging Face families: from their folders, and from our own files. */
+import { statSync } from 'node:fs';
+import { checkKind, PATH } from '../checks/kinds.ts';
+import { ArgumentError, FileError } from '../errors.ts';
+import type { Family } from '../families/family.ts';
+import type { HfConfig } from '../families/hugging-face.ts';
+import { hfEntry, MODEL_TYPES } from '../families/registry.ts';
+import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
+import { type Contents, readTensors } from '../tensor/tensor-files.ts';
+import type { Parameter } from '../tensor/tensor.ts';
+import { checkScoresNone, type FolderOptions, openFolder } from './hf-folder.ts';
+import { findDescribed, isPolicyOnly, type ModelLoadOptions, type NamedScopes, readMetadata } from './model-file.ts';
+
+/** What is read here, whatever its class. */
+interface Readable {
+  parameters(): readonly Parameter[];
+  contents(): Contents;
+  dispose(): void;
+}
+/** Makes a model with uninitialised weights and scopes. */
+export type Create<Model> = (family: Family<HfConfig>, config: HfConfig, scopes: NamedScopes) => Model;
+
+/**
+ * Reads a Hugging Face folder, or a file of such a model that `save` wrote.
+ * @throws ConfigError naming what config.json says and palm-rlhf does not know.
+ * @throws FileError for files that are missing, damaged or do not belong together.
+ */
+export async function readHfModel<Model extends Readable>(
+  path: string,
+  options: FolderOptions,
+  create: Create<Model>,
+): Promise<Model> {
+  checkKind('path', path, PATH);
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return await readOwn(path, options, create);
+  await using folder = await openFolder(path, options);
+  checkScoresNone(path, folder);
+  const model = create(folder.family, folder.config, []);
+  return await filled(model, () => folder.read(model.parameters()));
+}
+
+async function readOwn<Model extends Readable>(
+  path: string,
+  options: FolderOptions,
+  create: Create<Model>,
+): Promise<Model> {
+  const { device, dtype, ignoreConfigKeys, bin, ...chosen } = options;
+  if (ignoreConfigKeys !== undefined || bin !== undefined) {
+    const argument = `load.${bin === undefined ? 'ignoreConfigKeys' : 'bin'}`;
+    throw new ArgumentError({ argument, received: 'a file', expected: 'a Hugging Face folder for this option' });
+  }
+  await using file = await openSafetensors(path);
+  const family = hfFamilyIn(file);
+  if (family === undefined) {
+    throw new FileError({
+      argument: path,
+      received: 'a file of another kind of model',
+      expected: 'a Hugging Face folder, or a file of a model that came from one',
+      fix: 'Load it with the class whose save() wrote it.',
+    });
+  }
+  const overrides = { ...chosen, ...(dtype === undefined || dtype === 'stored' ? {} : { dtype }) };
+  return await readDescribed(
+    file,
+    family,
+    { options: overrides, ...(device === undefined ? {} : { device }) },
+    '',
+    isPolicyOnly,
+    create,
+  );
+}
+
+/** The Hugging Face family of the model that a file describes; undefined for another model. @throws FileError */
+export function hfFamilyIn(file: SafetensorsFile): Family<HfConfig> | undefined {
+  const metadata = readMetadata(file) ?? {};
+  const type = MODEL_TYPES.find((one) => Object.hasOwn(metadata, one));
+  return type === undefined ? undefined : hfEntry(type)?.family;
+}
+
+/** Reads the tensors of an open file whose names start with `prefix`; the others must be `ignored`. @throws FileError */
+export async function readDescribed<Model extends Readable>(
+  file: SafetensorsFile,
+  family: Family<HfConfig>,
+  load: ModelLoadOptions<object>,
+  prefix: string,
+  ignored: (name: string) => boolean,
+  create: Create<Model>,
+): Promise<Model> {
+  const { config, scopes } = findDescribed(file, family, readMetadata(file) ?? {}, load);
+  const model = create(family, config, scopes);
+  return await filled(model, async () => {
+    const targets = model.contents().tensors.map((tensor) => ({ ...tensor, name: prefix + tensor.name }));
+    await readTensors(file, targets, ignored);
+  });
+}
+
+/** `model`, once `read` has filled it; disposed of if that fails. */
+async function filled<Model extends Readable>(model: Model, read: () => Promise<void>): Promise<Model> {
+  try {
+    await read();
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}

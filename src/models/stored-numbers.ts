@@ -1,0 +1,77 @@
+/** Numbers of stored tensors: decoding their bytes to tensors, and encoding them. */
+import { FileError, printable } from '../errors.ts';
+import type { StoredTensor } from '../files/stored-tensors.ts';
+import { decodeFloats, encodeFloats } from '../import/torch/floats.ts';
+import { addon, type Dtype } from '../native/addon.ts';
+import { handleOf, run } from '../native/resource.ts';
+import { Tensor } from '../tensor/tensor.ts';
+
+/** An element type that files of models store. */
+export interface StoredNumbers {
+  /** Bytes of one number. */
+  bytes: number;
+  /** The narrowest element type of ours that holds all of its numbers. */
+  dtype: 'float32' | 'float64' | 'bfloat16';
+  /** A tensor on the CPU. */
+  decode(bytes: Uint8Array, shape: readonly number[]): Promise<Tensor>;
+  /** Fills `bytes` with the numbers of a tensor on the CPU of this `dtype`. */
+  encode(tensor: Tensor, bytes: Uint8Array): Promise<void>;
+}
+
+const F32 = same('float32', 4);
+/** By the names of safetensors. */
+export const STORED: Readonly<Record<string, StoredNumbers>> = {
+  F64: same('float64', 8),
+  F32,
+  BF16: same('bfloat16', 2),
+  F16: {
+    bytes: 2,
+    dtype: 'float32',
+    decode: (bytes, shape) => F32.decode(encodeFloats('F32', decodeFloats('F16', bytes)), shape),
+    encode: async (tensor, bytes) => {
+      const wide = new Uint8Array(2 * bytes.length);
+      await F32.encode(tensor, wide);
+      bytes.set(encodeFloats('F16', decodeFloats('F32', wide)));
+    },
+  },
+};
+
+function same(dtype: Extract<Dtype, StoredNumbers['dtype']>, width: number): StoredNumbers {
+  return {
+    bytes: width,
+    dtype,
+    decode: async (bytes, shape) => {
+      const tensor = new Tensor(addon().tensorEmpty([...shape], dtype, 'cpu'));
+      await run([tensor], () => addon().tensorWriteBytes(handleOf(tensor), 0, bytes));
+      return tensor;
+    },
+    encode: (tensor, bytes) => run([tensor], () => addon().tensorReadBytes(handleOf(tensor), 0, bytes)),
+  };
+}
+
+/** How the numbers of `tensor` are stored. @throws FileError for a type that cannot be read. */
+export function storedNumbers({ name, dtype, path }: StoredTensor): StoredNumbers {
+  const numbers = Object.hasOwn(STORED, dtype) ? STORED[dtype] : undefined;
+  if (numbers !== undefined) return numbers;
+  throw new FileError({
+    argument: `${path}, tensor ${printable(name)}`,
+    received: `element type ${dtype}`,
+    expected: `one of ${Object.keys(STORED).join(', ')}`,
+    fix: 'Save the model in bfloat16 first.',
+  });
+}
+
+/** Whether two stored tensors hold the same numbers. */
+export async function sameNumbers(a: StoredTensor, b: StoredTensor): Promise<boolean> {
+  if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return false;
+  const size = storedNumbers(a).bytes * a.shape.reduce((product, one) => product * one, 1);
+  const [x, y] = [new Uint8Array(Math.min(size, 2 ** 22)), new Uint8Array(Math.min(size, 2 ** 22))];
+  const [nextOfA, nextOfB] = [a.reader(), b.reader()];
+  for (let done = 0; done < size; done += x.length) {
+    const [left, right] = [x, y].map((buffer) => buffer.subarray(0, Math.min(buffer.length, size - done)));
+    await nextOfA(left as Uint8Array);
+    await nextOfB(right as Uint8Array);
+    if (Buffer.compare(left as Uint8Array, right as Uint8Array) !== 0) return false;
+  }
+  return true;
+}
