@@ -76,6 +76,7 @@ describe('the packed tarball', () => {
     const installed = join(project, 'node_modules/palm-rlhf');
     expect(readdirSync(installed).sort()).toEqual([
       'LICENSE',
+      'NOTICE',
       'README.md',
       'dist',
       'docs',
