@@ -7,8 +7,10 @@
 const OWN =
   /^src\/(families|models|config|config\/options)\/palm\.ts$|^src\/import\/palm-rlhf-pytorch\/|^src\/models\/registry\.ts$|^src\/index\.ts$/;
 
-/** Families that are tables and nothing else: no other code has a reason to name them. */
-const TABLES = /^src\/families\//;
+/** Families that are tables: they are named there, and where files of other projects say which family they hold. */
+const TABLES = /^src\/(families|import\/gguf|tokenizer)\//;
+/** Another project, and a tool of it. */
+const PROJECTS = /llama\.cpp|llama-gguf-split/g;
 const TABLE_WORDS =
   /llama|mistral|smollm|qwen|gemma|gpt_?-?(2|j|neo|bigcode)|neox|starcoder|stablelm|falcon|bloom|olmo|granite|\bcohere\b|\bphi3?\b|\bopt\b/i;
 
@@ -55,7 +57,9 @@ export function familyWords(file: string, text: string): string[] {
 function tableWords(file: string, text: string): string[] {
   if (TABLES.test(file)) return [];
   const lines = withoutComments(text).split('\n');
-  return lines.flatMap((line, i) => (TABLE_WORDS.test(line) ? [`${file}:${i + 1}: ${line.trim()}`] : []));
+  return lines.flatMap((line, i) =>
+    TABLE_WORDS.test(line.replaceAll(PROJECTS, '')) ? [`${file}:${i + 1}: ${line.trim()}`] : [],
+  );
 }
 
 function palmWords(file: string, text: string): string[] {
