@@ -42,7 +42,7 @@ const SEES: Record<string, string[]> = {
   tensor: ['errors', 'checks', 'files', 'native'],
   checkpoint: ['errors', 'version', 'checks', 'files', 'tensor', 'native'],
   sampling: ['errors', 'seed', 'checks', 'config', 'tensor', 'native'],
-  models: ['errors', 'seed', 'checks', 'files', 'import', 'config', 'families', 'sampling', 'tensor', 'native'],
+  models: ['errors', 'seed', 'checks', 'files', 'hub', 'import', 'config', 'families', 'sampling', 'tensor', 'native'],
   losses: ['errors', 'checks', 'models', 'tensor', 'native'],
   advantages: ['checks', 'models', 'tensor', 'native'],
   optim: ['errors', 'checks', 'config', 'tensor', 'native'],

@@ -9,6 +9,8 @@ export interface StoredTensor {
   dtype: string;
   /** The file that it lies in. */
   path: string;
+  /** Whether the file has the transpose of what Hugging Face has under this name. */
+  transposed?: boolean;
   /** Starts at its first byte: every call fills `target` with the bytes that follow, row by row. */
   reader(): (target: Uint8Array) => Promise<void>;
 }

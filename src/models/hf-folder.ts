@@ -1,4 +1,4 @@
-/** Hugging Face folders: from config.json and weights to the configuration of a model, and to its parameters. */
+/** Hugging Face folders and GGUF files: from config.json and weights to the configuration of a model, and to its parameters. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkKind, PATH } from '../checks/kinds.ts';
@@ -7,12 +7,14 @@ import { ArgumentError, ConfigError, FileError, printable } from '../errors.ts';
 import { type ConfigJson, parseConfigJson } from '../families/config-json.ts';
 import type { Family } from '../families/family.ts';
 import { type HfConfig, type HfConfigInput, outerNames, shapesOf } from '../families/hugging-face.ts';
+import type { Place } from '../families/place.ts';
 import { type HfEntry, hfEntry, MODEL_TYPES } from '../families/registry.ts';
 import { readWholeText } from '../files/regular-file.ts';
 import type { StoredTensor, StoredTensors } from '../files/stored-tensors.ts';
+import { openGgufModel } from '../import/gguf/model.ts';
 import type { Parameter } from '../tensor/tensor.ts';
 import { checkPlaces, readPlaces } from './read-places.ts';
-import { sameNumbers, storedNumbers } from './stored-numbers.ts';
+import { STORED, sameNumbers, storedNumbers } from './stored-numbers.ts';
 import { openWeights } from './weight-files.ts';
 
 /** How a Hugging Face folder is loaded. */
@@ -56,49 +58,66 @@ export interface OpenFolder extends AsyncDisposable {
 const BUFFERS = /(^|\.)(rotary_emb\.inv_freq|position_ids)$/;
 
 /**
- * Opens the Hugging Face folder at `path`. Nothing in it is executed.
+ * Opens the Hugging Face folder or GGUF file at `path`. Nothing in it is executed.
  * @throws ConfigError for what config.json says and palm-rlhf does not know.
  * @throws FileError for files that are missing, damaged or do not belong together.
  */
 export async function openFolder(path: string, options: FolderOptions = {}): Promise<OpenFolder> {
   checkKind('path', path, PATH);
   checkOptions(options, OPTIONS, 'load');
-  const text = readText(join(path, 'config.json'), 'a config.json');
-  const json = parseConfigJson(text, join(path, 'config.json'));
-  const entry = entryOf(json);
-  checkQuantization(json);
-  const stored = await openWeights(path, options.bin ?? false);
+  const source = isGguf(path) ? await openGgufSource(path) : await openFolderSource(path, options.bin ?? false);
   try {
-    return await openChecked(
-      path,
-      options,
-      { text, scores: classOf(json).endsWith('ForSequenceClassification') },
-      entry,
-      stored,
-    );
+    return await openChecked(path, options, source);
   } catch (error) {
-    await stored[Symbol.asyncDispose]();
+    await source.stored[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** What a model is read from. */
+interface Source {
+  /** config.json. */
+  text: string;
+  generation: string | undefined;
+  entry: HfEntry;
+  stored: StoredTensors;
+}
+
+/** Whether `path` is that of a GGUF file. */
+export function isGguf(path: string): boolean {
+  return path.endsWith('.gguf');
+}
+
+async function openFolderSource(path: string, bin: boolean): Promise<Source> {
+  const file = join(path, 'config.json');
+  const text = readText(file, 'a config.json');
+  const json = parseConfigJson(text, file);
+  const entry = entryOf(json);
+  checkQuantization(json);
+  return { text, generation: generationOf(path), entry, stored: await openWeights(path, bin) };
+}
+
+async function openGgufSource(path: string): Promise<Source> {
+  const model = await openGgufModel(path);
+  return { text: JSON.stringify(model.config), generation: undefined, entry: entryOf(model.config), stored: model };
 }
 
 async function openChecked(
   path: string,
   options: FolderOptions,
-  { text, scores }: { text: string; scores: boolean },
-  { family, table }: HfEntry,
-  stored: StoredTensors,
+  { text, generation, entry: { family, table }, stored }: Source,
 ): Promise<OpenFolder> {
+  const scores = classOf(parseConfigJson(text, path)).endsWith('ForSequenceClassification');
   const { dtype = 'stored', bin: _, ...chosen } = options;
   const ignoreConfigKeys = [...(chosen.ignoreConfigKeys ?? [])];
   const given: HfConfigInput = { ...chosen, ignoreConfigKeys, text, headless: scores };
-  const first = family.resolve({ ...given, generation: generationOf(path) });
+  const first = family.resolve({ ...given, generation });
   const { embedding, head } = outerNames(table, family.describe(first));
   const prefix = table.prefixes.find((one) => stored.tensors.has(one + embedding)) ?? (table.prefixes[0] as string);
   const tied = await tiedAs(first, family, stored, [prefix + embedding, head]);
   const config = family.resolve({ ...tied, prefix });
   const shapes = shapesOf(family.describe(config));
-  const places = family.places?.(config) ?? [];
+  const places = (family.places?.(config) ?? []).map((place) => asStored(place, stored));
   const ignored = (name: string) => BUFFERS.test(name) || table.ignored?.test(name) || (scores && name === SCORE);
   checkPlaces(stored, places, shapes, (name) => ignored(name) === true);
   const types = typesOf(places.map(({ name }) => stored.tensors.get(name) as StoredTensor));
@@ -109,6 +128,13 @@ async function openChecked(
     read: (parameters) => readPlaces(stored, places, shapes, parameters),
     [Symbol.asyncDispose]: () => stored[Symbol.asyncDispose](),
   };
+}
+
+/** Where a tensor goes that the file may have the other way round. */
+function asStored(place: Place, { tensors }: StoredTensors): Place {
+  if (tensors.get(place.name)?.transposed !== true) return place;
+  const { order: _, ...straight } = place;
+  return straight;
 }
 
 /** The family that config.json names. @throws ConfigError if it is not known. */
@@ -176,12 +202,13 @@ async function tiedAs(
   return { ...config, changes: { tie_word_embeddings: false } };
 }
 
-/** The element types of a folder, and the narrowest of ours that holds all its numbers. */
+/** The element types in which a folder is written again, and the narrowest of ours that holds all its numbers. */
 function typesOf(tensors: readonly StoredTensor[]): { stored: Record<string, string>; widest: HfConfig['dtype'] } {
   const counts = new Map<string, number>();
-  for (const { dtype } of tensors) counts.set(dtype, (counts.get(dtype) ?? 0) + 1);
+  const written = ({ dtype }: StoredTensor) => (Object.hasOwn(STORED, dtype) ? dtype : 'F32');
+  for (const tensor of tensors) counts.set(written(tensor), (counts.get(written(tensor)) ?? 0) + 1);
   const [most = 'F32'] = [...counts].sort(([, a], [, b]) => b - a)[0] ?? [];
-  const others = tensors.filter(({ dtype }) => dtype !== most).map(({ name, dtype }) => [name, dtype] as const);
+  const others = tensors.filter((tensor) => written(tensor) !== most).map((tensor) => [tensor.name, written(tensor)]);
   const found = new Set(tensors.map((tensor) => storedNumbers(tensor).dtype));
   const widest = (['float64', 'float32', 'bfloat16'] as const).find((dtype) => found.has(dtype)) ?? 'float32';
   return { stored: { '': most, ...Object.fromEntries(others) }, widest };

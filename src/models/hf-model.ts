@@ -1,6 +1,7 @@
 /** Models of Hugging Face families: from their folders, and from our own files. */
 import { statSync } from 'node:fs';
 import { checkKind, PATH } from '../checks/kinds.ts';
+import { checkObject } from '../checks/options.ts';
 import { ArgumentError, FileError } from '../errors.ts';
 import type { Family } from '../families/family.ts';
 import type { HfConfig } from '../families/hugging-face.ts';
@@ -8,7 +9,8 @@ import { hfEntry, MODEL_TYPES } from '../families/registry.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { type Contents, readTensors } from '../tensor/tensor-files.ts';
 import type { Parameter } from '../tensor/tensor.ts';
-import { checkScoresNone, type FolderOptions, openFolder } from './hf-folder.ts';
+import { type ResolveOptions, resolveModel } from '../hub/resolve-model.ts';
+import { checkScoresNone, type FolderOptions, isGguf, openFolder } from './hf-folder.ts';
 import { findDescribed, isPolicyOnly, type ModelLoadOptions, type NamedScopes, readMetadata } from './model-file.ts';
 
 /** What is read here, whatever its class. */
@@ -20,22 +22,43 @@ interface Readable {
 /** Makes a model with uninitialised weights and scopes. */
 export type Create<Model> = (family: Family<HfConfig>, config: HfConfig, scopes: NamedScopes) => Model;
 
+/** How a model is loaded, and, if it is not on this machine, how it is downloaded. */
+export type LoadModelOptions = FolderOptions & Pick<ResolveOptions, (typeof HUB_OPTIONS)[number]>;
+
 /**
- * Reads a Hugging Face folder, or a file of such a model that `save` wrote.
+ * Reads a Hugging Face folder, a GGUF file, a model of the hub by its id, or a file of such a model that `save` wrote.
  * @throws ConfigError naming what config.json says and palm-rlhf does not know.
  * @throws FileError for files that are missing, damaged or do not belong together.
  */
 export async function readHfModel<Model extends Readable>(
-  path: string,
-  options: FolderOptions,
+  model: string,
+  options: LoadModelOptions,
   create: Create<Model>,
 ): Promise<Model> {
-  checkKind('path', path, PATH);
-  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return await readOwn(path, options, create);
-  await using folder = await openFolder(path, options);
+  checkKind('model', model, PATH);
+  const { hub, weights } = parted(options);
+  const path = await resolveModel(model, hub);
+  if (isFile(path) && !isGguf(path)) return await readOwn(path, weights, create);
+  await using folder = await openFolder(path, weights);
   checkScoresNone(path, folder);
-  const model = create(folder.family, folder.config, []);
-  return await filled(model, () => folder.read(model.parameters()));
+  const created = create(folder.family, folder.config, []);
+  return await filled(created, () => folder.read(created.parameters()));
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+const HUB_OPTIONS = ['revision', 'token', 'offline', 'cacheDir', 'onProgress', 'signal'] as const;
+
+/** The options for the hub, and those for what is read from it. */
+function parted(options: LoadModelOptions): { hub: ResolveOptions; weights: FolderOptions } {
+  checkObject(options, 'load options');
+  const isHub = ([name]: [string, unknown]) => (HUB_OPTIONS as readonly string[]).includes(name);
+  const all = Object.entries(options);
+  const weights = Object.fromEntries(all.filter((entry) => !isHub(entry))) as FolderOptions;
+  const { bin } = weights;
+  return { hub: { ...Object.fromEntries(all.filter(isHub)), ...(bin ? { allowPickle: true } : {}) }, weights };
 }
 
 async function readOwn<Model extends Readable>(

@@ -22,8 +22,7 @@ import {
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
-import type { FolderOptions } from './hf-folder.ts';
-import { readHfModel } from './hf-model.ts';
+import { type LoadModelOptions, readHfModel } from './hf-model.ts';
 import { type Reader, Readers } from './readers.ts';
 import { type ScopeOptions, Scopes } from './scopes.ts';
 import {
@@ -43,7 +42,7 @@ import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tens
 
 export type { DecoderDescription } from '../native/addon.ts';
 export type { ExportOptions } from './hf-export.ts';
-export type { FolderOptions } from './hf-folder.ts';
+export type { LoadModelOptions } from './hf-model.ts';
 export type { SaveOptions } from './model-file.ts';
 export type { GenerateInput, Generation, StreamInput } from '../sampling.ts';
 export type { ScopeOptions } from './scopes.ts';
@@ -86,13 +85,13 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
   }
 
   /**
-   * Reads a Hugging Face folder: config.json, and weights as safetensors or, if there are none, as pytorch_model.bin; or a file
-   * of such a model that `save` wrote. Nothing in them is executed.
+   * Reads a Hugging Face folder, a GGUF file, a model of the Hugging Face hub by its id, which is downloaded once, or a file of
+   * such a model that `save` wrote. Nothing in them is executed.
    * @throws ConfigError naming what config.json says and palm-rlhf does not know.
-   * @throws FileError for files that are missing, damaged or do not belong together.
+   * @throws FileError, HubError for files that are missing, damaged or do not belong together.
    */
-  static async load(path: string, options: FolderOptions = {}): Promise<LanguageModel> {
-    return await readHfModel(path, options, LanguageModel.of);
+  static async load(model: string, options: LoadModelOptions = {}): Promise<LanguageModel> {
+    return await readHfModel(model, options, LanguageModel.of);
   }
 
   /** For this package: a model of a family without a class, as the constructor creates it. */

@@ -8,7 +8,7 @@ import { handleOf, run } from '../native/resource.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { ParameterViews, type Valued } from './parameter-views.ts';
 import { extentOf, gather, runsOf, storedShape, transpose } from './row-runs.ts';
-import { type StoredNumbers, storedNumbers } from './stored-numbers.ts';
+import { type ReadableNumbers, storedNumbers } from './stored-numbers.ts';
 
 /** The bytes of a file that are in memory at once, unless one row has more. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
@@ -101,7 +101,7 @@ export function chunks(place: Place, shapes: Shapes, bytes: number) {
 }
 
 /** Decodes `bytes` and copies them to `target`. */
-async function put(numbers: StoredNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
+async function put(numbers: ReadableNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
   using staged = await numbers.decode(bytes, target.shape);
   await run([target, staged], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
 }

@@ -8,6 +8,7 @@ import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safe
 import { isPythonFile } from '../import/palm-rlhf-pytorch/names.ts';
 import { palm } from '../families/palm.ts';
 import { MODEL_TYPES } from '../families/registry.ts';
+import { isGguf } from './hf-folder.ts';
 import { hfFamilyIn, readDescribed } from './hf-model.ts';
 import { type DecoderDescription, LanguageModel } from './language-model.ts';
 import { checkModel, findDescribed, type FoundModel, isPolicyOnly, POLICY_KINDS, readMetadata } from './model-file.ts';
@@ -32,9 +33,12 @@ export function createModel(config: NewModelConfig): LanguageModel {
   return new PaLM(config);
 }
 
-/** Loads the model in the file or Hugging Face folder at `path` with all its scopes. @throws FileError, ConfigError */
+/**
+ * Loads the model in the file or Hugging Face folder at `path`, or with this id on the hub, with all its scopes.
+ * @throws FileError, ConfigError, HubError
+ */
 export async function loadScoped(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+  if (isGguf(path) || statSync(path, { throwIfNoEntry: false })?.isFile() !== true)
     return await LanguageModel.load(path, { device: load.device });
   await using file = await openSafetensors(path);
   if (hfFamilyIn(file) === undefined) return await PaLM.load(path, load);

@@ -1,25 +1,30 @@
 /** Numbers of stored tensors: decoding their bytes to tensors, and encoding them. */
 import { FileError, printable } from '../errors.ts';
+import { bytesOf, NUMBER_FORMATS, type NumberFormat } from '../files/number-formats.ts';
 import type { StoredTensor } from '../files/stored-tensors.ts';
 import { decodeFloats, encodeFloats } from '../import/torch/floats.ts';
 import { addon, type Dtype } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
+import { decodeNumbers } from '../tensor/decode-numbers.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
-/** An element type that files of models store. */
-export interface StoredNumbers {
-  /** Bytes of one number. */
+/** A format of numbers that files of models store. */
+export interface ReadableNumbers {
+  /** Bytes per number: less than 1 where a block of numbers shares a scale. Rows are whole blocks. */
   bytes: number;
   /** The narrowest element type of ours that holds all of its numbers. */
   dtype: 'float32' | 'float64' | 'bfloat16';
   /** A tensor on the CPU. */
   decode(bytes: Uint8Array, shape: readonly number[]): Promise<Tensor>;
+}
+/** A format that can be written too. */
+export interface StoredNumbers extends ReadableNumbers {
   /** Fills `bytes` with the numbers of a tensor on the CPU of this `dtype`. */
   encode(tensor: Tensor, bytes: Uint8Array): Promise<void>;
 }
 
 const F32 = same('float32', 4);
-/** By the names of safetensors. */
+/** Those that can be written, by the names of safetensors. */
 export const STORED: Readonly<Record<string, StoredNumbers>> = {
   F64: same('float64', 8),
   F32,
@@ -27,7 +32,7 @@ export const STORED: Readonly<Record<string, StoredNumbers>> = {
   F16: {
     bytes: 2,
     dtype: 'float32',
-    decode: (bytes, shape) => F32.decode(encodeFloats('F32', decodeFloats('F16', bytes)), shape),
+    decode: (bytes, shape) => decodeNumbers('F16', bytes, shape),
     encode: async (tensor, bytes) => {
       const wide = new Uint8Array(2 * bytes.length);
       await F32.encode(tensor, wide);
@@ -50,15 +55,22 @@ function same(dtype: Extract<Dtype, StoredNumbers['dtype']>, width: number): Sto
 }
 
 /** How the numbers of `tensor` are stored. @throws FileError for a type that cannot be read. */
-export function storedNumbers({ name, dtype, path }: StoredTensor): StoredNumbers {
-  const numbers = Object.hasOwn(STORED, dtype) ? STORED[dtype] : undefined;
-  if (numbers !== undefined) return numbers;
+export function storedNumbers({ name, dtype, path }: StoredTensor): ReadableNumbers {
+  if (Object.hasOwn(STORED, dtype)) return STORED[dtype] as StoredNumbers;
+  if (isBlocks(dtype)) {
+    return { bytes: bytesOf(dtype, 1), dtype: 'float32', decode: (bytes, shape) => decodeNumbers(dtype, bytes, shape) };
+  }
   throw new FileError({
     argument: `${path}, tensor ${printable(name)}`,
     received: `element type ${dtype}`,
-    expected: `one of ${Object.keys(STORED).join(', ')}`,
+    expected: `one of ${[...Object.keys(STORED), ...Object.keys(NUMBER_FORMATS).filter(isBlocks)].join(', ')}`,
     fix: 'Save the model in bfloat16 first.',
   });
+}
+
+/** Whether a format has a scale for every block of numbers, as those of GGUF do. */
+function isBlocks(dtype: string): dtype is NumberFormat {
+  return Object.hasOwn(NUMBER_FORMATS, dtype) && NUMBER_FORMATS[dtype as NumberFormat].numbers > 1;
 }
 
 /** Whether two stored tensors hold the same numbers. */

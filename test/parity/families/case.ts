@@ -1,5 +1,5 @@
 /** One recorded case of a family: the files of a model and what transformers computes from them. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LanguageModel } from '../../../src/index.ts';
 import { type HfConfig, shapesOf } from '../../../src/families/hugging-face.ts';
@@ -71,6 +71,18 @@ export class FamilyCase {
     return new Map(found.map(([name, { data }]) => [name.slice('grad.'.length), data]));
   }
 
+  /**
+   * A gradient of the first row without that of the padding token's embedding, if the row has this token: transformers gives it
+   * none for what it is as an input, even where it is no padding.
+   */
+  withoutPadding(tensor: string, gradient: Float64Array, places: readonly Place[]): Float64Array {
+    const { pad_token_id: pad } = JSON.parse(readFileSync(join(this.path, 'config.json'), 'utf8')) as Padded;
+    const isEmbedding = places.some(({ name, parts }) => name === tensor && parts[0].parameter === 'token_embedding');
+    if (!isEmbedding || typeof pad !== 'number' || !this.texts[0]?.includes(pad)) return gradient;
+    const width = gradient.length / this.vocabulary;
+    return gradient.map((value, i) => (Math.floor(i / width) === pad ? 0 : value));
+  }
+
   /** The longest sequence that is read. */
   get longest(): number {
     return Math.max(...this.lengths);
@@ -79,6 +91,10 @@ export class FamilyCase {
   load(dtype: 'float32' | 'bfloat16' | 'stored' = 'float32', path = this.path): Promise<LanguageModel> {
     return LanguageModel.load(path, { dtype, device, longest: this.longest });
   }
+}
+
+interface Padded {
+  pad_token_id?: number | null;
 }
 
 /** Logits [B, T, V] of rows of equal length. */
