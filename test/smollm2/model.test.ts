@@ -39,7 +39,7 @@ describe('SmolLM2', () => {
       expect(
         distance(
           ids.map((id) => last[id] as number),
-          values,
+          logits,
         ),
       ).toBeLessThan(1e-4);
     }
