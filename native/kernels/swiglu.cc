@@ -1,15 +1,8 @@
 #include "kernels/swiglu.h"
 
-#include <ATen/ops/silu.h>
-
 #include "kernels/dispatch.h"
 
 namespace palm {
-
-Tensor swiglu(const Tensor& x) {
-  const auto halves = x.chunk(2, -1);
-  return at::silu(halves[1]) * halves[0];
-}
 
 void swiglu_forward(const Kernels& kernels, const Tensor& x, const Tensor& y) {
   const SwigluArgs args{.x = x.const_data_ptr(),

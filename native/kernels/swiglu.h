@@ -6,9 +6,8 @@
 
 namespace palm {
 
-Tensor swiglu(const Tensor& x);  // [..., 2F] → [..., F]
-
-// The fused kernel and its gradient. Rows may be strided, such as column ranges of wider matrices.
+// The fused kernel and its gradient; their reference is `feed_forward` in activation.h. Rows may be strided, such as
+// column ranges of wider matrices.
 void swiglu_forward(const Kernels& kernels,
                     const Tensor& x,   // [M, 2F]
                     const Tensor& y);  // [M, F], written
