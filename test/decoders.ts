@@ -123,22 +123,25 @@ export class Decoder implements Disposable {
     return new Scope(this.handle, targets, rank, alpha, this.#description);
   }
 
-  async logits(rows: number[][], scope?: Scope): Promise<number[]> {
+  async logits(rows: number[][], scope?: Scope, segments?: number[][]): Promise<number[]> {
     using tokens = Tensor.from(rows, { dtype: 'int64', device });
-    const out = await addon().modelForward(this.handle, handleOf(tokens), scope?.handle, undefined, 'none');
+    using ids = segments && Tensor.from(segments, { dtype: 'int64', device });
+    const handle = ids && handleOf(ids);
+    const out = await addon().modelForward(this.handle, handleOf(tokens), scope?.handle, handle, 'none');
     using logits = new Tensor(out.logits);
     addon().dispose(out.embeddings);
     return await numbersOf(logits);
   }
 
-  /** Gradients of the next-token loss, by name. */
-  async gradients(rows: number[][]): Promise<Map<string, number[]>> {
+  /** Gradients of the next-token loss, by name: of all weights and of a scope. */
+  async gradients(rows: number[][], scope?: Scope, segments?: number[][]): Promise<Map<string, number[]>> {
     using tokens = Tensor.from(rows, { dtype: 'int64', device });
-    const nothing = [undefined, undefined, undefined, undefined] as const;
-    using loss = new Tensor(await addon().modelLoss(this.handle, handleOf(tokens), ...nothing, 'all'));
+    using ids = segments && Tensor.from(segments, { dtype: 'int64', device });
+    const given = [scope?.handle, undefined, ids && handleOf(ids), undefined] as const;
+    using loss = new Tensor(await addon().modelLoss(this.handle, handleOf(tokens), ...given, 'all'));
     await loss.backward();
     const found = new Map<string, number[]>();
-    for (const parameter of this.parameters) {
+    for (const parameter of [...this.parameters, ...(scope?.parameters ?? [])]) {
       using grad = await parameter.grad();
       if (grad !== null) found.set(parameter.name, await numbersOf(grad));
     }

@@ -6,13 +6,13 @@
 
 namespace palm {
 
-// Queries, keys and values: column ranges of one matrix, as written by the input projection (already rotated and
-// scaled).
+// Queries, keys and values, already rotated: column ranges of the matrix that the input projection wrote, or of others.
 struct AttentionRows {
   Tensor query;  // [B·T, HK]
-  Tensor key;    // [B·T, K]
-  Tensor value;  // [B·T, K]
-  int64_t batch, heads;
+  Tensor key;    // [B·T, KvK]
+  Tensor value;  // [B·T, KvK]
+  int64_t batch, heads, kv_heads;
+  double scale;           // of the scores, > 0
   Tensor first_key = {};  // [B, T] int64: the first key each token attends to, non-decreasing along T; undefined: 0
 };
 
@@ -20,7 +20,7 @@ struct AttentionRows {
 struct AttentionState {
   // float32 logsumexp of each query's scores: [B·T, H] from our kernel, [B, H, T] or longer from libtorch's
   Tensor lse;
-  // For libtorch's kernels only: the backend, its random state, and whether it used one key head or H copies.
+  // For libtorch's kernels only: the backend, its random state, and whether it used the key heads or H copies.
   at::SDPBackend backend = at::SDPBackend::error;
   Tensor seed, offset;
   Tensor out;  // [B·T, HK] contiguous, the kernel's own output if it has this layout

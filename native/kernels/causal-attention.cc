@@ -10,11 +10,13 @@
 namespace palm {
 
 static AttentionArgs attention_args(const AttentionRows& rows, const Tensor& out, const Tensor& lse) {
-  const int64_t threads = at::get_num_threads();
+  const int64_t threads = at::get_num_threads(), sequences = std::max<int64_t>(rows.batch * rows.kv_heads, 1);
   return {.query = rows.query.const_data_ptr(),
           .key = rows.key.const_data_ptr(),
           .value = rows.value.const_data_ptr(),
-          .stride = rows.query.stride(0),
+          .query_stride = rows.query.stride(0),
+          .key_stride = rows.key.stride(0),
+          .value_stride = rows.value.stride(0),
           .out = out.mutable_data_ptr(),
           .out_stride = out.stride(0),
           .lse = lse.mutable_data_ptr<float>(),
@@ -22,8 +24,10 @@ static AttentionArgs attention_args(const AttentionRows& rows, const Tensor& out
           .batch = rows.batch,
           .time = rows.query.size(0) / std::max<int64_t>(rows.batch, 1),
           .heads = rows.heads,
-          .head = rows.key.size(1),
-          .groups = threads / std::gcd(threads, std::max<int64_t>(rows.batch, 1)),
+          .kv_heads = rows.kv_heads,
+          .head = rows.key.size(1) / rows.kv_heads,
+          .groups = threads / std::gcd(threads, sequences),
+          .scale = static_cast<float>(rows.scale),
           .scratch = nullptr};
 }
 
@@ -32,7 +36,7 @@ template <class Run>
 static void for_tasks(const Kernels& kernels, const AttentionArgs& args, const Tensor& like, const Run& run) {
   const int64_t each = kernels.attention_scratch(args);
   const Tensor scratch = at::empty({at::get_num_threads(), each}, like.options().dtype(at::kFloat));
-  at::parallel_for(0, args.batch * args.groups, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, args.batch * args.kv_heads * args.groups, 1, [&](int64_t begin, int64_t end) {
     run(begin, end, scratch.mutable_data_ptr<float>() + at::get_thread_num() * each);
   });
 }
@@ -56,7 +60,7 @@ void attention_backward(const Kernels& kernels, const AttentionRows& rows, const
   if (!kernels.attention) return library_attention_backward(rows, out, state, dout, grad);
   const AttentionArgs args = attention_args(rows, out, state.lse);
   const auto pieces = [&] {
-    return at::empty({args.batch, args.groups, args.time, args.head}, out.options().dtype(at::kFloat));
+    return at::empty({args.batch, args.kv_heads, args.groups, args.time, args.head}, out.options().dtype(at::kFloat));
   };
   const Tensor dkey = pieces(), dvalue = pieces();
   for_tasks(kernels, args, out, [&](int64_t begin, int64_t end, float* scratch) {
@@ -70,8 +74,11 @@ void attention_backward(const Kernels& kernels, const AttentionRows& rows, const
     own.forward.scratch = scratch;
     kernels.attention_grad(own, begin, end);
   });
-  grad.key.copy_(dkey.sum(1).flatten(0, 1));
-  grad.value.copy_(dvalue.sum(1).flatten(0, 1));
+  const auto write_sum = [&](const Tensor& to, const Tensor& all) {
+    to.view({args.batch, args.time, args.kv_heads, args.head}).copy_(all.sum(2).transpose(1, 2));
+  };
+  write_sum(grad.key, dkey);
+  write_sum(grad.value, dvalue);
 }
 
 }  // namespace palm

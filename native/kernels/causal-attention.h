@@ -1,4 +1,4 @@
-// Fused causal multi-query attention with its gradient. Its reference, model/attention.h, also supports masks, caches
+// Fused causal attention, multi-query or grouped-query, with its gradient. Its reference, model/attention.h, also supports masks, caches
 // and dropout.
 #pragma once
 #include "kernels/attention-rows.h"

@@ -11,49 +11,70 @@
 
 namespace palm {
 
-// y = layer_norm(x), rows of `width`.
-struct LayerNormArgs {
-  const void* x;      // [rows, width]
-  const void* gamma;  // [width]
-  void* y;            // [rows, width]
-  float* mean;        // [rows]
-  float* rstd;        // [rows]
+enum class NormKind { layer, rms, l2 };                 // kernels/norm.h; no kernel computes l2
+enum class Activation { silu, gelu, gelu_tanh, relu };  // kernels/activation.h
+
+// Rows of `width` inside the rows of a matrix, such as heads: row r begins at (r / group) · stride + (r % group) ·
+// width.
+struct RowsWithin {
+  int64_t group, stride;
+};
+
+// y = norm(x), rows of `width`.
+struct NormArgs {
+  const void* x;       // [rows, width]
+  const void* weight;  // [width], or null
+  const void* bias;    // [width], or null
+  void* y;             // [rows, width]
+  float* mean;         // [rows]; null for rms
+  float* rstd;         // [rows]
   int64_t width;
+  RowsWithin x_rows, y_rows;
+  float eps, offset;  // the scale is weight + offset
+  NormKind kind;      // layer or rms
 };
 
 // dx = residual + the gradient with respect to x.
-struct LayerNormGradArgs {
-  const void* x;         // [rows, width]
-  const void* gamma;     // [width]
-  const float* mean;     // [rows]
-  const float* rstd;     // [rows]
-  const void* dy;        // [rows, width]
-  const void* residual;  // [rows, width], or null
-  void* dx;              // [rows, width]; may be dy or residual
-  float* dgamma;         // [width], or [partial_sums, width] (see below); accumulated
+struct NormGradArgs {
+  const void* x;
+  const void* weight;
+  const float* mean;
+  const float* rstd;
+  const void* dy;        // rows like y
+  const void* residual;  // rows like dx, or null
+  void* dx;              // rows like x, possibly of a wider matrix; may be dy or residual
+  float* dweight;        // [width], or [partial_sums, width] (see below); accumulated; null without weight
+  float* dbias;          // likewise
   int64_t width;
+  RowsWithin x_rows, dy_rows, dx_rows;
+  float offset;
+  NormKind kind;
 };
 
-// Rotates queries and keys in place: pairs (a, b) = (x[i], x[i + head / 2]) become (a cos − b sin, b cos + a sin).
+// Rotates the first `width` dimensions of all heads of queries and keys in place: pairs (a, b) = (x[i], x[i + width /
+// 2]) become (a cos − b sin, b cos + a sin).
 struct RotateArgs {
-  void* x;                             // rows [heads · head query | head key | …]
+  void* x;                             // rows [heads · head query | kv_heads · head key | …]
   int64_t stride;                      // elements from row to row
-  const float *query_cos, *query_sin;  // [time, head / 2], including their scales
-  const float *key_cos, *key_sin;      // [time, head / 2]
-  int64_t time, heads, head;           // row r is at position r % time
-  bool inverse;                        // apply the transpose, for gradients
+  const float *query_cos, *query_sin;  // [time, width / 2], including their scales
+  const float *key_cos, *key_sin;      // [time, width / 2]
+  int64_t time, heads, kv_heads;       // row r is at position r % time
+  int64_t head, width;
+  bool inverse;  // apply the transpose, for gradients
 };
 
-// y = value · silu(gate).
-struct SwigluArgs {
-  const void* x;  // rows [width value | width gate]
+// y = up · activation(gate) if gated, else activation(up).
+struct ActivationArgs {
+  const void* x;  // rows [width up | width gate], or [width up]
   int64_t x_stride;
   void* y;  // rows [width]
   int64_t y_stride;
   int64_t width;
+  Activation activation;
+  bool gated;
 };
 
-struct SwigluGradArgs {
+struct ActivationGradArgs {
   const void* x;  // as above
   int64_t x_stride;
   const void* dy;
@@ -63,20 +84,23 @@ struct SwigluGradArgs {
   void* y;  // if not null, receives the forward output again; may be dy
   int64_t y_stride;
   int64_t width;
+  Activation activation;
+  bool gated;
 };
 
-// Causal multi-query attention; queries are already scaled. A task is every `groups`-th tile of queries of one batch
-// row, so that all tasks cost about the same: task t belongs to row t / groups.
+// Causal attention of `heads` query heads over `kv_heads` heads of keys and values, each shared by heads / kv_heads
+// consecutive query heads. A task is every `groups`-th tile of queries of one batch row and key head, so that all tasks
+// cost about the same: task t belongs to the key head t / groups of all rows' key heads.
 struct AttentionArgs {
-  // [batch, time, heads, head] and twice [batch, time, head]: column ranges of one matrix.
-  const void *query, *key, *value;
-  int64_t stride;  // elements from token to token, for all three
-  void* out;       // [batch, time, heads, head]
+  const void *query, *key, *value;                 // [batch, time, heads, head] and twice [batch, time, kv_heads, head]
+  int64_t query_stride, key_stride, value_stride;  // elements from token to token
+  void* out;                                       // like query
   int64_t out_stride;
   float* lse;  // [batch, time, heads]: logsumexp of a query's scores
   // [batch, time]: the first key each token attends to, non-decreasing along time; null: key 0
   const int64_t* first_key;
-  int64_t batch, time, heads, head, groups;
+  int64_t batch, time, heads, kv_heads, head, groups;
+  float scale;     // of the scores, > 0
   float* scratch;  // attention_scratch(args) floats per thread
 };
 
@@ -86,7 +110,7 @@ struct AttentionGradArgs {
   int64_t dout_stride;
   void* dquery;  // like query
   int64_t dquery_stride;
-  float *dkey, *dvalue;  // [batch, groups, time, head], to be summed over groups
+  float *dkey, *dvalue;  // [batch, kv_heads, groups, time, head], to be summed over groups
 };
 
 // Log-softmax of rows of logits at one target each.
@@ -131,11 +155,11 @@ struct SquaresArgs {
 };
 
 struct Kernels {
-  void (*layer_norm)(const LayerNormArgs&, int64_t begin, int64_t end);
-  void (*layer_norm_grad)(const LayerNormGradArgs&, int64_t begin, int64_t end);
+  void (*norm)(const NormArgs&, int64_t begin, int64_t end);
+  void (*norm_grad)(const NormGradArgs&, int64_t begin, int64_t end);
   void (*rotate)(const RotateArgs&, int64_t begin, int64_t end);
-  void (*swiglu)(const SwigluArgs&, int64_t begin, int64_t end);
-  void (*swiglu_grad)(const SwigluGradArgs&, int64_t begin, int64_t end);
+  void (*activation)(const ActivationArgs&, int64_t begin, int64_t end);
+  void (*activation_grad)(const ActivationGradArgs&, int64_t begin, int64_t end);
   int64_t (*attention_scratch)(const AttentionArgs&);
   void (*attention)(const AttentionArgs&, int64_t begin, int64_t end);
   void (*attention_grad)(const AttentionGradArgs&, int64_t begin, int64_t end);

@@ -56,6 +56,15 @@ Tensor weight_gradient(const Tensor& left, const Tensor& right) {
   return product;
 }
 
+void write_weight_gradient(const Tensor& part, const Tensor& left, const Tensor& right) {
+  if (mkl_multiplies(left, right) && is_rounded(left))
+    mkl_product(part, left, right, /*beta=*/0);
+  else if (is_rounded(left))
+    part.copy_(weight_gradient(left, right));
+  else
+    at::mm_out(const_cast<Tensor&>(part), left.t(), right);
+}
+
 void add_weight_gradient(const Tensor& sum, const Tensor& left, const Tensor& right) {
   if (!is_rounded(left))
     sum.addmm_(left.t(), right);

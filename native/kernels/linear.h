@@ -23,6 +23,8 @@ Tensor add_bias(const Tensor& y, const Tensor& bias);
 
 // leftᵀ · right of left [M, N] and right [M, D], rows contiguous: [N, D] in float32 (float64 for float64 operands).
 Tensor weight_gradient(const Tensor& left, const Tensor& right);
+// The same product, written into a part of a matrix of that dtype.
+void write_weight_gradient(const Tensor& part, const Tensor& left, const Tensor& right);
 // sum += leftᵀ · right
 void add_weight_gradient(const Tensor& sum, const Tensor& left, const Tensor& right);
 

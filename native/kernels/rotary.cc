@@ -86,19 +86,21 @@ RotaryTables fold_scales(const Rotary& rotary, double query_scale) {
   return {table(cos * up), table(sin * up), table(cos / scale), table(sin / scale)};
 }
 
-void rotate_rows(const Kernels& kernels, const Tensor& rows, const RotaryTables& tables, int64_t heads, bool inverse) {
-  const int64_t time = tables.key_cos.size(0), head = tables.key_cos.size(1) * 2;
+void rotate_rows(const Kernels& kernels, const Tensor& rows, const RotaryTables& tables, const TurningHeads& heads,
+                 bool inverse) {
   const RotateArgs args{.x = rows.mutable_data_ptr(),
                         .stride = rows.stride(0),
                         .query_cos = tables.query_cos.const_data_ptr<float>(),
                         .query_sin = tables.query_sin.const_data_ptr<float>(),
                         .key_cos = tables.key_cos.const_data_ptr<float>(),
                         .key_sin = tables.key_sin.const_data_ptr<float>(),
-                        .time = time,
-                        .heads = heads,
-                        .head = head,
+                        .time = tables.key_cos.size(0),
+                        .heads = heads.queries,
+                        .kv_heads = heads.keys,
+                        .head = heads.width,
+                        .width = tables.key_cos.size(1) * 2,
                         .inverse = inverse};
-  launch(kernels, kernels.rotate, args, rows.size(0), grain_of((heads + 1) * head));
+  launch(kernels, kernels.rotate, args, rows.size(0), grain_of((heads.queries + heads.keys) * heads.width));
 }
 
 }  // namespace palm

@@ -7,11 +7,11 @@ namespace palm::cuda {
 // One block per row, one thread per pack of pairs.
 template <class T, int kPack>
 __global__ void rotate_rows(RotateArgs args, int64_t begin, int64_t end) {
-  const int half = static_cast<int>(args.head) / 2, heads = static_cast<int>(args.heads);
+  const int half = static_cast<int>(args.width) / 2, heads = static_cast<int>(args.heads);
   const float sign = args.inverse ? -1.0f : 1.0f;
   for (int64_t row = begin + blockIdx.x; row < end; row += gridDim.x) {
     const int64_t at = row % args.time * half;
-    each_pack<kPack>((heads + 1) * half, [&](int64_t pair) {
+    each_pack<kPack>((heads + args.kv_heads) * half, [&](int64_t pair) {
       const int head = static_cast<int>(pair) / half, i = static_cast<int>(pair) % half;
       const bool is_query = head < heads;
       const auto cos = load<kPack>((is_query ? args.query_cos : args.key_cos) + at + i);
@@ -31,8 +31,8 @@ __global__ void rotate_rows(RotateArgs args, int64_t begin, int64_t end) {
 
 template <class T>
 void rotate(const RotateArgs& args, int64_t begin, int64_t end) {
-  const int64_t half = args.head / 2, pairs = (args.heads + 1) * half;
-  bool fits = fits_packs<T>(args.x, args.stride, half);
+  const int64_t half = args.width / 2, pairs = (args.heads + args.kv_heads) * half;
+  bool fits = fits_packs<T>(args.x, args.stride, half) && fits_packs<T>(args.x, args.head, half);
   for (const float* table : {args.query_cos, args.query_sin, args.key_cos, args.key_sin})
     fits = fits && fits_packs<float>(table, half, half);
   by_pack<T>(fits, [&](auto pack) {

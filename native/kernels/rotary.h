@@ -48,16 +48,20 @@ Tensor rotate_query(const Tensor& query,  // [B, T, H, K]
 Tensor rotate_key(const Tensor& key,  // [B, T, Kv, K]
                   const Rotary& rotary);
 
-// The same rotation as four float32 tables [T, K/2] for the fused kernel, multiplied by xPos and by the scale of the
+// The same rotation as four float32 tables [T, d/2] for the fused kernel, multiplied by xPos and by the scale of the
 // scores.
 struct RotaryTables {
   Tensor query_cos, query_sin, key_cos, key_sin;
 };
 RotaryTables fold_scales(const Rotary& rotary, double query_scale);
 
-// Rotates the queries and the key at the start of every row in place; `inverse` applies the transpose, for their
-// gradients.
-void rotate_rows(const Kernels& kernels, const Tensor& rows,  // [B·T, HK + K + …]
-                 const RotaryTables& tables, int64_t heads, bool inverse);
+// The heads at the start of every row that turn: of queries, then of keys, each `width` elements wide.
+struct TurningHeads {
+  int64_t queries, keys, width;
+};
+
+// Rotates the first d dimensions of those heads in place; `inverse` applies the transpose, for their gradients.
+void rotate_rows(const Kernels& kernels, const Tensor& rows,  // [B·T, queries · width + keys · width + …]
+                 const RotaryTables& tables, const TurningHeads& heads, bool inverse);
 
 }  // namespace palm

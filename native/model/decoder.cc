@@ -15,6 +15,7 @@
 #include "kernels/rotary.h"
 #include "model/attention.h"
 #include "model/fast/fused-block.h"
+#include "model/fast/fused-forward.h"
 #include "model/fast/graph-decode-step.h"
 #include "model/fast/packed-decode-step.h"
 #include "model/init.h"
@@ -198,16 +199,31 @@ static Tensor visible_without_cache(const DecoderDescription& decoder, const Ten
 
 bool Decoder::is_fused(const DecoderDescription& description) {
   check(description);
-  return description.causal && FusedBlock::supports(description);
+  return FusedForward::supports(description);
 }
 
 // The fused kernels if they support this forward pass, otherwise nullptr (plain block).
 const Kernels* Decoder::select_kernels(const ForwardState& state, const Scope* scope, const Tensor& x) const {
-  if (scope && !scope->within({"query", "key", "value", "query_key_value", "output"})) return nullptr;
-  if (!description().causal || !FusedBlock::supports(description()) || state.dropout.generator) return nullptr;
-  if (state.cache && !state.cache->empty()) return nullptr;
+  const DecoderDescription& decoder = description();
+  if (state.dropout.generator || (state.cache && !state.cache->empty())) return nullptr;
+  if (!FusedForward::supports(decoder) || !FusedForward::supports(decoder, scope)) return nullptr;
   const Kernels* const kernels = kernels_for(x);
-  return kernels && state.segments.defined() && !kernels->attention ? nullptr : kernels;
+  return kernels && FusedForward::supports(*kernels, decoder, state.segments.defined()) ? kernels : nullptr;
+}
+
+// Adds what plain blocks need: tables of positions, and which keys are visible.
+static void add_tables(ForwardState& state, const DecoderDescription& decoder, const Tensor& tokens,
+                       const Tensor& positions) {
+  const at::ScalarType precise = decoder.dtype == at::kDouble ? at::kDouble : at::kFloat;
+  for (const RopeDescription& rope : decoder.ropes) state.rotaries.push_back(rotary_table(positions, rope).to(precise));
+  const bool continues_cache = state.cache && !state.cache->empty();
+  for (const LayerDescription& layer : decoder.layers)
+    if (!state.visible.contains(layer.window))
+      state.visible[layer.window] = continues_cache
+                                        ? state.cache->visible(tokens.size(1), layer.window)
+                                        : visible_without_cache(decoder, tokens, state.segments, layer.window);
+  if (!decoder.alibi.empty())
+    state.alibi = at::tensor(decoder.alibi, at::TensorOptions(precise).device(tokens.device()));
 }
 
 // Throws if the model has no position for a token that far from the start.
@@ -260,33 +276,15 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
 
   Tensor x = embed(tokens, positions, options);
   const Kernels* const kernels = select_kernels(state, options.scope, x);
-  RotaryTables tables;
-  if (kernels) {
-    tables = fold_scales(rotary_table(positions, decoder.ropes.front()), decoder.layers.front().scale);
-  } else {
-    const at::ScalarType precise = decoder.dtype == at::kDouble ? at::kDouble : at::kFloat;
-    for (const RopeDescription& rope : decoder.ropes)
-      state.rotaries.push_back(rotary_table(positions, rope).to(precise));
-    for (const LayerDescription& layer : decoder.layers)
-      if (!state.visible.contains(layer.window))
-        state.visible[layer.window] = continues_cache
-                                          ? cache->visible(time, layer.window)
-                                          : visible_without_cache(decoder, tokens, options.segments, layer.window);
-    if (!decoder.alibi.empty()) state.alibi = at::tensor(decoder.alibi, x.options().dtype(precise));
-  }
-  const Tensor starts = kernels && options.segments.defined() ? sequence_start(options.segments) : Tensor();
+  std::optional<FusedForward> fused;
+  if (kernels)
+    fused.emplace(*kernels, decoder, tokens, positions, options.segments, cache);
+  else
+    add_tables(state, decoder, tokens, positions);
   for (int64_t layer = 0; layer < decoder.depth; ++layer) {
     const LayerAdapters adapters = options.scope ? options.scope->layer(layer) : LayerAdapters{};
     const Block block = detached_unless_trained(options.gradients, weights_.blocks()[layer]);
-    x = kernels ? FusedBlock{.kernels = *kernels,
-                             .decoder = decoder,
-                             .block = block,
-                             .adapters = adapters,
-                             .rotary = tables,
-                             .sequence_start = starts,
-                             .cache = cache,
-                             .layer = layer}(x)
-                : PlainBlock{decoder, block, adapters, state, layer}(x);
+    x = fused ? fused->block(layer, {block, adapters}, x) : PlainBlock{decoder, block, adapters, state, layer}(x);
   }
   if (!decoder.final_norm) return x;
   const Norm& last = weights_.outer().norm;

@@ -132,7 +132,8 @@ export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   const items = [weightsItem('model', model), ...adapterItems(model, run.lora, critic ? 2 : 1)];
   if (run.lora === false && run.reference) items.push(weightsItem('reference policy', model));
   items.push(...judges.map((judge) => weightsItem('reward model', judge)));
-  if (isFused(model)) items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
+  if (model.parallel && isFused(model))
+    items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
   return planOf(items, ppoMoments(model, run, judges));
 }
 
@@ -296,15 +297,9 @@ export class Reading {
 
   /** The layer being differentiated: recomputed matrices, their gradients, and the gradients of its weights. */
   backward(): MemoryItem[] {
-    const { dim, recompute, numTokens } = this.#model;
+    const { dim, numTokens } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
-    const gradients = this.#matrices([dim, dim, dim, projected, mixed]);
-    const again = {
-      none: 0,
-      selective: this.#matrices([dim, mixed]),
-      full: this.#matrices([dim, projected, mixed]) + this.#statistics(),
-    };
-    const layer = this.#fused ? gradients + again[recompute] : this.#backwardOfPlain();
+    const layer = this.#fused ? this.#backwardOfFused() : this.#backwardOfPlain();
     const items = [
       { what: 'one layer', bytes: layer, how: `gradients of ${count(this.#rows)} tokens, recomputed matrices` },
     ];
@@ -343,7 +338,24 @@ export class Reading {
     const { queries, projected, mixed } = widthsOf(this.#model);
     if (recompute === 'full') return this.#matrices([dim]);
     const kept = recompute === 'none' ? [dim, dim, projected, mixed] : [dim, projected, queries];
-    return this.#matrices(kept) + this.#statistics();
+    return this.#matrices([...kept, ...this.#moreOfSequential(recompute)]) + this.#statistics();
+  }
+
+  /** What a sequential block has besides: the sum in its middle, that normalised, normalised queries and keys. */
+  #moreOfSequential(recompute: 'none' | 'selective' | 'full'): number[] {
+    const { dim, parallel, qkNorm } = this.#model;
+    const { queries, keys } = widthsOf(this.#model);
+    if (parallel) return [];
+    return [dim, ...(recompute === 'selective' ? [] : [dim]), ...(qkNorm === undefined ? [] : [queries + keys])];
+  }
+
+  #backwardOfFused(): number {
+    const { dim, recompute, parallel, ff } = this.#model;
+    const { projected, mixed } = widthsOf(this.#model);
+    const gradients = this.#matrices([dim, dim, dim, projected, mixed]);
+    const all = this.#matrices([dim, projected, mixed, ...this.#moreOfSequential('full')]) + this.#statistics();
+    const again = { none: 0, selective: this.#matrices(parallel ? [dim, mixed] : [dim, dim, ff]), full: all };
+    return gradients + again[recompute];
   }
 
   /** Everything that autograd saves, including the attention weights. */
@@ -365,7 +377,7 @@ export class Reading {
 
   /** Statistics of layer norm and softmax, in float32. */
   #statistics(): number {
-    return 2 * block(this.#rows * 4) + block(this.#rows * this.#model.heads * 4);
+    return (this.#model.parallel ? 2 : 4) * block(this.#rows * 4) + block(this.#rows * this.#model.heads * 4);
   }
 
   #plainScores(copies: number): number {

@@ -57,7 +57,7 @@ int main(int count, char** words) {
     for (int seed = 1; seed <= std::stoi(word); ++seed) {
       emu::seed = seed * 977;
       rng.seed(seed);
-      layer_norm_tests(), rotary_tests(), swiglu_tests(), log_prob_tests(), adam_w_tests(), decode_attention_tests();
+      norm_tests(), rotary_tests(), activation_tests(), log_prob_tests(), adam_w_tests(), decode_attention_tests();
       sample_tests();
     }
   }

@@ -87,9 +87,9 @@ std::string text(const Words&... words) {
 }
 
 // Of every kernel: all its sizes in float32 and bfloat16.
-void layer_norm_tests();
+void norm_tests();
 void rotary_tests();
-void swiglu_tests();
+void activation_tests();
 void log_prob_tests();
 void adam_w_tests();
 void decode_attention_tests();

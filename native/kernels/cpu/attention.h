@@ -7,14 +7,14 @@ namespace palm::cpu::PALM_ISA {
 
 constexpr float kHidden = -__builtin_inff();
 
-// A tile is a few tokens with all their heads folded into rows: in multi-query attention all heads share the keys, so
-// the scores of a tile are one matrix product. The scores for all keys fit the L2 cache, so softmax needs no running
+// A tile is a few tokens with all heads that share a key head folded into rows, so that the scores of a tile are one
+// matrix product. The scores for all keys fit the L2 cache, so softmax needs no running
 // maximum.
 struct AttentionTile {
-  int64_t heads, head, width, keys;  // width: head rounded up; keys: time rounded up
+  int64_t heads, head, width, keys;  // heads: per key head; width: head rounded up; keys: time rounded up
   int64_t tokens, rows;              // per tile; rows: rounded up to an even number
 
-  explicit AttentionTile(const AttentionArgs& args) : heads(args.heads), head(args.head) {
+  explicit AttentionTile(const AttentionArgs& args) : heads(args.heads / args.kv_heads), head(args.head) {
     width = rounded_up(head, kTileColumns);
     keys = rounded_up(args.time, kTileColumns);
     constexpr int64_t kScores = 65536;  // floats: 256 KiB
@@ -119,19 +119,38 @@ static void pack_along_key(Word* to, const AttentionTile& tile, const T* from, i
   }
 }
 
-// The address of head h of token t of a tile: rows are `stride` apart, and `row` is the first token of the sequence.
+// The rows of a tile in a matrix: a row per token, `stride` apart, and `heads` neighbours of `head` elements in it.
 template <class T>
 struct Heads {
-  T* data;
+  T* data;  // of the first token
   int64_t stride, heads, head;
 
   T* operator[](int64_t r) const { return data + r / heads * stride + r % heads * head; }
 };
 
-template <class T>
-static Heads<T> heads_of(const AttentionTile& tile, T* data, int64_t stride, int64_t token) {
-  return {data + token * stride, stride, tile.heads, tile.head};
-}
+// What a task reads and writes: the tokens of a batch row from index `row` of all tokens on, with one key head.
+struct AttentionTask {
+  int64_t row, key_head, first_tile;
+
+  AttentionTask(const AttentionArgs& args, int64_t task)
+      : row(task / args.groups / args.kv_heads * args.time),
+        key_head(task / args.groups % args.kv_heads),
+        first_tile(task % args.groups) {}
+
+  // The key head's column of a matrix of keys or values, at the first token.
+  template <class T>
+  const T* keys(const void* data, int64_t stride, const AttentionTile& tile) const {
+    return static_cast<const T*>(data) + row * stride + key_head * tile.head;
+  }
+  // The heads that share the key head, from a token of the row on.
+  template <class T>
+  Heads<T> heads(T* data, int64_t stride, const AttentionTile& tile, int64_t token) const {
+    return {data + (row + token) * stride + key_head * tile.heads * tile.head, stride, tile.heads, tile.head};
+  }
+  Heads<float> lse(const AttentionArgs& args, const AttentionTile& tile, int64_t token) const {
+    return {args.lse + (row + token) * args.heads + key_head * tile.heads, args.heads, tile.heads, 1};
+  }
+};
 
 template <class T, class Word>
 static void pack_tile(Word* to, const AttentionTile& tile, const Heads<const T>& from, int64_t rows) {
@@ -196,14 +215,14 @@ static int64_t key_rows(const AttentionTile& tile, const TileSpan& span) {
   return span.begin / kDepth<Word> * tile.width;
 }
 
-// score ← exp(score − max) in place; returns the max and the sum.
-static void exponentials(float* score, int64_t columns, float* largest, float* total) {
+// score ← exp(scale · score − max) in place; returns the max of scale · score and the sum.
+static void exponentials(float* score, int64_t columns, float scale, float* largest, float* total) {
   Vec top = load(score);
   for (int64_t s = kLanes; s < columns; s += kLanes) top = maximum(top, load(score + s));
-  *largest = maximum(top);
+  *largest = maximum(top) * scale;
   Vec mass{};
   for (int64_t s = 0; s < columns; s += kLanes) {
-    const Vec p = exp(load(score + s) - *largest);
+    const Vec p = exp(load(score + s) * scale - *largest);
     store(score + s, p);
     mass += p;
   }
@@ -215,24 +234,27 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
   using Word = typename WordOf<T>::Type;
   const AttentionTile tile(args);
   const AttentionScratch<Word> at(tile, args.scratch);
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t row = task / args.groups * args.time, stride = args.stride;
-    const int64_t* const visible = args.first_key ? args.first_key + row : nullptr;
-    pack_along_head(at.keys_along_head, tile, static_cast<const T*>(args.key) + row * stride, stride, args.time);
-    pack_along_key(at.values_along_key, tile, static_cast<const T*>(args.value) + row * stride, stride, args.time);
-    for (int64_t index = task % args.groups; index < tile.count(args.time); index += args.groups) {
-      const TileSpan span(tile, index, args.time, visible);
-      const int64_t token = row + span.first;
-      pack_tile(at.queries, tile, heads_of(tile, static_cast<const T*>(args.query), stride, token), span.rows);
+  for (int64_t index = begin; index < end; ++index) {
+    const AttentionTask task(args, index);
+    const int64_t* const visible = args.first_key ? args.first_key + task.row : nullptr;
+    pack_along_head(at.keys_along_head, tile, task.keys<T>(args.key, args.key_stride, tile), args.key_stride,
+                    args.time);
+    pack_along_key(at.values_along_key, tile, task.keys<T>(args.value, args.value_stride, tile), args.value_stride,
+                   args.time);
+    for (int64_t t = task.first_tile; t < tile.count(args.time); t += args.groups) {
+      const TileSpan span(tile, t, args.time, visible);
+      const Heads<float> lse = task.lse(args, tile, span.first);
+      pack_tile(at.queries, tile, task.heads(static_cast<const T*>(args.query), args.query_stride, tile, span.first),
+                span.rows);
       tile_product<false>(span.rows, span.columns, words<Word>(tile.head), left(at.queries, tile),
                           at.keys_along_head + span.begin, tile.keys, at.scores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
         float* const score = at.scores + r * tile.keys;
         hide_row(score, tile, span, r, visible);
         float largest, total;
-        exponentials(score, span.columns, &largest, &total);
+        exponentials(score, span.columns, args.scale, &largest, &total);
         at.per_row[r] = 1.0f / total;
-        args.lse[token * tile.heads + r] = largest + __builtin_logf(total);
+        *lse[r] = largest + __builtin_logf(total);
       }
       tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
                           along_key(tile, at.scores, at.packed_scores, span.rows, span.columns),
@@ -240,17 +262,18 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
       for (int64_t r = 0; r < span.rows; ++r)
         for (int64_t i = r * tile.width; i < (r + 1) * tile.width; i += kLanes)
           store(at.outs + i, load(at.outs + i) * at.per_row[r]);
-      unpack_tile(heads_of(tile, static_cast<T*>(args.out), args.out_stride, token), tile, at.outs, span.rows);
+      unpack_tile(task.heads(static_cast<T*>(args.out), args.out_stride, tile, span.first), tile, at.outs, span.rows);
     }
   }
 }
 
-// dscores ← P (dP − delta) and scores ← P = exp(S − lse); on entry dscores holds dP = dout Vᵀ and scores holds S.
-static void score_gradients(float* score, float* dscore, int64_t columns, float lse, float delta) {
+// scores ← P = exp(scale S − lse) and dscores ← scale P (dP − delta), the gradient of S; on entry dscores holds
+// dP = dout Vᵀ and scores holds S.
+static void score_gradients(float* score, float* dscore, int64_t columns, float scale, float lse, float delta) {
   for (int64_t s = 0; s < columns; s += kLanes) {
-    const Vec p = exp(load(score + s) - lse);
+    const Vec p = exp(load(score + s) * scale - lse);
     store(score + s, p);
-    store(dscore + s, p * (load(dscore + s) - delta));
+    store(dscore + s, p * (load(dscore + s) - delta) * scale);
   }
 }
 
@@ -269,21 +292,24 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
   const AttentionArgs& of = args.forward;
   const AttentionTile tile(of);
   const AttentionScratch<Word> at(tile, of.scratch);
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t row = task / of.groups * of.time, stride = of.stride;
-    const int64_t* const visible = of.first_key ? of.first_key + row : nullptr;
-    const T* const key = static_cast<const T*>(of.key) + row * stride;
-    pack_along_head(at.keys_along_head, tile, key, stride, of.time);
-    pack_along_head(at.values_along_head, tile, static_cast<const T*>(of.value) + row * stride, stride, of.time);
-    pack_along_key(at.keys_along_key, tile, key, stride, of.time);
+  for (int64_t index = begin; index < end; ++index) {
+    const AttentionTask task(of, index);
+    const int64_t* const visible = of.first_key ? of.first_key + task.row : nullptr;
+    const T* const key = task.keys<T>(of.key, of.key_stride, tile);
+    pack_along_head(at.keys_along_head, tile, key, of.key_stride, of.time);
+    pack_along_head(at.values_along_head, tile, task.keys<T>(of.value, of.value_stride, tile), of.value_stride,
+                    of.time);
+    pack_along_key(at.keys_along_key, tile, key, of.key_stride, of.time);
     zero(at.dkeys, tile.keys * tile.width);
     zero(at.dvalues, tile.keys * tile.width);
-    for (int64_t index = task % of.groups; index < tile.count(of.time); index += of.groups) {
-      const TileSpan span(tile, index, of.time, visible);
-      const int64_t token = row + span.first, row_words = words<Word>(span.rows);
-      const Heads<const T> query = heads_of(tile, static_cast<const T*>(of.query), stride, token);
-      const Heads<const T> dout = heads_of(tile, static_cast<const T*>(args.dout), args.dout_stride, token);
-      const Heads<const T> out = heads_of(tile, static_cast<const T*>(of.out), of.out_stride, token);
+    for (int64_t t = task.first_tile; t < tile.count(of.time); t += of.groups) {
+      const TileSpan span(tile, t, of.time, visible);
+      const int64_t row_words = words<Word>(span.rows);
+      const auto rows_of = [&](auto* data, int64_t stride) { return task.heads(data, stride, tile, span.first); };
+      const Heads<const T> query = rows_of(static_cast<const T*>(of.query), of.query_stride);
+      const Heads<const T> dout = rows_of(static_cast<const T*>(args.dout), args.dout_stride);
+      const Heads<const T> out = rows_of(static_cast<const T*>(of.out), of.out_stride);
+      const Heads<float> lse = task.lse(of, tile, span.first);
       pack_tile(at.queries, tile, query, span.rows);
       pack_tile(at.douts, tile, dout, span.rows);
       pack_tile_along_row(at.queries_along_row, tile, query, span.rows);
@@ -294,8 +320,8 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
                           at.values_along_head + span.begin, tile.keys, at.dscores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
         hide_row(at.scores + r * tile.keys, tile, span, r, visible);
-        score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns,
-                        of.lse[token * tile.heads + r], delta_of(dout[r], out[r], tile.head));
+        score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns, of.scale, *lse[r],
+                        delta_of(dout[r], out[r], tile.head));
       }
       tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
                           along_key(tile, at.dscores, at.packed_scores, span.rows, span.columns),
@@ -306,11 +332,10 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
       tile_product<true>(span.columns, tile.width, row_words,
                          along_row(tile, at.scores, at.packed_scores, span.rows, span.columns), at.douts_along_row,
                          tile.width, at.dvalues + span.begin * tile.width, tile.width);
-      unpack_tile(heads_of(tile, static_cast<T*>(args.dquery), args.dquery_stride, token), tile, at.dqueries,
-                  span.rows);
+      unpack_tile(rows_of(static_cast<T*>(args.dquery), args.dquery_stride), tile, at.dqueries, span.rows);
     }
     for (int64_t t = 0; t < of.time; ++t) {
-      const int64_t to = (task * of.time + t) * tile.head;
+      const int64_t to = (index * of.time + t) * tile.head;
       each(tile.head, [&](int64_t i, int64_t n) {
         store(args.dkey + to + i, load(at.dkeys + t * tile.width + i), n);
         store(args.dvalue + to + i, load(at.dvalues + t * tile.width + i), n);

@@ -15,14 +15,16 @@ void rotate_head(T* x, const float* cos, const float* sin, int64_t half, float s
 
 template <class T>
 void rotate(const RotateArgs& args, int64_t begin, int64_t end) {
-  const int64_t half = args.head / 2;
+  const int64_t half = args.width / 2;
   const float sign = args.inverse ? -1.0f : 1.0f;
   for (int64_t row = begin; row < end; ++row) {
-    T* x = static_cast<T*>(args.x) + row * args.stride;
+    T* const query = static_cast<T*>(args.x) + row * args.stride;
+    T* const key = query + args.heads * args.head;
     const int64_t at = row % args.time * half;
     for (int64_t h = 0; h < args.heads; ++h)
-      rotate_head(x + h * args.head, args.query_cos + at, args.query_sin + at, half, sign);
-    rotate_head(x + args.heads * args.head, args.key_cos + at, args.key_sin + at, half, sign);
+      rotate_head(query + h * args.head, args.query_cos + at, args.query_sin + at, half, sign);
+    for (int64_t h = 0; h < args.kv_heads; ++h)
+      rotate_head(key + h * args.head, args.key_cos + at, args.key_sin + at, half, sign);
   }
 }
 

@@ -140,7 +140,7 @@ void token_attend(const TokenAttendArgs& args, int64_t begin, int64_t end) {
     for (int64_t h = 0; h < heads; ++h) {
       float largest;
       hide(scores + h * columns, length, columns);
-      exponentials(scores + h * columns, columns, &largest, &totals[h]);
+      exponentials(scores + h * columns, columns, /*scale=*/1.0f, &largest, &totals[h]);
     }
     packed_product(heads, scores, columns, values, 0, wide / kPanel, outs, wide, nullptr);
     for (int64_t h = 0; h < heads; ++h) {

@@ -6,11 +6,11 @@ namespace palm::cuda {
 
 template <class T>
 static constexpr Kernels kTable = {
-    .layer_norm = layer_norm<T>,
-    .layer_norm_grad = layer_norm_grad<T>,
+    .norm = norm<T>,
+    .norm_grad = norm_grad<T>,
     .rotate = rotate<T>,
-    .swiglu = swiglu<T>,
-    .swiglu_grad = swiglu_grad<T>,
+    .activation = activation<T>,
+    .activation_grad = activation_grad<T>,
     .attention_scratch = nullptr,
     .attention = nullptr,  // libtorch's (kernels/library-attention.h)
     .attention_grad = nullptr,

@@ -11,15 +11,15 @@ namespace palm::cuda {
 using BFloat16 = __nv_bfloat16;
 
 template <class T>
-void layer_norm(const LayerNormArgs& args, int64_t begin, int64_t end);
+void norm(const NormArgs& args, int64_t begin, int64_t end);
 template <class T>
-void layer_norm_grad(const LayerNormGradArgs& args, int64_t begin, int64_t end);
+void norm_grad(const NormGradArgs& args, int64_t begin, int64_t end);
 template <class T>
 void rotate(const RotateArgs& args, int64_t begin, int64_t end);
 template <class T>
-void swiglu(const SwigluArgs& args, int64_t begin, int64_t end);
+void activation(const ActivationArgs& args, int64_t begin, int64_t end);
 template <class T>
-void swiglu_grad(const SwigluGradArgs& args, int64_t begin, int64_t end);
+void activation_grad(const ActivationGradArgs& args, int64_t begin, int64_t end);
 template <class T>
 void log_prob(const LogProbArgs& args, int64_t begin, int64_t end);
 template <class T>

@@ -7,8 +7,8 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
-#include "kernels/layer-norm.h"
-#include "kernels/swiglu.h"
+#include "kernels/activation.h"
+#include "kernels/norm.h"
 
 namespace palm {
 
@@ -74,14 +74,14 @@ Tensor GraphDecodeStep::layer(int64_t index, const Tensor& x) {
   const Block& block = weights_.blocks()[index];
   const LayerAdapters adapters = scope_ ? scope_->layer(index) : LayerAdapters{};
   const int64_t queries = decoder().query_width(), attended = decoder().qkv_width();
-  const Tensor h = layer_norm_forward(kernels_, x, block.norm.weight).y;
+  const Tensor h = norm_forward(kernels_, x, block.norm, decoder().norm).y;
   const Tensor projected = at::mm(h, block.input.t());
   if (const Tensor added = adapters.added(h, 0, attended); added.defined())
     projected.narrow(1, 0, attended).add_(added);
   const Tensor block_hidden = at::empty({x.size(0), decoder().hidden_width()}, x.options());
   attend(index, projected, block_hidden.narrow(1, 0, queries));
-  swiglu_forward(kernels_, projected.narrow(1, attended, 2 * decoder().ff),
-                 block_hidden.narrow(1, queries, decoder().ff));
+  activation_forward(kernels_, Activation::silu, projected.narrow(1, attended, 2 * decoder().ff),
+                     block_hidden.narrow(1, queries, decoder().ff));
   Tensor y = at::addmm(x, block_hidden, block.output.t());
   for (const Adapter& adapter : adapters.output) y.add_(adapter(block_hidden.narrow(1, adapter.first, adapter.count)));
   return y;
@@ -90,7 +90,7 @@ Tensor GraphDecodeStep::layer(int64_t index, const Tensor& x) {
 void GraphDecodeStep::compute() {
   Tensor x = at::embedding(weights_.outer().token_embedding, tokens_);
   for (int64_t index = 0; index < decoder().depth; ++index) x = layer(index, x);
-  logits_ = weights_.head().logits(layer_norm_forward(kernels_, x, weights_.outer().norm.weight).y);
+  logits_ = weights_.head().logits(norm_forward(kernels_, x, weights_.outer().norm, decoder().norm).y);
 }
 
 Tensor GraphDecodeStep::next_logits(const Tensor& tokens) {

@@ -152,14 +152,20 @@ static PackedProductArgs plan_product(const Tensor& x, const PackedMatrix& weigh
           .scratch = nullptr};
 }
 
-LayerNormArgs PackedDecodeStep::plan_norm(const Tensor& gamma) {
+NormArgs PackedDecodeStep::plan_norm(const Tensor& gamma) {
   float* const mean = statistics_.mutable_data_ptr<float>();
   return {.x = x_.const_data_ptr(),
-          .gamma = gamma.const_data_ptr(),
+          .weight = gamma.const_data_ptr(),
+          .bias = nullptr,
           .y = h_.mutable_data_ptr(),
           .mean = mean,
           .rstd = mean + x_.size(0),
-          .width = x_.size(1)};
+          .width = x_.size(1),
+          .x_rows = {1, x_.stride(0)},
+          .y_rows = {1, h_.stride(0)},
+          .eps = static_cast<float>(decoder().norm.eps),
+          .offset = static_cast<float>(decoder().norm.offset),
+          .kind = decoder().norm.kind};
 }
 
 TokenCache PackedDecodeStep::cache_of(int64_t layer) const {
@@ -279,7 +285,7 @@ void PackedDecodeStep::step(const int64_t* tokens, Worker& worker) const {
     const bool adapted = layer.project.down != nullptr;
     worker.parallel_for(rows, kRows, [&](int64_t begin, int64_t end) {
       if (&layer == &layers_.front()) embed(tokens, begin, end);
-      kernels_.layer_norm(layer.norm, begin, end);
+      kernels_.norm(layer.norm, begin, end);
       if (adapted) multiply_rows(layer.down, begin, end, worker);
     });
     project(layer.project, worker);
@@ -290,7 +296,7 @@ void PackedDecodeStep::step(const int64_t* tokens, Worker& worker) const {
     multiply(layer.output, worker);
     if (adapted) multiply(layer.output_up, worker);
   }
-  worker.parallel_for(rows, kRows, [&](int64_t begin, int64_t end) { kernels_.layer_norm(last_norm_, begin, end); });
+  worker.parallel_for(rows, kRows, [&](int64_t begin, int64_t end) { kernels_.norm(last_norm_, begin, end); });
   multiply(head_, worker);
 }
 

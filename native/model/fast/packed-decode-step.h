@@ -34,7 +34,7 @@ class PackedDecodeStep : public DecodeStep {
   };
   // The kernel arguments of one layer, except each thread's scratch memory.
   struct Layer {
-    LayerNormArgs norm;
+    NormArgs norm;
     PackedProductArgs down;
     TokenProjectArgs project;
     TokenAttendArgs attend;
@@ -48,7 +48,7 @@ class PackedDecodeStep : public DecodeStep {
   void plan();
   TokenCache cache_of(int64_t layer) const;
   Layer plan_layer(int64_t index);
-  LayerNormArgs plan_norm(const Tensor& gamma);
+  NormArgs plan_norm(const Tensor& gamma);
 
   // The phases of decoding a token, in order. Each returns when all its rows are done.
   void step(const int64_t* tokens, Worker& worker) const;
@@ -78,7 +78,7 @@ class PackedDecodeStep : public DecodeStep {
   Tensor statistics_;                    // [2, B] float32, required by the kernel but unused
   Tensor scratch_;                       // [threads, …] float32
   std::vector<Layer> layers_;
-  LayerNormArgs last_norm_;
+  NormArgs last_norm_;
   PackedProductArgs head_;
 };
 

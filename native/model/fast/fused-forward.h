@@ -1,0 +1,37 @@
+// The blocks of one forward pass over fused kernels: what all its layers share, and which fused block computes them.
+#pragma once
+#include <map>
+
+#include "kernels/rotary.h"
+#include "model/fast/block-tensors.h"
+#include "model/kv-cache.h"
+
+namespace palm {
+
+class FusedForward {
+ public:
+  // Whether there are fused blocks for such a decoder.
+  static bool supports(const DecoderDescription& decoder);
+  // Whether they support the adapters of this scope, which may be null.
+  static bool supports(const DecoderDescription& decoder, const Scope* scope);
+  // Whether the kernels can hide keys as this decoder does, with several sequences in a row or without.
+  static bool supports(const Kernels& kernels, const DecoderDescription& decoder, bool packed);
+
+  FusedForward(const Kernels& kernels, const DecoderDescription& decoder,
+               const Tensor& tokens,     // [B, T]
+               const Tensor& positions,  // [T]
+               const Tensor& segments,   // [B, T], or undefined
+               KvCache* cache);          // empty, to be filled; or null
+
+  // x [B, T, D] → [B, T, D]
+  Tensor block(int64_t layer, const BlockTensors& tensors, const Tensor& x) const;
+
+ private:
+  const Kernels& kernels_;
+  const DecoderDescription& decoder_;
+  KvCache* cache_;
+  std::vector<RotaryTables> rotaries_;    // one per rope of the description
+  std::map<int64_t, Tensor> first_keys_;  // by window: [B, T] int64, or undefined for key 0
+};
+
+}  // namespace palm

@@ -1,0 +1,129 @@
+/**
+ * The fused sequential block against the plain one: float32 against float64, bfloat16 about as near to it as the plain
+ * block. The descriptions cover what the families of today have, at sizes that no vector divides.
+ */
+import { afterAll, describe, expect, it } from 'vitest';
+import { addon, type DecoderDescription, type NormDescription } from '../src/native/addon.ts';
+import { Decoder, DESCRIPTION, PLAIN_ROPE, type Scope, weightsOf } from './decoders.ts';
+import { againWithOtherInstructions } from './instruction-sets.ts';
+import { ids } from './parity/weights.ts';
+import { distance, representable, withKernels } from './readings.ts';
+
+const RMS: NormDescription = { kind: 'rms', eps: 1e-6, offset: 0, weight: true, bias: false };
+const LAYER: NormDescription = { kind: 'layer', eps: 1e-5, offset: 0, weight: true, bias: true };
+const NARROW_ROPE = {
+  ...PLAIN_ROPE,
+  wide: false,
+  factor: 1.2,
+  inverseFrequency: PLAIN_ROPE.inverseFrequency.slice(0, 2),
+};
+const LLAMA: DecoderDescription = {
+  ...DESCRIPTION,
+  ...{ parallel: false, sharedNorm: false, norm: RMS, kvHeads: 2, ropes: [{ ...PLAIN_ROPE, wide: false }] },
+};
+const GPT2: DecoderDescription = {
+  ...LLAMA,
+  ...{ norm: LAYER, kvHeads: 4, gated: false, activation: 'geluTanh' },
+  ...{ ropes: [], layers: [{ window: 0, rope: -1, scale: 0.3 }], positions: { rows: 40, offset: 0 } },
+  ...{ qkvBias: true, outputBias: true, ffBias: true },
+};
+
+const FAMILIES: Record<string, DecoderDescription> = {
+  llama: LLAMA,
+  mistral: { ...LLAMA, layers: [{ window: 4, rope: 0, scale: 0.4 }], tied: false },
+  qwen2: { ...LLAMA, qkvBias: true, kvHeads: 1 },
+  qwen3: { ...LLAMA, qkNorm: { over: 'head', norm: RMS } },
+  gpt2: GPT2,
+  gemma: { ...LLAMA, norm: { ...RMS, offset: 1, eps: 1e-3 }, activation: 'geluTanh', embeddingScale: 3 },
+  smollm3: {
+    ...LLAMA,
+    layers: [
+      { window: 0, rope: -1, scale: 0.4 },
+      { window: 5, rope: 0, scale: 0.3 },
+    ],
+  },
+  'layer norm of queries, partly rotary, exact gelu': {
+    ...GPT2,
+    ...{ ropes: [NARROW_ROPE], layers: [{ window: 0, rope: 0, scale: 0.4 }], positions: undefined },
+    ...{ qkNorm: { over: 'head', norm: LAYER }, activation: 'gelu', kvHeads: 2, usedTokens: 17 },
+  },
+  'no weights in norms, relu': {
+    ...LLAMA,
+    norm: { ...LAYER, weight: false, bias: false },
+    gated: false,
+    activation: 'relu',
+  },
+};
+const ROWS = [1, 2, 3].map((seed) => ids(37, 17, seed));
+const SEGMENTS = ROWS.map((row, i) => row.map((_, t) => Math.floor((t + i) / 9)));
+const SITES = ['query', 'key', 'value', 'output', 'up', 'gate', 'down'];
+
+type Reading = Map<string, number[]>;
+
+/** Numbers of one model: logits and all gradients, through a scope on every linear if `scoped`, packed if `packed`. */
+async function reading(description: DecoderDescription, { scoped = false, packed = false } = {}): Promise<Reading> {
+  using model = await Decoder.of(description, representable(weightsOf(description, 3)));
+  const sites = SITES.filter((name) => description.gated || name !== 'gate');
+  const scope: Scope | undefined = scoped ? model.scope(sites, 3, 6) : undefined;
+  await scope?.draw(5);
+  const segments = packed ? SEGMENTS : undefined;
+  const found = await model.gradients(ROWS, scope, segments);
+  found.set('logits', await model.logits(ROWS, scope, segments));
+  scope?.[Symbol.dispose]();
+  return found;
+}
+
+const WAYS = { whole: {}, 'through adapters': { scoped: true }, packed: { packed: true } };
+
+describe.each(Object.entries(FAMILIES))('%s', (_name, description) => {
+  it('is computed by fused blocks', () => {
+    expect(addon().decoderIsFused(description)).toBe(true);
+  });
+
+  it.each(Object.entries(WAYS))(
+    '%s: float32 is near float64, bfloat16 as near as the plain block',
+    async (way, how) => {
+      const truth = await withKernels(false, () => reading({ ...description, dtype: 'float64' }, how));
+      const fused = await reading(description, how);
+      const rounded = await reading({ ...description, dtype: 'bfloat16' }, how);
+      const plain = await withKernels(false, () => reading({ ...description, dtype: 'bfloat16' }, how));
+      expect([...fused.keys()].sort()).toEqual([...truth.keys()].sort());
+      for (const [of, numbers] of truth) expect(distance(fused.get(of) as number[], numbers), of).toBeLessThan(2e-5);
+      const error = (found: Reading) =>
+        [...truth].reduce((sum, [of, numbers]) => sum + distance(found.get(of) as number[], numbers), 0) / truth.size;
+      // One draw of adapters makes scores sharp, and their small gradients lucky or not in either block.
+      expect(error(rounded)).toBeLessThan((way === 'whole' ? 1.1 : 2.5) * error(plain));
+    },
+  );
+
+  it('keeps or recomputes: the same bits', async () => {
+    for (const scoped of [false, true]) {
+      const [kept, ...others] = await Promise.all(
+        (['none', 'selective', 'full'] as const).map((recompute) => reading({ ...description, recompute }, { scoped })),
+      );
+      for (const other of others) expect(other).toEqual(kept);
+    }
+  });
+
+  it('fills the cache that decoding continues', async () => {
+    const weights = weightsOf(description, 3);
+    const written = async (kernels: boolean) => {
+      using model = await Decoder.of(description, weights);
+      const rows = ROWS.map((row) => row.slice(0, 11));
+      return await withKernels(kernels, () => model.generate(rows, { temperature: 1 }));
+    };
+    const [fused, plain] = [await written(true), await written(false)];
+    expect(fused.tokens).toEqual(plain.tokens);
+    expect(distance(fused.logProbs, plain.logProbs)).toBeLessThan(1e-5);
+  });
+
+  it('is another computation than the plain block', async () => {
+    const bits = { ...description, dtype: 'bfloat16' } as const;
+    const [fused, plain] = [await reading(bits), await withKernels(false, () => reading(bits))];
+    expect(fused.get('logits')).not.toEqual(plain.get('logits'));
+  });
+});
+
+againWithOtherInstructions('test/sequential-block.test.ts');
+
+afterAll(() => addon().useKernels(true));
