@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path, seed } from '../config/fields.ts';
-import { stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { rewardSource } from '../config/reward-source.ts';
 import { scores as scoreFields } from '../config/rollouts.ts';
 import { loadPrompts } from '../data/prompts.ts';
@@ -12,7 +12,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { type Estimate, estimate, type JudgedAnswers, judgeAnswers, meanOf, wins } from '../rewards/evaluation.ts';
 import { openReward } from '../rewards/open.ts';
-import { adapterNotices, findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { adapterNotices, findModelOf, loadingOf, textOf } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { validationLoss } from '../trainers/pretrain.ts';
@@ -20,7 +20,7 @@ import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 
 const schema = z.strictObject({
-  model: path.describe('run folder, checkpoint folder or model file'),
+  model: path.describe(MODEL),
   data: path.optional().describe('a text, for the perplexity'),
   prompts: path.optional().describe('prompts to answer: .jsonl with {prompt}, or with preferences'),
   reward: rewardSource.optional(),
@@ -37,6 +37,7 @@ const schema = z.strictObject({
   stop,
   seed,
   tokenizer,
+  chatTemplate,
   device,
 });
 type Config = z.output<typeof schema>;
@@ -72,20 +73,20 @@ async function evaluate(config: Config): Promise<void> {
   const other = config.against === undefined ? undefined : await findModelOf(config.against, MODEL_KINDS);
   const reward = config.reward === undefined ? undefined : await openReward(config.reward, config.score);
   const files = [...(other ? [other] : []), ...(reward?.models ?? [])];
-  const tokenizer = await tokenizerOf(config.tokenizer, file, ...files);
+  const tokenizer = await textOf(config, file, ...files);
   for (const line of [file, ...(other ? [other] : [])].flatMap(adapterNotices)) console.error(line);
-  using model = await loadModel(file.path, { device: config.device });
+  using model = await loadModel(file.path, loadingOf(file, tokenizer, config.device));
   const measured: Measured = {};
   if (config.data !== undefined) measured.text = await perplexity(model, tokenizer, config.data, config);
   if (config.prompts !== undefined && reward !== undefined) {
     const { maxPromptLength, samples } = config;
-    const { prompts } = await loadPrompts(config.prompts, tokenizer, { maxPromptLength });
+    const { prompts } = await loadPrompts(config.prompts, tokenizer, { maxPromptLength }, { chat: tokenizer.chat });
     const judge = await reward.load(config.device);
     const judged = await judgeAnswers(model, tokenizer, prompts, judge, answering(config, tokenizer));
     measured.answers = summary(config.model, judged, samples);
     let others: JudgedAnswers | undefined;
     if (other !== undefined) {
-      using second = await loadModel(other.path, { device: config.device });
+      using second = await loadModel(other.path, loadingOf(other, tokenizer, config.device));
       others = await judgeAnswers(second, tokenizer, prompts, judge, answering(config, tokenizer));
       measured.against = summary(config.against as string, others, samples);
       measured.winRate = estimate(wins(judged.scores, others.scores), samples);

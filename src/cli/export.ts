@@ -39,7 +39,7 @@ async function exportModel(config: z.output<typeof schema>): Promise<void> {
   const file = await findModel(path);
   const tokenizer = asked === undefined ? await findTokenizer(file) : await tokenizerOf(asked, file);
   const { kind, notes } = await look(file);
-  const own = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
+  const own = tokenizer === undefined ? [] : await noteBeside(tokenizer, out);
   checkMerge(config, file, kind === 'RewardModel');
   using model = await load(file, kind, config);
   const merged = config.merge ? await mergeAdapters(model as LanguageModel, config, file) : undefined;

@@ -47,7 +47,7 @@ async function importFile({ file: path, out, layout: asked, model, ...given }: z
   const layout = findLayout(state.signs(), asked, gamma);
   checkLogits(state, layout);
   const { kind, description } = describeImported(state, layout, model);
-  const notes = tokenizer === undefined ? [] : noteBeside(tokenizer, out);
+  const notes = tokenizer === undefined ? [] : await noteBeside(tokenizer, out);
   const metadata = new Map([...writeMetadata(kind, description), ...notes]);
   await convertStateDict({ file, state, gammaOffset: layout.gammaPlusOne ? 0 : 1 }, out, metadata);
   console.log(table(summary({ state, layout, gamma, asked }, out)));

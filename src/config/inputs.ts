@@ -2,9 +2,19 @@
 import { z } from 'zod';
 import { folder, path } from './fields.ts';
 
+/** What can stand for a model that generates text. */
+export const MODEL = 'run folder, checkpoint, model file, Hugging Face folder, .gguf file, or a model of the hub (org/name)';
+
 export const tokenizer = path
   .optional()
   .describe("byte, or the path of a tokenizer.json or its folder (default: the model's)");
+
+/** For commands that read conversations. */
+export const chatTemplate = path
+  .optional()
+  .describe(
+    "how conversations are written: the name of one of the model's chat templates, a .jinja file, or none for plain text (default: the model's)",
+  );
 
 /** For commands that generate text. */
 export const stop = z

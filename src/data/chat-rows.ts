@@ -1,9 +1,21 @@
 /** Dialogues as tokens by the chat template of a model. */
-import { DataError } from '../errors.ts';
-import type { Chat } from '../tokenizer/chat.ts';
+import { checkKind, instanceOf, optional } from '../checks/kinds.ts';
+import { ArgumentError, DataError } from '../errors.ts';
+import { Chat } from '../tokenizer/chat.ts';
 import type { ChatMessage } from '../tokenizer/chat/messages.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { FormOptions } from './forms/read.ts';
 import type { Turn, TurnsRow } from './forms/rows.ts';
 import type { Row } from './row.ts';
+
+/** How rows become tokens. */
+export interface RowOptions extends FormOptions {
+  /**
+   * Writes dialogues as the model's chat template does, with its end of turn in place of the eos. Default: as text with
+   * `Human:` and `Assistant:`. Rows whose prompt is text are as ever.
+   */
+  chat?: Chat | undefined;
+}
 
 /** A part of a text as tokens, and whether a model is to learn it. */
 export interface TokenSpan {
@@ -17,6 +29,19 @@ export interface Answers {
   text: string;
   prompt: number[];
   responses: number[][];
+}
+
+/** @throws ArgumentError unless `chat` is undefined, or that of `tokenizer`; `name` is the function that takes it */
+export function checkChat(chat: Chat | undefined, tokenizer: Tokenizer, name: string): void {
+  checkKind(`${name}.chat`, chat, optional(instanceOf(Chat)));
+  if (chat === undefined || chat.tokenizer.hash === tokenizer.hash) return;
+  const received = 'the chat of another tokenizer';
+  throw new ArgumentError({ argument: `${name}.chat`, received, expected: 'that of `tokenizer`' });
+}
+
+/** A prompt that the assistant is to continue, or the reason why the template does not write it. */
+export async function chatPrompt(chat: Chat, prompt: readonly Turn[]): Promise<Row<number[]>> {
+  return await unlessRefused(() => chat.prompt(prompt.map(messageOf)));
 }
 
 /** A dialogue with what is learned in it, or the reason why the template does not write it. */

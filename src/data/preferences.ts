@@ -2,14 +2,16 @@ import { createHash } from 'node:crypto';
 import { DataError, FileError } from '../errors.ts';
 import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
+import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { chatAnswers, checkChat, type RowOptions } from './chat-rows.ts';
 import { type Dialogue, readDialogue } from './dialogue.ts';
 import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
 import { converts } from './forms/convert.ts';
 import { unknownForm } from './forms/detect.ts';
 import { given, numberOf } from './forms/fields.ts';
-import { checkGives, checkFormOptions, type FormOptions, firstForms, readKind } from './forms/read.ts';
-import type { PairRow } from './forms/rows.ts';
+import { checkGives, checkFormOptions, firstForms, readKind } from './forms/read.ts';
+import type { PairRow, Turn } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt, renderResponse } from './forms/transcript.ts';
 import type { FieldMap, Paths } from './records.ts';
@@ -50,21 +52,24 @@ export async function loadPreferences(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: PreferenceLimits,
-  options: FormOptions = {},
+  options: RowOptions = {},
 ): Promise<Preferences> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxLength', 'maxPromptLength'], 'loadPreferences');
   checkKinds('loadPreferences limits', limits, { maxLength: NUMBER });
-  checkFormOptions(options, 'loadPreferences');
+  checkOptions(options, ['chat', 'form', 'map'], 'loadPreferences');
+  const { chat, ...reading } = options;
+  checkFormOptions(reading, 'loadPreferences');
+  checkChat(chat, tokenizer, 'loadPreferences');
   checkLimits(limits);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
-  const fit = (whole: Preference) => cutToFit(whole, limits, end);
-  const firsts = await firstForms(paths, options);
-  if (options.form !== undefined || firsts.some(({ form }) => form !== undefined && !ownForm(form))) {
+  const fit = (whole: Preference, ending: readonly number[] = end) => cutToFit(whole, limits, ending);
+  const firsts = await firstForms(paths, reading);
+  if (reading.form !== undefined || firsts.some(({ form }) => form !== undefined && !ownForm(form))) {
     return await readFormPairs(paths, tokenizer, fit, options);
   }
   try {
-    return await readPairs(paths, tokenizer, fit, (whole) => whole, options.map);
+    return await readPairs(paths, tokenizer, (whole) => fit(whole), (whole) => whole, reading.map);
   } catch (error) {
     const [first] = firsts;
     if (error instanceof DataError || !(error instanceof FileError) || first === undefined) throw error;
@@ -103,14 +108,17 @@ export async function readPairs(
 async function readFormPairs(
   paths: Paths,
   tokenizer: Pick<Tokenizer, 'encode'>,
-  cut: (whole: Preference) => Row<Fitted>,
-  options: FormOptions,
+  fit: (whole: Preference, ending?: readonly number[]) => Row<Fitted>,
+  { chat, ...reading }: RowOptions,
 ): Promise<Preferences> {
-  const found = await readKind('pair', paths, options);
-  const rows = found.rows.map(({ place, at, row }): PlacedResult<Candidate> => {
-    const whole = encodePair(row, tokenizer);
-    return { place, at, row: 'skip' in whole ? whole : candidate(whole.use, cut, (all) => all) };
-  });
+  const found = await readKind('pair', paths, reading);
+  const rows: PlacedResult<Candidate>[] = [];
+  for (const { place, at, row } of found.rows) {
+    const byTemplate = chat !== undefined && typeof row.prompt !== 'string';
+    const whole = byTemplate ? await encodeByTemplate(row, chat) : encodePair(row, tokenizer);
+    const cut = (pair: Preference) => (byTemplate ? fit(pair, []) : fit(pair));
+    rows.push({ place, at, row: 'skip' in whole ? whole : candidate(whole.use, cut, (all) => all) });
+  }
   const { used, skipped } = sortRows(paths, settle(rows));
   return preferencesOf(used, [...found.skipped, ...skipped]);
 }
@@ -194,6 +202,15 @@ function encodeRow(value: Record<string, unknown>, tokenizer: Pick<Tokenizer, 'e
   const row = readDialogue(value);
   if ('skip' in row) return row;
   return encode(row.use, numberOf(value.margin), tokenizer);
+}
+
+/** A pair as the chat template of a model writes it: its responses have what ends them. */
+async function encodeByTemplate(pair: PairRow, chat: Chat): Promise<Row<Preference>> {
+  const answers = await chatAnswers(chat, pair.prompt as readonly Turn[], [pair.chosen, pair.rejected]);
+  if ('skip' in answers) return answers;
+  const { prompt, responses } = answers.use;
+  const [chosen, rejected] = responses as [number[], number[]];
+  return { use: { prompt, chosen, rejected, ...given('margin', pair.margin) } };
 }
 
 function encodePair(pair: PairRow, tokenizer: Pick<Tokenizer, 'encode'>): Row<Preference> {

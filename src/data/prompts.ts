@@ -1,15 +1,17 @@
 import { ShapeError } from '../errors.ts';
 import { COUNT, checkKind, checkKinds, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
+import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { chatPrompt, checkChat, type RowOptions } from './chat-rows.ts';
 import { readDialogue } from './dialogue.ts';
 import { metaOf } from './forms/fields.ts';
 import { checkFormOptions, type FormOptions, firstForms, readKind } from './forms/read.ts';
-import type { Meta } from './forms/rows.ts';
+import type { Asked, Meta, Turn } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt } from './forms/transcript.ts';
 import type { DataRecord, Paths } from './records.ts';
-import { type Row, readStrings, type Skipped } from './row.ts';
+import { type PlacedResult, type Row, readStrings, type Skipped } from './row.ts';
 import { readRows, sortRows } from './rows.ts';
 
 /** The prompts read from some files. */
@@ -34,22 +36,29 @@ export async function loadPrompts(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: { maxPromptLength: number },
-  options: FormOptions = {},
+  options: RowOptions = {},
 ): Promise<Prompts> {
   checkKind('tokenizer', tokenizer, TOKENIZER);
   checkOptions(limits, ['maxPromptLength'], 'loadPrompts');
   checkKinds('loadPrompts limits', limits, { maxPromptLength: COUNT });
-  checkFormOptions(options, 'loadPrompts');
+  checkOptions(options, ['chat', 'form', 'map'], 'loadPrompts');
+  const { chat, ...reading } = options;
+  checkFormOptions(reading, 'loadPrompts');
+  checkChat(chat, tokenizer, 'loadPrompts');
   let cut = 0;
-  const encode = (prompt: string, meta: Meta): Row<EncodedPrompt> => {
-    const tokens = tokenizer.encode(prompt, { special: 'begin' });
+  const encode = (prompt: string, meta: Meta) => fit(tokenizer.encode(prompt, { special: 'begin' }), meta);
+  const fit = (tokens: number[], meta: Meta): Row<EncodedPrompt> => {
     if (tokens.length > limits.maxPromptLength) cut++;
     if (tokens.length === 0) return { skip: '"prompt" is empty' };
     return { use: { tokens: tokens.slice(-limits.maxPromptLength), meta } };
   };
-  const { used, skipped } = await ((await hasOwnForm(paths, options))
-    ? readRows(paths, (value) => encodeRow(value, encode), undefined, options.map)
-    : readFormPrompts(paths, encode, options));
+  const byTemplate = async (turns: readonly Turn[], meta: Meta) => {
+    const tokens = await chatPrompt(chat as Chat, turns);
+    return 'skip' in tokens ? tokens : fit(tokens.use, meta);
+  };
+  const { used, skipped } = await ((await hasOwnForm(paths, reading))
+    ? readRows(paths, (value) => encodeRow(value, encode), undefined, reading.map)
+    : readFormPrompts(paths, encode, chat && byTemplate, reading));
   return { prompts: used.map(({ tokens }) => tokens), meta: used.map(({ meta }) => meta), skipped, cut };
 }
 
@@ -77,13 +86,17 @@ function encodeRow(value: Record<string, unknown>, encode: Encode): Row<EncodedP
 async function readFormPrompts(
   paths: Paths,
   encode: Encode,
+  byTemplate: ((turns: readonly Turn[], meta: Meta) => Promise<Row<EncodedPrompt>>) | undefined,
   options: FormOptions,
 ): Promise<{ used: EncodedPrompt[]; skipped: Skipped[] }> {
   const found = await readKind('prompt', paths, options);
-  const rows = found.rows.map(({ row: { prompt, meta }, ...at }) => {
+  const encoded = async (prompt: Asked, meta: Meta) => {
+    if (byTemplate !== undefined && typeof prompt !== 'string') return await byTemplate(prompt, meta);
     const text = renderPrompt(prompt);
-    return { ...at, row: 'skip' in text ? text : encode(text.use, meta) };
-  });
+    return 'skip' in text ? text : encode(text.use, meta);
+  };
+  const rows: PlacedResult<EncodedPrompt>[] = [];
+  for (const { row, ...at } of found.rows) rows.push({ ...at, row: await encoded(row.prompt, row.meta) });
   const { used, skipped } = sortRows(paths, rows);
   return { used, skipped: [...found.skipped, ...skipped] };
 }

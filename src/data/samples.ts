@@ -2,10 +2,9 @@
 import { DataError } from '../errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { LengthLimits } from './fit.ts';
-import type { FormOptions } from './forms/read.ts';
 import { type Paths, pathsOf } from './records.ts';
 import type { Skipped } from './row.ts';
-import { loadRows } from './token-rows.ts';
+import { loadRows, type RowOptions } from './token-rows.ts';
 
 /** A response to a prompt, both as tokens, and its reward; higher is better. */
 export interface ScoredSample {
@@ -32,7 +31,7 @@ export async function loadSamples(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: LengthLimits,
-  options: FormOptions = {},
+  options: RowOptions = {},
 ): Promise<Samples> {
   const { rows, cut, skipped } = await loadRows('completion', paths, tokenizer, withCuts(limits), options);
   const samples = rows.flatMap(({ prompt, response, reward }) =>

@@ -1,13 +1,13 @@
 /** Rows of every kind as tokens: prompt and response encoded apart, with the eos, within the length limits. */
-import { checkKind, checkKinds, instanceOf, NUMBER, optional, TOKENIZER } from '../checks/kinds.ts';
+import { checkKind, checkKinds, NUMBER, TOKENIZER } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { ArgumentError, printable } from '../errors.ts';
-import { Chat } from '../tokenizer/chat.ts';
+import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
-import { type Answers, chatAnswers, chatTurns, type TokenSpan } from './chat-rows.ts';
+import { type Answers, chatAnswers, chatTurns, checkChat, type RowOptions, type TokenSpan } from './chat-rows.ts';
 import { given } from './forms/fields.ts';
-import { checkFormOptions, type FormOptions, readKind } from './forms/read.ts';
+import { checkFormOptions, readKind } from './forms/read.ts';
 import type { Asked, FormRow, Meta, RowOf, Turn } from './forms/rows.ts';
 import type { Form } from './forms/table.ts';
 import { renderPrompt, renderResponse, renderTurns, type Span } from './forms/transcript.ts';
@@ -16,21 +16,14 @@ import type { PlacedResult, Row, Skipped } from './row.ts';
 import { sortRows } from './rows.ts';
 import type { JudgedStep } from './solutions.ts';
 
+export type { RowOptions } from './chat-rows.ts';
+
 /** What to do with a row whose response does not fit: drop and count it, or cut its end, which loses its eos. */
 export type Overlong = 'drop' | 'cut';
 
 export interface TokenLimits extends LengthLimits {
   /** Default: drop. */
   overlong?: Overlong | undefined;
-}
-
-/** How rows become tokens. */
-export interface RowOptions extends FormOptions {
-  /**
-   * Writes dialogues as the model's chat template does, with its end of turn in place of the eos. Default: as text with
-   * `Human:` and `Assistant:`. Rows whose prompt is text are as ever.
-   */
-  chat?: Chat | undefined;
 }
 
 interface Tokens {
@@ -124,7 +117,9 @@ export async function loadRows<K extends TokenKind>(
   checkOptions(options, ['chat', 'form', 'map'], 'loadRows');
   const { chat, ...reading } = options;
   checkFormOptions(reading, 'loadRows');
-  checkChat(chat, kind, tokenizer);
+  checkChat(chat, tokenizer, 'loadRows');
+  if (chat !== undefined && kind === 'steps')
+    throw new ArgumentError({ argument: 'loadRows.chat', problem: 'cannot write solutions in steps' });
   checkLimits(limits);
   checkOverlong(limits.overlong);
   const encoder = new Encoder(tokenizer, limits, chat);
@@ -147,16 +142,6 @@ export async function loadRows<K extends TokenKind>(
 function checkOverlong(overlong: unknown): void {
   if (overlong === undefined || overlong === 'drop' || overlong === 'cut') return;
   throw new ArgumentError({ argument: 'overlong', received: printable(overlong), expected: 'drop or cut' });
-}
-
-/** @throws ArgumentError unless the chat is of this tokenizer, and writes such rows */
-function checkChat(chat: Chat | undefined, kind: TokenKind, tokenizer: Tokenizer): void {
-  checkKind('loadRows.chat', chat, optional(instanceOf(Chat)));
-  if (chat === undefined) return;
-  const argument = 'loadRows.chat';
-  if (kind === 'steps') throw new ArgumentError({ argument, problem: 'cannot write solutions in steps' });
-  if (chat.tokenizer.hash === tokenizer.hash) return;
-  throw new ArgumentError({ argument, received: 'the chat of another tokenizer', expected: 'that of `tokenizer`' });
 }
 
 /** A row as tokens, the prompt it is grouped by, and what was cut. */

@@ -7,6 +7,7 @@ import { isText, loadPassages } from '../data/passages.ts';
 import { type Paths, pathsOf } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
 import { nothingUsable } from '../data/rows.ts';
+import type { ModelText } from '../runs/model-file.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type HeldOut, type ReadRows, readHoldingOut, rowFiles } from './held-out.ts';
 
@@ -28,7 +29,7 @@ type ExampleConfig = Pick<SftConfig, 'maxLength' | 'maxPromptLength' | 'validati
 const KINDS = ['completion', 'turns', 'pair', 'text'] as const;
 
 /** Reads the files that `config` names, and holds out rows as configured. @throws DataError, FileError */
-export async function loadExamples(config: ExampleConfig, tokenizer: Tokenizer): Promise<HeldOut<TrainingExample>> {
+export async function loadExamples(config: ExampleConfig, tokenizer: ModelText): Promise<HeldOut<TrainingExample>> {
   const read = (paths: Paths) => readExamples(paths, config, tokenizer);
   return await readHoldingOut(config, read, (row) => targetsOf(row, 'all').tokens.length);
 }
@@ -36,14 +37,14 @@ export async function loadExamples(config: ExampleConfig, tokenizer: Tokenizer):
 async function readExamples(
   paths: Paths,
   config: ExampleConfig,
-  tokenizer: Tokenizer,
+  tokenizer: ModelText,
 ): Promise<ReadRows<TrainingExample>> {
-  const options = formOptions(config);
+  const options = { ...formOptions(config), chat: tokenizer.chat };
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength };
-  const texts = await Promise.all(pathsOf(paths).map((path) => isText(path, options)));
+  const texts = await Promise.all(pathsOf(paths).map((path) => isText(path, formOptions(config))));
   if (options.form === undefined && !texts.includes(false)) return await readPassages(paths, tokenizer, maxLength);
-  const [first] = await firstForms(paths, options);
+  const [first] = await firstForms(paths, formOptions(config));
   const kind = KINDS.find((each) => first?.form?.gives.includes(each)) ?? 'completion';
   if (kind !== 'pair') return await loadRows(kind, paths, tokenizer, { ...limits, overlong: 'cut' }, options);
   const { pairs, ...about } = await loadPreferences(paths, tokenizer, limits, options);

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { path, paths } from '../config/fields.ts';
 import { type IlqlConfig, ilqlConfig } from '../config/ilql.ts';
-import { out, reading, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, MODEL, out, reading, tokenizer } from '../config/inputs.ts';
 import { Batches } from '../data/batches.ts';
 import { formOptions } from '../data/forms/read.ts';
 import { loadSamples, type ScoredSample } from '../data/samples.ts';
@@ -10,7 +10,7 @@ import { IlqlPolicy } from '../models/ilql-policy.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planIlql } from '../models/ilql-plan.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { findModelOf, loadingOf, textOf } from '../runs/model-file.ts';
 import { ilql } from '../trainers/ilql.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
@@ -19,11 +19,12 @@ import { cutRows, skippedRows } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 
 const schema = z.strictObject({
-  model: path.describe('the model to train: the folder of its run, or its file'),
+  model: path.describe(`model to train: ${MODEL}`),
   data: paths.describe('files with {prompt, completion, reward}; repeatable'),
   ...reading,
   out,
   tokenizer,
+  chatTemplate,
   ...ilqlConfig.shape,
 });
 type Config = z.output<typeof schema>;
@@ -62,12 +63,12 @@ function assemble<C extends IlqlConfig>(given: C, { model, samples }: IlqlIngred
 async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize, maxLength, maxPromptLength } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const tokenizer = await textOf(config, file);
   const { samples, cut, skipped } = await loadSamples(
     config.data,
     tokenizer,
     { maxLength, maxPromptLength },
-    formOptions(config),
+    { ...formOptions(config), chat: tokenizer.chat },
   );
   const longest = (of: (sample: ScoredSample) => number) =>
     samples.reduce((max, sample) => Math.max(max, of(sample)), 0);
@@ -77,7 +78,7 @@ async function open(config: Config): Promise<Opened> {
     plan: planIlql(file.decoder, { batchSize, length, responseLength, lora }),
     notices: [...skippedRows(skipped), ...cutRows({ ...cut }, samples.length)],
     async start() {
-      const assembled = assemble(config, { model: await loadModel(file.path, { device }), samples });
+      const assembled = assemble(config, { model: await loadModel(file.path, loadingOf(file, tokenizer, device)), samples });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,

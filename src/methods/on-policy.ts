@@ -1,6 +1,6 @@
 /** Assembles and opens training runs of methods that learn from the scores of their own answers. */
 import type { CriticFreeConfig } from '../config/critic-free.ts';
-import { out, rules, stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, out, rules, stop, tokenizer } from '../config/inputs.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import type { EosToken } from '../config/sampling.ts';
 import { Batches } from '../data/batches.ts';
@@ -9,7 +9,8 @@ import { type MemoryPlan, planPpo } from '../models/memory-plan.ts';
 import { Policy, type PolicyOptions } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
 import { trunksOf } from '../rewards/judge.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { loadingOf } from '../runs/model-file.ts';
+import { endTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PolicyParts } from '../trainers/critic-free.ts';
 import type { OnPolicyParts } from '../trainers/on-policy.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
@@ -18,11 +19,15 @@ import type { Assembled, Opened, RunConfig } from './method.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
 
+/** What is used of a tokenizer for answers. */
+export type AnswerTokenizer = Pick<Tokenizer, 'decode' | 'stopTokens'> &
+  Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>;
+
 /** What such a method learns from, besides the policy. */
 export interface OnPolicyIngredients
   extends Pick<OnPolicyParts, 'reward' | 'heldOut' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Decodes texts for reward functions; also the default source of `eosToken` and `padToken`. */
-  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
+  tokenizer?: AnswerTokenizer | undefined;
   /** Token that ends a response. */
   eosToken?: EosToken | undefined;
   padToken?: number | undefined;
@@ -37,7 +42,7 @@ export interface PolicyIngredients<Who extends Policy = Policy> extends OnPolicy
 export const WATCHED = ['score', 'kl', 'entropy', 'responseLength', 'eosShare'];
 
 /** The fields of the command of such a method that are not settings. */
-export const onPolicyFiles = { ...promptFiles, out, tokenizer, stop, rules };
+export const onPolicyFiles = { ...promptFiles, out, tokenizer, chatTemplate, stop, rules };
 
 /** The settings that are used here. */
 type OnPolicyConfig = Pick<PpoConfig, 'seed' | 'lr' | 'rolloutBatch' | 'optimisation' | 'score' | 'steps'>;
@@ -51,7 +56,7 @@ export function assembleOnPolicy<C extends OnPolicyConfig>(
   learner: Policy,
   { reward, heldOut, prompts, meta, stop, samples, tokenizer, ...tokens }: OnPolicyIngredients,
 ) {
-  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = tokens;
+  const { eosToken = tokenizer && endTokens(tokenizer), padToken = tokenizer?.padToken } = tokens;
   const { seed, lr = defaultPolicyRate(learner) } = given;
   const config = { ...given, lr, score: { ...given.score, norm: scoreNormOf(reward, given.score) } };
   const batchSize = Math.min(given.rolloutBatch, prompts.length);
@@ -120,7 +125,7 @@ export async function openLearner<C extends CommandConfig, Who extends Policy>(
     notices,
     async start() {
       const { reward, heldOut } = await opened.load(device);
-      const policy = create(await loadModel(file.path, { device }), { lora, seed, reference });
+      const policy = create(await loadModel(file.path, loadingOf(file, tokenizer, device)), { lora, seed, reference });
       return {
         ...assemble(config, { policy, reward, heldOut, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,

@@ -12,6 +12,7 @@ import { planPpo } from '../models/memory-plan.ts';
 import { withExtras } from '../models/ppo-extras-plan.ts';
 import { loadModel } from '../models/registry.ts';
 import { trunksOf } from '../rewards/judge.ts';
+import { loadingOf } from '../runs/model-file.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ppo } from '../trainers/ppo.ts';
 import { AdaptiveKl } from '../trainers/schedule.ts';
@@ -137,7 +138,7 @@ async function open(config: Config): Promise<Opened> {
     notices: [...idle, ...notices],
     async start() {
       const { reward, heldOut } = await opened.load(device);
-      const actorCritic = actorCriticOf(await loadModel(policy.path, { device }), config);
+      const actorCritic = actorCriticOf(await loadModel(policy.path, loadingOf(policy, tokenizer, device)), config);
       // A policy of 0.1.0 could sample the padding token.
       const answering = config.rules === 'v1' ? { ...tokenizer, padToken: undefined } : tokenizer;
       const found = { prompts, meta, stop, samples: SAMPLES, tokenizer: answering };

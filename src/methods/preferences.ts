@@ -7,7 +7,7 @@ import { formOptions } from '../data/forms/read.ts';
 import type { Label } from '../data/labels.ts';
 import type { Paths } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ModelText } from '../runs/model-file.ts';
 import { type HeldOut, type ReadRows, readHoldingOut, rowFiles } from './held-out.ts';
 
 /** The fields that name the files. */
@@ -39,7 +39,7 @@ interface Loaded extends Read {
 }
 
 /** Reads the files that `config` names, and holds out pairs as configured. @throws DataError, FileError */
-export async function loadPairs(config: PairConfig, tokenizer: Tokenizer): Promise<Loaded> {
+export async function loadPairs(config: PairConfig, tokenizer: ModelText): Promise<Loaded> {
   const longest = ({ prompt, chosen, rejected }: Preference) =>
     prompt.length + Math.max(chosen.length, rejected.length);
   const split = config.rules === 'v1' ? lastRows(config) : undefined;
@@ -50,11 +50,11 @@ export async function loadPairs(config: PairConfig, tokenizer: Tokenizer): Promi
 /** Reads the labelled responses that `config` names, and holds some out as configured. @throws DataError, FileError */
 export async function loadLabels(
   config: RowConfig,
-  tokenizer: Tokenizer,
+  tokenizer: ModelText,
 ): Promise<Read & { labels: Label[]; validation: Label[] }> {
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  const readLabels = (paths: Paths) => loadRows('label', paths, tokenizer, limits, formOptions(config));
+  const readLabels = (paths: Paths) => loadRows('label', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
   const tokensOf = ({ prompt, response }: Label) => prompt.length + response.length;
   const read = await readHoldingOut<Label>(config, readLabels, tokensOf);
   return { labels: read.train, ...told(read, 'labels') };
@@ -64,13 +64,13 @@ function told<Row>({ train, validation, counts, notices, longest }: HeldOut<Row>
   return { validation, rows: { [what]: train.length, ...counts }, notices, longest };
 }
 
-async function readPairs(paths: Paths, config: PairConfig, tokenizer: Tokenizer): Promise<ReadRows<Preference>> {
+async function readPairs(paths: Paths, config: PairConfig, tokenizer: ModelText): Promise<ReadRows<Preference>> {
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength };
   const { pairs, ...about } =
     config.rules === 'v1'
       ? await loadPreferencesV1(paths, tokenizer, limits)
-      : await loadPreferences(paths, tokenizer, limits, formOptions(config));
+      : await loadPreferences(paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
   return { rows: pairs, ...about };
 }
 

@@ -10,7 +10,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { planReward } from '../models/memory-plan.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { findModelOf, loadingOf, tokenizerOf } from '../runs/model-file.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import { processReward } from '../trainers/process-reward.ts';
@@ -21,7 +21,8 @@ import { countNumbers, optimizerOf } from './optimizer.ts';
 import { policyFiles } from './recorded.ts';
 
 const files = rowFiles('{prompt, completions, labels} or any form that gives steps with labels', 'solutions');
-const schema = z.strictObject({ ...policyFiles(files, 'build on'), ...processRewardConfig.shape });
+const { chatTemplate: _, ...own } = policyFiles(files, 'build on');
+const schema = z.strictObject({ ...own, ...processRewardConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of process rewards. */
@@ -70,7 +71,7 @@ async function open(config: Config): Promise<Opened> {
     plan: planReward(file.decoder, { batchSize: Math.ceil(batchSize / 2), length, lora, dropout }),
     notices,
     async start() {
-      const model = await loadModel(file.path, { device });
+      const model = await loadModel(file.path, loadingOf(file, tokenizer, device));
       const assembled = assemble(config, { model, solutions, validation });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {

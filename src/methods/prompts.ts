@@ -1,14 +1,14 @@
 /** Loads prompts and finds what answers them and scores the answers, for methods that learn from scores. */
 import { path, paths } from '../config/fields.ts';
 import type { EvaluationConfig } from '../config/evaluation.ts';
-import { reading } from '../config/inputs.ts';
+import { MODEL, reading } from '../config/inputs.ts';
 import { type RewardSource, rewardSource } from '../config/reward-source.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
 import { MODEL_KINDS } from '../models/registry.ts';
 import { type AnyRewardSource, openReward } from '../rewards/open.ts';
-import { findModelOf, type ModelFile, tokenizerOf, withoutNote } from '../runs/model-file.ts';
+import { findModelOf, type ModelFile, textOf, withoutNote } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { formOptions } from '../data/forms/read.ts';
 import type { Paths } from '../data/records.ts';
@@ -19,7 +19,7 @@ export const SAMPLES = 4;
 
 /** The fields that name the files. */
 export const promptFiles = {
-  model: path.describe('model to train: a run folder or a model file'),
+  model: path.describe(`model to train: ${MODEL}`),
   reward: rewardSource,
   data: paths.describe('files with {prompt}, or any form, whose prompts are used; repeatable'),
   ...reading,
@@ -37,6 +37,7 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   form?: string | undefined;
   map?: string | undefined;
   tokenizer?: string | undefined;
+  chatTemplate?: string | undefined;
   stop?: string | undefined;
 };
 
@@ -45,10 +46,10 @@ export async function loadPromptsAndReward(config: PromptConfig) {
   const policy = await findModelOf(config.model, MODEL_KINDS);
   const reward = await openRewards(config);
   for (const judge of reward.models) checkVocabularies(policy, judge);
-  const tokenizer = await tokenizerOf(config.tokenizer, policy, ...reward.models);
+  const tokenizer = await textOf(config, policy, ...reward.models);
   const stop = stopSequences(config.stop, tokenizer);
   const { maxPromptLength } = config;
-  const found = await loadPrompts(config.data, tokenizer, { maxPromptLength }, formOptions(config));
+  const found = await loadPrompts(config.data, tokenizer, { maxPromptLength }, { ...formOptions(config), chat: tokenizer.chat });
   const { prompts, meta, skipped, cut } = found;
   return {
     policy,

@@ -8,7 +8,7 @@ import type { Ranking } from '../data/rankings.ts';
 import type { RatedResponse } from '../data/ratings.ts';
 import type { Paths } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ModelText } from '../runs/model-file.ts';
 import { type ReadRows, readHoldingOut, rowFiles, usableRows } from './held-out.ts';
 import { loadPairs } from './preferences.ts';
 import { learnsRatings, readRatings } from './ratings.ts';
@@ -36,7 +36,7 @@ type Loaded = Omit<Awaited<ReturnType<typeof loadPairs>>, 'pairs' | 'validation'
 };
 
 /** Reads the files that `config` names, as the form of the first one says, and holds out rows. @throws DataError, FileError */
-export async function loadComparisons(config: ComparisonConfig, tokenizer: Tokenizer): Promise<Loaded> {
+export async function loadComparisons(config: ComparisonConfig, tokenizer: ModelText): Promise<Loaded> {
   const kind = await kindOf(config);
   if (learnsRatings(config, kind === 'rating')) return await loadRatings(config, tokenizer);
   if (kind === 'pair') return { ...(await loadPairs(config, tokenizer)), perPrompt: 2 };
@@ -55,14 +55,14 @@ export async function loadComparisons(config: ComparisonConfig, tokenizer: Token
 /** The answers of the file `references`. @throws DataError, FileError */
 export async function loadReferences(
   { references, maxLength, maxPromptLength }: ComparisonConfig & { references?: string | undefined },
-  tokenizer: Tokenizer,
+  tokenizer: ModelText,
 ): Promise<Completion[] | undefined> {
   if (references === undefined) return undefined;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  return (await loadRows('completion', references, tokenizer, limits)).rows;
+  return (await loadRows('completion', references, tokenizer, limits, { chat: tokenizer.chat })).rows;
 }
 
-async function loadRatings(config: ComparisonConfig, tokenizer: Tokenizer): Promise<Loaded> {
+async function loadRatings(config: ComparisonConfig, tokenizer: ModelText): Promise<Loaded> {
   const read = (paths: Paths) => readRatings(paths, config, tokenizer);
   const tokensOf = ({ prompt, response }: RatedResponse) => prompt.length + response.length;
   const { train: pairs, validation, counts, notices, longest } = await readHoldingOut(config, read, tokensOf);
@@ -77,10 +77,10 @@ async function kindOf(config: ComparisonConfig): Promise<'ranking' | 'rating' | 
 }
 
 /** Rankings, without those whose responses are all equally good if nothing is learned from them. */
-async function readRankings(paths: Paths, config: ComparisonConfig, tokenizer: Tokenizer): Promise<ReadRows<Ranking>> {
+async function readRankings(paths: Paths, config: ComparisonConfig, tokenizer: ModelText): Promise<ReadRows<Ranking>> {
   const { maxLength, maxPromptLength, ranking } = config;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  const read = await loadRows('ranking', paths, tokenizer, limits, formOptions(config));
+  const read = await loadRows('ranking', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
   const usesTies = ranking.ties !== 'drop' || ranking.anchorWeight > 0;
   const teaches = ({ rank }: Ranking) => usesTies || new Set(rank).size > 1;
   return usableRows(paths, read, teaches, 'all its responses are tied');

@@ -7,7 +7,7 @@ import type { RatedResponse } from '../data/ratings.ts';
 import type { Paths } from '../data/records.ts';
 import { loadRows } from '../data/token-rows.ts';
 import { ConfigError, DataError, printable } from '../errors.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ModelText } from '../runs/model-file.ts';
 import { expectedRating, isRating } from '../trainers/ratings.ts';
 import type { ReadRows } from './held-out.ts';
 import type { loadPairs } from './preferences.ts';
@@ -18,11 +18,11 @@ type RatingConfig = Parameters<typeof loadPairs>[0] & Pick<RewardConfig, 'rating
 export async function readRatings(
   paths: Paths,
   config: RatingConfig,
-  tokenizer: Tokenizer,
+  tokenizer: ModelText,
 ): Promise<ReadRows<RatedResponse>> {
   const { maxLength, maxPromptLength, rating } = config;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  const { rows, places, ...about } = await loadRows('rating', paths, tokenizer, limits, formOptions(config));
+  const { rows, places, ...about } = await loadRows('rating', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
   const rated = rows.map(({ prompt, response, ratings }, i) => {
     return { prompt, response, rating: ratingOf(ratings, rating, places[i] as string) };
   });

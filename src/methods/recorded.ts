@@ -1,7 +1,7 @@
 /** What methods that train a policy on recorded feedback have in common: how they are opened and assembled. */
 import type { z } from 'zod';
 import { path } from '../config/fields.ts';
-import { out, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, MODEL, out, tokenizer } from '../config/inputs.ts';
 import type { policyLearning } from '../config/pairs.ts';
 import { Batches } from '../data/batches.ts';
 import type { Label } from '../data/labels.ts';
@@ -11,8 +11,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { planPreferences } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { findModelOf, loadingOf, type ModelText, textOf } from '../runs/model-file.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import type { RunningMean } from '../trainers/log-ratios.ts';
 import type { PolicyPairParts } from '../trainers/recorded.ts';
@@ -24,7 +23,7 @@ import { loadLabels, loadPairs } from './preferences.ts';
 
 /** The fields of a schema that name the model, the files of `data`, the run folder and the tokenizer. */
 export function policyFiles<Data extends z.ZodRawShape>(data: Data, purpose = 'train') {
-  return { model: path.describe(`model to ${purpose}: a run folder or a model file`), ...data, out, tokenizer };
+  return { model: path.describe(`model to ${purpose}: ${MODEL}`), ...data, out, tokenizer, chatTemplate };
 }
 
 /** The options of all such methods. */
@@ -111,6 +110,7 @@ interface Files {
   data: Paths;
   validation?: Paths | undefined;
   tokenizer?: string | undefined;
+  chatTemplate?: string | undefined;
 }
 
 /** What was read of the files of a method, besides the rows themselves. */
@@ -134,7 +134,7 @@ export function promptsOf(rows: Read['validation'], count: number): number[][] {
 export async function openPolicy<C extends Learning & Files & RunConfig, Rows extends Read>(
   config: C,
   method: {
-    load: (config: C, tokenizer: Tokenizer) => Promise<Rows>;
+    load: (config: C, text: ModelText) => Promise<Rows>;
     plan: { reference: boolean; responses: 1 | 2 };
     assemble: (
       config: C,
@@ -147,7 +147,7 @@ export async function openPolicy<C extends Learning & Files & RunConfig, Rows ex
 ): Promise<Opened> {
   const { device, lora, batchSize } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const tokenizer = await textOf(config, file);
   const loaded = await method.load(config, tokenizer);
   const { rows, notices, longest: length } = loaded;
   const samples = { prompts: promptsOf(loaded.validation, 2), maxNewTokens: SAMPLE_TOKENS, tokenizer };
@@ -155,7 +155,7 @@ export async function openPolicy<C extends Learning & Files & RunConfig, Rows ex
     plan: planPreferences(file.decoder, { batchSize, length, lora, ...method.plan }),
     notices,
     async start() {
-      const assembled = method.assemble(config, await loadModel(file.path, { device }), loaded, samples);
+      const assembled = method.assemble(config, await loadModel(file.path, loadingOf(file, tokenizer, device)), loaded, samples);
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,

@@ -8,7 +8,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { planReward } from '../models/memory-plan.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { findModelOf, loadingOf, textOf } from '../runs/model-file.ts';
 import { reward, type RewardRows, rewardSteps } from '../trainers/reward.ts';
 import { rewardSchedule } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
@@ -64,14 +64,14 @@ function assemble<C extends RewardConfig>(given: C, { model, pairs, validation, 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, dropout, batchSize } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const tokenizer = await textOf(config, file);
   const { pairs, validation, rows, notices, longest: length, perPrompt } = await loadComparisons(config, tokenizer);
   const references = await loadReferences(config, tokenizer);
   return {
     plan: planReward(file.decoder, { batchSize: Math.ceil((batchSize * perPrompt) / 2), length, lora, dropout }),
     notices,
     async start() {
-      const model = await loadModel(file.path, { device });
+      const model = await loadModel(file.path, loadingOf(file, tokenizer, device));
       const assembled = assemble(config, { model, pairs, validation, references });
       const what = 'ratings' in rows ? 'ratings' : 'pairs';
       const parameters = countNumbers(assembled.parts.weights.parameters());

@@ -1,6 +1,6 @@
 /** RFT: a policy from a pretrained model, prompts, and what judges the answers, by rejection sampling. */
 import { z } from 'zod';
-import { out, stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, out, stop, tokenizer } from '../config/inputs.ts';
 import { type RftConfig, rftConfig } from '../config/rft.ts';
 import type { EosToken } from '../config/sampling.ts';
 import { Batches } from '../data/batches.ts';
@@ -8,20 +8,22 @@ import { planPpo } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
 import { trunksOf } from '../rewards/judge.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { loadingOf } from '../runs/model-file.ts';
+import { endTokens } from '../tokenizer/tokenizer.ts';
 import { type RftParts, rft } from '../trainers/rft.ts';
 import { defaultPolicyRate } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
+import type { AnswerTokenizer } from './on-policy.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
 import { loadPromptsAndReward, promptFiles, SAMPLES } from './prompts.ts';
 
-const schema = z.strictObject({ ...promptFiles, out, tokenizer, stop, ...rftConfig.shape });
+const schema = z.strictObject({ ...promptFiles, out, tokenizer, chatTemplate, stop, ...rftConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of rejection sampling. */
 export interface RftIngredients extends Pick<RftParts, 'policy' | 'reward' | 'prompts' | 'meta' | 'stop' | 'samples'> {
   /** Gives reward functions the texts, and eos and padding unless they are given. */
-  tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosToken' | 'padToken'>>) | undefined;
+  tokenizer?: AnswerTokenizer | undefined;
   /** Ends a response. */
   eosToken?: EosToken | undefined;
   padToken?: number | undefined;
@@ -38,7 +40,7 @@ export const rftMethod = {
 /** `config` has the learning rate that was chosen. */
 function assemble<C extends RftConfig>(given: C, ingredients: RftIngredients) {
   const { policy, reward, prompts, meta, stop, samples, tokenizer } = ingredients;
-  const { eosToken = tokenizer?.eosToken, padToken = tokenizer?.padToken } = ingredients;
+  const { eosToken = tokenizer && endTokens(tokenizer), padToken = tokenizer?.padToken } = ingredients;
   const config = { ...given, lr: given.lr ?? defaultPolicyRate(policy) };
   const batchSize = Math.min(given.rolloutBatch, prompts.length);
   const batches = new Batches({ size: prompts.length, batchSize, seed: given.seed });
@@ -63,7 +65,7 @@ async function open(config: Config): Promise<Opened> {
     notices,
     async start() {
       const { reward } = await opened.load(device);
-      const policy = new Policy(await loadModel(file.path, { device }), { lora, seed });
+      const policy = new Policy(await loadModel(file.path, loadingOf(file, tokenizer, device)), { lora, seed });
       return {
         ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,

@@ -7,7 +7,7 @@ import type { LanguageModel } from '../models/language-model.ts';
 import { planPretraining } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
 import { loadModel, MODEL_KINDS } from '../models/registry.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
+import { findModelOf, loadingOf, textOf } from '../runs/model-file.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import type { SamplePrompts } from '../trainers/samples.ts';
 import { defaultSftRate } from '../trainers/schedule.ts';
@@ -59,7 +59,7 @@ function assemble<C extends SftConfig>(given: C, { model, examples, validation, 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const tokenizer = await textOf(config, file);
   const { train: examples, validation, counts, notices, longest: length } = await loadExamples(config, tokenizer);
   const prompts = promptsOf(validation.map(askedIn), 2);
   const samples = { prompts, maxNewTokens: SAMPLE_TOKENS, tokenizer };
@@ -67,7 +67,7 @@ async function open(config: Config): Promise<Opened> {
     plan: planPretraining(file.decoder, { batchSize, length, lora }),
     notices,
     async start() {
-      const model = await loadModel(file.path, { device });
+      const model = await loadModel(file.path, loadingOf(file, tokenizer, device));
       const assembled = assemble(config, { model, examples, validation, samples });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {

@@ -33,13 +33,19 @@ export function createModel(config: NewModelConfig): LanguageModel {
   return new PaLM(config);
 }
 
+/** How a model of any family is loaded. */
+export type ScopedLoadOptions = LoadOptions & {
+  /** For a model in a format of others: tokens of the vocabulary that can be drawn, the first ones. */
+  usedTokens?: number;
+};
+
 /**
  * Loads the model in the file or Hugging Face folder at `path`, or with this id on the hub, with all its scopes.
  * @throws FileError, ConfigError, HubError
  */
-export async function loadScoped(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
+export async function loadScoped(path: string, load: ScopedLoadOptions = {}): Promise<LanguageModel> {
   if (isGguf(path) || statSync(path, { throwIfNoEntry: false })?.isFile() !== true)
-    return await LanguageModel.load(path, { device: load.device });
+    return await LanguageModel.load(path, load);
   await using file = await openSafetensors(path);
   if (hfFamilyIn(file) === undefined) return await PaLM.load(path, load);
   checkModel(file, MODEL_KINDS, 'language model');
@@ -52,7 +58,7 @@ export async function loadScoped(path: string, load: LoadOptions = {}): Promise<
  * @throws FileError, ConfigError
  * @throws ArgumentError if it is not clear which adapters to merge.
  */
-export async function loadModel(path: string, load: LoadOptions = {}): Promise<LanguageModel> {
+export async function loadModel(path: string, load: ScopedLoadOptions = {}): Promise<LanguageModel> {
   const model = await loadScoped(path, load);
   try {
     const adapter = adapterOf(model.scopes, path);

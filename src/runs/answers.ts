@@ -1,6 +1,6 @@
 /** Texts in, texts out: a model that answers prompts. */
 import type { GenerateInput, LanguageModel } from '../models/language-model.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { endTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** A response to a prompt, as tokens and as text. */
 export interface Answered {
@@ -24,7 +24,8 @@ export async function answerPrompts(
   options: AnsweringOptions,
 ): Promise<Answered[]> {
   const { samplesPerPrompt = 1, stop = [], maxNewTokens } = options;
-  const { eosToken, padToken } = tokenizer;
+  const { padToken } = tokenizer;
+  const eosToken = endTokens(tokenizer);
   const suppress = silentTokens(tokenizer, model.decoder.numTokens);
   using generation = await model.generate({ ...options, prompts, eosToken, padToken, suppress });
   const width = generation.sequences.shape[1] as number;
@@ -34,7 +35,7 @@ export async function answerPrompts(
     const response: number[] = [];
     for (let t = prompt.length; t < width && mask[row * width + t]; t++) response.push(Number(tokens[row * width + t]));
     const ended =
-      (eosToken !== undefined && response.at(-1) === eosToken) ||
+      eosToken?.includes(response.at(-1) as number) ||
       response.length < maxNewTokens ||
       endsWithOneOf(response, stop);
     return { prompt, response, text: tokenizer.decode(response), ended };
@@ -42,8 +43,10 @@ export async function answerPrompts(
 }
 
 /** Tokens of the model that stand for no text: a padding token that does not end responses. */
-export function silentTokens({ eosToken, padToken }: Tokenizer, numTokens: number): number[] {
-  return padToken === undefined || padToken === eosToken || padToken >= numTokens ? [] : [padToken];
+export function silentTokens(tokenizer: Tokenizer, numTokens: number): number[] {
+  const { padToken } = tokenizer;
+  const ends = padToken !== undefined && endTokens(tokenizer)?.includes(padToken);
+  return padToken === undefined || ends || padToken >= numTokens ? [] : [padToken];
 }
 
 function endsWithOneOf(response: readonly number[], stop: readonly (readonly number[])[]): boolean {

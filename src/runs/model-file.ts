@@ -1,25 +1,38 @@
 /**
  * Model files as runs write and find them: with a note of the tokenizer, which the model itself knows nothing about.
  */
-import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
+import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
+import { checkScoresNone, openFolder } from '../models/hf-folder.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
 import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
 import { adapterOf, findModelIn } from '../models/registry.ts';
+import { readWholeText } from '../files/regular-file.ts';
+import type { Chat } from '../tokenizer/chat.ts';
+import { HuggingFaceTokenizer } from '../tokenizer/hugging-face.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
-import { forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { readGgufTokenizer } from '../tokenizer/gguf/gguf-tokenizer.ts';
+import { chatOf } from '../tokenizer/open.ts';
+import { stopTokensOf } from '../tokenizer/special-tokens.ts';
+import { endTokens, forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { isFolder, isOutsideModel, resolveModelPath } from './model-place.ts';
 import { runDirectory } from './run-directory.ts';
 
 /** The file of a checkpoint that holds the model. */
 const WEIGHTS_FILE = 'weights.safetensors';
-/** The files of a Hugging Face tokenizer that we read. */
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
-const [TOKENIZER_FILE] = TOKENIZER_FILES;
+/** The files of a Hugging Face tokenizer that we read, its chat templates included. */
+const TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+  'additional_chat_templates',
+] as const;
+const [TOKENIZER_FILE, TOKENIZER_CONFIG] = TOKENIZER_FILES;
 
 /** The tokenizer recorded in a model file; files of 0.1.0 have no hash. */
 export type TokenizerNote = { type: 'byte' } | { type: 'hugging-face'; path: string; hash?: string };
@@ -31,20 +44,36 @@ export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
   return { contents: () => withTokenizerNote(model.contents(), { describe: () => note }) };
 }
 
-/** Copies the files of `tokenizer`, if it has any, into `folder`. @throws FileError if they cannot be written. */
-export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
+/**
+ * Copies the files of `tokenizer`, if it has any, into `folder`; those of a GGUF file are written.
+ * @throws FileError if they cannot be written.
+ */
+export async function keepTokenizer(tokenizer: Tokenizer, folder: string): Promise<void> {
   const described = tokenizer.describe();
   if (described.type === 'byte' || dirname(described.path) === resolve(folder)) return;
+  if (described.path.endsWith('.gguf')) return await writeTokenizer(described.path, folder);
   for (const name of TOKENIZER_FILES) {
     const source = name === TOKENIZER_FILE ? described.path : join(dirname(described.path), name);
-    if (!existsSync(source)) continue;
-    const target = join(folder, name);
-    try {
-      copyFileSync(source, `${target}.tmp`);
-      renameSync(`${target}.tmp`, target);
-    } catch (error) {
-      throw asFileError(error, target, 'a file to write to');
-    }
+    if (existsSync(source)) putAtomically(join(folder, name), (aside) => cpSync(source, aside, { recursive: true }));
+  }
+}
+
+/** Writes the tokenizer in a GGUF file as Hugging Face's files; its hash stays the same. */
+async function writeTokenizer(path: string, folder: string): Promise<void> {
+  const { tokenizer, config } = await readGgufTokenizer(path);
+  const write = (name: string, json: object) =>
+    putAtomically(join(folder, name), (aside) => writeFileSync(aside, JSON.stringify(json)));
+  write(TOKENIZER_CONFIG, config);
+  write(TOKENIZER_FILE, tokenizer);
+}
+
+function putAtomically(target: string, put: (aside: string) => void): void {
+  try {
+    put(`${target}.tmp`);
+    rmSync(target, { recursive: true, force: true });
+    renameSync(`${target}.tmp`, target);
+  } catch (error) {
+    throw asFileError(error, target, 'a file to write to');
   }
 }
 
@@ -53,12 +82,12 @@ export function keepTokenizer(tokenizer: Tokenizer, folder: string): void {
  * files exist there already, the metadata keeps the original path.
  * @throws FileError if the folder cannot be written.
  */
-export function noteBeside(tokenizer: Tokenizer, out: string): ReadonlyMap<string, string> {
+export async function noteBeside(tokenizer: Tokenizer, out: string): Promise<ReadonlyMap<string, string>> {
   const folder = dirname(resolve(out));
   const taken = TOKENIZER_FILES.some((name) => existsSync(join(folder, name)));
   const described = tokenizer.describe();
   if (described.type !== 'byte' && !taken) {
-    keepTokenizer(tokenizer, folder);
+    await keepTokenizer(tokenizer, folder);
     described.path = TOKENIZER_FILE;
   }
   return new Map([[TOKENIZER_KEY, JSON.stringify(described)]]);
@@ -75,20 +104,48 @@ export interface ModelFile {
   scopes: readonly string[];
   /** Undefined if none is recorded. */
   tokenizer: TokenizerNote | undefined;
+  /** Tokens that end an answer, as the files of the model say; its tokenizer may name another. */
+  stopTokens: readonly number[];
+  /** Whether it is a Hugging Face folder or a GGUF file, of which all or only the first tokens are used. */
+  outside: boolean;
 }
 
 /**
- * Finds the model at `path`: a file, a checkpoint, or a run folder with its final model or, before the run ends, its
- * latest checkpoint.
+ * Finds the model at `place`: a file, a checkpoint, or a run folder with its final model or, before the run ends, its
+ * latest checkpoint; a Hugging Face folder or a GGUF file; or a model of the hub, which is downloaded.
  * @throws FileError if there is none.
+ * @throws ConfigError for a model that does what palm-rlhf does not know.
+ * @throws HubError if it cannot be downloaded.
  */
-export async function findModel(path: string): Promise<ModelFile> {
-  const file = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? await modelIn(path) : path;
+export async function findModel(place: string): Promise<ModelFile> {
+  const path = await resolveModelPath(place);
+  if (isOutsideModel(path)) return await findOutside(path);
+  const file = isFolder(path) ? await modelIn(path) : path;
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
   const tokenizer = readTokenizer(opened.metadata.get(TOKENIZER_KEY), file);
-  const { decoder, scopes } = await findModelIn(opened);
-  return { path: file, kind, decoder, scopes: scopes.map(([name]) => name), tokenizer };
+  const { decoder, scopes, config } = await findModelIn(opened);
+  const stopTokens = namedEnds(config, decoder);
+  return { path: file, kind, decoder, scopes: scopes.map(([name]) => name), tokenizer, stopTokens, outside: false };
+}
+
+/** The model in a Hugging Face folder or a GGUF file. */
+async function findOutside(path: string): Promise<ModelFile> {
+  await using opened = await openFolder(path);
+  checkScoresNone(path, opened);
+  const { family, config } = opened;
+  const decoder = family.describe(config);
+  const place = path.endsWith('.gguf') ? path : join(path, TOKENIZER_FILE);
+  const tokenizer = existsSync(place) ? { type: 'hugging-face' as const, path: resolve(place) } : undefined;
+  const stopTokens = namedEnds(config, decoder);
+  return { path, kind: family.kind, decoder, scopes: [], tokenizer, stopTokens, outside: true };
+}
+
+/** The tokens of the model that config.json and generation_config.json say end an answer. @throws FileError for other values */
+function namedEnds(config: object, { numTokens }: DecoderDescription): number[] {
+  const { text, generation } = config as { text?: string; generation?: string };
+  const parsed = (json: string | undefined) => (json === undefined ? undefined : JSON.parse(json));
+  return stopTokensOf({ config: parsed(text), generation: parsed(generation) }).filter((token) => token < numTokens);
 }
 
 /**
@@ -125,14 +182,79 @@ export async function tokenizerOf(
   asked: string | undefined,
   ...models: [ModelFile, ...ModelFile[]]
 ): Promise<Tokenizer> {
+  return fitted(await sharedTokenizer(asked, models), models[0]);
+}
+
+async function sharedTokenizer(
+  asked: string | undefined,
+  models: readonly [ModelFile, ...ModelFile[]],
+): Promise<Tokenizer> {
+  const [first] = models;
   const noted = models.find(({ tokenizer }) => tokenizer !== undefined);
   if (asked === undefined && noted === undefined) {
     const fix = 'Add --tokenizer byte, or --tokenizer with the path of its tokenizer.json.';
-    throw new ArgumentError({ argument: models[0].path, problem: 'does not record its tokenizer', fix });
+    throw new ArgumentError({ argument: first.path, problem: 'does not record its tokenizer', fix });
   }
   const tokenizer = asked === undefined ? await loadNoted(noted as ModelFile) : await loadTokenizer(asked);
-  for (const model of models) await checkTokenizer(model, tokenizer);
-  return forModel(tokenizer, models[0].decoder.numTokens);
+  for (const model of models) if (asked !== undefined || model !== noted) await checkTokenizer(model, tokenizer);
+  if (first.outside) checkRows(first, tokenizer);
+  return tokenizer;
+}
+
+/** The tokenizer for a model, with all tokens that end its answers. */
+function fitted(tokenizer: Tokenizer, { decoder, stopTokens }: ModelFile): Tokenizer {
+  const own = forModel(tokenizer, decoder.numTokens);
+  return { ...own, stopTokens: [...new Set([...stopTokens, ...(endTokens(own) ?? [])])] };
+}
+
+/** A tokenizer with what else a model's files say about text. */
+export interface ModelText extends Tokenizer {
+  /** Undefined for a model without a chat template, or if it is not to be used. */
+  chat: Chat | undefined;
+}
+
+/** What a command is told about text. */
+export interface TextConfig {
+  tokenizer?: string | undefined;
+  /** `none`, the path of a template, or the name of one of the model's. Default: the model's `default`. */
+  chatTemplate?: string | undefined;
+}
+
+/**
+ * The tokenizer shared by `models`, as `tokenizerOf` finds it, and the chat template that lies beside it.
+ * @throws as `tokenizerOf` does.
+ * @throws ArgumentError, FileError for a template that does not exist.
+ */
+export async function textOf(
+  { tokenizer: asked, chatTemplate: template }: TextConfig,
+  ...models: [ModelFile, ...ModelFile[]]
+): Promise<ModelText> {
+  const loaded = await sharedTokenizer(asked, models);
+  return { ...fitted(loaded, models[0]), chat: template === 'none' ? undefined : chatBeside(loaded, template) };
+}
+
+function chatBeside(tokenizer: Tokenizer, template: string | undefined): Chat | undefined {
+  if (tokenizer instanceof HuggingFaceTokenizer) {
+    const isFile = template !== undefined && template.endsWith('.jinja');
+    const source = isFile ? readWholeText(template, { expected: 'a chat template', most: 2 ** 22 }) : template;
+    return chatOf(tokenizer, { chatTemplate: source });
+  }
+  if (template === undefined) return undefined;
+  const expected = 'the tokenizer of a Hugging Face model with it';
+  throw new ArgumentError({ argument: '--chatTemplate', received: printable(template), expected });
+}
+
+/** @throws ArgumentError if the tokenizer has tokens that the model does not have. */
+function checkRows({ path, decoder }: ModelFile, { vocabSize }: Tokenizer): void {
+  if (vocabSize <= decoder.numTokens) return;
+  const received = `a tokenizer with ${vocabSize} tokens for a model with ${decoder.numTokens}`;
+  const fix = 'Use the tokenizer that belongs to the model, without tokens that were added to it.';
+  throw new ArgumentError({ argument: path, received, expected: `at most ${decoder.numTokens} tokens`, fix });
+}
+
+/** How the model in a file is loaded, so that it never draws rows of the vocabulary for which the tokenizer has no text. */
+export function loadingOf({ outside }: ModelFile, { vocabSize }: Pick<Tokenizer, 'vocabSize'>, device: string) {
+  return outside ? { device, usedTokens: vocabSize } : { device };
 }
 
 /** Messages about those of `models` that record no tokenizer and are assumed to use another model's. */

@@ -42,6 +42,7 @@ interface Parts {
   /** The special tokens around a text. */
   around: Around;
   templateTokens: Readonly<Record<string, string>>;
+  config: Json;
   bosToken: number | undefined;
   eosToken: number | undefined;
   padToken: number | undefined;
@@ -59,6 +60,8 @@ export class HuggingFaceTokenizer implements Tokenizer {
   readonly hash: string;
   /** The texts of special tokens by the names that chat templates have for them, such as `bos_token`. */
   readonly templateTokens: Readonly<Record<string, string>>;
+  /** The content of tokenizer_config.json. */
+  readonly config: Json;
   private readonly parts: Parts;
 
   private constructor(parts: Parts, { eosToken = parts.eosToken, padToken = parts.padToken }: HuggingFaceOptions) {
@@ -68,6 +71,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.padToken = checkSpecial('padToken', padToken, parts.tokens);
     this.bosToken = parts.bosToken;
     this.templateTokens = parts.templateTokens;
+    this.config = parts.config;
     const special = `eos ${this.eosToken ?? 'none'}, pad ${this.padToken ?? 'none'}`;
     this.hash = sha256(`${parts.fileHash}, ${special}${aroundNote(parts)}`);
   }
@@ -146,7 +150,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     }
   }
 
-  describe(): TokenizerDescription {
+  describe(): Extract<TokenizerDescription, { type: 'hugging-face' }> {
     return { type: 'hugging-face', path: this.parts.path, hash: this.hash };
   }
 }
@@ -160,7 +164,7 @@ function build(path: string, { object: json, hash: fileHash }: JsonFile, config:
     const [bosToken, eosToken, padToken] = SPECIAL_TOKENS.map((key) => specialToken(json, config, key));
     const around = specialTokensAround(pipeline.around, config, bosToken, eosToken);
     const named = { bosToken, eosToken, padToken, templateTokens: templateTokens(config) };
-    return { path, fileHash, pipeline, tokens, around, ...named, watched };
+    return { path, fileHash, pipeline, tokens, around, config, ...named, watched };
   } catch (error) {
     throw failed(path, error);
   }

@@ -15,16 +15,17 @@ import type { Tokenizer } from './tokenizer.ts';
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   checkKind('tokenizer', spec, PATH);
   if (spec === 'byte') return new ByteTokenizer();
-  if (spec.endsWith('.gguf')) return await ofGguf(spec);
+  if (spec.endsWith('.gguf')) return (await openGgufTokenizer(spec)).tokenizer;
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
   if (isFolder) checkTokenizerJson(spec);
   return await HuggingFaceTokenizer.load(isFolder ? join(spec, 'tokenizer.json') : spec);
 }
 
-async function ofGguf(path: string): Promise<Tokenizer> {
-  const { tokenizer, config, eosToken, padToken } = await readGgufTokenizer(path);
+/** The tokenizer in a GGUF file, and all tokens that end an answer. @throws FileError, GgufError */
+export async function openGgufTokenizer(path: string) {
+  const { tokenizer, config, eosToken, padToken, stopTokens } = await readGgufTokenizer(path);
   const special = { ...(eosToken === undefined ? {} : { eosToken }), ...(padToken === undefined ? {} : { padToken }) };
-  return HuggingFaceTokenizer.of({ name: resolve(path), tokenizer, config }, special);
+  return { tokenizer: HuggingFaceTokenizer.of({ name: resolve(path), tokenizer, config }, special), stopTokens };
 }
 
 /** What older models have in place of a tokenizer.json. */

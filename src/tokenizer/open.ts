@@ -6,10 +6,10 @@ import { checkOptions } from '../checks/options.ts';
 import { ArgumentError, FileError } from '../errors.ts';
 import { Chat } from './chat.ts';
 import { ChatTemplate } from './chat-template.ts';
-import { findTemplates, type FoundTemplates } from './chat/template-files.ts';
+import { findTemplates, type FoundTemplates, templatesIn } from './chat/template-files.ts';
 import { HuggingFaceTokenizer } from './hugging-face.ts';
 import { readObject } from './json-file.ts';
-import { checkTokenizerJson } from './load.ts';
+import { checkTokenizerJson, openGgufTokenizer } from './load.ts';
 import type { Json } from './pipeline/step.ts';
 import { stopTokensOf } from './special-tokens.ts';
 
@@ -31,7 +31,7 @@ export interface ModelTokenizer {
 
 /**
  * Opens the tokenizer of a model: a folder with tokenizer.json, and what there is of tokenizer_config.json,
- * chat_template.jinja, additional_chat_templates/, generation_config.json and config.json.
+ * chat_template.jinja, additional_chat_templates/, generation_config.json and config.json; or a GGUF file.
  * @throws FileError if there is no tokenizer.json, or a file is not what its name says.
  * @throws ArgumentError for a template that the model does not have.
  */
@@ -39,19 +39,34 @@ export async function openTokenizer(model: string, options: OpenOptions = {}): P
   checkKind('model', model, PATH);
   checkOptions(options, ['chatTemplate', 'date'], 'openTokenizer');
   checkKinds('openTokenizer options', options, { chatTemplate: optional(TEXT), date: optional(instanceOf(Date)) });
+  if (model.endsWith('.gguf')) {
+    const { tokenizer, stopTokens } = await openGgufTokenizer(model);
+    return { tokenizer, chat: chatOf(tokenizer, options), stopTokens };
+  }
   const folder = statSync(model, { throwIfNoEntry: false })?.isDirectory() ? model : dirname(model);
   checkTokenizerJson(folder);
   const tokenizer = await HuggingFaceTokenizer.load(join(folder, 'tokenizer.json'));
-  const templates = findTemplates(folder, objectIn(folder, 'tokenizer_config.json') ?? {});
-  const found = chooseTemplate(folder, templates, options.chatTemplate);
-  const more = { specialTokens: tokenizer.templateTokens, date: options.date };
-  const template = found && new ChatTemplate(found.source, { ...more, name: found.name });
   const stopTokens = stopTokensOf({
     generation: objectIn(folder, 'generation_config.json'),
     config: objectIn(folder, 'config.json'),
     eosToken: tokenizer.eosToken,
   });
-  return { tokenizer, chat: template && new Chat(tokenizer, template), stopTokens };
+  return { tokenizer, chat: chatOf(tokenizer, options), stopTokens };
+}
+
+/**
+ * A tokenizer with the chat template in its files; undefined if they have none.
+ * @throws FileError for what is not a template.
+ * @throws ArgumentError for a template that they do not have.
+ */
+export function chatOf(tokenizer: HuggingFaceTokenizer, { chatTemplate, date }: OpenOptions = {}): Chat | undefined {
+  const { config } = tokenizer;
+  const { path } = tokenizer.describe();
+  const isGguf = path.endsWith('.gguf');
+  const templates = isGguf ? templatesIn(config, path) : findTemplates(dirname(path), config);
+  const found = chooseTemplate(isGguf ? path : dirname(path), templates, chatTemplate);
+  const more = { specialTokens: tokenizer.templateTokens, date };
+  return found && new Chat(tokenizer, new ChatTemplate(found.source, { ...more, name: found.name }));
 }
 
 function objectIn(folder: string, name: string): Json | undefined {

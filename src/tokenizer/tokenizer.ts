@@ -24,6 +24,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The token that ends a response, if there is one. */
   readonly eosToken: number | undefined;
+  /** All tokens that end a response, if a model has others beside `eosToken`. */
+  readonly stopTokens?: readonly number[] | undefined;
   /** The padding token, if there is one. */
   readonly padToken: number | undefined;
   /**
@@ -36,6 +38,12 @@ export interface Tokenizer {
   /** @throws ArgumentError for a token that is not in the vocabulary. */
   decode(tokens: Iterable<number>): string;
   describe(): TokenizerDescription;
+}
+
+/** All tokens that end a response; undefined if there are none. */
+export function endTokens({ eosToken, stopTokens }: Pick<Tokenizer, 'stopTokens'> & Partial<Pick<Tokenizer, 'eosToken'>>) {
+  const all = stopTokens ?? (eosToken === undefined ? [] : [eosToken]);
+  return all.length === 0 ? undefined : [...all];
 }
 
 /**

@@ -117,5 +117,5 @@ export class TrainedJudge<Model extends Judge = Judge> implements Disposable {
 async function saveWith(model: Saveable, tokenizer: Tokenizer, path: string): Promise<void> {
   checkKind('path', path, PATH);
   const { tensors, metadata } = model.contents();
-  await saveTensors(path, { tensors, metadata: new Map([...metadata, ...noteBeside(tokenizer, path)]) });
+  await saveTensors(path, { tensors, metadata: new Map([...metadata, ...(await noteBeside(tokenizer, path))]) });
 }

@@ -5,7 +5,7 @@ import type { Sample } from '../metrics/metrics.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import type { Rollout } from '../models/policy.ts';
 import { rowsOf } from '../tensor/rows.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { endTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Answer } from './rollouts.ts';
 
 /** What a trainer answers at each evaluation, besides what it learns from. */
@@ -14,7 +14,7 @@ export interface SamplePrompts {
   prompts: readonly (readonly number[])[];
   /** The most tokens of an answer. */
   maxNewTokens: number;
-  tokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosToken' | 'padToken'>;
+  tokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosToken' | 'stopTokens' | 'padToken'>;
 }
 
 /** The kind of optional `SamplePrompts`, for `checkKinds`. */
@@ -38,13 +38,12 @@ export async function answerSamples(
   { seed, scope }: { seed: number; scope?: string | undefined },
 ): Promise<Sample[]> {
   if (prompts.length === 0) return [];
-  const { eosToken, padToken } = tokenizer;
   const rows = prompts.map((prompt) => [...prompt]);
   using answers = await model.generate({
     prompts: rows,
     maxNewTokens,
-    eosToken,
-    padToken,
+    eosToken: endTokens(tokenizer),
+    padToken: tokenizer.padToken,
     scope,
     seed: seed % 2 ** 32,
   });

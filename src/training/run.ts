@@ -125,7 +125,7 @@ export async function runTraining(training: Training, options: RunOptions = {}):
   // The configuration is saved only once the checkpoint is known to fit it.
   const start = resume === false ? 0 : await checkpoints.restore(resume === true ? undefined : resume);
   const ended = stoppedAt(start, steps, endings);
-  keepTokenizer(tokenizer, config.out);
+  await keepTokenizer(tokenizer, config.out);
   replaceJson(run.note, now);
   openRun(config.out, config, resume !== false);
   await cut(start);

@@ -13,6 +13,8 @@ export interface TokenizerContents {
   readonly config: Json;
   readonly eosToken: number | undefined;
   readonly padToken: number | undefined;
+  /** All tokens that end an answer. */
+  readonly stopTokens: readonly number[];
 }
 
 /**
@@ -54,6 +56,7 @@ export function tokenizerContents(metadata: GgufMetadata): TokenizerContents {
     },
     eosToken: eos,
     padToken: pad,
+    stopTokens: [...new Set([eos, ...vocabulary.otherEnds])].filter((id) => id !== undefined),
   };
 }
 

@@ -21,6 +21,8 @@ export interface Vocabulary {
   readonly scores: readonly number[] | undefined;
   readonly merges: readonly string[] | undefined;
   readonly special: Readonly<Record<'bos' | 'eos' | 'pad' | 'unknown', number | undefined>>;
+  /** Tokens that end a turn or a message. */
+  readonly otherEnds: readonly (number | undefined)[];
   readonly addBos: boolean | undefined;
   readonly addEos: boolean | undefined;
   /** Whether a text gets a space in front. */
@@ -54,6 +56,7 @@ export function readVocabulary(metadata: GgufMetadata): Vocabulary {
     scores: readNumbers(metadata, own('scores'), tokens.length),
     merges: metadata.findTexts(own('merges')),
     special: { bos: special('bos'), eos: special('eos'), pad: special('padding'), unknown: special('unknown') },
+    otherEnds: [special('eot'), special('eom')],
     addBos: metadata.findFlag(own('add_bos_token')),
     addEos: metadata.findFlag(own('add_eos_token')),
     addSpacePrefix: metadata.findFlag(own('add_space_prefix')),
