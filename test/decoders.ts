@@ -78,7 +78,8 @@ export class Scope implements Disposable {
     alpha: number,
     { dtype, depth }: DecoderDescription,
   ) {
-    this.handle = addon().scopeCreate(model, adaptersOf({ rank, alpha }, targets, depth), 0);
+    const modules = Object.fromEntries(targets.map((site) => [site, site]));
+    this.handle = addon().scopeCreate(model, adaptersOf({ rank, alpha }, { targets, modules }, depth), 0);
     this.parameters = addon()
       .scopeParameters(this.handle)
       .map((parameter) => new Parameter(parameter, { dtype }));

@@ -1,5 +1,6 @@
 /** A family of models, as data: maps a configuration to the decoder that native code runs, and to the metadata of files. */
 import type { DecoderDescription } from '../native/addon.ts';
+import type { Adaptable } from './adaptable.ts';
 import type { Place } from './place.ts';
 
 /** Fields in the configuration of every model, whatever its family. */
@@ -31,4 +32,6 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
   describe(config: Config): DecoderDescription;
   /** Where the tensors of a Hugging Face folder lie in such a model; undefined for a family without such folders. */
   places?(config: Config): readonly Place[];
+  /** The matrices of such a model that adapters of PEFT can be put on; undefined for a family without such folders. */
+  adaptables?(config: Config): readonly Adaptable[];
 }

@@ -4,6 +4,7 @@ import { device, dtype, seed } from '../config/fields.ts';
 import { parseConfig } from '../config/schema.ts';
 import { ConfigError } from '../errors.ts';
 import { addon, type DecoderDescription } from '../native/addon.ts';
+import { adaptablesOf } from './adaptable.ts';
 import type { Architecture } from './architecture.ts';
 import { type ConfigReading, parseConfigJson, readConfig } from './config-json.ts';
 import type { Family, ModelConfig } from './family.ts';
@@ -74,7 +75,15 @@ export function familyOf(table: HfFamily, kind: string): Family<HfConfig> {
     },
     describe,
     places: (config) => places(table, config, describe(config)),
+    adaptables: (config) => adaptables(table, describe(config)),
   };
+}
+
+function adaptables(table: HfFamily, decoder: DecoderDescription) {
+  const { names, prefixes } = table;
+  const linears = Object.keys(names.linears);
+  const named = { prefix: prefixes[0] as string, layers: names.layers, linears, modules: modulesOf(names) };
+  return adaptablesOf(named, unprefixed(table, decoder), decoder.depth);
 }
 
 function described(table: HfFamily, config: HfConfig): DecoderDescription {

@@ -1,6 +1,5 @@
 /** Writes models as Hugging Face folders, which transformers reads: the way that they were read, backwards. */
-import { mkdir, open, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { checkKind, PATH } from '../checks/kinds.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 import { ArgumentError, printable } from '../errors.ts';
@@ -8,11 +7,8 @@ import { parseConfigJson } from '../families/config-json.ts';
 import type { Family, ModelConfig } from '../families/family.ts';
 import { type HfConfig, shapesOf } from '../families/hugging-face.ts';
 import type { Place } from '../families/place.ts';
-import { discard, syncFolder, temporaryPath } from '../files/atomic-write.ts';
-import { asFileError, checkVacant } from '../files/file-error.ts';
-import { makeFolder } from '../files/folder.ts';
 import { withMembers } from '../files/json-edit.ts';
-import { syncFile } from '../files/open-file.ts';
+import { createFolder, writeText } from '../files/new-folder.ts';
 import {
   createSafetensors,
   planSafetensors,
@@ -51,13 +47,15 @@ export function exportable<Config extends ModelConfig>(family: Family<Config>, c
   });
 }
 
-const TYPES: Readonly<Record<string, SafetensorsDtype>> = {
+/** Element types by the names of safetensors. */
+export const TYPES: Readonly<Record<string, SafetensorsDtype>> = {
   float32: 'F32',
   float64: 'F64',
   bfloat16: 'BF16',
   float16: 'F16',
 };
-const METADATA = new Map([['format', 'pt']]);
+/** Metadata without which older versions of transformers and PEFT refuse a file. */
+export const PYTORCH = new Map([['format', 'pt']]);
 
 /** A tensor to write, and where its numbers are. */
 type Planned = SafetensorsTensor & { place: Place };
@@ -72,18 +70,7 @@ export async function exportFolder(path: string, model: Exported, options: Expor
   const { dtype = 'stored', shardBytes = 5e9 } = options;
   checkInteger(shardBytes, 1, 'export.shardBytes');
   checkDtype(dtype);
-  checkVacant(path);
-  makeFolder(dirname(path));
-  const aside = temporaryPath(path);
-  try {
-    await mkdir(aside);
-    await writeAll(aside, model, { dtype, shardBytes });
-    await rename(aside, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await discard(aside);
-    throw asFileError(error, path, 'a folder to write to');
-  }
+  await createFolder(path, (aside) => writeAll(aside, model, { dtype, shardBytes }));
 }
 
 function checkDtype(dtype: string): void {
@@ -110,7 +97,6 @@ async function writeAll(
   if (shards.length > 1) await writeText(join(folder, 'model.safetensors.index.json'), indexOf(shards));
   await writeText(join(folder, 'config.json'), configText(config, dtype));
   if (config.generation !== undefined) await writeText(join(folder, 'generation_config.json'), config.generation);
-  await syncFolder(folder);
 }
 
 function sizeOf({ dtype, shape }: Planned): number {
@@ -141,7 +127,7 @@ function shardName(i: number, count: number): string {
 async function writeShard(path: string, tensors: readonly Planned[], { family, config, parameters }: Exported) {
   const shapes = shapesOf(family.describe(config));
   using views = await ParameterViews.of(parameters);
-  await using writer = await createSafetensors(path, planSafetensors(tensors, METADATA));
+  await using writer = await createSafetensors(path, planSafetensors(tensors, PYTORCH));
   for (const { name, place, dtype } of tensors) {
     let written = 0;
     await writePlace(place, shapes, views, STORED[dtype] as StoredNumbers, async (bytes) => {
@@ -163,10 +149,4 @@ function configText({ text, changes }: HfConfig, dtype: string): string {
   const json = parseConfigJson(text);
   const key = 'torch_dtype' in json && !('dtype' in json) ? 'torch_dtype' : 'dtype';
   return withMembers(text, dtype === 'stored' ? changes : { ...changes, [key]: dtype });
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  await using file = await open(path, 'w');
-  await file.writeFile(text);
-  await syncFile(file);
 }

@@ -13,7 +13,7 @@ import { readWholeText } from '../files/regular-file.ts';
 import type { StoredTensor, StoredTensors } from '../files/stored-tensors.ts';
 import { openGgufModel } from '../import/gguf/model.ts';
 import type { Parameter } from '../tensor/tensor.ts';
-import { checkPlaces, readPlaces } from './read-places.ts';
+import { checkStored, readPlaces, wantedBy } from './read-places.ts';
 import { STORED, sameNumbers, storedNumbers } from './stored-numbers.ts';
 import { openWeights } from './weight-files.ts';
 
@@ -119,7 +119,7 @@ async function openChecked(
   const shapes = shapesOf(family.describe(config));
   const places = (family.places?.(config) ?? []).map((place) => asStored(place, stored));
   const ignored = (name: string) => BUFFERS.test(name) || table.ignored?.test(name) || (scores && name === SCORE);
-  checkPlaces(stored, places, shapes, (name) => ignored(name) === true);
+  checkStored(stored, wantedBy(places, shapes), 'config.json', (name) => ignored(name) === true);
   const types = typesOf(places.map(({ name }) => stored.tensors.get(name) as StoredTensor));
   return {
     family,

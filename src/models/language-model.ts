@@ -21,6 +21,7 @@ import {
   writeMetadata,
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
+import { type AdapterExportOptions, type AdapterLoadOptions, readAdapter, writeAdapter } from './adapter-folder.ts';
 import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
 import { type LoadModelOptions, readHfModel } from './hf-model.ts';
 import { type Reader, Readers } from './readers.ts';
@@ -38,9 +39,10 @@ import {
 } from '../sampling.ts';
 import { seedFor } from '../seed.ts';
 import { type StreamedToken, tokenStream } from './token-stream.ts';
-import { Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
+import { Parameter, requireGrad, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
 export type { DecoderDescription } from '../native/addon.ts';
+export type { AdapterExportOptions, AdapterLoadOptions } from './adapter-folder.ts';
 export type { ExportOptions } from './hf-export.ts';
 export type { LoadModelOptions } from './hf-model.ts';
 export type { SaveOptions } from './model-file.ts';
@@ -81,7 +83,7 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
     this.#parameters = native.map((parameter) => new Parameter(parameter, { dtype: decoder.dtype, guard }));
     this.#scopes = new Scopes(handleOf(this), family, decoder);
     if (blank === undefined) queue(this, addon().modelInitialise(handleOf(this), seedFor(config.seed, 'weights')));
-    else this.#makeScopes(blank);
+    else this.#scopes.addAll(blank, () => this.dispose());
   }
 
   /**
@@ -117,6 +119,24 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
   async export(path: string, options: ExportOptions = {}): Promise<void> {
     const parameters = this.parameters();
     await exportFolder(path, { ...exportable(this.#family, this.config), parameters }, options);
+  }
+
+  /**
+   * Reads an adapter of PEFT, a folder with adapter_config.json and adapter_model.safetensors, as the scope `name`. Nothing in it
+   * is executed.
+   * @throws ConfigError naming what it says and palm-rlhf does not support.
+   * @throws FileError for files that are missing, damaged or do not belong together.
+   */
+  async loadAdapter(name: string, path: string, options: AdapterLoadOptions = {}): Promise<void> {
+    handleOf(this);
+    const model = { family: this.#family, config: this.config };
+    await readAdapter(path, model, options, (size, read) => this.#scopes.addFilled(name, size, read));
+  }
+
+  /** Writes a scope as a folder that PEFT reads: `path` must not exist. @throws FileError if it cannot be written. */
+  async exportAdapter(name: string, path: string, options: AdapterExportOptions = {}): Promise<void> {
+    handleOf(this);
+    await writeAdapter(path, { family: this.#family, config: this.config }, this.#scopes.get(name), options);
   }
 
   /** Names of the scopes, in the order they were added. */
@@ -205,13 +225,13 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
     checkOptions(options, ['except'], 'freeze');
     const kept = new Set([options.except ?? []].flat().map((name) => this.#scopes.get(name)));
     const trained = [...kept].flatMap(({ parameters }) => parameters);
-    this.#requireGrad(this.#all(), false);
-    this.#requireGrad(trained, true);
+    requireGrad(this, this.#all(), false);
+    requireGrad(this, trained, true);
   }
 
   /** From now on, everything gets gradients again. */
   unfreeze(): void {
-    this.#requireGrad(this.#all(), true);
+    requireGrad(this, this.#all(), true);
   }
 
   /** Turns dropout on and restarts its random generator from `seed`, which defaults to the model's. */
@@ -364,15 +384,6 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
     super.release(handle);
   }
 
-  #makeScopes(scopes: NamedScopes): void {
-    try {
-      for (const [name, size] of scopes) this.#scopes.add(name, size);
-    } catch (error) {
-      this.dispose();
-      throw error;
-    }
-  }
-
   #all(): Parameter[] {
     return [...this.#parameters, ...this.#scopes.parameters];
   }
@@ -384,16 +395,5 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
 
   #scopeHandle(name: string | undefined): ScopeHandle | undefined {
     return name === undefined ? undefined : this.#scopes.get(name).handle;
-  }
-
-  #requireGrad(parameters: readonly Parameter[], on: boolean): void {
-    for (const parameter of parameters) parameter.setFrozen(!on);
-    queue(
-      this,
-      addon().parametersRequireGrad(
-        parameters.map((parameter) => handleOf(parameter)),
-        on,
-      ),
-    );
   }
 }

@@ -6,8 +6,8 @@ import type { SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, FileError, OutOfMemoryError, printable } from '../errors.ts';
 import type { DecoderDescription, Device } from '../native/addon.ts';
 import { checkOptions } from '../checks/options.ts';
-import { countAdapters, countParameters } from './parameter-shapes.ts';
-import { checkedSize, type ScopeSize, sitesOf } from './scope-size.ts';
+import { countAdapters, countEach, countParameters } from './parameter-shapes.ts';
+import { adaptersOf, checkedSize, type ModulesOf, type NamedScopes, type ScopeSize, sitesOf } from './scope-size.ts';
 
 /** How to load a file: hyperparameters that it lacks or that should differ, and the device. Defaults to cpu. */
 export interface ModelLoadOptions<Options extends object> {
@@ -15,10 +15,7 @@ export interface ModelLoadOptions<Options extends object> {
   device?: Device;
 }
 
-export type { ScopeSize } from './scope-size.ts';
-
-/** Scopes in the order they were added. */
-export type NamedScopes = readonly (readonly [name: string, size: ScopeSize])[];
+export type { NamedScopes, ScopeSize } from './scope-size.ts';
 
 /** A model as our files describe it. */
 export interface ModelDescription<Config extends ModelConfig = ModelConfig> {
@@ -129,14 +126,20 @@ function readDescription<Config extends ModelConfig>(file: SafetensorsFile, fami
 /** Files of 0.1.0 store only the rank: the scale is 1. @throws ArgumentError for an impossible size. */
 function scopeSize(described: unknown): ScopeSize {
   const size = typeof described === 'number' ? { rank: described, alpha: described } : described;
-  const { rank, alpha, targets, dropout, rslora } = (size ?? {}) as ScopeSize;
-  return checkedSize({ rank, alpha, targets, dropout, rslora });
+  const { rank, alpha, targets, dropout, rslora, each } = (size ?? {}) as ScopeSize;
+  return checkedSize({ rank, alpha, targets, dropout, rslora, each });
+}
+
+/** The number of weights in a scope. */
+function countScope(decoder: DecoderDescription, family: ModulesOf, size: ScopeSize): number {
+  if (size.each !== undefined) return countEach(decoder, adaptersOf(size, family, decoder.depth));
+  return countAdapters(decoder, sitesOf(family, size.targets), size.rank);
 }
 
 /** @throws FileError if the model has more weights than the file has values, so that it is never allocated. */
 export function checkSize(
   file: SafetensorsFile,
-  family: Pick<Family, 'targets' | 'modules'>,
+  family: ModulesOf,
   { decoder, scopes }: Pick<FoundModel, 'decoder' | 'scopes'>,
 ): void {
   let numbers = 0;
@@ -151,7 +154,7 @@ export function checkSize(
     });
   let weights: number;
   try {
-    const adapters = scopes.map(([, size]) => countAdapters(decoder, sitesOf(family, size.targets), size.rank));
+    const adapters = scopes.map(([, size]) => countScope(decoder, family, size));
     weights = adapters.reduce((sum, count) => sum + count, countParameters(decoder).total);
   } catch (error) {
     throw error instanceof OutOfMemoryError ? refusal('more than any machine could hold', error) : error;

@@ -1,5 +1,5 @@
 /** Counts the weights of a decoder from the shapes that native code lists, without creating any. */
-import { addon, type DecoderDescription, type NamedShape } from '../native/addon.ts';
+import { type AdapterDescription, addon, type DecoderDescription, type NamedShape } from '../native/addon.ts';
 
 /** The name prefix of the layer parameters in a decoder with a single layer. */
 const LAYER = 'layers.0.';
@@ -14,9 +14,20 @@ export function countParameters(decoder: DecoderDescription): { layer: number; o
 
 /** The number of weights in a scope of `rank` with adapters on the sites `targets` of every layer. @throws OutOfMemoryError */
 export function countAdapters(decoder: DecoderDescription, targets: readonly string[], rank: number): number {
+  const adapted = [...siteShapes(decoder)].filter(([site]) => targets.includes(site));
+  return decoder.depth * sumOf(adapted.map(([, shape]) => rank * sumOf(shape)));
+}
+
+/** The number of weights in `adapters`. @throws OutOfMemoryError */
+export function countEach(decoder: DecoderDescription, adapters: readonly AdapterDescription[]): number {
+  const shapes = siteShapes(decoder);
+  return sumOf(adapters.map(({ site, rank }) => rank * sumOf(shapes.get(site) ?? [])));
+}
+
+/** The shapes [out, in] of a layer's sites. @throws OutOfMemoryError */
+export function siteShapes(decoder: DecoderDescription): ReadonlyMap<string, readonly number[]> {
   const sites = addon().decoderSites(oneLayer(decoder));
-  const adapted = sites.filter(({ name }) => targets.includes(name.slice(LAYER.length)));
-  return decoder.depth * sumOf(adapted.map(({ shape }) => rank * sumOf(shape)));
+  return new Map(sites.map(({ name, shape }) => [name.slice(LAYER.length), shape]));
 }
 
 /** All layers have the same weights. */

@@ -13,40 +13,44 @@ import { type ReadableNumbers, storedNumbers } from './stored-numbers.ts';
 /** The bytes of a file that are in memory at once, unless one row has more. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
+/** Tensors that a file must have, by name, with their shapes there. */
+export type Wanted = ReadonlyMap<string, readonly number[]>;
+
 /**
- * Checks that `stored` has exactly the tensors of `places`, in their shapes and with numbers that can be read. Tensors of the
- * names that `ignored` accepts may stand beside them.
+ * Checks that `stored` has exactly the tensors that `config` describes, in their shapes and with numbers that can be read. Tensors
+ * of the names that `ignored` accepts may stand beside them.
  * @throws FileError naming those that are missing, unknown or of another shape.
  */
-export function checkPlaces(
+export function checkStored(
   stored: StoredTensors,
-  places: readonly Place[],
-  shapes: Shapes,
-  ignored: (name: string) => boolean,
+  wanted: Wanted,
+  config: string,
+  ignored: (name: string) => boolean = () => false,
 ): void {
-  const wanted = new Set(places.map(({ name }) => name));
-  const missing = [...wanted].filter((name) => !stored.tensors.has(name));
+  const missing = [...wanted.keys()].filter((name) => !stored.tensors.has(name));
   const unknown = [...stored.tensors.keys()].filter((name) => !wanted.has(name) && !ignored(name));
+  const fix = `Check that ${config} and the weights belong together.`;
   if (missing.length > 0 || unknown.length > 0) {
+    const received = [list('without', missing), list('with unknown', unknown)].filter(Boolean).join(' and ');
+    const expected = `exactly the ${wanted.size} tensors that ${config} describes`;
+    throw new FileError({ argument: stored.path, received, expected, fix });
+  }
+  for (const [name, shape] of wanted) {
+    const tensor = stored.tensors.get(name) as StoredTensor;
+    storedNumbers(tensor);
+    if (tensor.shape.join() === shape.join()) continue;
     throw new FileError({
-      argument: stored.path,
-      received: [list('without', missing), list('with unknown', unknown)].filter(Boolean).join(' and '),
-      expected: `exactly the ${wanted.size} tensors of the model that config.json describes`,
-      fix: 'Check that config.json and the weights belong together.',
+      argument: `${tensor.path}, tensor ${printable(name)}`,
+      received: `shape ${printable(tensor.shape)}`,
+      expected: `shape ${printable(shape)}, by ${config}`,
+      fix,
     });
   }
-  for (const place of places) checkPlace(stored.tensors.get(place.name) as StoredTensor, storedShape(place, shapes));
 }
 
-function checkPlace(tensor: StoredTensor, shape: readonly number[]): void {
-  storedNumbers(tensor);
-  if (tensor.shape.join() === shape.join()) return;
-  throw new FileError({
-    argument: `${tensor.path}, tensor ${printable(tensor.name)}`,
-    received: `shape ${printable(tensor.shape)}`,
-    expected: `shape ${printable(shape)}, by config.json`,
-    fix: 'Check that config.json and the weights belong together.',
-  });
+/** What a file of `places` has. */
+export function wantedBy(places: readonly Place[], shapes: Shapes): Wanted {
+  return new Map(places.map((place) => [place.name, storedShape(place, shapes)]));
 }
 
 function list(word: string, names: readonly string[]): string {
@@ -101,7 +105,7 @@ export function chunks(place: Place, shapes: Shapes, bytes: number) {
 }
 
 /** Decodes `bytes` and copies them to `target`. */
-async function put(numbers: ReadableNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
+export async function put(numbers: ReadableNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
   using staged = await numbers.decode(bytes, target.shape);
   await run([target, staged], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
 }

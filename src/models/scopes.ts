@@ -1,9 +1,8 @@
 /** Named sets of adapters over one trunk. */
 import { ArgumentError, nearest, printable } from '../errors.ts';
-import type { Family } from '../families/family.ts';
 import { addon, type DecoderDescription, type LanguageModelHandle, type ScopeHandle } from '../native/addon.ts';
 import { Parameter } from '../tensor/tensor.ts';
-import { adaptersOf, checkedSize, type ScopeSize, sitesOf } from './scope-size.ts';
+import { adaptersOf, checkedSize, type ModulesOf, type NamedScopes, type ScopeSize } from './scope-size.ts';
 
 /** The size and seed of a scope's adapters. */
 export interface ScopeOptions {
@@ -31,14 +30,10 @@ export interface Scope {
 export class Scopes {
   readonly #all = new Map<string, Scope>();
   readonly #model: LanguageModelHandle;
-  readonly #family: Pick<Family, 'targets' | 'modules'>;
+  readonly #family: ModulesOf;
   readonly #decoder: Pick<DecoderDescription, 'depth' | 'dtype'>;
 
-  constructor(
-    model: LanguageModelHandle,
-    family: Pick<Family, 'targets' | 'modules'>,
-    decoder: Pick<DecoderDescription, 'depth' | 'dtype'>,
-  ) {
+  constructor(model: LanguageModelHandle, family: ModulesOf, decoder: Pick<DecoderDescription, 'depth' | 'dtype'>) {
     this.#model = model;
     this.#family = family;
     this.#decoder = decoder;
@@ -52,12 +47,33 @@ export class Scopes {
     return [...this.#all.values()].flatMap(({ parameters }) => parameters);
   }
 
+  /** Adds scopes with uninitialised values; calls `failed` if one of them cannot be. */
+  addAll(scopes: NamedScopes, failed: () => void): void {
+    try {
+      for (const [name, size] of scopes) this.add(name, size);
+    } catch (error) {
+      failed();
+      throw error;
+    }
+  }
+
+  /** Adds a scope of this size and fills it by `read`; if that fails, there is no scope. */
+  async addFilled(name: string, size: ScopeSize, read: (parameters: readonly Parameter[]) => Promise<void>) {
+    const { parameters } = this.add(name, size);
+    try {
+      await read(parameters);
+    } catch (error) {
+      this.remove(name);
+      throw error;
+    }
+  }
+
   /** Adds a scope with uninitialised values. @throws ArgumentError for a name that is invalid or taken. */
   add(name: string, wanted: ScopeSize): Scope {
     this.#checkNew(name);
     const { depth, dtype } = this.#decoder;
     const size = checkedSize(wanted);
-    const adapters = adaptersOf(size, sitesOf(this.#family, size.targets), depth);
+    const adapters = adaptersOf(size, this.#family, depth);
     const handle = addon().scopeCreate(this.#model, adapters, size.dropout ?? 0);
     const context = { dtype, prefix: `scopes.${name}.` };
     const parameters = addon()

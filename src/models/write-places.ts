@@ -41,7 +41,7 @@ export async function writePlace(
 }
 
 /** Encodes a view of a parameter, on whatever device, to `bytes`. */
-async function take(view: Tensor, numbers: StoredNumbers, bytes: Uint8Array): Promise<void> {
+export async function take(view: Tensor, numbers: StoredNumbers, bytes: Uint8Array): Promise<void> {
   using staged = new Tensor(addon().tensorEmpty([...view.shape], numbers.dtype, 'cpu'));
   await run([staged, view], () => addon().tensorCopy(handleOf(staged), handleOf(view)));
   await numbers.encode(staged, bytes);

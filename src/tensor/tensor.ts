@@ -208,6 +208,13 @@ export class Parameter extends Resource<ParameterHandle> {
   }
 }
 
+/** For models: whether these parameters of `owner` get gradients from now on. */
+export function requireGrad(owner: Resource, parameters: readonly Parameter[], on: boolean): void {
+  for (const parameter of parameters) parameter.setFrozen(!on);
+  const handles = parameters.map((parameter) => handleOf(parameter));
+  queue(owner, addon().parametersRequireGrad(handles, on));
+}
+
 /** Several tensors that are disposed of together; spreading the group (`{ ...group }`) copies only its tensors. */
 export type TensorGroup<Fields extends object> = Readonly<Fields> & Disposable & { dispose(): void };
 
