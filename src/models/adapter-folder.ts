@@ -2,9 +2,7 @@
 import { join } from 'node:path';
 import { checkKind, optional, PATH, TEXT } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
-import { ArgumentError } from '../errors.ts';
 import type { Adaptable } from '../families/adaptable.ts';
-import type { Family, ModelConfig } from '../families/family.ts';
 import type { Place } from '../families/place.ts';
 import { createFolder, writeText } from '../files/new-folder.ts';
 import { readWholeText } from '../files/regular-file.ts';
@@ -14,7 +12,7 @@ import { openStoredTorch } from '../import/torch/stored.ts';
 import type { Parameter } from '../tensor/tensor.ts';
 import { parseAdapterConfig } from './adapter-config.ts';
 import { type Adapted, adaptedBy, adaptedIn, scopeOf, targetsOf } from './adapter-targets.ts';
-import { PYTORCH, TYPES } from './hf-export.ts';
+import { type Exported, PYTORCH, TYPES } from './hf-export.ts';
 import { siteShapes } from './parameter-shapes.ts';
 import { checkStored, put } from './read-places.ts';
 import { gather, runsOf, scatter, transpose } from './row-runs.ts';
@@ -34,12 +32,6 @@ export interface AdapterExportOptions {
   baseModel?: string;
 }
 
-/** A family and the configuration of one of its models. */
-interface Based<Config extends ModelConfig> {
-  family: Family<Config>;
-  config: Config;
-}
-
 /** What is adaptable in a model. */
 interface Adaptive {
   adaptables: readonly Adaptable[];
@@ -49,18 +41,13 @@ interface Adaptive {
   shapes: ReadonlyMap<string, readonly number[]>;
 }
 
-/** @throws ArgumentError for a family without Hugging Face folders. */
-function adaptive<Config extends ModelConfig>(family: Family<Config>, config: Config): Adaptive {
-  const adaptables = family.adaptables?.(config);
-  if (adaptables !== undefined)
-    return { adaptables, targets: family.targets, shapes: siteShapes(family.describe(config)) };
-  throw new ArgumentError({
-    argument: 'model',
-    received: `a ${family.kind}`,
-    expected: 'a model of a Hugging Face family',
-    fix: 'Use save() and load(), which keep scopes.',
-  });
+function adaptive({ family, config }: Based): Adaptive {
+  const { targets } = family;
+  return { adaptables: family.adaptables?.(config) ?? [], targets, shapes: siteShapes(family.describe(config)) };
 }
+
+/** The model that an adapter is for. */
+type Based = Pick<Exported, 'family' | 'config'>;
 
 const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
@@ -74,15 +61,10 @@ type Fill = (size: ScopeSize, read: (parameters: readonly Parameter[]) => Promis
  * @throws ConfigError naming what adapter_config.json says and palm-rlhf does not support.
  * @throws FileError for files that are missing, damaged or do not belong together.
  */
-export async function readAdapter<Config extends ModelConfig>(
-  path: string,
-  { family, config: base }: Based<Config>,
-  options: AdapterLoadOptions,
-  fill: Fill,
-): Promise<void> {
+export async function readAdapter(path: string, base: Based, options: AdapterLoadOptions, fill: Fill): Promise<void> {
   checkKind('path', path, PATH);
   checkOptions(options, ['bin'], 'loadAdapter');
-  const model = adaptive(family, base);
+  const model = adaptive(base);
   const file = join(path, CONFIG);
   const config = parseAdapterConfig(readWholeText(file, { expected: `an ${CONFIG}`, most: MAX_JSON_BYTES }), file);
   const adapted = adaptedBy(config, model.adaptables, model.targets, file);
@@ -103,16 +85,16 @@ export async function readAdapter<Config extends ModelConfig>(
  * Writes the scope of this size and these parameters as the folder `path`, which must not exist.
  * @throws FileError if it cannot be written.
  */
-export async function writeAdapter<Config extends ModelConfig>(
+export async function writeAdapter(
   path: string,
-  { family, config: base }: Based<Config>,
+  base: Based,
   { size, parameters }: { size: ScopeSize; parameters: readonly Parameter[] },
   options: AdapterExportOptions,
 ): Promise<void> {
   checkKind('path', path, PATH);
   checkOptions(options, ['baseModel'], 'exportAdapter');
   checkKind('exportAdapter.baseModel', options.baseModel, optional(TEXT));
-  const model = adaptive(family, base);
+  const model = adaptive(base);
   const adapted = adaptedIn(size, model.adaptables, model.targets);
   const matrices = adapted.flatMap((one) => matricesOf(one, model));
   const config = `${JSON.stringify(configOf(size, adapted, options), undefined, 2)}\n`;

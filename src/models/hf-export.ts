@@ -7,6 +7,7 @@ import { parseConfigJson } from '../families/config-json.ts';
 import type { Family, ModelConfig } from '../families/family.ts';
 import { type HfConfig, shapesOf } from '../families/hugging-face.ts';
 import type { Place } from '../families/place.ts';
+import type { Shapes } from '../families/stored-names.ts';
 import { withMembers } from '../files/json-edit.ts';
 import { createFolder, writeText } from '../files/new-folder.ts';
 import {
@@ -34,6 +35,8 @@ export interface Exported {
   family: Family<HfConfig>;
   config: HfConfig;
   parameters: readonly Parameter[];
+  /** What its folder has besides the family's places: a head that scores. */
+  outside?: { places: readonly Place[]; shapes: Shapes };
 }
 
 /** A family and configuration of Hugging Face folders. @throws ArgumentError for another family. */
@@ -79,14 +82,20 @@ function checkDtype(dtype: string): void {
   throw new ArgumentError({ argument: 'export.dtype', received: printable(dtype), expected });
 }
 
+/** The places of all tensors, and the shapes of all parameters. */
+function layoutOf({ family, config, outside }: Exported): { places: readonly Place[]; shapes: Shapes } {
+  const [places, shapes] = [family.places?.(config) ?? [], shapesOf(family.describe(config))];
+  if (outside === undefined) return { places, shapes };
+  return { places: [...places, ...outside.places], shapes: new Map([...shapes, ...outside.shapes]) };
+}
+
 async function writeAll(
   folder: string,
   model: Exported,
   { dtype, shardBytes }: Required<ExportOptions>,
 ): Promise<void> {
-  const { family, config } = model;
-  const places = family.places?.(config) ?? [];
-  const shapes = shapesOf(family.describe(config));
+  const { config } = model;
+  const { places, shapes } = layoutOf(model);
   const planned = places.map((place): Planned => {
     const stored = config.stored[place.name] ?? config.stored[''] ?? 'F32';
     const shape = storedShape(place, shapes);
@@ -124,9 +133,9 @@ function shardName(i: number, count: number): string {
   return count === 1 ? 'model.safetensors' : `model-${digits(i + 1)}-of-${digits(count)}.safetensors`;
 }
 
-async function writeShard(path: string, tensors: readonly Planned[], { family, config, parameters }: Exported) {
-  const shapes = shapesOf(family.describe(config));
-  using views = await ParameterViews.of(parameters);
+async function writeShard(path: string, tensors: readonly Planned[], model: Exported) {
+  const { shapes } = layoutOf(model);
+  using views = await ParameterViews.of(model.parameters);
   await using writer = await createSafetensors(path, planSafetensors(tensors, PYTORCH));
   for (const { name, place, dtype } of tensors) {
     let written = 0;

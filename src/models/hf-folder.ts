@@ -120,11 +120,13 @@ async function openChecked(
   const places = (family.places?.(config) ?? []).map((place) => asStored(place, stored));
   const ignored = (name: string) => BUFFERS.test(name) || table.ignored?.test(name) || (scores && name === SCORE);
   checkStored(stored, wantedBy(places, shapes), 'config.json', (name) => ignored(name) === true);
-  const types = typesOf(places.map(({ name }) => stored.tensors.get(name) as StoredTensor));
+  const score = scores ? scoreHead(stored) : undefined;
+  const read = places.map(({ name }) => stored.tensors.get(name) as StoredTensor);
+  const types = typesOf(score === undefined ? read : [...read, score.weight]);
   return {
     family,
     config: { ...config, stored: types.stored, dtype: dtype === 'stored' ? types.widest : checkedDtype(dtype) },
-    score: scores ? scoreHead(stored) : undefined,
+    score,
     read: (parameters) => readPlaces(stored, places, shapes, parameters),
     [Symbol.asyncDispose]: () => stored[Symbol.asyncDispose](),
   };
@@ -220,7 +222,8 @@ function checkedDtype(dtype: HfConfig['dtype']): HfConfig['dtype'] {
   throw new ArgumentError({ argument: 'load.dtype', received: printable(dtype), expected });
 }
 
-const SCORE = 'score.weight';
+/** The head of a model that scores. */
+export const SCORE = 'score.weight';
 
 function scoreHead({ path, tensors }: StoredTensors): ScoreHead {
   const weight = tensors.get(SCORE);

@@ -22,7 +22,7 @@ import {
 } from './model-file.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { type AdapterExportOptions, type AdapterLoadOptions, readAdapter, writeAdapter } from './adapter-folder.ts';
-import { exportable, exportFolder, type ExportOptions } from './hf-export.ts';
+import { exportable, type Exported, exportFolder, type ExportOptions } from './hf-export.ts';
 import { type LoadModelOptions, readHfModel } from './hf-model.ts';
 import { type Reader, Readers } from './readers.ts';
 import { type ScopeOptions, Scopes } from './scopes.ts';
@@ -117,26 +117,26 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
    * @throws ArgumentError for a family without such folders.
    */
   async export(path: string, options: ExportOptions = {}): Promise<void> {
-    const parameters = this.parameters();
-    await exportFolder(path, { ...exportable(this.#family, this.config), parameters }, options);
+    await exportFolder(path, this.exported(), options);
+  }
+
+  /** What `export` writes. @internal */
+  exported(): Exported {
+    return { ...exportable(this.#family, this.config), parameters: this.parameters() };
   }
 
   /**
-   * Reads an adapter of PEFT, a folder with adapter_config.json and adapter_model.safetensors, as the scope `name`. Nothing in it
-   * is executed.
+   * Reads an adapter of PEFT (adapter_config.json, adapter_model.safetensors) as the scope `name`. Nothing in it is executed.
    * @throws ConfigError naming what it says and palm-rlhf does not support.
    * @throws FileError for files that are missing, damaged or do not belong together.
    */
   async loadAdapter(name: string, path: string, options: AdapterLoadOptions = {}): Promise<void> {
-    handleOf(this);
-    const model = { family: this.#family, config: this.config };
-    await readAdapter(path, model, options, (size, read) => this.#scopes.addFilled(name, size, read));
+    await readAdapter(path, this.exported(), options, (size, read) => this.#scopes.addFilled(name, size, read));
   }
 
   /** Writes a scope as a folder that PEFT reads: `path` must not exist. @throws FileError if it cannot be written. */
   async exportAdapter(name: string, path: string, options: AdapterExportOptions = {}): Promise<void> {
-    handleOf(this);
-    await writeAdapter(path, { family: this.#family, config: this.config }, this.#scopes.get(name), options);
+    await writeAdapter(path, this.exported(), this.#scopes.get(name), options);
   }
 
   /** Names of the scopes, in the order they were added. */

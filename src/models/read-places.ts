@@ -22,7 +22,7 @@ export type Wanted = ReadonlyMap<string, readonly number[]>;
  * @throws FileError naming those that are missing, unknown or of another shape.
  */
 export function checkStored(
-  stored: StoredTensors,
+  stored: Pick<StoredTensors, 'path' | 'tensors'>,
   wanted: Wanted,
   config: string,
   ignored: (name: string) => boolean = () => false,
@@ -61,7 +61,7 @@ function list(word: string, names: readonly string[]): string {
 
 /** Fills `parameters` from the checked tensors of `places`, converting element types and devices. @throws FileError */
 export async function readPlaces(
-  stored: StoredTensors,
+  stored: Pick<StoredTensors, 'tensors'>,
   places: readonly Place[],
   shapes: Shapes,
   parameters: readonly Valued[],

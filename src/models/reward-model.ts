@@ -1,4 +1,5 @@
 /** A reward model: scores the response to a prompt, as a number or as one of N ratings. */
+import { statSync } from 'node:fs';
 import { type Contents, type NamedTensor, readTensors, type Saveable, saveTensors } from '../tensor/tensor-files.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { ArgumentError, printable } from '../errors.ts';
@@ -17,6 +18,9 @@ import {
   withTokenizerNote,
   writeMetadata,
 } from './model-file.ts';
+import type { ExportOptions } from './hf-export.ts';
+import type { FolderOptions } from './hf-folder.ts';
+import { exportHfReward, readHfReward } from './hf-reward.ts';
 import { type Compared, nativeRanking, type RankingMetrics } from './ranking.ts';
 import { handleOf, queue, Resource, run } from '../native/resource.ts';
 import { type LoadOptions, readModel } from './registry.ts';
@@ -95,14 +99,15 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
   }
 
   /**
-   * Reads a safetensors file written by `save`, or one with the names of palm-rlhf-pytorch; bins and LoRA are detected. The
-   * model has a trunk of its own, which also gets gradients unless an optimizer owns only the adapters.
+   * Reads a safetensors file written by `save`, one with the names of palm-rlhf-pytorch, or a Hugging Face folder of a
+   * `…ForSequenceClassification` with one label; bins and LoRA are detected. The model has a trunk of its own, which also gets gradients unless an optimizer owns only the adapters.
    * @throws FileError for a missing, damaged or foreign file.
    * @throws ConfigError for bad options.
    */
   static async load(path: string, load: RewardLoadOptions = {}): Promise<RewardModel> {
     checkOptions(load, ['options', 'device'], 'RewardModel.load');
     const { numBins, dropout, ...options } = load.options ?? {};
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return await RewardModel.#loadFolder(path, load);
     await using file = await openSafetensors(path);
     checkModel(file, ['RewardModel'], 'RewardModel');
     const found = findReward(file, numBins);
@@ -119,6 +124,15 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
       trunk.dispose();
       throw error;
     }
+  }
+
+  static async #loadFolder(path: string, { options = {}, device }: RewardLoadOptions): Promise<RewardModel> {
+    const { dropout = 0, ...folder } = options;
+    return await readHfReward(path, { ...(folder as FolderOptions), ...(device && { device }) }, (trunk) => {
+      const model = new RewardModel(trunk, { pooling: 'last', dropout }, true);
+      queue(model, addon().rewardModelInitialise(handleOf(model), seedFor(model.#seed, 'reward head')));
+      return model;
+    });
   }
 
   /** @deprecated Now `model`. */
@@ -284,6 +298,22 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     if (namesFor(options) === 'palm') return await saveTensors(path, withTokenizerNote(this.contents(), tokenizer));
     using contents = await this.pythonContents();
     await saveTensors(path, withTokenizerNote(contents, tokenizer));
+  }
+
+  /**
+   * Writes a Hugging Face folder, for a model that came from one: `path` must not exist. Statistics are not in it.
+   * @throws ArgumentError naming what such a folder cannot hold: adapters, bins, a shift, embeddings of prompt and response.
+   * @throws FileError if it cannot be written.
+   */
+  async export(path: string, options: ExportOptions = {}): Promise<void> {
+    const more = {
+      adapters: this.#scope !== undefined,
+      bins: this.numBins !== undefined,
+      [`pooling "${this.#pooling}"`]: this.#pooling !== 'last',
+      'a shift of scores': this.#shift,
+    };
+    const parameters = this.parameters();
+    await exportHfReward(path, { model: this.model, parameters, more }, options);
   }
 
   /** The same as `contents`, with the names, buffers and shapes of palm-rlhf-pytorch. Dispose of it. @internal */
