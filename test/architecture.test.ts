@@ -63,7 +63,7 @@ const SEES: Record<string, string[]> = {
       'distributed',
     ],
   ],
-  runs: ['errors', 'files', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
+  runs: ['errors', 'files', 'hub', 'tokenizer', 'metrics', 'tensor', 'checkpoint', 'models'],
   rewards: ['errors', 'files', 'config', 'tokenizer', 'models', 'runs', 'trainers'],
   methods: [
     ...['errors', 'checks', 'config', 'tokenizer', 'metrics', 'data', 'tensor', 'checkpoint', 'models', 'optim'],

@@ -3,7 +3,7 @@ import { fstatSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
-import { stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
@@ -12,9 +12,10 @@ import { IlqlPolicy } from '../models/ilql-policy.ts';
 import type { GenerateInput, LanguageModel } from '../models/language-model.ts';
 import { adapterOf, loadScoped, MODEL_KINDS } from '../models/registry.ts';
 import { answerPrompts, silentTokens } from '../runs/answers.ts';
-import { findModelOf, type ModelFile, tokenizerOf } from '../runs/model-file.ts';
+import { chatTextOf, findModelOf, loadingOf, type ModelFile, type ModelText, plainTextOf } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
-import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { decodeStream, endTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { fromHub, placeOf } from './model-options.ts';
 import { configuredCommand } from './options.ts';
 
 const sampling = samplingConfig
@@ -24,12 +25,13 @@ const sampling = samplingConfig
   });
 
 const schema = z.strictObject({
-  model: path.describe('run folder, checkpoint folder or model file'),
+  model: path.describe(MODEL),
   prompt: z
     .string()
     .min(1)
     .optional()
     .meta({ description: 'text to continue; - reads it from stdin (default: what is piped in, else a newline)' }),
+  chat: z.boolean().default(false).describe("write the prompt as a user's message by the model's chat template"),
   data: path.optional().describe('prompts to continue: .jsonl with {prompt}, or with preferences'),
   samples: count.default(1).describe('continuations of each prompt'),
   json: z.boolean().default(false).describe('print a line of JSON for each continuation: {prompt, response}'),
@@ -43,22 +45,24 @@ const schema = z.strictObject({
   stop,
   scope: z.string().min(1).optional().describe('adapters to use (default: actor, or the only ones)'),
   tokenizer,
+  chatTemplate,
+  ...fromHub,
   device,
 });
 type Config = z.output<typeof schema>;
 
 /** The `generate` command. */
 export function generateCommand(): Command {
-  return configuredCommand('generate', schema, generate, 'model').description(
+  return configuredCommand('generate', schema, generate, 'model', 'prompt').description(
     'continue a prompt, or the prompts of a file, until the end of the text',
   );
 }
 
 async function generate(config: Config): Promise<void> {
-  const file = await findModelOf(config.model, MODEL_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
+  const file = await findModelOf(await placeOf(config.model, config), MODEL_KINDS);
+  const tokenizer = config.chat ? await chatTextOf(config, file) : await plainTextOf(config, file);
   const prompts = await promptsOf(config, tokenizer);
-  using source = await sourceOf(file, config.beta, config.device);
+  using source = await sourceOf(file, config.beta, loadingOf(file, tokenizer, config.device));
   const { model, readout } = source;
   const drawing = { ...config, readout, scope: config.scope ?? adapterOf(model.scopes, file.path) };
   const [first = []] = prompts;
@@ -68,16 +72,16 @@ async function generate(config: Config): Promise<void> {
 }
 
 /** What tokens are sampled from: a model, or with `beta` a policy's readout of it. @throws ArgumentError if it has no values. */
-async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, device: string) {
+async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, loading: ReturnType<typeof loadingOf>) {
   if (beta === undefined) {
-    const model = await loadScoped(path, { device });
+    const model = await loadScoped(path, loading);
     return { model, readout: undefined, [Symbol.dispose]: () => model.dispose() };
   }
   if (kind !== 'IlqlPolicy') {
     const received = `${beta} for a model without values of tokens`;
     throw new ArgumentError({ argument: '--beta', received, expected: 'a model trained by ilql' });
   }
-  const policy = await IlqlPolicy.load(path, { device });
+  const policy = await IlqlPolicy.load(path, { device: loading.device });
   const readout = policy.readout({ beta });
   const dispose = () => {
     for (const each of [readout, policy, policy.model]) each.dispose();
@@ -86,14 +90,19 @@ async function sourceOf({ path, kind }: ModelFile, beta: number | undefined, dev
 }
 
 /** The prompts to continue, as tokens. @throws ArgumentError, FileError, DataError */
-async function promptsOf({ prompt, data }: Config, tokenizer: Tokenizer): Promise<number[][]> {
+async function promptsOf({ prompt, data }: Config, tokenizer: ModelText): Promise<number[][]> {
   if (data !== undefined) {
     if (prompt !== undefined)
       throw new ArgumentError({ argument: '--prompt', received: 'a prompt and --data', expected: 'one of them' });
-    return (await loadPrompts(data, tokenizer, { maxPromptLength: Number.MAX_SAFE_INTEGER })).prompts;
+    const limits = { maxPromptLength: Number.MAX_SAFE_INTEGER };
+    return (await loadPrompts(data, tokenizer, limits, { chat: tokenizer.chat })).prompts;
   }
   const text = prompt === undefined || prompt === '-' ? pipedText(prompt === '-') : prompt;
-  const tokens = tokenizer.encode(text ?? '\n', { special: 'begin' });
+  const { chat } = tokenizer;
+  const content = text ?? '\n';
+  const tokens = chat
+    ? await chat.prompt([{ role: 'user', content }])
+    : tokenizer.encode(content, { special: 'begin' });
   if (tokens.length > 0) return [tokens];
   throw new ArgumentError({ argument: '--prompt', problem: 'needs at least one token, such as a newline' });
 }
@@ -121,9 +130,9 @@ async function printStream(
   config: Drawing,
 ): Promise<void> {
   const suppress = silentTokens(tokenizer, model.decoder.numTokens);
-  const stream = model.stream({ ...samplingOf(config, tokenizer), prompt, eosToken: tokenizer.eosToken, suppress });
+  const stream = model.stream({ ...samplingOf(config, tokenizer), prompt, eosToken: endTokens(tokenizer), suppress });
   const text = decodeStream(tokenizer);
-  for (const token of prompt) process.stdout.write(text.push(token));
+  if (!config.chat) for (const token of prompt) process.stdout.write(text.push(token));
   for await (const { token } of stream) process.stdout.write(text.push(token));
   process.stdout.write(`${text.end()}\n`);
 }

@@ -7,7 +7,10 @@ const TERM_WIDTH = 28;
 
 /** Headings of options at the top of a configuration, by their names; other options are under Training. */
 const HEADINGS: readonly [heading: string, names: RegExp][] = [
-  ['Data and files:', /^(data|validation|form|map|model|reward|out|tokenizer|chatTemplate|stop|rules)$/],
+  [
+    'Data and files:',
+    /^(data|validation|form|map|model|reward|out|tokenizer|chatTemplate|stop|rules|revision|offline)$/,
+  ],
   [
     'Learning rate and optimizer:',
     /^(lr|minLr|warmupSteps|decay|optimizer|betas|weightDecay|max(GradNorm|SkippedSteps))$/,

@@ -36,7 +36,7 @@ export function uploadCommand(): Command {
 }
 
 /** Shows progress in one line of a terminal, ten times a second at most; elsewhere nothing. */
-function progressLine(): (progress: DownloadProgress) => void {
+export function progressLine(): (progress: DownloadProgress) => void {
   let next = 0;
   return ({ file, bytes, total }) => {
     if (process.stderr.isTTY !== true || (performance.now() < next && bytes < total)) return;

@@ -18,13 +18,15 @@ import { warn } from './warn.ts';
 
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values throw a ConfigError. The
- * field `positional`, if given, becomes the argument of the command instead of a flag.
+ * field `positional`, if given, becomes the argument of the command instead of a flag; the field `optional` may also be given as
+ * the argument after it.
  */
 export function configuredCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
   run: (config: z.output<S>) => Promise<void>,
   positional?: keyof S['shape'] & string,
+  optional?: keyof S['shape'] & string,
 ): Command {
   const flags = flagsOf(schema);
   const named = command(
@@ -38,9 +40,17 @@ export function configuredCommand<S extends ConfigSchema>(
   };
   if (positional === undefined) return named.action(act);
   const place = flags.find((flag) => flag.name === positional);
+  named.argument(`<${positional.toUpperCase()}${place?.repeats ? '...' : ''}>`, place?.description);
+  if (optional === undefined)
+    return named.action((value: unknown, given: Record<string, unknown>) => act({ ...given, [positional]: value }));
   return named
-    .argument(`<${positional.toUpperCase()}${place?.repeats ? '...' : ''}>`, place?.description)
-    .action((value: string | string[], given: Record<string, unknown>) => act({ ...given, [positional]: value }));
+    .argument(`[${optional.toUpperCase()}]`, `the same as --${optional}`)
+    .action((value: string, other: string | undefined, given: Record<string, unknown>) => {
+      const twice = other !== undefined && given[optional] !== undefined;
+      if (twice) throw new ArgumentError({ argument: `--${optional}`, problem: 'is given twice' });
+      const more = other === undefined ? {} : { [optional]: other };
+      return act({ ...given, ...more, [positional]: value });
+    });
 }
 
 /**

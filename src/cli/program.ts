@@ -1,6 +1,7 @@
 /** The commands of `palm`, in the order of its help. */
 import { Command } from 'commander';
 import { packageVersion } from '../version.ts';
+import { chatCommand } from './chat.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -26,6 +27,7 @@ export function program(): Command {
   const train = [demoCommand(), trainCommand(), sweepCommand(), ...trainingCommands()];
   const look = [
     generateCommand(),
+    chatCommand(),
     scoreCommand(),
     evaluateCommand(),
     inspectCommand(),

@@ -10,6 +10,7 @@ import { adapterNotices, findModel } from '../runs/model-file.ts';
 import { checkFree, makeOut } from '../runs/run-directory.ts';
 import { type Resume, runTraining } from '../training/run.ts';
 import { checkFits, printPlan } from './dry-run.ts';
+import { fromHubOptions, placeOf } from './model-options.ts';
 import { runCommand } from './options.ts';
 import { resultText } from './results.ts';
 import { StopSignals } from './signals.ts';
@@ -19,13 +20,15 @@ export function trainingCommands(): Command[] {
   return (Object.keys(methods) as (keyof typeof methods)[]).map((name) => trainingCommand(name));
 }
 
-/** What a training command shows. These options are not part of the configuration, and change no result. */
+/** What a training command shows, and how its model is fetched. These options are not part of the configuration. */
 interface View {
   quiet?: boolean;
   json?: boolean;
   logEvery?: number;
   sampleEvery?: number;
   tensorboard?: boolean;
+  revision?: string;
+  offline?: boolean;
 }
 
 const VIEW = [
@@ -44,10 +47,12 @@ export function trainingCommand(name: keyof typeof methods): Command {
     resume: Resume,
     { dryRun, ...view }: View & { dryRun: boolean },
   ) => {
+    const { model } = config as { model?: string };
+    const placed = model === undefined ? config : { ...config, model: await placeOf(model, view) };
     const say = view.quiet ? () => {} : (line: string) => console.error(line);
     checkFree(config.out, resume !== false);
-    const { plan, notices, start } = await open(config);
-    for (const line of [...(await merged(config)), ...notices]) say(line);
+    const { plan, notices, start } = await open(placed);
+    for (const line of [...(await merged(placed)), ...notices]) say(line);
     if (dryRun) return printPlan(plan);
     checkFits(plan, config.device);
     makeOut(config.out);
@@ -66,7 +71,8 @@ export function trainingCommand(name: keyof typeof methods): Command {
     });
     console.log(view.json ? JSON.stringify(result) : resultText(result, watched, config.out));
   };
-  return runCommand(name, schema, run, before, VIEW).description(summary);
+  const options = Object.hasOwn(schema.shape, 'model') ? [...VIEW, ...fromHubOptions()] : VIEW;
+  return runCommand(name, schema, run, before, options).description(summary);
 }
 
 function sinksOf(view: View, watched: readonly string[], { steps, config }: Training): MetricsSink[] {

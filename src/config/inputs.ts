@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { folder, path } from './fields.ts';
 
 /** What can stand for a model that generates text. */
-export const MODEL = 'run folder, checkpoint, model file, Hugging Face folder, .gguf file, or a model of the hub (org/name)';
+export const MODEL =
+  'run folder, checkpoint, model file, Hugging Face folder, .gguf file, or a model of the hub (org/name)';
 
 export const tokenizer = path
   .optional()

@@ -63,13 +63,19 @@ export async function loadPreferences(
   checkChat(chat, tokenizer, 'loadPreferences');
   checkLimits(limits);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
-  const fit = (whole: Preference, ending: readonly number[] = end) => cutToFit(whole, limits, ending);
+  const fitPair = (whole: Preference, ending: readonly number[] = end) => cutToFit(whole, limits, ending);
   const firsts = await firstForms(paths, reading);
   if (reading.form !== undefined || firsts.some(({ form }) => form !== undefined && !ownForm(form))) {
-    return await readFormPairs(paths, tokenizer, fit, options);
+    return await readFormPairs(paths, tokenizer, fitPair, options);
   }
   try {
-    return await readPairs(paths, tokenizer, (whole) => fit(whole), (whole) => whole, reading.map);
+    return await readPairs(
+      paths,
+      tokenizer,
+      (whole) => fitPair(whole),
+      (whole) => whole,
+      reading.map,
+    );
   } catch (error) {
     const [first] = firsts;
     if (error instanceof DataError || !(error instanceof FileError) || first === undefined) throw error;
@@ -108,7 +114,7 @@ export async function readPairs(
 async function readFormPairs(
   paths: Paths,
   tokenizer: Pick<Tokenizer, 'encode'>,
-  fit: (whole: Preference, ending?: readonly number[]) => Row<Fitted>,
+  fitPair: (whole: Preference, ending?: readonly number[]) => Row<Fitted>,
   { chat, ...reading }: RowOptions,
 ): Promise<Preferences> {
   const found = await readKind('pair', paths, reading);
@@ -116,7 +122,7 @@ async function readFormPairs(
   for (const { place, at, row } of found.rows) {
     const byTemplate = chat !== undefined && typeof row.prompt !== 'string';
     const whole = byTemplate ? await encodeByTemplate(row, chat) : encodePair(row, tokenizer);
-    const cut = (pair: Preference) => (byTemplate ? fit(pair, []) : fit(pair));
+    const cut = (pair: Preference) => (byTemplate ? fitPair(pair, []) : fitPair(pair));
     rows.push({ place, at, row: 'skip' in whole ? whole : candidate(whole.use, cut, (all) => all) });
   }
   const { used, skipped } = sortRows(paths, settle(rows));

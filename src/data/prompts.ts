@@ -46,15 +46,15 @@ export async function loadPrompts(
   checkFormOptions(reading, 'loadPrompts');
   checkChat(chat, tokenizer, 'loadPrompts');
   let cut = 0;
-  const encode = (prompt: string, meta: Meta) => fit(tokenizer.encode(prompt, { special: 'begin' }), meta);
-  const fit = (tokens: number[], meta: Meta): Row<EncodedPrompt> => {
+  const encode = (prompt: string, meta: Meta) => fitted(tokenizer.encode(prompt, { special: 'begin' }), meta);
+  const fitted = (tokens: number[], meta: Meta): Row<EncodedPrompt> => {
     if (tokens.length > limits.maxPromptLength) cut++;
     if (tokens.length === 0) return { skip: '"prompt" is empty' };
     return { use: { tokens: tokens.slice(-limits.maxPromptLength), meta } };
   };
   const byTemplate = async (turns: readonly Turn[], meta: Meta) => {
     const tokens = await chatPrompt(chat as Chat, turns);
-    return 'skip' in tokens ? tokens : fit(tokens.use, meta);
+    return 'skip' in tokens ? tokens : fitted(tokens.use, meta);
   };
   const { used, skipped } = await ((await hasOwnForm(paths, reading))
     ? readRows(paths, (value) => encodeRow(value, encode), undefined, reading.map)

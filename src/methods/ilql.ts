@@ -78,7 +78,10 @@ async function open(config: Config): Promise<Opened> {
     plan: planIlql(file.decoder, { batchSize, length, responseLength, lora }),
     notices: [...skippedRows(skipped), ...cutRows({ ...cut }, samples.length)],
     async start() {
-      const assembled = assemble(config, { model: await loadModel(file.path, loadingOf(file, tokenizer, device)), samples });
+      const assembled = assemble(config, {
+        model: await loadModel(file.path, loadingOf(file, tokenizer, device)),
+        samples,
+      });
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,

@@ -54,7 +54,8 @@ export async function loadLabels(
 ): Promise<Read & { labels: Label[]; validation: Label[] }> {
   const { maxLength, maxPromptLength } = config;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  const readLabels = (paths: Paths) => loadRows('label', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
+  const readLabels = (paths: Paths) =>
+    loadRows('label', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
   const tokensOf = ({ prompt, response }: Label) => prompt.length + response.length;
   const read = await readHoldingOut<Label>(config, readLabels, tokensOf);
   return { labels: read.train, ...told(read, 'labels') };

@@ -49,7 +49,12 @@ export async function loadPromptsAndReward(config: PromptConfig) {
   const tokenizer = await textOf(config, policy, ...reward.models);
   const stop = stopSequences(config.stop, tokenizer);
   const { maxPromptLength } = config;
-  const found = await loadPrompts(config.data, tokenizer, { maxPromptLength }, { ...formOptions(config), chat: tokenizer.chat });
+  const found = await loadPrompts(
+    config.data,
+    tokenizer,
+    { maxPromptLength },
+    { ...formOptions(config), chat: tokenizer.chat },
+  );
   const { prompts, meta, skipped, cut } = found;
   return {
     policy,

@@ -22,7 +22,10 @@ export async function readRatings(
 ): Promise<ReadRows<RatedResponse>> {
   const { maxLength, maxPromptLength, rating } = config;
   const limits = { maxLength, maxPromptLength, overlong: 'cut' } as const;
-  const { rows, places, ...about } = await loadRows('rating', paths, tokenizer, limits, { ...formOptions(config), chat: tokenizer.chat });
+  const { rows, places, ...about } = await loadRows('rating', paths, tokenizer, limits, {
+    ...formOptions(config),
+    chat: tokenizer.chat,
+  });
   const rated = rows.map(({ prompt, response, ratings }, i) => {
     return { prompt, response, rating: ratingOf(ratings, rating, places[i] as string) };
   });

@@ -155,7 +155,12 @@ export async function openPolicy<C extends Learning & Files & RunConfig, Rows ex
     plan: planPreferences(file.decoder, { batchSize, length, lora, ...method.plan }),
     notices,
     async start() {
-      const assembled = method.assemble(config, await loadModel(file.path, loadingOf(file, tokenizer, device)), loaded, samples);
+      const assembled = method.assemble(
+        config,
+        await loadModel(file.path, loadingOf(file, tokenizer, device)),
+        loaded,
+        samples,
+      );
       const parameters = countNumbers(assembled.parts.weights.parameters());
       return {
         ...assembled,

@@ -35,9 +35,7 @@ export async function answerPrompts(
     const response: number[] = [];
     for (let t = prompt.length; t < width && mask[row * width + t]; t++) response.push(Number(tokens[row * width + t]));
     const ended =
-      eosToken?.includes(response.at(-1) as number) ||
-      response.length < maxNewTokens ||
-      endsWithOneOf(response, stop);
+      eosToken?.includes(response.at(-1) as number) || response.length < maxNewTokens || endsWithOneOf(response, stop);
     return { prompt, response, text: tokenizer.decode(response), ended };
   });
 }

@@ -8,7 +8,7 @@ import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
-import { checkScoresNone, openFolder } from '../models/hf-folder.ts';
+import { checkScoresNone, isGguf, openFolder } from '../models/hf-folder.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
 import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
 import { adapterOf, findModelIn } from '../models/registry.ts';
@@ -51,7 +51,7 @@ export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
 export async function keepTokenizer(tokenizer: Tokenizer, folder: string): Promise<void> {
   const described = tokenizer.describe();
   if (described.type === 'byte' || dirname(described.path) === resolve(folder)) return;
-  if (described.path.endsWith('.gguf')) return await writeTokenizer(described.path, folder);
+  if (isGguf(described.path)) return await writeTokenizer(described.path, folder);
   for (const name of TOKENIZER_FILES) {
     const source = name === TOKENIZER_FILE ? described.path : join(dirname(described.path), name);
     if (existsSync(source)) putAtomically(join(folder, name), (aside) => cpSync(source, aside, { recursive: true }));
@@ -135,7 +135,7 @@ async function findOutside(path: string): Promise<ModelFile> {
   checkScoresNone(path, opened);
   const { family, config } = opened;
   const decoder = family.describe(config);
-  const place = path.endsWith('.gguf') ? path : join(path, TOKENIZER_FILE);
+  const place = isGguf(path) ? path : join(path, TOKENIZER_FILE);
   const tokenizer = existsSync(place) ? { type: 'hugging-face' as const, path: resolve(place) } : undefined;
   const stopTokens = namedEnds(config, decoder);
   return { path, kind: family.kind, decoder, scopes: [], tokenizer, stopTokens, outside: true };
@@ -233,11 +233,35 @@ export async function textOf(
   return { ...fitted(loaded, models[0]), chat: template === 'none' ? undefined : chatBeside(loaded, template) };
 }
 
-function chatBeside(tokenizer: Tokenizer, template: string | undefined): Chat | undefined {
+/** The same for a conversation; its template gets `date`. @throws ArgumentError for a model that has no chat template */
+export async function chatTextOf(
+  { tokenizer: asked, chatTemplate }: TextConfig,
+  model: ModelFile,
+  date?: Date,
+): Promise<ModelText & { chat: Chat }> {
+  const loaded = await sharedTokenizer(asked, [model]);
+  const text = fitted(loaded, model);
+  const chat = chatTemplate === 'none' ? undefined : chatBeside(loaded, chatTemplate, date);
+  if (chat !== undefined) return { ...text, chat };
+  const expected = 'a model that was tuned for conversations';
+  const fix = 'Pass a template to --chatTemplate.';
+  throw new ArgumentError({ argument: model.path, received: 'a model without a chat template', expected, fix });
+}
+
+/** The same for plain text, with which there are no conversations. @throws ArgumentError for a template */
+export async function plainTextOf({ tokenizer, chatTemplate }: TextConfig, model: ModelFile): Promise<ModelText> {
+  if (chatTemplate !== undefined) {
+    const received = `${printable(chatTemplate)} without --chat`;
+    throw new ArgumentError({ argument: '--chatTemplate', received, expected: '--chat with it' });
+  }
+  return { ...(await tokenizerOf(tokenizer, model)), chat: undefined };
+}
+
+function chatBeside(tokenizer: Tokenizer, template: string | undefined, date?: Date): Chat | undefined {
   if (tokenizer instanceof HuggingFaceTokenizer) {
-    const isFile = template !== undefined && template.endsWith('.jinja');
+    const isFile = template?.endsWith('.jinja') === true;
     const source = isFile ? readWholeText(template, { expected: 'a chat template', most: 2 ** 22 }) : template;
-    return chatOf(tokenizer, { chatTemplate: source });
+    return chatOf(tokenizer, { chatTemplate: source, date });
   }
   if (template === undefined) return undefined;
   const expected = 'the tokenizer of a Hugging Face model with it';

@@ -5,6 +5,7 @@ import { ArgumentError, FileError, printable } from '../errors.ts';
 import { JsonError, parseJson } from '../files/json.ts';
 import { readWholeText } from '../files/regular-file.ts';
 import { type ResolveOptions, resolveModel } from '../hub/resolve-model.ts';
+import { isGguf } from '../models/hf-folder.ts';
 import { runDirectory } from './run-directory.ts';
 
 /** Which version of a model of the hub, and how it is fetched. */
@@ -37,8 +38,7 @@ function checkUnused(model: string, { revision, offline }: PlaceOptions): void {
 
 /** Whether a path is that of a model in a format of others: a Hugging Face folder or a GGUF file. */
 export function isOutsideModel(path: string): boolean {
-  if (path.endsWith('.gguf')) return true;
-  return isFolder(path) && namesModelType(join(path, 'config.json'));
+  return isGguf(path) || (isFolder(path) && namesModelType(join(path, 'config.json')));
 }
 
 export function isFolder(path: string): boolean {

@@ -41,7 +41,10 @@ export interface Tokenizer {
 }
 
 /** All tokens that end a response; undefined if there are none. */
-export function endTokens({ eosToken, stopTokens }: Pick<Tokenizer, 'stopTokens'> & Partial<Pick<Tokenizer, 'eosToken'>>) {
+export function endTokens({
+  eosToken,
+  stopTokens,
+}: Pick<Tokenizer, 'stopTokens'> & Partial<Pick<Tokenizer, 'eosToken'>>) {
   const all = stopTokens ?? (eosToken === undefined ? [] : [eosToken]);
   return all.length === 0 ? undefined : [...all];
 }
