@@ -210,7 +210,7 @@ function fitted(tokenizer: Tokenizer, { decoder, stopTokens }: ModelFile): Token
 /** A tokenizer with what else a model's files say about text. */
 export interface ModelText extends Tokenizer {
   /** Undefined for a model without a chat template, or if it is not to be used. */
-  chat: Chat | undefined;
+  chat?: Chat | undefined;
 }
 
 /** What a command is told about text. */
