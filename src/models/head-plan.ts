@@ -1,5 +1,6 @@
 /** What heads with one hidden layer need in memory (native/rlhf/perceptron.h), which their plans share. */
-import { block, bytesEach, count, type MemoryItem, type PlannedModel, trainingItems } from './memory-plan.ts';
+import { block } from './memory-block.ts';
+import { bytesEach, count, type MemoryItem, type PlannedModel, trainingItems } from './memory-plan.ts';
 
 /** The number of weights of such a head with `out` outputs. */
 export function perceptronSize({ dim }: PlannedModel, out: number): number {

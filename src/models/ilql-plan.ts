@@ -1,9 +1,9 @@
 /** Predicts the memory of an ILQL run; memory-plan.ts has the parts that all plans share. */
 import { COUNT, checkKinds } from '../checks/kinds.ts';
 import { headItems, perceptronSize } from './head-plan.ts';
+import { block } from './memory-block.ts';
 import {
   adapterItems,
-  block,
   bytesEach,
   checkModel,
   count,

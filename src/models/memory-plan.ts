@@ -5,6 +5,7 @@
 import { ATTENTION_SITES } from '../families/family.ts';
 import { COUNT, checkKinds, either, type Kind, LIST, NUMBER, optional } from '../checks/kinds.ts';
 import { addon, type DecoderDescription } from '../native/addon.ts';
+import { block } from './memory-block.ts';
 import { countAdapters, countParameters } from './parameter-shapes.ts';
 
 /** Something that takes memory. */
@@ -288,9 +289,8 @@ export class Reading {
   kept(readings = 1): MemoryItem[] {
     const { depth, recompute } = this.#model;
     const layer = this.#fused ? this.#keptByFused() : this.#keptByPlain();
-    const times = readings === 1 ? '' : `${readings} readings × `;
     const level = this.#fused ? `recompute ${recompute}` : 'without fused kernels';
-    const how = `${times}${depth} layers × ${count(this.#rows)} tokens, ${level}`;
+    const how = `${readings === 1 ? '' : `${readings} readings × `}${depth} layers × ${count(this.#rows)} tokens, ${level}`;
     const ends = this.#matrices([this.#model.dim]) * (2 * readings - 2); // ends of the passes that wait for their backward pass
     return [{ what: 'activations', bytes: readings * depth * layer + ends, how }];
   }
@@ -299,10 +299,8 @@ export class Reading {
   backward(): MemoryItem[] {
     const { dim, numTokens } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
-    const layer = this.#fused ? this.#backwardOfFused() : this.#backwardOfPlain();
-    const items = [
-      { what: 'one layer', bytes: layer, how: `gradients of ${count(this.#rows)} tokens, recomputed matrices` },
-    ];
+    const bytes = this.#fused ? this.#backwardOfFused() : this.#backwardOfPlain();
+    const items = [{ what: 'one layer', bytes, how: `gradients of ${count(this.#rows)} tokens, recomputed matrices` }];
     if (this.#trains) {
       const numbers = dim * (projected + mixed);
       const bytes = [dim * projected, dim * mixed, numTokens * dim].reduce((total, n) => total + this.#precise(n), 0);
@@ -316,9 +314,8 @@ export class Reading {
   head(): MemoryItem[] {
     const { dim, numTokens } = this.#model;
     const piece = Math.min(this.#rows, Math.floor(2 ** 25 / numTokens));
-    const embedding = this.#trains ? this.#precise(numTokens * dim) : 0;
     const how = `${count(piece)} of ${count(this.#rows)} tokens × ${count(numTokens)}`;
-    const ends = embedding + this.#matrices([dim, dim, dim]);
+    const ends = (this.#trains ? this.#precise(numTokens * dim) : 0) + this.#matrices([dim, dim, dim]);
     return [
       { what: 'logits', bytes: this.#bytes(piece * numTokens), how },
       { what: 'gradients', bytes: ends, how: `of hidden states${this.#trains ? ' and embedding' : ''}` },
@@ -345,17 +342,16 @@ export class Reading {
   #moreOfSequential(recompute: 'none' | 'selective' | 'full'): number[] {
     const { dim, parallel, qkNorm } = this.#model;
     const { queries, keys } = widthsOf(this.#model);
-    if (parallel) return [];
-    return [dim, ...(recompute === 'selective' ? [] : [dim]), ...(qkNorm === undefined ? [] : [queries + keys])];
+    return parallel ? [] : [dim, ...(recompute === 'selective' ? [] : [dim]), ...(qkNorm ? [queries + keys] : [])];
   }
 
   #backwardOfFused(): number {
     const { dim, recompute, parallel, ff } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
     const gradients = this.#matrices([dim, dim, dim, projected, mixed]);
-    const all = this.#matrices([dim, projected, mixed, ...this.#moreOfSequential('full')]) + this.#statistics();
-    const again = { none: 0, selective: this.#matrices(parallel ? [dim, mixed] : [dim, dim, ff]), full: all };
-    return gradients + again[recompute];
+    if (recompute === 'none') return gradients;
+    if (recompute === 'selective') return gradients + this.#matrices(parallel ? [dim, mixed] : [dim, dim, ff]);
+    return gradients + this.#matrices([dim, projected, mixed, ...this.#moreOfSequential('full')]) + this.#statistics();
   }
 
   /** Everything that autograd saves, including the attention weights. */
@@ -397,14 +393,6 @@ export class Reading {
   #precise(numbers: number): number {
     return block(numbers * Math.max(bytesEach(this.#model), 4));
   }
-}
-
-/** The bytes a tensor takes: from 256 KiB on, rounded up to an eighth of a power of two (native/base/cpu-allocator.cc). */
-export function block(bytes: number): number {
-  const min = 2 ** 18;
-  if (bytes < min) return bytes;
-  const step = Math.max(min / 8, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
-  return Math.ceil(bytes / step) * step;
 }
 
 export function count(number: number): string {

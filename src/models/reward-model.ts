@@ -6,7 +6,7 @@ import { ArgumentError, printable } from '../errors.ts';
 import { type Ids, Inputs } from '../tensor/arguments.ts';
 import { Loss } from '../tensor/loss.ts';
 import { addon, type Device, type Gradients, type RewardModelHandle } from '../native/addon.ts';
-import { checkKind, NUMBER } from '../checks/kinds.ts';
+import { checkKind, NUMBER, PATH } from '../checks/kinds.ts';
 import { checkInteger, checkOptions } from '../checks/options.ts';
 import type { LanguageModel } from './language-model.ts';
 import {
@@ -100,11 +100,13 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
 
   /**
    * Reads a safetensors file written by `save`, one with the names of palm-rlhf-pytorch, or a Hugging Face folder of a
-   * `…ForSequenceClassification` with one label; bins and LoRA are detected. The model has a trunk of its own, which also gets gradients unless an optimizer owns only the adapters.
+   * `…ForSequenceClassification` with one label; bins and LoRA are detected. The model has a trunk of its own, which also gets
+   * gradients unless an optimizer owns only the adapters.
    * @throws FileError for a missing, damaged or foreign file.
    * @throws ConfigError for bad options.
    */
   static async load(path: string, load: RewardLoadOptions = {}): Promise<RewardModel> {
+    checkKind('path', path, PATH);
     checkOptions(load, ['options', 'device'], 'RewardModel.load');
     const { numBins, dropout, ...options } = load.options ?? {};
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return await RewardModel.#loadFolder(path, load);
