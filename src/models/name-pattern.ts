@@ -17,7 +17,7 @@ interface State {
 type Build = (next: State) => State;
 
 const MAX_DEPTH = 100;
-const MAX_STEPS = 10_000_000;
+const MAX_STEPS = 1_000_000;
 
 /** What all patterns of one file may take together. */
 export class PatternWork {
