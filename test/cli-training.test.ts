@@ -320,7 +320,9 @@ describe('palm generate', () => {
   });
 
   it('refuses unusable models and prompts', async () => {
-    await expect(generate(join(folder, 'judge'))).rejects.toThrow('expected a PaLM or ActorCritic');
+    await expect(generate(join(folder, 'judge'))).rejects.toThrow(
+      'a RewardModel, expected a language model or a policy',
+    );
     await expect(generate(poem)).rejects.toThrow('poem.txt');
     await expect(generate(join(folder, 'run'), '--temperature', '-1')).rejects.toThrow('generate.temperature: got -1');
     await expect(generate(join(folder, 'run'), '--scope', 'actor')).rejects.toThrow('this model has no scopes');

@@ -47,8 +47,8 @@ export function trainingCommand(name: keyof typeof methods): Command {
     resume: Resume,
     { dryRun, ...view }: View & { dryRun: boolean },
   ) => {
-    const { model } = config as { model?: string };
-    const placed = model === undefined ? config : { ...config, model: await placeOf(model, view) };
+    const { model } = config; // of `pretrain`: the sizes of a new one
+    const placed = typeof model === 'string' ? { ...config, model: await placeOf(model, view) } : config;
     const say = view.quiet ? () => {} : (line: string) => console.error(line);
     checkFree(config.out, resume !== false);
     const { plan, notices, start } = await open(placed);

@@ -159,7 +159,12 @@ export async function findModelOf(path: string, kinds: readonly string[]): Promi
   const fix = kinds.includes('RewardModel')
     ? 'Train a reward model with palm reward or palm implicit-prm. One whose adapters are merged has no reference to judge by.'
     : 'A reward model goes to --reward, or to palm score.';
-  throw new ArgumentError({ argument: path, received: `a ${found.kind}`, expected: `a ${kinds.join(' or ')}`, fix });
+  throw new ArgumentError({ argument: path, received: `a ${found.kind}`, expected: wordsFor(kinds), fix });
+}
+
+/** Kinds of models in words; there are too many kinds of language models to name. */
+function wordsFor(kinds: readonly string[]): string {
+  return kinds.includes('RewardModel') ? 'a reward model' : 'a language model or a policy';
 }
 
 /** What happens to the adapters of a language model that is loaded to be trained; empty if it has none. @throws ArgumentError */
