@@ -45,7 +45,10 @@ export type {
 export type { Ids, Mask, Values } from './tensor/arguments.ts';
 export { LanguageModel } from './models/language-model.ts';
 export type {
+  AdapterExportOptions,
+  AdapterLoadOptions,
   DecoderDescription,
+  ExportOptions,
   GenerateInput,
   Generation,
   ModelOutput,

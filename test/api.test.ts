@@ -23,6 +23,10 @@ file('chat_template.jinja', '{% for m in messages %}{% generation %}{{ m.content
 const chat = (await api.openTokenizer(folder)).chat as api.Chat;
 const talk = [{ role: 'assistant', content: 'a' }];
 const palm = new api.PaLM(SIZE);
+const recorded = join(import.meta.dirname, 'parity/families');
+const tuned = await api.LanguageModel.load(join(recorded, 'cases/llama'), { device });
+await tuned.loadAdapter('tuned', join(recorded, 'adapters/llama'));
+const scoring = join(recorded, 'rewards/llama');
 const rewardModel = new api.RewardModel(new api.PaLM(SIZE), { lora: false });
 const actorCritic = new api.ActorCritic(new api.PaLM(SIZE));
 const weight = api.Tensor.parameter([1, 2]);
@@ -315,10 +319,26 @@ const METHODS = {
   'palm.addScope': entry((name, options) => palm.addScope(name, options), 'fresh', {}),
   'palm.removeScope': entry((name) => palm.removeScope(name), 'nobody'),
   'palm.mergeScope': entry((name) => palm.mergeScope(name), 'nobody'),
+  'tuned.loadAdapter': entry(
+    (name, path, options) => tuned.loadAdapter(name, path, options),
+    'other',
+    join(recorded, 'adapters/llama'),
+    { bin: false },
+  ),
+  'tuned.exportAdapter': entry(
+    (name, path, options) => tuned.exportAdapter(name, path, options),
+    'tuned',
+    join(folder, 'adapter'),
+    { baseModel: 'somewhere' },
+  ),
   'palm.freeze': entry((options) => palm.freeze(options), {}),
   'palm.train': entry((options) => palm.train(options), {}),
   'palm.setGeneratorState': entry((state) => palm.setGeneratorState(state), tensor),
   'RewardModel.load': entry((path, options) => api.RewardModel.load(path, options), saved, {}),
+  'RewardModel.load of a folder': entry((path, options) => api.RewardModel.load(path, options), scoring, {
+    device,
+    options: { dropout: 0 },
+  }),
   'rewardModel.forward': entry((ids, options) => rewardModel.forward(ids, options), [[1, 2]], {}),
   'rewardModel.score': entry((ids, options) => rewardModel.score(ids, options), [[1, 2]], {}),
   'rewardModel.loss': entry((ids, options) => rewardModel.loss(ids, options), [[1, 2]], { labels: [1] }),
@@ -329,6 +349,7 @@ const METHODS = {
     rewardModel.shift = shift;
   }, 0),
   'rewardModel.save': entry((path) => rewardModel.save(path), join(folder, 'reward.safetensors')),
+  'rewardModel.export': entry((path, options) => rewardModel.export(path, options), join(folder, 'reward'), {}),
   'rewardModel.train': entry((options) => rewardModel.train(options), {}),
   'policy.logProb': entry((ids, options) => policy.logProb(ids, options), [[1, 2]], {}),
   'policy.referenceLogProb': entry((ids, options) => policy.referenceLogProb(ids, options), [[1, 2]], {}),

@@ -187,6 +187,9 @@ const subjects = {
       clone: [(model) => model.clone(), D, 'ok', D],
       save: [(model) => model.save(path), D, D, D],
       export: [(model) => model.export(path).catch(argumentError), D, 'ok', D], // not offered for this family
+      exported: [async (model) => await (async () => model.exported())().catch(argumentError), D, 'ok', D],
+      loadAdapter: [(model) => model.loadAdapter('c', path).catch(argumentError), D, 'ok', D],
+      exportAdapter: [(model) => model.exportAdapter('a', path).catch(argumentError), D, 'ok', D],
       contents: [(model) => model.contents(), D, 'ok', D],
       pythonContents: [(model) => model.pythonContents()[Symbol.dispose](), D, 'ok', D],
       description: [(model) => model.description(), 'ok', 'ok', 'ok'],
@@ -222,6 +225,7 @@ const subjects = {
       parameters: [(model) => model.parameters(), D, 'ok', D],
       train: [(model) => model.train(), D, 'ok', 'ok'],
       eval: [(model) => model.eval(), D, 'ok', 'ok'],
+      export: [(model) => model.export(path).catch(argumentError), D, 'ok', D], // not offered for this family
       save: [(model) => model.save(path), D, D, D],
       contents: [(model) => model.contents(), D, 'ok', D],
       pythonContents: [async (model) => (await model.pythonContents())[Symbol.dispose](), D, D, D],

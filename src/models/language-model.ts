@@ -122,7 +122,7 @@ export class LanguageModel<Config extends ModelConfig = ModelConfig> extends Res
 
   /** What `export` writes. @internal */
   exported(): Exported {
-    return { ...exportable(this.#family, this.config), parameters: this.parameters() };
+    return { parameters: this.parameters(), ...exportable(this.#family, this.config) };
   }
 
   /**

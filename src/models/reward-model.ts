@@ -128,8 +128,8 @@ export class RewardModel extends Resource<RewardModelHandle> implements Saveable
     }
   }
 
-  static async #loadFolder(path: string, { options = {}, device }: RewardLoadOptions): Promise<RewardModel> {
-    const { dropout = 0, ...folder } = options;
+  static async #loadFolder(path: string, { options, device }: RewardLoadOptions): Promise<RewardModel> {
+    const { dropout = 0, ...folder } = options ?? {};
     return await readHfReward(path, { ...(folder as FolderOptions), ...(device && { device }) }, (trunk) => {
       const model = new RewardModel(trunk, { pooling: 'last', dropout }, true);
       queue(model, addon().rewardModelInitialise(handleOf(model), seedFor(model.#seed, 'reward head')));

@@ -272,6 +272,11 @@ const calls: Record<string, Call> = {
     const act = junk.pick(['addScope', 'removeScope', 'mergeScope', 'freeze'] as const);
     return act === 'freeze' ? model.freeze(junk.options({ except: () => name }) as Wrong) : model[act](name);
   },
+  'palm adapters': (junk, { model }) => {
+    const act = junk.pick(['loadAdapter', 'exportAdapter'] as const);
+    const options = junk.options({ bin: () => junk.any(), baseModel: () => junk.any() }) as Wrong;
+    return model[act](junk.pick(['a', junk.any()]) as Wrong, junk.any() as Wrong, options);
+  },
   'palm.unfreeze': (_junk, { model }) => model.unfreeze(),
   'palm.parameters': (junk, { model }) => model.parameters(junk.options({ scope: scope(junk) }) as Wrong) && undefined,
   'palm.train': (junk, { model }) => {
