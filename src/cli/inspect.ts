@@ -7,31 +7,39 @@ import { checkpointsIn, latestCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readManifest } from '../checkpoint/manifest.ts';
 import { openSafetensors, type SafetensorsFile } from '../files/safetensors/safetensors.ts';
 import { fromHome } from '../config/fields.ts';
+import { MODEL } from '../config/inputs.ts';
 import { CheckpointError } from '../errors.ts';
 import { formatNumber } from '../metrics/format.ts';
 import { readBest } from '../models/best-note.ts';
 import { type FoundModel, readMetadata } from '../models/model-file.ts';
+import { countParameters } from '../models/parameter-shapes.ts';
 import { findModelIn, kindIn } from '../models/registry.ts';
-import { findModel, type ModelFile, nameOf } from '../runs/model-file.ts';
+import { findModel, type ModelFile, nameOf, textOf } from '../runs/model-file.ts';
 import { runDirectory } from '../runs/run-directory.ts';
 import { chatText } from './chat-text.ts';
+import { endTokens } from '../tokenizer/tokenizer.ts';
 import { wantsColor } from './columns.ts';
+import { placeOf } from './model-options.ts';
 import { type Row, table } from './table.ts';
 
 /** The `inspect` command. */
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description('print what a model file or a run contains')
-    .argument('<MODEL>', 'run folder or model file')
+    .argument('<MODEL>', MODEL)
     .option('--chat <FILE>', 'print the conversations of a file as the model writes them, with what is learned marked')
     .option('--verify', "verify the checksums of a run's checkpoints; exit with 4 if one is damaged")
     .action(async (given: string, { chat, verify = false }: { chat?: string; verify?: boolean }) => {
-      const path = fromHome(given);
+      const path = await placeOf(fromHome(given), {});
       if (chat !== undefined) {
         console.log(await chatText(path, fromHome(chat), { color: wantsColor() }));
         return;
       }
       const model = await findModel(path);
+      if (model.outside) {
+        console.log(table(await outsideRows(model)));
+        return;
+      }
       await using file = await openSafetensors(model.path);
       const checkpoints = await checkpointRows(path, verify);
       const sections = [await modelRows(file, model), await lastMetrics(path), await bestRows(path), checkpoints];
@@ -42,6 +50,24 @@ export function inspectCommand(): Command {
           .join('\n\n'),
       );
     });
+}
+
+/** What a Hugging Face folder or a GGUF file holds. */
+async function outsideRows(model: ModelFile): Promise<Row[]> {
+  const { kind, path, decoder, tokenizer: note } = model;
+  const text = note && (await textOf({}, model));
+  const sizes = { dim: decoder.dim, depth: decoder.depth, heads: decoder.heads, kvHeads: decoder.kvHeads };
+  return [
+    ['model', kind],
+    [path.endsWith('.gguf') ? 'file' : 'folder', path],
+    ['parameters', countParameters(decoder).total.toLocaleString('en-US')],
+    ['computes in', decoder.dtype],
+    ['tokenizer', text === undefined ? 'unknown' : nameOf(text.describe())],
+    ['vocabulary', `${decoder.numTokens} rows${text === undefined ? '' : `, ${text.vocabSize} used`}`],
+    ['chat template', text && (text.chat?.template.name ?? 'none')],
+    ['ends answers', text && (endTokens(text) ?? []).map((token) => `${token}`).join(', ')],
+    ...Object.entries(sizes),
+  ];
 }
 
 async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]> {

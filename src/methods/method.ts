@@ -6,7 +6,7 @@ import type { ConfigSchema } from '../config/schema.ts';
 import type { Numbers } from '../metrics/metrics.ts';
 import type { MemoryPlan } from '../models/memory-plan.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ModelText } from '../runs/model-file.ts';
 import type { SpikeOptions } from '../trainers/spikes.ts';
 
 /** Fields in the configuration of every method. A run saves its whole configuration. */
@@ -33,7 +33,7 @@ export interface Training extends Assembled {
   /** The configuration, with the options it left open filled in. */
   config: RunConfig;
   /** Recorded in the model's files and in the run. */
-  tokenizer: Tokenizer;
+  tokenizer: ModelText;
   /** The files that the results depend on, by the option that names them. */
   inputs: Readonly<Record<string, string | readonly string[] | undefined>>;
   /** How many rows of the data were used, held out and truncated. */

@@ -3,13 +3,15 @@
  * run compares hashes. Runs of 0.1.0 have no such file.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { JsonError, parseJson } from '../files/json.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { readWholeText } from '../files/regular-file.ts';
+import { isFolder } from './model-place.ts';
 
 const fingerprint = z.object({ path: z.string(), bytes: z.int().min(0), sha256: z.string() });
 const runNote = z.object({
@@ -65,7 +67,7 @@ export async function noteOf({ tokenizer, inputs, rows }: Noted, version: string
 async function fingerprintOf(paths: readonly string[]): Promise<z.output<typeof fingerprint>> {
   const hash = createHash('sha256');
   let bytes = 0;
-  for (const path of paths) {
+  for (const path of paths.flatMap(filesAt)) {
     try {
       for await (const piece of createReadStream(path)) {
         hash.update(piece as Buffer);
@@ -76,6 +78,15 @@ async function fingerprintOf(paths: readonly string[]): Promise<z.output<typeof 
     }
   }
   return { path: paths.join(', '), bytes, sha256: hash.digest('hex') };
+}
+
+/** The files of a model's folder that a run depends on, or the file itself. */
+function filesAt(path: string): string[] {
+  if (!isFolder(path)) return [path];
+  const names = readdirSync(path).filter((name) =>
+    /^(config|generation_config)\.json$|\.(safetensors|bin)$/.test(name),
+  );
+  return names.sort().map((name) => join(path, name));
 }
 
 /** Whether a path names a reward module, by its ending. */

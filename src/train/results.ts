@@ -1,13 +1,14 @@
 /** What `train` gives: a policy that answers, or a judge that scores. */
-import { checkKind, LIST, optional, COUNT, POSITIVE, WHOLE, TEXT, checkKinds, PATH } from '../checks/kinds.ts';
+import { checkKind, either, LIST, optional, COUNT, POSITIVE, WHOLE, TEXT, checkKinds, PATH } from '../checks/kinds.ts';
 import { checkOptions } from '../checks/options.ts';
 import { ArgumentError } from '../errors.ts';
 import { IlqlPolicy } from '../models/ilql-policy.ts';
 import type { Policy } from '../models/policy.ts';
 import { type PromptAndResponse, scoreTexts } from '../rewards/score-texts.ts';
 import { answerPrompts } from '../runs/answers.ts';
-import { noteBeside } from '../runs/model-file.ts';
+import { type ModelText, noteBeside } from '../runs/model-file.ts';
 import { type Saveable, saveTensors } from '../tensor/tensor-files.ts';
+import type { ChatMessage } from '../tokenizer/chat/messages.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Judge } from '../trainers/combined-reward.ts';
 
@@ -31,17 +32,20 @@ export class TrainedPolicy implements Disposable {
   readonly method: string;
   /** The policy; `policy.model` is the language model it reads. */
   readonly policy: Policy;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: ModelText;
 
-  constructor(method: string, policy: Policy, tokenizer: Tokenizer) {
+  constructor(method: string, policy: Policy, tokenizer: ModelText) {
     this.method = method;
     this.policy = policy;
     this.tokenizer = tokenizer;
   }
 
-  /** `n` answers to `prompt`, without the prompt. */
-  async generate(prompt: string, options: AnswerOptions = {}): Promise<string[]> {
-    checkKind('prompt', prompt, TEXT);
+  /**
+   * `n` answers to `prompt`, without the prompt: a text, or a conversation, which the model's chat template writes.
+   * @throws ArgumentError for a conversation with a model that has no chat template.
+   */
+  async generate(prompt: string | readonly ChatMessage[], options: AnswerOptions = {}): Promise<string[]> {
+    checkKind('prompt', prompt, either(TEXT, LIST));
     checkOptions(options, ['maxNewTokens', 'temperature', 'n', 'seed', 'beta'], 'generate');
     checkKinds('generate', options, { n: optional(COUNT), seed: optional(WHOLE), temperature: optional(POSITIVE) });
     const { maxNewTokens = 64, temperature = 1, n = 1, seed, beta } = options;
@@ -52,9 +56,17 @@ export class TrainedPolicy implements Disposable {
       ...(scope !== undefined && { scope }),
       ...(readout !== undefined && { readout }),
     };
-    const tokens = this.tokenizer.encode(prompt, { special: 'begin' });
+    const tokens = await this.#encode(prompt);
     const answers = await answerPrompts(this.policy.model, this.tokenizer, [tokens], sampling);
     return answers.map(({ text }) => text);
+  }
+
+  async #encode(prompt: string | readonly ChatMessage[]): Promise<number[]> {
+    if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { special: 'begin' });
+    const { chat } = this.tokenizer;
+    if (chat !== undefined) return await chat.prompt(prompt);
+    const expected = 'a text, as this model has no chat template';
+    throw new ArgumentError({ argument: 'prompt', received: 'a conversation', expected });
   }
 
   #readout(beta: number): ReturnType<IlqlPolicy['readout']> {

@@ -1,0 +1,215 @@
+/** Commands with models in formats of others: a Hugging Face folder and a GGUF file, from MODEL to a run and back. */
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { chatCommand } from '../src/cli/chat.ts';
+import { generateCommand } from '../src/cli/generate.ts';
+import { inspectCommand } from '../src/cli/inspect.ts';
+import { trainingCommand } from '../src/cli/train.ts';
+import { loadPreferences } from '../src/data/preferences.ts';
+import { loadPrompts } from '../src/data/prompts.ts';
+import { ArgumentError, FileError } from '../src/errors.ts';
+import { loadModel } from '../src/models/registry.ts';
+import { findModel, keepTokenizer, loadingOf, textOf } from '../src/runs/model-file.ts';
+import { resolveModelPath } from '../src/runs/model-place.ts';
+import { loadTokenizer } from '../src/tokenizer/load.ts';
+import type { Chat } from '../src/tokenizer/chat.ts';
+import { openTokenizer } from '../src/tokenizer/open.ts';
+import { capturePrinted, palm, printed } from './command-line.ts';
+
+const fixtures = fileURLToPath(new URL('.', import.meta.url));
+const SMOLLM = join(fixtures, 'fixtures/gguf/tokenizers/smollm.gguf');
+const folder = mkdtempSync(join(tmpdir(), 'palm-outside-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const TEMPLATE =
+  "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const SPECIAL = ['<|im_start|>', '<|im_end|>', '<stop>'];
+
+/** The recorded llama of 71 rows, with a tokenizer of characters: a token each, and a few special ones. */
+function modelWith(name: string, characters: string): string {
+  const place = join(folder, name);
+  cpSync(join(fixtures, 'parity/families/cases/llama'), place, { recursive: true });
+  const tokens = [...SPECIAL, ...characters];
+  const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  const json = {
+    version: '1.0',
+    added_tokens: SPECIAL.map((content, id) => ({ id, content, ...plain })),
+    decoder: { type: 'Fuse' },
+    model: {
+      type: 'BPE',
+      unk_token: '?',
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges: [],
+    },
+  };
+  writeFileSync(join(place, 'tokenizer.json'), JSON.stringify(json));
+  writeFileSync(join(place, 'tokenizer_config.json'), '{"eos_token":"<|im_end|>","pad_token":"<|im_end|>"}');
+  writeFileSync(join(place, 'chat_template.jinja'), TEMPLATE);
+  writeFileSync(join(place, 'generation_config.json'), '{"eos_token_id":[1,2]}');
+  return place;
+}
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz \n.?';
+const model = modelWith('llama', LETTERS);
+const USED = SPECIAL.length + [...LETTERS].length;
+const messages = [
+  { role: 'user', content: 'a river?' },
+  { role: 'assistant', content: 'the dart.' },
+];
+const data = join(folder, 'talks.jsonl');
+writeFileSync(data, Array.from({ length: 4 }, () => JSON.stringify({ messages })).join('\n'));
+
+capturePrinted();
+
+describe('a Hugging Face folder', () => {
+  it('brings its tokenizer, its template and all tokens that end an answer', async () => {
+    const file = await findModel(model);
+    expect(file).toMatchObject({ kind: 'llama', path: model, outside: true, stopTokens: [1, 2] });
+    const text = await textOf({}, file);
+    expect([text.vocabSize, text.stopTokens, text.chat?.template.source]).toEqual([USED, [1, 2], TEMPLATE]);
+    expect((await textOf({ chatTemplate: 'none' }, file)).chat).toBeUndefined();
+  });
+
+  it('never draws rows beyond the tokenizer', async () => {
+    const file = await findModel(model);
+    const tokenizer = await textOf({}, file);
+    using loaded = await loadModel(file.path, loadingOf(file, tokenizer, 'cpu'));
+    expect(loaded.decoder).toMatchObject({ numTokens: 71, usedTokens: USED });
+    using drawn = await loaded.generate({
+      prompts: [[3]],
+      maxNewTokens: 40,
+      samplesPerPrompt: 16,
+      temperature: 5,
+      seed: 1,
+    });
+    const tokens = Array.from(await drawn.sequences.data(), Number);
+    expect(Math.max(...tokens)).toBeLessThan(USED);
+    expect(Math.max(...tokens)).toBeGreaterThan(USED - 4);
+  });
+
+  it('is refused with a tokenizer that is larger', async () => {
+    const many = modelWith('many', Array.from({ length: 90 }, (_, i) => String.fromCodePoint(0x400 + i)).join(''));
+    await expect(textOf({}, await findModel(many))).rejects.toThrow(/93 tokens for a model with 71/);
+  });
+
+  it('is looked for on this machine where its name begins with a folder', async () => {
+    await expect(resolveModelPath(join(folder, 'absent'))).rejects.toThrow(FileError);
+    await expect(resolveModelPath(model, { revision: 'main' })).rejects.toThrow(ArgumentError);
+    await expect(resolveModelPath('no such model!')).rejects.toThrow(ArgumentError);
+  });
+
+  it('is inspected', async () => {
+    await palm(inspectCommand(), model);
+    expect(printed.stdout).toMatch(/^model +llama$/m);
+    expect(printed.stdout).toMatch(new RegExp(`^vocabulary +71 rows, ${USED} used$`, 'm'));
+    expect(printed.stdout).toMatch(/^ends answers +1, 2$/m);
+  });
+});
+
+describe('conversations', () => {
+  it('are prompts and pairs by the template', async () => {
+    const { tokenizer, chat } = await openTokenizer(model);
+    const asked = [messages[0]];
+    const rows = join(folder, 'pairs.jsonl');
+    const said = (content: string) => [{ role: 'assistant', content }];
+    writeFileSync(rows, JSON.stringify({ prompt: asked, chosen: said('the dart.'), rejected: said('no.') }));
+    const prompt = await (chat as Chat).prompt(asked as never);
+    const { pairs } = await loadPreferences(rows, tokenizer, { maxLength: 200 }, { chat });
+    expect(pairs).toEqual([
+      { prompt, chosen: tokenizer.encode('the dart.<|im_end|>'), rejected: tokenizer.encode('no.<|im_end|>') },
+    ]);
+    const questions = join(folder, 'prompts.jsonl');
+    writeFileSync(questions, JSON.stringify({ prompt: asked }));
+    const limits = { maxPromptLength: 200 };
+    expect((await loadPrompts(questions, tokenizer, limits, { chat })).prompts).toEqual([prompt]);
+    const byText = await loadPrompts(questions, tokenizer, limits);
+    expect(byText.prompts).not.toEqual([prompt]);
+    const other = await loadTokenizer('byte');
+    await expect(loadPrompts(questions, other, limits, { chat })).rejects.toThrow(/another tokenizer/);
+    await expect(loadPreferences(rows, other, { maxLength: 9 }, { chat })).rejects.toThrow(/another tokenizer/);
+  });
+
+  it('are answered: a line of input each, until /exit', async () => {
+    const lines = ['a river?\n', '/reset\n', 'a hill?\n', '/exit\n', 'never read\n'];
+    vi.spyOn(process, 'stdin', 'get').mockReturnValue(Readable.from(lines) as never);
+    await palm(chatCommand(), model, '--maxNewTokens', '4', '--temperature', '0', '--system', 'be short.');
+    const answers = printed.stdout.split('\n');
+    const { chat, tokenizer } = await openTokenizer(model);
+    using loaded = await loadModel(model, { usedTokens: USED });
+    for (const content of ['a river?', 'a hill?']) {
+      const asked = [
+        { role: 'system', content: 'be short.' },
+        { role: 'user', content },
+      ] as const;
+      const prompts = [await (chat as Chat).prompt(asked)];
+      using drawn = await loaded.generate({ prompts, maxNewTokens: 4, temperature: 0, eosToken: [1, 2] });
+      const ids = Array.from(await drawn.sequences.data(), Number).slice(prompts[0]?.length);
+      expect(printed.stdout).toContain(tokenizer.decode(ids));
+    }
+    expect(answers.length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('are refused of a model without a template', async () => {
+    const silent = modelWith('silent', LETTERS);
+    rmSync(join(silent, 'chat_template.jinja'));
+    await expect(palm(chatCommand(), silent)).rejects.toThrow(/without a chat template/);
+    await expect(palm(generateCommand(), silent, 'a river?', '--chat')).rejects.toThrow(/without a chat template/);
+    await expect(palm(generateCommand(), silent, 'a', '--chatTemplate', 'none')).rejects.toThrow(/without --chat/);
+    await expect(palm(generateCommand(), silent, 'a', '--prompt', 'b')).rejects.toThrow(/given twice/);
+  });
+});
+
+describe('a run that trains one', () => {
+  const out = join(folder, 'run');
+  const train = (...more: string[]) =>
+    palm(trainingCommand('sft'), '--model', model, '--data', data, '--epochs', '1', '--batchSize', '2', ...more);
+  beforeEach(async () => {
+    if (!existsSync(out)) await train('--out', out, '--lora', '2', '--validationFraction', '0', '--quiet');
+  });
+
+  it('learns what the assistant wrote, and keeps all that the model needs', async () => {
+    const run = await findModel(out);
+    expect(run).toMatchObject({ kind: 'Policy', outside: false, stopTokens: [1, 2] });
+    expect(run.decoder).toMatchObject({ usedTokens: USED, numTokens: 71 });
+    const { chat, vocabSize } = await textOf({}, run);
+    expect([chat?.template.source, vocabSize]).toEqual([TEMPLATE, USED]);
+    const note = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8'));
+    expect(note.inputs.model).toMatchObject({ path: model, sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(note.inputs.model.bytes).toBeGreaterThan(10_000);
+  });
+
+  it('answers by itself, and goes on', async () => {
+    await palm(generateCommand(), out, 'a river?', '--chat', '--maxNewTokens', '3', '--temperature', '0');
+    expect(printed.stdout.length).toBeGreaterThan(1);
+    await palm(trainingCommand('sft'), '--out', out, '--epochs', '2', '--resume', '--quiet');
+    expect(printed.stderr).toBe('warning: epochs: changed from 1 to 2\n');
+    const steps = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
+    expect(steps).toHaveLength(4);
+  });
+
+  it('reads conversations as plain text where it is asked to', async () => {
+    const plain = join(folder, 'plain');
+    await train('--out', plain, '--lora', '2', '--validationFraction', '0', '--quiet', '--chatTemplate', 'none');
+    const [first, other] = [out, plain].map((run) => readFileSync(join(run, 'metrics.jsonl'), 'utf8').split('\n')[0]);
+    expect(JSON.parse(other as string).loss).not.toBeCloseTo(JSON.parse(first as string).loss, 3);
+    expect(JSON.parse(readFileSync(join(plain, 'config.json'), 'utf8')).chatTemplate).toBe('none');
+  });
+});
+
+describe('a GGUF file', () => {
+  it('is found with its tokens that end an answer', async () => {
+    const path = join(fixtures, 'fixtures/gguf/llama.gguf');
+    expect(await findModel(path)).toMatchObject({ kind: 'llama', path, outside: true, stopTokens: [2] });
+  });
+
+  it('has a tokenizer that a run keeps as files with the same hash', async () => {
+    const kept = mkdtempSync(join(folder, 'kept-'));
+    const tokenizer = await loadTokenizer(SMOLLM);
+    await keepTokenizer(tokenizer, kept);
+    expect((await loadTokenizer(kept)).hash).toBe(tokenizer.hash);
+    expect((await openTokenizer(kept)).chat?.template.source).toBe((await openTokenizer(SMOLLM)).chat?.template.source);
+  });
+});
