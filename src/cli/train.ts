@@ -1,5 +1,6 @@
 /** One command per training method: `palm pretrain`, and so on. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { flagsOf } from '../config/flags.ts';
 import { methods } from '../methods.ts';
 import type { Method, RunConfig, Training } from '../methods/method.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
@@ -47,8 +48,7 @@ export function trainingCommand(name: keyof typeof methods): Command {
     resume: Resume,
     { dryRun, ...view }: View & { dryRun: boolean },
   ) => {
-    const { model } = config; // of `pretrain`: the sizes of a new one
-    const placed = typeof model === 'string' ? { ...config, model: await placeOf(model, view) } : config;
+    const placed = await withPlace(config, view);
     const say = view.quiet ? () => {} : (line: string) => console.error(line);
     checkFree(config.out, resume !== false);
     const { plan, notices, start } = await open(placed);
@@ -71,7 +71,8 @@ export function trainingCommand(name: keyof typeof methods): Command {
     });
     console.log(view.json ? JSON.stringify(result) : resultText(result, watched, config.out));
   };
-  const options = Object.hasOwn(schema.shape, 'model') ? [...VIEW, ...fromHubOptions()] : VIEW;
+  const isTrainedFrom = flagsOf(schema).some((flag) => flag.name === 'model');
+  const options = isTrainedFrom ? [...VIEW, ...fromHubOptions()] : VIEW;
   return runCommand(name, schema, run, before, options).description(summary);
 }
 
@@ -87,6 +88,12 @@ function countOf(text: string): number {
   const count = Number(text);
   if (Number.isInteger(count) && count >= 1) return count;
   throw new InvalidArgumentError('It must be an integer >= 1.');
+}
+
+/** The configuration with the place of the model that is trained; `model` of `pretrain` is the sizes of a new one. */
+async function withPlace<C extends RunConfig & Record<string, unknown>>(config: C, view: View): Promise<C> {
+  const { model } = config;
+  return typeof model === 'string' ? { ...config, model: await placeOf(model, view) } : config;
 }
 
 /** What happens to the adapters of the model that is trained. */
