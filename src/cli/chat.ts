@@ -55,7 +55,11 @@ async function chat(config: Config): Promise<void> {
     prompt: '> ',
   });
   if (isTerminal) console.log('/reset begins again, /exit ends, Ctrl-C stops an answer.');
-  lines.on('SIGINT', () => conversation.stop() || lines.close());
+  lines.on('SIGINT', () => {
+    if (conversation.stop()) return;
+    console.log();
+    lines.close();
+  });
   if (isTerminal) lines.prompt();
   for await (const line of lines) {
     if (line.trim() === '/exit') break;
