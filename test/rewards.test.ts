@@ -269,7 +269,7 @@ describe.each(['ppo', 'grpo'] as const)('palm %s', (method) => {
 
   it('refuses what is no reward', async () => {
     await expect(train('none', '--reward', at('nowhere'))).rejects.toThrow('nowhere');
-    await expect(train('none', '--reward', model)).rejects.toThrow('expected a RewardModel');
+    await expect(train('none', '--reward', model)).rejects.toThrow('expected a reward model');
     await expect(train('none', '--reward', 'http://example.com')).rejects.toThrow('expected https://');
   });
 });
