@@ -256,7 +256,7 @@ Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions, const Forwa
     x = x + trained_embedding(prepared(outer.position_embedding), time + decoder.positions->offset);
   }
   if (decoder.embedding_norm)
-    x = norm(x, {prepared(outer.embedding_norm.weight), prepared(outer.embedding_norm.bias)}, decoder.norm);
+    x = norm(x, detached_unless_trained(options.gradients, outer.embedding_norm), decoder.norm);
   return options.extra_embedding.defined() ? x + options.extra_embedding : x;
 }
 
@@ -286,12 +286,8 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
     const Block block = detached_unless_trained(options.gradients, weights_.blocks()[layer]);
     x = fused ? fused->block(layer, {block, adapters}, x) : PlainBlock{decoder, block, adapters, state, layer}(x);
   }
-  if (!decoder.final_norm) return x;
-  const Norm& last = weights_.outer().norm;
-  return norm(
-      x,
-      {detached_unless_trained(options.gradients, last.weight), detached_unless_trained(options.gradients, last.bias)},
-      decoder.norm);
+  return decoder.final_norm ? norm(x, detached_unless_trained(options.gradients, weights_.outer().norm), decoder.norm)
+                            : x;
 }
 
 Head Decoder::head(Gradients gradients) const { return weights_.head(gradients); }
@@ -346,7 +342,7 @@ KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
 std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
   if (!kernels || training() || !FusedBlock::supports(description())) return nullptr;
-  if (scope && !scope->within({"query", "key", "value", "query_key_value", "output"})) return nullptr;
+  if (!FusedForward::supports(description(), scope)) return nullptr;
   if (GraphDecodeStep::supports(*kernels, description()) && !int8)
     return std::make_unique<GraphDecodeStep>(*kernels, weights_, scope, cache, samples);
   if (!PackedDecodeStep::supports(*kernels, description(), scope)) return nullptr;

@@ -286,15 +286,25 @@ Head DecoderWeights::head(Gradients gradients) const {
               prepared(outer_.embedding_out));
 }
 
+std::vector<Tensor*> tensors_of(Block& block) {
+  std::vector<Tensor*> all = {&block.input,       &block.output,  &block.qkv_bias,
+                              &block.output_bias, &block.ff_bias, &block.ff_output_bias};
+  for (Norm* norm : {&block.norm, &block.ff_norm, &block.attention_out_norm, &block.ff_out_norm, &block.query_norm,
+                     &block.key_norm}) {
+    all.push_back(&norm->weight);
+    all.push_back(&norm->bias);
+  }
+  return all;
+}
+
 Block detached_unless_trained(Gradients gradients, const Block& block) {
   Block all = block;
-  if (gradients != Gradients::adapters) return all;
-  for (Norm* norm :
-       {&all.norm, &all.ff_norm, &all.attention_out_norm, &all.ff_out_norm, &all.query_norm, &all.key_norm})
-    *norm = {detached_unless_trained(gradients, norm->weight), detached_unless_trained(gradients, norm->bias)};
-  for (Tensor* weight : {&all.input, &all.output, &all.qkv_bias, &all.output_bias, &all.ff_bias, &all.ff_output_bias})
-    *weight = detached_unless_trained(gradients, *weight);
+  for (Tensor* weight : tensors_of(all)) *weight = detached_unless_trained(gradients, *weight);
   return all;
+}
+
+Norm detached_unless_trained(Gradients gradients, const Norm& norm) {
+  return {detached_unless_trained(gradients, norm.weight), detached_unless_trained(gradients, norm.bias)};
 }
 
 }  // namespace palm

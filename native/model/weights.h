@@ -40,8 +40,12 @@ struct OuterWeights {
   Tensor head_bias;      // [V]
 };
 
+// Every weight that a block can have, always in the same order.
+std::vector<Tensor*> tensors_of(Block& block);
+
 // The weights with those detached that a graph for `gradients` does not train.
 Block detached_unless_trained(Gradients gradients, const Block& block);
+Norm detached_unless_trained(Gradients gradients, const Norm& norm);
 
 class DecoderWeights {
  public:

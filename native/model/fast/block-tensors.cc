@@ -9,13 +9,7 @@ namespace palm {
 using torch::autograd::variable_list;
 
 static std::vector<Tensor*> slots(BlockTensors& tensors) {
-  Block& block = tensors.block;
-  std::vector<Tensor*> all = {&block.input,       &block.output,  &block.qkv_bias,
-                              &block.output_bias, &block.ff_bias, &block.ff_output_bias};
-  for (Norm* norm : {&block.norm, &block.ff_norm, &block.query_norm, &block.key_norm}) {
-    all.push_back(&norm->weight);
-    all.push_back(&norm->bias);
-  }
+  std::vector<Tensor*> all = tensors_of(tensors.block);
   for (auto* side : {&tensors.adapters.input, &tensors.adapters.output}) {
     for (Adapter& adapter : *side) {
       all.push_back(&adapter.a);
