@@ -53,7 +53,7 @@ export class IlqlPolicy extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: IlqlPolicyOptions = {}, loaded = false) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scope'], 'IlqlPolicy');
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'numLayersUnfrozen'], 'IlqlPolicy');
     const { lora = 8, alpha, scope } = options;
     checkAdapterOptions(lora, { alpha, scope }, 'IlqlPolicy');
     if (options.seed !== undefined) checkInteger(options.seed, 0, 'IlqlPolicy.seed');
@@ -134,7 +134,7 @@ export class IlqlPolicy extends Policy {
   override contents(): Contents {
     const { tensors } = super.contents();
     const targets = this.#targets.map((tensor) => ({ name: tensor.name, tensor }));
-    const metadata = writeMetadata('IlqlPolicy', { ...this.model.metadata(), scope: this.scopes[0] });
+    const metadata = writeMetadata('IlqlPolicy', { ...this.description(), scope: this.scopes[0] });
     return { tensors: [...tensors, ...targets], metadata };
   }
 
@@ -152,9 +152,9 @@ export class IlqlPolicy extends Policy {
 
 /** The scope of the policy in a file, and the rank of its adapters. @throws FileError if the file does not contain it. */
 function adaptersOf(file: SafetensorsFile, model: LanguageModel): IlqlPolicyOptions {
-  const scope = readMetadata(file)?.scope as string | undefined;
+  const { scope, numLayersUnfrozen } = (readMetadata(file) ?? {}) as { scope?: string; numLayersUnfrozen?: number };
   checkScope(file, model.scopes, scope);
-  if (scope === undefined) return { lora: false };
+  if (scope === undefined) return { lora: false, numLayersUnfrozen };
   const { rank, alpha } = model.description().scopes[scope] as ScopeSize;
   return { lora: rank, alpha, scope };
 }
