@@ -1,13 +1,17 @@
 /** Policies of which only the top layers are trained: what moves, what the reference is, and that sharing layers changes no number. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { inspectCommand } from '../src/cli/inspect.ts';
+import { trainingCommand } from '../src/cli/train.ts';
 import { type DpoConfigInput, dpoConfig } from '../src/config/dpo.ts';
 import { type PpoConfigInput, ppoConfig } from '../src/config/ppo.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { dpoMethod } from '../src/methods/dpo.ts';
+import type { Method } from '../src/methods/method.ts';
 import { actorCriticOf, ppoMethod } from '../src/methods/ppo.ts';
+import { methods } from '../src/methods.ts';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { AveragedPolicy } from '../src/models/averaged-policy.ts';
 import { IlqlPolicy } from '../src/models/ilql-policy.ts';
@@ -21,10 +25,15 @@ import { memory, type Parameter, type Tensor } from '../src/tensor/tensor.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { dpo } from '../src/trainers/dpo.ts';
 import { ppo } from '../src/trainers/ppo.ts';
+import { capturePrinted, palm, printed } from './command-line.ts';
 import { trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
 import { drain, expectNear, peakOf } from './memory/peak.ts';
 import { pairs, QUICK, taken } from './pairs.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'palm-top-layers-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+capturePrinted();
 
 /** PaLM: parallel blocks, and a head that is the embedding. Llama: sequential blocks, and a head of its own. */
 const MODELS = {
@@ -211,30 +220,29 @@ describe('the reference of such a policy', () => {
   });
 
   it('is read from the file of an ImplicitPRM again, and the layers from that of an IlqlPolicy', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'palm-top-layers-'));
-    try {
-      using model = await MODELS.palm();
-      using prm = new ImplicitPRM(model, { lora: false, numLayersUnfrozen: 1 });
-      using optimizer = new AdamW(prm.parameters(), { lr: 1e-1 });
-      using loss = await model.loss(X);
-      await loss.backward();
-      await optimizer.step();
-      const mask = X.map((row) => row.map((_, t) => t > 1));
-      using score = await prm.score(X, mask);
-      await saveTensors(join(folder, 'prm.safetensors'), prm.contents());
-      using loaded = await ImplicitPRM.load(join(folder, 'prm.safetensors'), { device });
-      using again = await loaded.score(X, mask);
-      expect(await again.data()).toEqual(await score.data());
-      expect((await score.data())[0]).not.toBe(0);
-      expect(loaded.numLayersUnfrozen).toBe(1);
-      prm.dispose();
-      using ilql = new IlqlPolicy(model, { lora: false, numLayersUnfrozen: 2 });
-      await saveTensors(join(folder, 'ilql.safetensors'), ilql.contents());
-      using other = await IlqlPolicy.load(join(folder, 'ilql.safetensors'), { device });
-      expect(other.parameters().map(({ name }) => name)).toEqual(ilql.parameters().map(({ name }) => name));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    using model = await MODELS.palm();
+    using prm = new ImplicitPRM(model, { lora: false, numLayersUnfrozen: 1 });
+    using optimizer = new AdamW(prm.parameters(), { lr: 1e-1 });
+    using loss = await model.loss(X);
+    await loss.backward();
+    await optimizer.step();
+    const mask = X.map((row) => row.map((_, t) => t > 1));
+    using score = await prm.score(X, mask);
+    await saveTensors(join(folder, 'prm.safetensors'), prm.contents());
+    using loaded = await ImplicitPRM.load(join(folder, 'prm.safetensors'), { device });
+    using again = await loaded.score(X, mask);
+    expect(await again.data()).toEqual(await score.data());
+    expect((await score.data())[0]).not.toBe(0);
+    expect(loaded.numLayersUnfrozen).toBe(1);
+    const { tensors, metadata } = prm.contents();
+    const wrong = [...metadata].map(([key, text]) => [key, text.replace('Unfrozen":1', 'Unfrozen":9')] as const);
+    await saveTensors(join(folder, 'wrong.safetensors'), { tensors, metadata: new Map(wrong) });
+    await expect(ImplicitPRM.load(join(folder, 'wrong.safetensors'))).rejects.toMatchObject({ code: 'ERR_FILE' });
+    prm.dispose();
+    using ilql = new IlqlPolicy(model, { lora: false, numLayersUnfrozen: 2 });
+    await saveTensors(join(folder, 'ilql.safetensors'), ilql.contents());
+    using other = await IlqlPolicy.load(join(folder, 'ilql.safetensors'), { device });
+    expect(other.parameters().map(({ name }) => name)).toEqual(ilql.parameters().map(({ name }) => name));
   });
 });
 
@@ -264,6 +272,90 @@ describe('unfrozen layers', () => {
     expect(() => planPreferences(model.decoder, run)).toThrow(refusal);
     expect(model.scopes).toEqual([]);
     using _ = new AdamW(model.parameters());
+  });
+});
+
+describe('every method that trains a policy', () => {
+  const REST: Partial<Record<keyof typeof methods, true>> = { pretrain: true, reward: true, 'process-reward': true };
+  const names = (Object.keys(methods) as (keyof typeof methods)[]).filter((name) => !REST[name]);
+  const rows = {
+    prompts: { prompt: 'a' },
+    pairs: { prompt: 'a', chosen: 'b', rejected: 'c' },
+    labels: { prompt: 'a', completion: 'b', label: true },
+    samples: { prompt: 'a', completion: 'b', reward: 1 },
+  };
+  const KINDS_OF_ROWS: Partial<Record<keyof typeof methods, keyof typeof rows>> = {
+    ...{ sft: 'samples', ilql: 'samples', kto: 'labels', 'implicit-prm': 'labels' },
+    ...{ dpo: 'pairs', cpo: 'pairs', orpo: 'pairs', simpo: 'pairs' },
+  };
+
+  it.each(names)('%s trains the top layers, and plans for it', async (name) => {
+    const { schema, open }: Method = methods[name];
+    const kind = KINDS_OF_ROWS[name] ?? 'prompts';
+    const [model, data, reward] = ['tiny.safetensors', `${kind}.jsonl`, 'reward.mjs'].map((file) => join(folder, file));
+    using tiny = new PaLM({ numTokens: 258, dim: 16, depth: 2, heads: 2, dimHead: 8, seed: 3, device });
+    await tiny.save(model as string);
+    writeFileSync(data as string, [1, 2].map(() => JSON.stringify(rows[kind])).join('\n'));
+    writeFileSync(reward as string, 'export default (answers) => answers.map(() => 1);');
+    const unfrozen = { numLayersUnfrozen: 1 };
+    const given = {
+      ...{ model, data, out: join(folder, 'out'), tokenizer: 'byte', lora: false, device },
+      ...(kind === 'prompts' ? { reward } : {}),
+      ...(name === 'ilql' || name === 'rft' ? unfrozen : { optimisation: unfrozen }),
+    };
+    const { plan, start } = await open(parseConfig(schema, given, name) as never);
+    const { parts } = await start();
+    const policy = parts.weights as Policy;
+    expect(policy.numLayersUnfrozen).toBe(1);
+    const frozen = policy.model.parameters().filter((parameter) => parameter.frozen);
+    expect(frozen.map((parameter) => parameter.name)).toEqual(
+      [...(await parametersOf(tiny)).keys()].filter((each) => !namesAbove(tiny, [each], 1).includes(each)),
+    );
+    const bytes = (what: string) => plan.always.find((item) => item.what === what)?.bytes as number;
+    expect(bytes('gradients')).toBeLessThan(bytes('model'));
+    for (const part of Object.values(parts)) (part as Partial<Disposable> | undefined)?.[Symbol.dispose]?.();
+    policy.model.dispose();
+  });
+});
+
+describe('palm dpo --optimisation.numLayersUnfrozen', () => {
+  const [base, data, out] = ['base.safetensors', 'pairs.jsonl', 'run'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const train = (place: string, ...args: string[]) => {
+    const files = ['--model', base, '--data', data, '--out', place, '--tokenizer', 'byte', '--device', device];
+    const sizes = ['--batchSize', '4', '--validationFraction', '0'];
+    return palm(trainingCommand('dpo'), ...files, ...sizes, ...args);
+  };
+
+  it('trains the top layer of a file, which the run and its model tell; resuming keeps to it', async () => {
+    using model = new PaLM({ numTokens: 258, dim: 16, depth: 2, heads: 2, dimHead: 8, seed: 3, device });
+    await model.save(base);
+    const rows = Array.from({ length: 8 }, (_, i) => ({ prompt: `${i}`, chosen: 'yes', rejected: 'no' }));
+    writeFileSync(data, rows.map((row) => JSON.stringify(row)).join('\n'));
+    await train(out, '--no-lora', '--optimisation.numLayersUnfrozen', '1');
+    await palm(inspectCommand(), out);
+    expect(printed.stdout).toMatch(/^numLayersUnfrozen +1$/m);
+    using trained = await PaLM.load(join(out, 'model.safetensors'), { device });
+    const [before, after] = [await parametersOf(model), await parametersOf(trained)];
+    const moved = [...before.keys()].filter((name) => !before.get(name)?.equals(after.get(name) as Buffer));
+    expect(moved).toEqual(namesAbove(model, before.keys(), 1));
+    await expect(train(out, '--resume', '--optimisation.numLayersUnfrozen', '2')).rejects.toMatchObject({
+      argument: '--optimisation.numLayersUnfrozen',
+      received: '2',
+    });
+  });
+
+  it.each([
+    [[], '2 together with lora: 8'],
+    [['--no-lora', '--optimisation.numLayersUnfrozen', '3'], '3'],
+  ])('is refused before anything is created with %j', async (args, received) => {
+    const place = join(folder, 'refused');
+    const refused = train(place, '--optimisation.numLayersUnfrozen', '2', ...args);
+    await expect(refused).rejects.toMatchObject({ argument: 'numLayersUnfrozen', received });
+    expect(existsSync(place)).toBe(false);
   });
 });
 

@@ -10,7 +10,7 @@ import { type Ids, Inputs } from '../tensor/arguments.ts';
 import { type Contents, type NamedTensor, readTensors } from '../tensor/tensor-files.ts';
 import { Parameter, type Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 import type { LanguageModel } from './language-model.ts';
-import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, writeMetadata } from './model-file.ts';
+import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, unfrozenIn, writeMetadata } from './model-file.ts';
 import { Policy, type PolicyOptions } from './policy.ts';
 import { type LoadOptions, readModel } from './registry.ts';
 import { checkScope } from './reward-file.ts';
@@ -152,9 +152,9 @@ export class IlqlPolicy extends Policy {
 
 /** The scope of the policy in a file, and the rank of its adapters. @throws FileError if the file does not contain it. */
 function adaptersOf(file: SafetensorsFile, model: LanguageModel): IlqlPolicyOptions {
-  const { scope, numLayersUnfrozen } = (readMetadata(file) ?? {}) as { scope?: string; numLayersUnfrozen?: number };
+  const scope = readMetadata(file)?.scope as string | undefined;
   checkScope(file, model.scopes, scope);
-  if (scope === undefined) return { lora: false, numLayersUnfrozen };
+  if (scope === undefined) return { lora: false, numLayersUnfrozen: unfrozenIn(file, model.decoder) };
   const { rank, alpha } = model.description().scopes[scope] as ScopeSize;
   return { lora: rank, alpha, scope };
 }

@@ -8,7 +8,7 @@ import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
 import { type Contents, readTensors } from '../tensor/tensor-files.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { LanguageModel } from './language-model.ts';
-import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, writeMetadata } from './model-file.ts';
+import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, unfrozenIn, writeMetadata } from './model-file.ts';
 import { Policy, type PolicyOptions } from './policy.ts';
 import { type LoadOptions, readModel } from './registry.ts';
 import { checkScope } from './reward-file.ts';
@@ -105,7 +105,7 @@ export class ImplicitPRM extends Policy {
 
 /** How a file describes such a model. @throws FileError unless it does */
 function optionsIn(file: SafetensorsFile, model: LanguageModel): ImplicitPRMOptions {
-  const { scope, beta, numLayersUnfrozen } = (readMetadata(file) ?? {}) as Record<string, unknown>;
+  const { scope, beta } = readMetadata(file) ?? {};
   if (typeof beta !== 'number' || !(beta > 0)) {
     const expected = 'the scale of an ImplicitPRM, written by its run';
     throw new FileError({
@@ -116,7 +116,7 @@ function optionsIn(file: SafetensorsFile, model: LanguageModel): ImplicitPRMOpti
     });
   }
   checkScope(file, model.scopes, scope as string | undefined);
-  if (scope === undefined) return { lora: false, beta, numLayersUnfrozen: numLayersUnfrozen as number | undefined };
+  if (scope === undefined) return { lora: false, beta, numLayersUnfrozen: unfrozenIn(file, model.decoder) };
   const { rank, alpha } = model.description().scopes[scope as string] as ScopeSize;
   return { lora: rank, alpha, scope: scope as string, beta };
 }
