@@ -78,7 +78,7 @@ export type {
 } from './models/reward-model.ts';
 export type { Readout } from './sampling.ts';
 export { Policy } from './models/policy.ts';
-export type { LogProb, PolicyOptions, Rollout, RolloutInput } from './models/policy.ts';
+export type { ComparedLogProb, LogProb, PolicyOptions, Rollout, RolloutInput } from './models/policy.ts';
 export { FlowrlPolicy } from './models/flowrl-policy.ts';
 export type { FlowrlEvaluation, FlowrlPolicyOptions } from './models/flowrl-policy.ts';
 export { IlqlPolicy } from './models/ilql-policy.ts';
@@ -291,7 +291,9 @@ export type {
   RewardFunction,
 } from './trainers/combined-reward.ts';
 export { planPpo, planPreferences, planPretraining, planReward } from './models/memory-plan.ts';
-export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel, PlannedPpo } from './models/memory-plan.ts';
+export type { MemoryItem, MemoryMoment, MemoryPlan, PlannedModel } from './models/memory-items.ts';
+export type { PlannedPpo } from './models/memory-plan.ts';
+export type { Trained } from './models/trained.ts';
 export { methods } from './methods.ts';
 export type { Assembled, Method, Opened, RunConfig, Training } from './methods/method.ts';
 export type { PolicyIngredients } from './methods/on-policy.ts';

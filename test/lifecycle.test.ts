@@ -85,13 +85,15 @@ function policyRows<T extends Palm.Policy>(): Record<string, Row<T>> {
     hasReference: [(policy) => policy.hasReference, 'ok', 'ok', 'ok'],
     parameters: [(policy) => policy.parameters(), D, 'ok', D],
     logProb: [(policy) => policy.logProb(X), D, 'ok', D],
+    ownParameters: [(policy) => policy.ownParameters(), D, 'ok', D],
     referenceLogProb: [(policy) => policy.referenceLogProb(X), D, 'ok', D],
+    compare: [(policy) => policy.compare(X), D, 'ok', D],
     rollout: [(policy) => policy.rollout({ ...ROLLOUT, reference: true }), D, 'ok', D],
     contents: [(policy) => policy.contents(), D, 'ok', D],
   };
 }
 /** What a policy has for the classes that add to it. */
-const POLICY_INTERNAL = ['release', 'gradients', 'read', 'roll'];
+const POLICY_INTERNAL = ['release', 'description', 'gradients', 'read', 'roll'];
 
 type Drawn = { token: number; logProb: number };
 const GROUP: Record<string, Row<Disposable & { dispose(): void }>> = {
@@ -144,6 +146,7 @@ const subjects = {
       data: [(parameter) => parameter.data(), D, 'ok', D],
       item: [(parameter) => parameter.item().catch(shapeError), D, 'ok', D],
       checkTrainable: [(parameter) => parameter.checkTrainable(), 'ok', 'ok', 'ok'],
+      frozen: [(parameter) => parameter.frozen, 'ok', 'ok', 'ok'],
       owned: [(parameter) => parameter.owned, 'ok', 'ok', 'ok'],
       own: [(parameter) => parameter.own(), 'ok', 'ok', 'ok'],
       setFrozen: [(parameter) => parameter.setFrozen(false), 'ok', 'ok', 'ok'],

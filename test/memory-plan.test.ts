@@ -96,12 +96,13 @@ describe('the plan of PPO matches the memory used', () => {
   async function measure(options: Partial<PalmConfigInput>, config: PpoConfigInput, judged: boolean): Promise<number> {
     const parsed = parseConfig(ppoConfig, config, 'test');
     const { lora, klWeight, rolloutBatch } = parsed;
+    const { numLayersUnfrozen } = parsed.optimisation;
     const rows = rolloutBatch * parsed.sampling.samplesPerPrompt;
     return await peakOf(async () => {
       using palm = new PaLM({ ...SIZE, ...options });
       using trunk = judged ? new PaLM({ ...SIZE, ...options }) : undefined;
       using judge = trunk && new RewardModel(trunk);
-      using actorCritic = new ActorCritic(palm, { lora, reference: klWeight > 0 });
+      using actorCritic = new ActorCritic(palm, { lora, reference: klWeight > 0, numLayersUnfrozen });
       using optimizer = new AdamW(actorCritic.parameters());
       const batches = new Batches({ size: prompts.length, batchSize: rolloutBatch, seed: 0 });
       const parts = { actorCritic, optimizer, prompts, batches, reward: judge ?? (() => Array(rows).fill(1)) };
@@ -134,6 +135,13 @@ describe('the plan of PPO matches the memory used', () => {
     using palm = new PaLM(SIZE);
     const plan = planPpo(palm.decoder, { ...planned, lora: false, reference: true });
     expectNear(plan, await measure({}, run(false), false));
+  });
+
+  it.each([{}, { numTokens: 20000 }])('with the top layer trained, and a reference policy: %o', async (options) => {
+    using palm = new PaLM({ ...SIZE, ...options });
+    const plan = planPpo(palm.decoder, { ...planned, lora: false, numLayersUnfrozen: 1, reference: true });
+    const config = { ...run(false), optimisation: { numLayersUnfrozen: 1 } };
+    expectNear(plan, await measure(options, config, false));
   });
 });
 

@@ -59,6 +59,7 @@ trainerContract('ppo', {
     },
     'with a critic that learns alone at first': MANY,
     'with all weights': { ...MANY, lora: false },
+    'with its only layer and the head': { ...MANY, lora: false, optimisation: { numLayersUnfrozen: 1 } },
   },
   otherReads: ROLLOUT_READS,
   takesSignal: true,

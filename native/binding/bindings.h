@@ -51,6 +51,7 @@ struct Js<Metrics> {
 };
 PALM_FIELDS(Loss, PALM_FIELD(loss), PALM_FIELD(metrics));
 PALM_FIELDS(LogProb, PALM_FIELD(log_prob), PALM_FIELD(entropy));
+PALM_FIELDS(Comparison, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(reference_log_prob));
 PALM_FIELDS(ActionValues, PALM_FIELD(logits), PALM_FIELD(q1), PALM_FIELD(q2), PALM_FIELD(target_q1),
             PALM_FIELD(target_q2), PALM_FIELD(value));
 PALM_FIELDS(FlowrlEvaluation, PALM_FIELD(log_prob), PALM_FIELD(entropy), PALM_FIELD(log_partition));

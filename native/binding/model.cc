@@ -52,6 +52,7 @@ static std::vector<NamedShape> decoder_sites(const DecoderDescription& descripti
 
 void model_rows(Table& table) {
   table.now<&make<Decoder, LanguageModel, DecoderDescription>>("decoderCreate");
+  table.now<&LanguageModel::branch>("modelBranch");
   table.now<&decoder_parameters>("decoderParameters");
   table.now<&decoder_sites>("decoderSites");
   table.now<&Decoder::is_fused>("decoderIsFused");

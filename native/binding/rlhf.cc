@@ -49,6 +49,13 @@ static LogProb policy_log_prob(Policy& policy, const Tensor& sequence, double te
   return policy.log_prob(policy.hidden(tokens, gradients), tokens, temperature, gradients);
 }
 
+static Comparison policy_compare(Policy& policy, const Tensor& sequence, double temperature, Gradients gradients) {
+  const Tensor tokens = policy.accept(sequence);
+  at::AutoGradMode mode(gradients != Gradients::none);
+  policy.prepare_gradients(gradients);
+  return policy.compare(tokens, temperature, gradients);
+}
+
 static Tensor policy_reference_log_prob(Policy& policy, const Tensor& sequence, double temperature) {
   return policy.reference_log_prob(policy.accept(sequence), temperature);
 }
@@ -99,6 +106,7 @@ void rlhf_rows(Table& table) {
       "policyCreate");
   table.job<&policy_log_prob>("policyLogProb");
   table.job<&policy_reference_log_prob>("policyReferenceLogProb");
+  table.job<&policy_compare>("policyCompare");
   table.job<&rollout_of<Policy>>("policyRollout");
   table.now<&make<ActorCritic, ActorCritic, std::shared_ptr<Policy>, std::shared_ptr<Scope>, std::optional<Histogram>>>(
       "actorCriticCreate");

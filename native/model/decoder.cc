@@ -274,20 +274,20 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
                      .cache = cache,
                      .dropout = options.dropout.value_or(dropout_)};
 
-  Tensor x = embed(tokens, positions, options);
+  Tensor x = options.from.states.defined() ? options.from.states : embed(tokens, positions, options);
   const Kernels* const kernels = select_kernels(state, options.scope, x);
   std::optional<FusedForward> fused;
   if (kernels)
     fused.emplace(*kernels, decoder, tokens, positions, options.segments, cache);
   else
     add_tables(state, decoder, tokens, positions);
-  for (int64_t layer = 0; layer < decoder.depth; ++layer) {
+  for (int64_t layer = options.from.layer; layer < options.until.value_or(decoder.depth); ++layer) {
     const LayerAdapters adapters = options.scope ? options.scope->layer(layer) : LayerAdapters{};
     const Block block = detached_unless_trained(options.gradients, weights_.blocks()[layer]);
     x = fused ? fused->block(layer, {block, adapters}, x) : PlainBlock{decoder, block, adapters, state, layer}(x);
   }
-  return decoder.final_norm ? norm(x, detached_unless_trained(options.gradients, weights_.outer().norm), decoder.norm)
-                            : x;
+  if (options.until || !decoder.final_norm) return x;
+  return norm(x, detached_unless_trained(options.gradients, weights_.outer().norm), decoder.norm);
 }
 
 Head Decoder::head(Gradients gradients) const { return weights_.head(gradients); }

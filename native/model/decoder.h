@@ -9,6 +9,7 @@ namespace palm {
 
 class Decoder : public LanguageModel {
  public:
+  explicit Decoder(DecoderWeights weights) : weights_(std::move(weights)) {}
   explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // weights are set by `initialise`
 
   // Whether fused kernels compute the blocks of such a decoder, in float32 or bfloat16 and without dropout.
@@ -21,6 +22,11 @@ class Decoder : public LanguageModel {
   KvCache make_cache(int64_t batch, int64_t capacity) const override;
   std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
                                           bool int8) override;
+
+  std::shared_ptr<LanguageModel> branch(int64_t first_layer) const override {
+    return std::make_shared<Decoder>(weights_.branch(first_layer));
+  }
+  int64_t shared_layers() const override { return weights_.shared_layers(); }
 
   void initialise(int64_t seed) override { weights_.initialise(seed); }
   ParameterList parameters() const override { return weights_.parameters(); }

@@ -25,6 +25,12 @@ enum class Gradients {
 // The weight itself if a graph for `gradients` trains it, otherwise detached.
 Tensor detached_unless_trained(Gradients gradients, const Tensor& weight);
 
+// Hidden states on their way through the layers.
+struct Midway {
+  int64_t layer = 0;   // the next one
+  Tensor states = {};  // [B, T, D], its input; undefined before layer 0: the embeddings
+};
+
 struct ForwardOptions {
   const Scope* scope = nullptr;          // adapters to apply; none is the reference policy
   Tensor extra_embedding = {};           // [B, T, D], added to the token embeddings; may be undefined
@@ -32,6 +38,8 @@ struct ForwardOptions {
   KvCache* cache = nullptr;              // continues after its contents; the caller advances it
   std::optional<Dropout> dropout = {};   // overrides the model's own
   Gradients gradients = Gradients::all;  // used if a graph is recorded
+  Midway from = {};                      // where to begin
+  std::optional<int64_t> until = {};     // the layer to stop before, without the final norm; nothing: at the end
 };
 
 // Sizes and options of the model for code that allocates its own tensors.
@@ -57,7 +65,7 @@ class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
 
-  // Hidden states [B, T, D] after the final norm; token ids [B, T] as returned by `accept`.
+  // Hidden states [B, T, D] after the final norm, or before layer `until`; token ids [B, T] as returned by `accept`.
   virtual Tensor hidden(const Tensor& tokens, const ForwardOptions& options) = 0;
   virtual Head head(Gradients gradients) const = 0;
   virtual ModelShape shape() const = 0;
@@ -67,6 +75,11 @@ class LanguageModel {
   // supported. int8: use weights rounded to 8 bits.
   virtual std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
                                                   bool int8) = 0;
+
+  // A model that reads the weights of this one before layer `first_layer`, and has its own from there on: those of the
+  // layers, the final norm and, unless it is tied, the head. Allocates only.
+  virtual std::shared_ptr<LanguageModel> branch(int64_t first_layer) const = 0;
+  virtual int64_t shared_layers() const = 0;  // of a branch, the layers whose weights it shares; 0 for other models
 
   virtual void initialise(int64_t seed) = 0;  // samples the weights
   virtual ParameterList parameters() const = 0;

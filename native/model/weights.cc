@@ -84,10 +84,16 @@ struct Filling {
   }
 };
 
-static std::vector<NamedShape> shapes_outside(const DecoderDescription& decoder) {
+static std::vector<NamedShape> shapes_in_front(const DecoderDescription& decoder) {
   std::vector<NamedShape> shapes;
   OuterWeights none;
   visit_front(decoder, none, Listing{shapes});
+  return shapes;
+}
+
+static std::vector<NamedShape> shapes_in_back(const DecoderDescription& decoder) {
+  std::vector<NamedShape> shapes;
+  OuterWeights none;
   visit_back(decoder, none, Listing{shapes});
   return shapes;
 }
@@ -97,14 +103,6 @@ static std::vector<NamedShape> shapes_of_layer(const DecoderDescription& decoder
   Block none;
   visit_block(decoder, none, Listing{shapes, "layers." + std::to_string(layer) + "."});
   return shapes;
-}
-
-// How many of the weights outside the blocks come before them.
-static size_t front_count(const DecoderDescription& decoder) {
-  std::vector<NamedShape> shapes;
-  OuterWeights none;
-  visit_front(decoder, none, Listing{shapes});
-  return shapes.size();
 }
 
 // --- checks ----------------------------------------------------------------------------------------------------------
@@ -164,18 +162,17 @@ void check(const DecoderDescription& decoder) {
          "pre for parallel blocks");
   expect(decoder.parallel || !decoder.shared_norm, "sharedNorm", decoder.shared_norm, "false for sequential blocks");
   check_fits_in_memory(shapes_of_layer(decoder, 0), decoder.depth, "model");
-  check_fits_in_memory(shapes_outside(decoder), 1, "model");
+  check_fits_in_memory(shapes_in_front(decoder), 1, "model");
+  check_fits_in_memory(shapes_in_back(decoder), 1, "model");
   check_positions(decoder);
   check_layers(decoder);
 }
 
 std::vector<NamedShape> parameter_shapes(const DecoderDescription& decoder) {
-  const std::vector<NamedShape> outside = shapes_outside(decoder);
-  const auto back = outside.begin() + static_cast<int64_t>(front_count(decoder));
-  std::vector<NamedShape> all(outside.begin(), back);
-  for (int64_t layer = 0; layer < decoder.depth; ++layer)
-    for (NamedShape& shape : shapes_of_layer(decoder, layer)) all.push_back(std::move(shape));
-  all.insert(all.end(), back, outside.end());
+  std::vector<NamedShape> all = shapes_in_front(decoder);
+  const auto append = [&](const std::vector<NamedShape>& more) { all.insert(all.end(), more.begin(), more.end()); };
+  for (int64_t layer = 0; layer < decoder.depth; ++layer) append(shapes_of_layer(decoder, layer));
+  append(shapes_in_back(decoder));
   return all;
 }
 
@@ -206,16 +203,46 @@ static const DecoderDescription& checked(const DecoderDescription& description) 
 }
 
 DecoderWeights::DecoderWeights(const DecoderDescription& description)
-    : description_(checked(description)), outside_(shapes_outside(description), description.dtype, description.device) {
+    : description_(checked(description)),
+      front_(allocated(shapes_in_front(description))),
+      back_(allocated(shapes_in_back(description))) {
+  for (int64_t layer = 0; layer < description.depth; ++layer)
+    layers_.push_back(allocated(shapes_of_layer(description, layer)));
+  fill();
+}
+
+DecoderWeights DecoderWeights::branch(int64_t first_layer) const {
+  expect(first_layer >= 0 && first_layer < description_.depth, "firstLayer", first_layer, "the index of a layer");
+  DecoderWeights own = *this;
+  own.shared_layers_ = first_layer;
+  for (int64_t layer = first_layer; layer < description_.depth; ++layer)
+    own.layers_[layer] = allocated(shapes_of_layer(description_, layer));
+  own.back_ = allocated(shapes_in_back(description_));
+  own.fill();
+  return own;
+}
+
+DecoderWeights::Buffer DecoderWeights::allocated(const std::vector<NamedShape>& shapes) const {
+  return std::make_shared<ParameterBuffer>(shapes, description_.dtype, description_.device);
+}
+
+std::vector<DecoderWeights::Buffer> DecoderWeights::buffers() const {
+  std::vector<Buffer> all = {front_};
+  all.insert(all.end(), layers_.begin(), layers_.end());
+  all.push_back(back_);
+  return all;
+}
+
+void DecoderWeights::fill() {
   size_t next = 0;
-  visit_front(description, outer_, Filling{outside_.parameters(), next});
-  visit_back(description, outer_, Filling{outside_.parameters(), next});
-  if (description.tied) outer_.head = outer_.token_embedding;
-  for (int64_t layer = 0; layer < description.depth; ++layer) {
-    layers_.push_back(
-        std::make_unique<ParameterBuffer>(shapes_of_layer(description, layer), description.dtype, description.device));
+  visit_front(description_, outer_, Filling{front_->parameters(), next});
+  next = 0;
+  visit_back(description_, outer_, Filling{back_->parameters(), next});
+  if (description_.tied) outer_.head = outer_.token_embedding;
+  blocks_.assign(layers_.size(), Block{});
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
     next = 0;
-    visit_block(description, blocks_.emplace_back(), Filling{layers_.back()->parameters(), next});
+    visit_block(description_, blocks_[layer], Filling{layers_[layer]->parameters(), next});
   }
 }
 
@@ -257,22 +284,19 @@ void DecoderWeights::initialise(int64_t seed) {
 }
 
 ParameterList DecoderWeights::parameters() const {
-  const auto& outside = outside_.parameters();
-  const auto back = outside.begin() + static_cast<int64_t>(front_count(description_));
-  ParameterList all(outside.begin(), back);
-  for (const auto& layer : layers_) all.insert(all.end(), layer->parameters().begin(), layer->parameters().end());
-  all.insert(all.end(), back, outside.end());
+  ParameterList all;
+  for (const Buffer& buffer : buffers())
+    all.insert(all.end(), buffer->parameters().begin(), buffer->parameters().end());
   return all;
 }
 
 void DecoderWeights::prepare_gradients() {
-  outside_.prepare_gradients();
-  for (auto& layer : layers_) layer->prepare_gradients();
+  for (const Buffer& buffer : buffers()) buffer->prepare_gradients();
 }
 
 std::vector<Tensor> DecoderWeights::storages() const {
-  std::vector<Tensor> all = {outside_.storage()};
-  for (const auto& layer : layers_) all.push_back(layer->storage());
+  std::vector<Tensor> all;
+  for (const Buffer& buffer : buffers()) all.push_back(buffer->storage());
   return all;
 }
 

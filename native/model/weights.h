@@ -51,6 +51,10 @@ class DecoderWeights {
  public:
   explicit DecoderWeights(const DecoderDescription& description);  // allocates only; `initialise` sets the values
 
+  // Weights that share these before layer `first_layer`, and have their own from there on, also only allocated.
+  DecoderWeights branch(int64_t first_layer) const;
+  int64_t shared_layers() const { return shared_layers_; }
+
   void initialise(int64_t seed);
   ParameterList parameters() const;
   void prepare_gradients();
@@ -62,9 +66,15 @@ class DecoderWeights {
   Head head(Gradients gradients = Gradients::all) const;
 
  private:
+  using Buffer = std::shared_ptr<ParameterBuffer>;
+  Buffer allocated(const std::vector<NamedShape>& shapes) const;
+  std::vector<Buffer> buffers() const;  // in the order of the forward pass
+  void fill();                          // outer_ and blocks_, from the buffers
+
   DecoderDescription description_;
-  ParameterBuffer outside_;                               // everything in outer_
-  std::vector<std::unique_ptr<ParameterBuffer>> layers_;  // one per layer
+  int64_t shared_layers_ = 0;   // the first layers, which belong to other weights
+  Buffer front_, back_;         // what comes before the layers and after them
+  std::vector<Buffer> layers_;  // one per layer
   OuterWeights outer_;
   std::vector<Block> blocks_;
 };

@@ -21,16 +21,18 @@ class ActorCritic {
   ParameterList parameters() const { return value_head_.parameters(); }
 
   // Runs actor and critic on tokens [B, T], as returned by the actor's `accept`. With `critic_only`, only the critic
-  // gets gradients: its scope and its head or, without LoRA, only its head.
-  Evaluation evaluate(const Tensor& tokens, double temperature, Gradients gradients, bool critic_only = false);
-  Tensor value(const Tensor& tokens);  // [B, T], the critic only, without a graph
+  // gets gradients: its scope and its head or, without LoRA, only its head. `from` is what the actor shares with its
+  // reference.
+  Evaluation evaluate(const Tensor& tokens, double temperature, Gradients gradients, bool critic_only = false,
+                      const Midway& from = {});
+  Tensor value(const Tensor& tokens, const Midway& from = {});  // [B, T], the critic only, without a graph
 
   Policy& actor() const { return *actor_; }
   const Tensor& storage() const { return value_head_.storage(); }
 
  private:
   void prepare_gradients(Gradients gradients, bool critic_only);
-  Tensor critic_hidden(const Tensor& tokens, Gradients gradients);
+  Tensor critic_hidden(const Tensor& tokens, Gradients gradients, const Midway& from);
 
   std::shared_ptr<Policy> actor_;
   std::shared_ptr<Scope> critic_;

@@ -29,8 +29,15 @@ void Policy::prepare_gradients(Gradients gradients) {
   if (scope_) scope_->prepare_gradients();
 }
 
-Tensor Policy::hidden(const Tensor& tokens, Gradients gradients) {
-  return model_->hidden(tokens, {.scope = scope_.get(), .gradients = gradients});
+Midway Policy::shared(const Tensor& tokens) {
+  const int64_t layer = reference_ ? reference_->shared_layers() : 0;
+  if (layer == 0) return {};
+  at::NoGradGuard no_grad;
+  return {.layer = layer, .states = model_->hidden(tokens, {.until = layer})};
+}
+
+Tensor Policy::hidden(const Tensor& tokens, Gradients gradients, const Midway& from) {
+  return model_->hidden(tokens, {.scope = scope_.get(), .gradients = gradients, .from = from});
 }
 
 static LogProb log_prob_of(const Head& head, const Tensor& hidden, const Tensor& tokens, double temperature) {
@@ -44,13 +51,19 @@ LogProb Policy::log_prob(const Tensor& hidden, const Tensor& tokens, double temp
   return log_prob_of(model_->head(gradients), hidden, tokens, temperature);
 }
 
-Tensor Policy::reference_log_prob(const Tensor& tokens, double temperature) {
+Tensor Policy::reference_log_prob(const Tensor& tokens, double temperature, const Midway& from) {
   at::NoGradGuard no_grad;
   if (!reference_ && !scope_)
     throw Error(ErrorKind::argument, "policy", "no reference policy", "a policy created with { reference: true }",
                 "Without LoRA the model itself is trained, so the reference must be copied before training.");
   LanguageModel& model = reference_ ? *reference_ : *model_;
-  return log_prob_of(model.head(Gradients::none), model.hidden(tokens, {}), tokens, temperature).log_prob;
+  return log_prob_of(model.head(Gradients::none), model.hidden(tokens, {.from = from}), tokens, temperature).log_prob;
+}
+
+Comparison Policy::compare(const Tensor& tokens, double temperature, Gradients gradients) {
+  const Midway from = shared(tokens);
+  const LogProb now = log_prob(hidden(tokens, gradients, from), tokens, temperature, gradients);
+  return {now, reference_log_prob(tokens, temperature, from)};
 }
 
 }  // namespace palm

@@ -1,6 +1,6 @@
 /** `--dry-run`: prints the memory a run would need, instead of training. */
 import { OutOfMemoryError } from '../errors.ts';
-import { type MemoryItem, type MemoryPlan, sum } from '../models/memory-plan.ts';
+import { type MemoryItem, type MemoryPlan, sum } from '../models/memory-items.ts';
 
 /** Prints `plan` as a table of item, size and formula. */
 export function printPlan({ always, moments, totalBytes }: MemoryPlan): void {

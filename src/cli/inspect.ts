@@ -74,7 +74,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
   const kind = kindIn(file);
   const { config, scopes, names } = await findModelIn(file);
   const hyperparameters = Object.entries(config).filter(([name]) => name !== 'device');
-  const numBins = readMetadata(file)?.numBins as number | undefined;
+  const { numBins, numLayersUnfrozen } = (readMetadata(file) ?? {}) as Record<string, number | undefined>;
   const entries = [...file.entries.values()];
   const size = entries.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
   return [
@@ -85,6 +85,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['best', bestCell(file)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],
     ['numBins', numBins],
+    ['numLayersUnfrozen', numLayersUnfrozen],
     ...hyperparameters.map(([name, value]): Row => [name, String(value)]),
   ];
 }

@@ -14,6 +14,8 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
   '--validation': ['eval-file', 'validation-file', 'eval-dataset'],
   '--reward': ['reward-model', 'reward-funcs', 'reward-fn'],
   '--lora': ['lora-r', 'lora-rank', 'use-peft'],
+  '--optimisation.numLayersUnfrozen': ['num-layers-unfrozen'],
+  '--numLayersUnfrozen': ['num-layers-unfrozen'],
   '--klWeight': ['kl-coef', 'init-kl-coef', 'kl-penalty'],
   '--sampling.samplesPerPrompt': ['num-generations', 'group-size'],
   '--sampling.maxNewTokens': ['max-new-tokens', 'max-completion-length', 'response-length'],

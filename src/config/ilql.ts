@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer, schedule } from './optimisation.ts';
+import { limits, lr, optimizer, schedule, unfrozen } from './optimisation.ts';
 import { pairs } from './pairs.ts';
 
 const share = z.number().min(0).max(1);
@@ -35,6 +35,7 @@ export const ilqlConfig = z.strictObject({
   lr: lr.optional().describe('peak learning rate (default: chosen by the width of the model)'),
   ...schedule,
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
+  ...unfrozen,
   ...limits,
   lora,
   evaluation,

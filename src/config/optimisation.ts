@@ -24,6 +24,15 @@ export function optimizer(defaults: { betas: [number, number]; weightDecay: numb
   };
 }
 
+/** Whether a policy is trained from some layer up only. */
+export const unfrozen = {
+  numLayersUnfrozen: count
+    .optional()
+    .describe(
+      'train only so many of the top layers, the final norm and a head that is not tied; needs --no-lora (default: all)',
+    ),
+};
+
 /** How far one step may go, and how many skipped steps are tolerated. */
 export const limits = {
   maxGradNorm: z.number().gt(0).default(1).describe('max gradient norm; larger gradients are scaled down'),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer, schedule } from './optimisation.ts';
+import { limits, lr, optimizer, schedule, unfrozen } from './optimisation.ts';
 
 /** How rows, named by `what`, are batched and truncated. */
 export function batching(what: string) {
@@ -38,15 +38,15 @@ export function holdingOut(what: string) {
 export const pairs = batching('pairs');
 export const heldOutPairs = holdingOut('pairs');
 
+const adam = z.strictObject(optimizer({ betas: [0.9, 0.999], weightDecay: 0 }));
+const settings = 'the optimizer and its settings';
+
 /** How a policy learns from recorded rows, whatever its loss. */
 export function policyLearning(what: string) {
   return {
     lr: lr.optional().describe('peak learning rate (default: chosen by the width of the model)'),
     ...schedule,
-    optimisation: z
-      .strictObject(optimizer({ betas: [0.9, 0.999], weightDecay: 0 }))
-      .prefault({})
-      .describe('the optimizer and its settings'),
+    optimisation: adam.extend(unfrozen).prefault({}).describe(settings),
     ...limits,
     lora,
     ...holdingOut(what),
@@ -54,6 +54,11 @@ export function policyLearning(what: string) {
     checkpoint: checkpointWatchingLoss(100),
     ...computing,
   };
+}
+
+/** The same for a reward model. */
+export function rewardLearning(what: string) {
+  return { ...policyLearning(what), optimisation: adam.prefault({}).describe(settings) };
 }
 
 /** Weight of the likelihood of chosen responses. */

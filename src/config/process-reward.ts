@@ -1,7 +1,7 @@
 /** How a reward model is trained on labels of steps; docs/process-reward.md has the formulas. */
 import { z } from 'zod';
 import { count, probability } from './fields.ts';
-import { batching, policyLearning } from './pairs.ts';
+import { batching, rewardLearning } from './pairs.ts';
 
 export const processRewardConfig = z.strictObject({
   epochs: count.default(2).describe('passes over the solutions'),
@@ -18,7 +18,7 @@ export const processRewardConfig = z.strictObject({
       'what a neutral step, such as one rated 0 in PRM800K, counts as: a right step, a wrong one, or one without a label',
     ),
   dropout: probability.default(0).describe('dropout in attention and feed-forward layers during training'),
-  ...policyLearning('solutions'),
+  ...rewardLearning('solutions'),
 });
 
 /** The options of process rewards, apart from model and solutions. */

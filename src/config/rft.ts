@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer } from './optimisation.ts';
+import { limits, lr, optimizer, unfrozen } from './optimisation.ts';
 import { passes, rollouts, scores } from './rollouts.ts';
 
 export const rftConfig = z.strictObject({
@@ -28,6 +28,7 @@ export const rftConfig = z.strictObject({
   ...passes,
   lr: lr.optional().describe('learning rate (default: chosen by the width of the model)'),
   ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }),
+  ...unfrozen,
   ...limits,
   lora,
   evaluation,

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { guardedEvaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
-import { limits, lr, optimizer } from './optimisation.ts';
+import { limits, lr, optimizer, unfrozen } from './optimisation.ts';
 import { samplingConfig } from './sampling.ts';
 
 // A policy is trained on the distribution it samples from, so there are no filters; it learns nothing from greedy responses.
@@ -115,7 +115,7 @@ export const policyRate = {
 };
 
 /** The optimizer of the policy. */
-export const policyOptimizer = optimizer({ betas: [0.9, 0.999], weightDecay: 0 });
+export const policyOptimizer = { ...optimizer({ betas: [0.9, 0.999], weightDecay: 0 }), ...unfrozen };
 
 /** When the passes over a rollout end early. */
 export function approxKlStop(usual: number | false) {

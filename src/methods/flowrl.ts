@@ -27,7 +27,7 @@ function assemble<C extends FlowrlConfig>(given: C, ingredients: FlowrlIngredien
 
 async function open(config: Config) {
   return await openLearner<Config, FlowrlPolicy>(config, true, assemble, {
-    create: (model, { lora, seed }) => new FlowrlPolicy(model, { lora, seed }),
+    create: (model, { reference: _, ...options }) => new FlowrlPolicy(model, options),
     planned: withPartition,
   });
 }

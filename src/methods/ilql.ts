@@ -46,9 +46,9 @@ export const ilqlMethod = {
 
 /** `weights` is a new policy, the caller's to dispose of; `config` has the learning rate that was chosen. */
 function assemble<C extends IlqlConfig>(given: C, { model, samples }: IlqlIngredients) {
-  const { lora, batchSize, seed } = given;
+  const { lora, batchSize, seed, numLayersUnfrozen } = given;
   const steps = pairSteps(samples.length, given);
-  const policy = new IlqlPolicy(model, { lora, seed });
+  const policy = new IlqlPolicy(model, { lora, seed, numLayersUnfrozen });
   const config = { ...given, lr: given.lr ?? defaultPolicyRate(policy) };
   const optimizer = optimizerOf(policy.parameters(), config);
   const batches = new Batches({ size: samples.length, batchSize, seed });
@@ -61,7 +61,7 @@ function assemble<C extends IlqlConfig>(given: C, { model, samples }: IlqlIngred
 }
 
 async function open(config: Config): Promise<Opened> {
-  const { device, lora, batchSize, maxLength, maxPromptLength } = config;
+  const { device, lora, batchSize, maxLength, maxPromptLength, numLayersUnfrozen } = config;
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await textOf(config, file);
   const { samples, cut, skipped } = await loadSamples(
@@ -75,7 +75,7 @@ async function open(config: Config): Promise<Opened> {
   const length = longest(({ prompt, response }) => prompt.length + response.length);
   const responseLength = longest(({ response }) => response.length);
   return {
-    plan: planIlql(file.decoder, { batchSize, length, responseLength, lora }),
+    plan: planIlql(file.decoder, { batchSize, length, responseLength, lora, numLayersUnfrozen }),
     notices: [...skippedRows(skipped), ...cutRows({ ...cut }, samples.length)],
     async start() {
       const assembled = assemble(config, {

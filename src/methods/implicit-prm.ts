@@ -27,10 +27,11 @@ function assemble<C extends ImplicitPrmConfig>(
   { model, labels, validation, samples }: ImplicitPrmIngredients,
 ) {
   const { lora, seed, beta } = given;
+  const { numLayersUnfrozen } = given.optimisation;
   const { config, steps, policy, optimizer, batches } = assemblePolicy(given, {
     rows: labels.length,
     what: 'labels',
-    create: () => new ImplicitPRM(model, { lora, seed, beta }),
+    create: () => new ImplicitPRM(model, { lora, seed, beta, numLayersUnfrozen }),
   });
   return {
     config,

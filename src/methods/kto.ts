@@ -26,7 +26,8 @@ export const ktoMethod = {
 function assemble<C extends KtoConfig>(given: C, { model, labels, validation, samples }: KtoIngredients) {
   checkStepRows(given);
   const { lora, seed } = given;
-  const create = () => new Policy(model, { lora, seed, reference: true });
+  const { numLayersUnfrozen } = given.optimisation;
+  const create = () => new Policy(model, { lora, seed, reference: true, numLayersUnfrozen });
   const rows = { rows: labels.length, what: 'labels' };
   const { config, steps, policy, optimizer, batches } = assemblePolicy(given, { ...rows, create });
   const rewardMean = config.loss === 'bco' ? new RunningMean() : undefined;

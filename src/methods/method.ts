@@ -4,7 +4,7 @@ import type { Stateful } from '../checkpoint/parts.ts';
 import type { EvaluationConfig } from '../config/evaluation.ts';
 import type { ConfigSchema } from '../config/schema.ts';
 import type { Numbers } from '../metrics/metrics.ts';
-import type { MemoryPlan } from '../models/memory-plan.ts';
+import type { MemoryPlan } from '../models/memory-items.ts';
 import type { Saveable } from '../tensor/tensor-files.ts';
 import type { ModelText } from '../runs/model-file.ts';
 import type { SpikeOptions } from '../trainers/spikes.ts';

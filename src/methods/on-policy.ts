@@ -5,7 +5,8 @@ import type { PpoConfig } from '../config/ppo.ts';
 import type { EosToken } from '../config/sampling.ts';
 import { Batches } from '../data/batches.ts';
 import type { DecoderDescription, LanguageModel } from '../models/language-model.ts';
-import { type MemoryPlan, planPpo } from '../models/memory-plan.ts';
+import type { MemoryPlan } from '../models/memory-items.ts';
+import { planPpo } from '../models/memory-plan.ts';
 import { Policy, type PolicyOptions } from '../models/policy.ts';
 import { loadModel } from '../models/registry.ts';
 import { trunksOf } from '../rewards/judge.ts';
@@ -92,7 +93,7 @@ type CommandConfig = Omit<CriticFreeConfig, 'approxKlStop'> & Parameters<typeof 
 
 /** How the policy of a method is made, and what it needs in memory beyond others. */
 interface Learner<Who extends Policy> {
-  create(model: LanguageModel, options: Pick<PolicyOptions, 'lora' | 'seed' | 'reference'>): Who;
+  create(model: LanguageModel, options: Pick<PolicyOptions, 'lora' | 'seed' | 'reference' | 'numLayersUnfrozen'>): Who;
   planned(plan: MemoryPlan, decoder: DecoderDescription): MemoryPlan;
 }
 
@@ -115,17 +116,27 @@ export async function openLearner<C extends CommandConfig, Who extends Policy>(
   { create, planned }: Learner<Who>,
 ): Promise<Opened> {
   const { device, lora, seed } = config;
+  const { numLayersUnfrozen } = config.optimisation;
   const reference = refers || config.evaluation.guard?.kl !== undefined;
   const { policy: file, reward: opened, ...loaded } = await loadPromptsAndReward(config);
   const { tokenizer, stop, prompts, meta, promptLength, rows, notices } = loaded;
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
-  const sizes = { ...config, ...config.sampling, rolloutBatch, promptLength, reference, critic: false };
+  const sizes = {
+    ...config,
+    ...config.sampling,
+    rolloutBatch,
+    promptLength,
+    reference,
+    numLayersUnfrozen,
+    critic: false,
+  };
   return {
     plan: planned(planPpo(file.decoder, { ...sizes, reward: trunksOf(opened.models) }), file.decoder),
     notices,
     async start() {
       const { reward, heldOut } = await opened.load(device);
-      const policy = create(await loadModel(file.path, loadingOf(file, tokenizer, device)), { lora, seed, reference });
+      const model = await loadModel(file.path, loadingOf(file, tokenizer, device));
+      const policy = create(model, { lora, seed, reference, numLayersUnfrozen });
       return {
         ...assemble(config, { policy, reward, heldOut, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,

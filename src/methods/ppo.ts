@@ -47,8 +47,10 @@ export const ppoMethod = {
 
 /** Policy and critic over `model`, with a reference policy if the configuration needs one. */
 export function actorCriticOf(model: LanguageModel, config: PpoConfig): ActorCritic {
-  const { lora, seed, critic } = config;
-  return new ActorCritic(model, { lora, seed, reference: needsReference(config), histogram: critic.histogram });
+  const { lora, seed } = config;
+  const { histogram } = config.critic;
+  const { numLayersUnfrozen } = config.optimisation;
+  return new ActorCritic(model, { lora, seed, reference: needsReference(config), numLayersUnfrozen, histogram });
 }
 
 /** Whether the KL penalty has a weight, or a guard a limit of the KL. */
@@ -93,7 +95,8 @@ function extrasOf({ lora, minibatchSize, optimisation, loss: { pretraining } }: 
     rows: Math.min(pretraining.batchSize, minibatchSize),
     length: pretraining.sequenceLength,
   };
-  return { lora, average: optimisation.ema !== undefined, text };
+  const { ema, numLayersUnfrozen } = optimisation;
+  return { lora, numLayersUnfrozen, average: ema !== undefined, text };
 }
 
 /** Reads the text to mix in. @throws ConfigError for text or settings alone. */
@@ -126,6 +129,7 @@ async function open(config: Config): Promise<Opened> {
     rolloutBatch,
     promptLength,
     reference: needsReference(config),
+    numLayersUnfrozen: config.optimisation.numLayersUnfrozen,
     critic: true,
   };
   const idle = steps > critic.warmup ? [] : [warning(onlyCriticTrains(critic.warmup, steps))];

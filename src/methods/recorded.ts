@@ -91,10 +91,11 @@ export function assemblePairs<C extends Learning, Step extends { step: number }>
   },
 ) {
   const { lora, seed } = given;
+  const { numLayersUnfrozen } = given.optimisation;
   const { config, steps, policy, optimizer, batches } = assemblePolicy(given, {
     rows: pairs.length,
     what: 'pairs',
-    create: () => new Policy(model, { lora, seed, reference }),
+    create: () => new Policy(model, { lora, seed, reference, numLayersUnfrozen }),
   });
   return {
     config,
@@ -146,13 +147,14 @@ export async function openPolicy<C extends Learning & Files & RunConfig, Rows ex
   },
 ): Promise<Opened> {
   const { device, lora, batchSize } = config;
+  const { numLayersUnfrozen } = config.optimisation;
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await textOf(config, file);
   const loaded = await method.load(config, tokenizer);
   const { rows, notices, longest: length } = loaded;
   const samples = { prompts: promptsOf(loaded.validation, 2), maxNewTokens: SAMPLE_TOKENS, tokenizer };
   return {
-    plan: planPreferences(file.decoder, { batchSize, length, lora, ...method.plan }),
+    plan: planPreferences(file.decoder, { batchSize, length, lora, numLayersUnfrozen, ...method.plan }),
     notices,
     async start() {
       const assembled = method.assemble(

@@ -55,7 +55,7 @@ function assemble<C extends RftConfig>(given: C, ingredients: RftIngredients) {
 }
 
 async function open(config: Config): Promise<Opened> {
-  const { device, lora, seed } = config;
+  const { device, lora, seed, numLayersUnfrozen } = config;
   const { policy: file, reward: opened, ...read } = await loadPromptsAndReward(config);
   const { tokenizer, stop, prompts, meta, promptLength, rows, notices } = read;
   const rolloutBatch = Math.min(config.rolloutBatch, prompts.length);
@@ -65,7 +65,8 @@ async function open(config: Config): Promise<Opened> {
     notices,
     async start() {
       const { reward } = await opened.load(device);
-      const policy = new Policy(await loadModel(file.path, loadingOf(file, tokenizer, device)), { lora, seed });
+      const model = await loadModel(file.path, loadingOf(file, tokenizer, device));
+      const policy = new Policy(model, { lora, seed, numLayersUnfrozen });
       return {
         ...assemble(config, { policy, reward, prompts, meta, stop, samples: SAMPLES, tokenizer }),
         tokenizer,

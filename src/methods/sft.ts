@@ -43,8 +43,9 @@ export const sftMethod = {
 /** `weights` is a new policy, which the caller must dispose of; `config` has the learning rate filled in. */
 function assemble<C extends SftConfig>(given: C, { model, examples, validation, samples }: SftIngredients) {
   const { lora, batchSize, seed } = given;
+  const { numLayersUnfrozen } = given.optimisation;
   const steps = pairSteps(examples.length, given, 'examples');
-  const policy = new Policy(model, { lora, seed });
+  const policy = new Policy(model, { lora, seed, numLayersUnfrozen });
   const config = { ...given, lr: given.lr ?? defaultSftRate(policy) };
   const optimizer = optimizerOf(policy.parameters(), { ...given.optimisation, lr: config.lr });
   const batches = new Batches({ size: examples.length, batchSize, seed });
@@ -58,13 +59,14 @@ function assemble<C extends SftConfig>(given: C, { model, examples, validation, 
 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize } = config;
+  const { numLayersUnfrozen } = config.optimisation;
   const file = await findModelOf(config.model, MODEL_KINDS);
   const tokenizer = await textOf(config, file);
   const { train: examples, validation, counts, notices, longest: length } = await loadExamples(config, tokenizer);
   const prompts = promptsOf(validation.map(askedIn), 2);
   const samples = { prompts, maxNewTokens: SAMPLE_TOKENS, tokenizer };
   return {
-    plan: planPretraining(file.decoder, { batchSize, length, lora }),
+    plan: planPretraining(file.decoder, { batchSize, length, lora, numLayersUnfrozen }),
     notices,
     async start() {
       const model = await loadModel(file.path, loadingOf(file, tokenizer, device));

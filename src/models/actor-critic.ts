@@ -60,7 +60,11 @@ export class ActorCritic extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: ActorCriticOptions = {}) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scopes', 'reference', 'histogram'], 'ActorCritic');
+    checkOptions(
+      options,
+      ['lora', 'alpha', 'seed', 'scopes', 'reference', 'numLayersUnfrozen', 'histogram'],
+      'ActorCritic',
+    );
     const { scopes, histogram, ...policy } = options;
     checkAdapterOptions(policy.lora ?? 8, { scopes }, 'ActorCritic');
     checkOptions(scopes ?? {}, ['actor', 'critic'], 'ActorCritic.scopes');
@@ -109,7 +113,7 @@ export class ActorCritic extends Policy {
 
   /** The trunk with all its scopes, the value head and any reference copy. The file also loads as a language model. */
   override contents(): Contents {
-    return { ...super.contents(), metadata: writeMetadata('ActorCritic', this.model.metadata()) };
+    return { ...super.contents(), metadata: writeMetadata('ActorCritic', this.description()) };
   }
 
   /** Frees the value head and the reference copy. The trunk keeps its scopes. */

@@ -8,7 +8,7 @@ import { writeMetadata } from './model-file.ts';
 import { Policy } from './policy.ts';
 
 /**
- * The exponential moving average of the weights that a policy trains: those of its adapters, or of the whole model. It starts as a
+ * The exponential moving average of the weights that a policy trains: those of its adapters, or of the model. It starts as a
  * copy; bfloat16 weights are averaged in float32, because they would round small changes away. Files load as a policy.
  */
 export class AveragedPolicy implements Saveable, Disposable {
@@ -18,9 +18,8 @@ export class AveragedPolicy implements Saveable, Disposable {
 
   constructor(policy: Policy) {
     checkKind('policy', policy, instanceOf(Policy));
-    const [scope] = policy.scopes;
     this.#policy = policy;
-    this.#weights = policy.model.parameters(scope === undefined ? {} : { scope });
+    this.#weights = policy.ownParameters();
     this.#average = this.#weights.map((weight) => copyOf(weight, policy.model.decoder.device));
   }
 

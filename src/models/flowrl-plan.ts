@@ -1,6 +1,6 @@
 /** What the head of FlowRL needs in memory, on top of what planPpo predicts for a policy. */
 import { headItems, perceptronSize } from './head-plan.ts';
-import { type MemoryPlan, type PlannedModel, planOf } from './memory-plan.ts';
+import { type MemoryPlan, type PlannedModel, planOf } from './memory-items.ts';
 
 /** The plan of a run whose policy also learns log Z. */
 export function withPartition(plan: MemoryPlan, model: PlannedModel): MemoryPlan {

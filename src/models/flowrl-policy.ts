@@ -33,7 +33,7 @@ export class FlowrlPolicy extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: FlowrlPolicyOptions = {}) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scope'], 'FlowrlPolicy');
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'numLayersUnfrozen'], 'FlowrlPolicy');
     const { lora = 8, alpha, scope, seed } = options;
     checkAdapterOptions(lora, { alpha, scope }, 'FlowrlPolicy');
     if (seed !== undefined) checkInteger(seed, 0, 'FlowrlPolicy.seed');
@@ -72,7 +72,7 @@ export class FlowrlPolicy extends Policy {
 
   /** The model with its scopes, the head and any reference copy. The file also loads as a language model. */
   override contents(): Contents {
-    return { ...super.contents(), metadata: writeMetadata('FlowrlPolicy', this.model.metadata()) };
+    return { ...super.contents(), metadata: writeMetadata('FlowrlPolicy', this.description()) };
   }
 
   /** Frees the head and the reference copy. The model keeps its scope. */

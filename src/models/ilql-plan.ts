@@ -1,33 +1,34 @@
-/** Predicts the memory of an ILQL run; memory-plan.ts has the parts that all plans share. */
+/** Predicts the memory of an ILQL run; memory-items.ts has the parts that all plans share. */
 import { COUNT, checkKinds } from '../checks/kinds.ts';
 import { headItems, perceptronSize } from './head-plan.ts';
 import { block } from './memory-block.ts';
 import {
-  adapterItems,
   bytesEach,
-  checkModel,
   count,
-  LORA,
   type MemoryItem,
   type MemoryPlan,
   type PlannedModel,
   planOf,
-  Reading,
+  trainedItems,
   weightsItem,
-} from './memory-plan.ts';
+} from './memory-items.ts';
+import { checkModel, LORA } from './memory-plan.ts';
+import { Reading } from './memory-reading.ts';
+import { checkTrained, type Trained } from './trained.ts';
 
 /** Plans `ilql` on samples, `batchSize` at a time: rows of up to `length` tokens, `responseLength` of them in the response. */
 export function planIlql(
   model: PlannedModel,
-  run: { batchSize: number; length: number; responseLength: number; lora: number | false },
+  run: { batchSize: number; length: number; responseLength: number } & Trained,
 ): MemoryPlan {
   checkModel(model);
   checkKinds('planIlql', run, { batchSize: COUNT, length: COUNT, responseLength: COUNT, lora: LORA });
-  const { batchSize, length, responseLength, lora } = run;
+  checkTrained(run, model.depth);
+  const { batchSize, length, responseLength } = run;
   const read = { ...model, attnDropout: 0, ffDropout: 0 };
-  const reading = new Reading(read, batchSize, length, { trains: lora === false });
+  const reading = new Reading(read, batchSize, length, run);
   return planOf(
-    [weightsItem('model', model), ...adapterItems(model, lora, 1), ...allHeads(model)],
+    [weightsItem('model', model), ...trainedItems(model, run, 1), ...allHeads(model)],
     [
       { name: 'differentiating values', items: [...reading.kept(), valuesItem(model, batchSize * responseLength)] },
       { name: 'differentiating layers', items: [...reading.kept(), ...reading.backward()] },

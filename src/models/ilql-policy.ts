@@ -10,7 +10,7 @@ import { type Ids, Inputs } from '../tensor/arguments.ts';
 import { type Contents, type NamedTensor, readTensors } from '../tensor/tensor-files.ts';
 import { Parameter, type Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 import type { LanguageModel } from './language-model.ts';
-import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, writeMetadata } from './model-file.ts';
+import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, unfrozenIn, writeMetadata } from './model-file.ts';
 import { Policy, type PolicyOptions } from './policy.ts';
 import { type LoadOptions, readModel } from './registry.ts';
 import { checkScope } from './reward-file.ts';
@@ -53,7 +53,7 @@ export class IlqlPolicy extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: IlqlPolicyOptions = {}, loaded = false) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scope'], 'IlqlPolicy');
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'numLayersUnfrozen'], 'IlqlPolicy');
     const { lora = 8, alpha, scope } = options;
     checkAdapterOptions(lora, { alpha, scope }, 'IlqlPolicy');
     if (options.seed !== undefined) checkInteger(options.seed, 0, 'IlqlPolicy.seed');
@@ -134,7 +134,7 @@ export class IlqlPolicy extends Policy {
   override contents(): Contents {
     const { tensors } = super.contents();
     const targets = this.#targets.map((tensor) => ({ name: tensor.name, tensor }));
-    const metadata = writeMetadata('IlqlPolicy', { ...this.model.metadata(), scope: this.scopes[0] });
+    const metadata = writeMetadata('IlqlPolicy', { ...this.description(), scope: this.scopes[0] });
     return { tensors: [...tensors, ...targets], metadata };
   }
 
@@ -154,7 +154,7 @@ export class IlqlPolicy extends Policy {
 function adaptersOf(file: SafetensorsFile, model: LanguageModel): IlqlPolicyOptions {
   const scope = readMetadata(file)?.scope as string | undefined;
   checkScope(file, model.scopes, scope);
-  if (scope === undefined) return { lora: false };
+  if (scope === undefined) return { lora: false, numLayersUnfrozen: unfrozenIn(file, model.decoder) };
   const { rank, alpha } = model.description().scopes[scope] as ScopeSize;
   return { lora: rank, alpha, scope };
 }

@@ -8,7 +8,7 @@ import { type Ids, Inputs, type Mask } from '../tensor/arguments.ts';
 import { type Contents, readTensors } from '../tensor/tensor-files.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import type { LanguageModel } from './language-model.ts';
-import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, writeMetadata } from './model-file.ts';
+import { checkModel, isPolicyOnly, readMetadata, type ScopeSize, unfrozenIn, writeMetadata } from './model-file.ts';
 import { Policy, type PolicyOptions } from './policy.ts';
 import { type LoadOptions, readModel } from './registry.ts';
 import { checkScope } from './reward-file.ts';
@@ -34,7 +34,7 @@ export class ImplicitPRM extends Policy {
    * @throws ArgumentError if `model` is not causal.
    */
   constructor(model: LanguageModel, options: ImplicitPRMOptions = {}, loaded = false) {
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'beta'], 'ImplicitPRM');
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'numLayersUnfrozen', 'beta'], 'ImplicitPRM');
     const { beta = 0.05, ...adapters } = options;
     checkPositive(beta, 'ImplicitPRM.beta');
     checkAdapterOptions(options.lora ?? 8, { alpha: options.alpha, scope: options.scope }, 'ImplicitPRM');
@@ -75,7 +75,7 @@ export class ImplicitPRM extends Policy {
   /** The model with its scope, and the reference if it is a copy. The file also loads as a language model. */
   override contents(): Contents {
     const { tensors } = super.contents();
-    const description = { ...this.model.metadata(), scope: this.scopes[0], beta: this.beta };
+    const description = { ...this.description(), scope: this.scopes[0], beta: this.beta };
     return { tensors, metadata: writeMetadata('ImplicitPRM', description) };
   }
 
@@ -92,13 +92,10 @@ export class ImplicitPRM extends Policy {
   ): Promise<Tensor> {
     using inputs = new Inputs(this.model.decoder.device);
     const mask = inputs.mask(responseMask, 'responseMask');
-    // Both are queued at once, so that nothing disposes of the model between them.
-    const reads = [this.logProb(sequence, { grad: false }), this.referenceLogProb(sequence)] as const;
-    const [first, second] = await Promise.all(reads);
-    using now = first;
-    using reference = second;
-    const ratio = [handleOf(now.logProb), handleOf(reference), mask] as const;
-    return new Tensor(await run([now.logProb, reference, ...inputs.used], () => call(...ratio)));
+    using now = await this.compare(sequence, { grad: false });
+    const { logProb, referenceLogProb } = now;
+    const ratio = [handleOf(logProb), handleOf(referenceLogProb), mask] as const;
+    return new Tensor(await run([logProb, referenceLogProb, ...inputs.used], () => call(...ratio)));
   }
 
   #reference(): Contents['tensors'] {
@@ -119,7 +116,7 @@ function optionsIn(file: SafetensorsFile, model: LanguageModel): ImplicitPRMOpti
     });
   }
   checkScope(file, model.scopes, scope as string | undefined);
-  if (scope === undefined) return { lora: false, beta };
+  if (scope === undefined) return { lora: false, beta, numLayersUnfrozen: unfrozenIn(file, model.decoder) };
   const { rank, alpha } = model.description().scopes[scope as string] as ScopeSize;
   return { lora: rank, alpha, scope: scope as string, beta };
 }

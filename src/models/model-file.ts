@@ -90,6 +90,19 @@ function classOf(model: string): string {
   return MODEL_TYPES.includes(model) ? 'LanguageModel' : model;
 }
 
+/** How many top layers of its model a policy in a file trains; undefined if not only these. @throws FileError for others than it has */
+export function unfrozenIn(file: SafetensorsFile, { depth }: Pick<DecoderDescription, 'depth'>): number | undefined {
+  const layers = readMetadata(file)?.numLayersUnfrozen;
+  if (layers === undefined || (Number.isInteger(layers) && (layers as number) >= 1 && (layers as number) <= depth))
+    return layers as number | undefined;
+  throw new FileError({
+    argument: `${file.path}, numLayersUnfrozen`,
+    received: printable(layers),
+    expected: `an integer from 1 to ${depth}, the number of layers of the model`,
+    fix: 'Get the file again.',
+  });
+}
+
 /** Which names the tensors have: by default ours in a file with our metadata, those of palm-rlhf-pytorch in any other. */
 export function namesOf(metadata: Record<string, unknown> | undefined): 'python' | undefined {
   return metadata === undefined || metadata.names === 'python' ? 'python' : undefined;

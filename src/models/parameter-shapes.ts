@@ -4,12 +4,26 @@ import { type AdapterDescription, addon, type DecoderDescription, type NamedShap
 /** The name prefix of the layer parameters in a decoder with a single layer. */
 const LAYER = 'layers.0.';
 
+/** Numbers of weights: of a layer, of what comes before the layers and after them, and of the whole decoder. */
+export interface ParameterCounts {
+  front: number;
+  layer: number;
+  back: number;
+  total: number;
+}
+
 /** The number of weights of a decoder. @throws OutOfMemoryError if no machine could hold one of its layers. */
-export function countParameters(decoder: DecoderDescription): { layer: number; outside: number; total: number } {
+export function countParameters(decoder: DecoderDescription): ParameterCounts {
   const shapes = addon().decoderParameters(oneLayer(decoder));
-  const layer = sumOf(shapes.filter(({ name }) => name.startsWith(LAYER)).map(sizeOf));
-  const outside = sumOf(shapes.map(sizeOf)) - layer;
-  return { layer, outside, total: outside + decoder.depth * layer };
+  const inLayer = ({ name }: NamedShape) => name.startsWith(LAYER);
+  const [first, last] = [shapes.findIndex(inLayer), shapes.findLastIndex(inLayer)];
+  const count = (some: readonly NamedShape[]) => sumOf(some.map(sizeOf));
+  const [front, layer, back] = [
+    count(shapes.slice(0, first)),
+    count(shapes.slice(first, last + 1)),
+    count(shapes.slice(last + 1)),
+  ];
+  return { front, layer, back, total: front + decoder.depth * layer + back };
 }
 
 /** The number of weights in a scope of `rank` with adapters on the sites `targets` of every layer. @throws OutOfMemoryError */

@@ -7,6 +7,7 @@ import {
   addon,
   type GenerateOptions,
   type Gradients,
+  type LanguageModelHandle,
   type Native,
   type NativeRollout,
   type PolicyHandle,
@@ -16,6 +17,8 @@ import { checkAdapterOptions, checkObject, checkOptions } from '../checks/option
 import type { LanguageModel } from './language-model.ts';
 import { writeMetadata } from './model-file.ts';
 import { handleOf, Resource, run } from '../native/resource.ts';
+import { TopLayers } from './top-layers.ts';
+import { checkTrained } from './trained.ts';
 import { cancellable, nativeSampling, type PromptInput, promptTensors, withWeightNamed } from '../sampling.ts';
 import { type Parameter, Tensor, type TensorGroup, tensorGroup } from '../tensor/tensor.ts';
 
@@ -28,14 +31,24 @@ export interface PolicyOptions {
   seed?: number;
   /** Name of its scope, for when several policies share a model. Defaults to `actor`. */
   scope?: string;
-  /** With `lora: false`, keep a frozen copy of the model as the reference policy. With LoRA, the model itself is the reference. */
+  /** With `lora: false`, keep a frozen copy of what is trained as the reference policy. With LoRA, the model itself is the reference. */
   reference?: boolean;
+  /**
+   * With `lora: false`, train only so many of the top layers, the final norm, and the head unless it is tied to the embedding. What is
+   * below is frozen, and the reference policy reads it too. By default, all weights are trained.
+   */
+  numLayersUnfrozen?: number | undefined;
 }
 
 /** Per-token outputs for sequences [B, T] under the current weights: entry t belongs to token t, entry 0 is 0. */
 export interface LogProb {
   logProb: Tensor;
   entropy: Tensor;
+}
+
+/** The same with the log-probabilities of the reference policy [B, T], which are never differentiable. */
+export interface ComparedLogProb extends LogProb {
+  referenceLogProb: Tensor;
 }
 
 /** A batch of sampled responses; everything is [B, T], with rows in the same order. */
@@ -76,6 +89,9 @@ export type RolloutInput = PromptInput &
     signal?: AbortSignal;
   };
 
+/** A copy of the model that is not trained, whole or from some layer up. */
+type Reference = Resource<LanguageModelHandle> & { contents(): Pick<Contents, 'tensors'> };
+
 /** The arguments of a native rollout, apart from the policy. */
 type RolloutArguments = Parameters<Native['policyRollout']> extends [unknown, ...infer Rest] ? Rest : never;
 
@@ -88,11 +104,15 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
   readonly model: LanguageModel;
   /** Rank of the adapters; false if all weights of the model are trained. */
   readonly lora: number | false;
+  /** Number of the model's layers that are trained, from the top; undefined with LoRA, and if all weights are trained. */
+  readonly numLayersUnfrozen: number | undefined;
   /** Names of the scopes it reads and trains, its own first; empty without LoRA. */
   readonly scopes: readonly string[];
   /** The parameters it trains in addition to those of the model and its scopes. */
   protected readonly heads: readonly Parameter[] = [];
-  readonly #reference: LanguageModel | undefined;
+  /** The layers that are trained, if not all weights are. */
+  readonly #top: TopLayers | undefined;
+  readonly #reference: Reference | undefined;
   readonly #unregister: () => void;
 
   /**
@@ -100,17 +120,21 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
    * only, the model was read from a file and already has the scopes.
    * @throws ArgumentError if one of its scopes already exists.
    * @throws ArgumentError if `model` is not causal.
+   * @throws ArgumentError for more unfrozen layers than the model has.
    */
   constructor(model: LanguageModel, options: PolicyOptions = {}, more: readonly string[] = [], loaded = false) {
     const { name } = new.target;
-    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'reference'], name);
-    const { lora = 8, alpha, seed, scope, reference = false } = options;
+    checkOptions(options, ['lora', 'alpha', 'seed', 'scope', 'reference', 'numLayersUnfrozen'], name);
+    const { lora = 8, alpha, seed, scope, reference = false, numLayersUnfrozen } = options;
     checkAdapterOptions(lora, { alpha, scope }, name);
     handleOf(model, 'model');
     checkCausal(model);
-    const copy = lora === false && reference ? model.clone() : undefined;
+    checkTrained({ lora, numLayersUnfrozen }, model.decoder.depth);
+    const top = numLayersUnfrozen === undefined ? undefined : new TopLayers(model, numLayersUnfrozen);
+    let copy: Reference | undefined;
     const added: string[] = [];
     try {
+      if (lora === false && reference) copy = top?.branch() ?? model.clone();
       const add = (each: string, rank: number) => {
         if (!loaded) model.addScope(each, { rank, alpha, seed });
         added.push(each);
@@ -121,11 +145,14 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     } catch (error) {
       if (!loaded) for (const each of added) model.removeScope(each);
       copy?.dispose();
+      top?.release();
       throw error;
     }
     this.model = model;
+    this.numLayersUnfrozen = numLayersUnfrozen;
     this.lora = lora;
     this.scopes = added;
+    this.#top = top;
     this.#reference = copy;
     this.#unregister = model.addReader({ name, scopes: added, trainsTrunk: lora === false });
   }
@@ -135,11 +162,18 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     return this.scopes.length > 0 || this.#reference !== undefined;
   }
 
-  /** The trained parameters: those of the scopes, or without LoRA of the whole model, and of any heads. */
+  /** The trained parameters: those of the scopes, or without LoRA of the whole model or its top layers, and of any heads. */
   parameters(): Parameter[] {
+    const others = this.scopes.slice(1).flatMap((scope) => this.model.parameters({ scope }));
+    return [...this.ownParameters(), ...others, ...this.heads];
+  }
+
+  /** Those that decide what it answers: without further scopes and heads. @internal */
+  ownParameters(): Parameter[] {
     handleOf(this);
-    const scoped = this.scopes.flatMap((scope) => this.model.parameters({ scope }));
-    return [...(this.scopes.length > 0 ? scoped : this.model.parameters()), ...this.heads];
+    const [scope] = this.scopes;
+    if (scope !== undefined) return this.model.parameters({ scope });
+    return this.#top ? [...this.#top.parameters] : this.model.parameters();
   }
 
   /**
@@ -167,6 +201,24 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
   }
 
   /**
+   * What `logProb` returns and what `referenceLogProb` does, in one call: layers that policy and reference share are computed once.
+   * @throws ArgumentError while the model is in training mode, because dropout makes results non-reproducible.
+   * @throws ArgumentError if there is no reference.
+   */
+  async compare(
+    sequence: Ids,
+    options: { temperature?: number; grad?: boolean } = {},
+  ): Promise<TensorGroup<ComparedLogProb>> {
+    checkOptions(options, ['temperature', 'grad'], 'compare');
+    const { temperature = 1, grad = true } = options;
+    return tensorGroup(
+      await this.read(sequence, temperature, (ids) =>
+        addon().policyCompare(handleOf(this), ids, temperature, this.gradients(grad)),
+      ),
+    );
+  }
+
+  /**
    * Samples responses, then evaluates them with the policy and, if requested, the reference policy. There are no filters: the
    * distribution that is sampled from must be the one that is trained. A `padToken` other than the eos is never sampled.
    * @throws the signal's reason once it is aborted.
@@ -182,8 +234,14 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     const heads = this.heads.map((tensor) => ({ name: tensor.name, tensor }));
     const copied = this.#reference?.contents().tensors ?? [];
     const reference = copied.map(({ name, tensor }) => ({ name: `reference.${name}`, tensor }));
-    const metadata = writeMetadata('Policy', this.model.metadata());
+    const metadata = writeMetadata('Policy', this.description());
     return { tensors: [...this.model.contents().tensors, ...heads, ...reference], metadata };
+  }
+
+  /** How files describe it: its model, and what is trained of it. */
+  protected description(): Record<string, unknown> {
+    const { numLayersUnfrozen } = this;
+    return { ...this.model.metadata(), ...(numLayersUnfrozen !== undefined && { numLayersUnfrozen }) };
   }
 
   /** Which parameters a graph is recorded for when the policy is evaluated. */
@@ -226,9 +284,10 @@ export class Policy extends Resource<PolicyHandle> implements Saveable {
     });
   }
 
-  /** Frees the reference copy. The model keeps its scopes. */
+  /** Frees the reference copy. The model keeps its scopes; its frozen layers can be trained again. */
   protected override release(handle: PolicyHandle): void {
     this.#unregister();
+    this.#top?.release();
     this.#reference?.dispose();
     super.release(handle);
   }

@@ -20,6 +20,7 @@ import type {
   LanguageModelHandle,
   NamedShape,
   NativeActionValues,
+  NativeComparedLogProb,
   NativeEvaluation,
   NativeFlowrlEvaluation,
   NativeGeneration,
@@ -123,6 +124,8 @@ export interface Native extends NativeLosses {
 
   // Models (native/binding/model.cc)
   decoderCreate(description: DecoderDescription): LanguageModelHandle;
+  /** A model with the weights of `model` before layer `firstLayer`, and with its own from there on, which have no values yet. */
+  modelBranch(model: LanguageModelHandle, firstLayer: number): LanguageModelHandle;
   /** The parameters of such a decoder, in order, without creating it. @throws OutOfMemoryError if no machine could hold it. */
   decoderParameters(description: DecoderDescription): NamedShape[];
   /** The sites where adapters can be added: `layers.0.query` and so on, each with the shape [out, in] of its part of a matrix. */
@@ -246,6 +249,13 @@ export interface Native extends NativeLosses {
     gradients: Gradients,
   ): Promise<NativeLogProb>;
   policyReferenceLogProb(policy: PolicyHandle, sequence: TensorHandle, temperature: number): Promise<TensorHandle>;
+  /** Both at once; layers that policy and reference share are computed once. */
+  policyCompare(
+    policy: PolicyHandle,
+    sequence: TensorHandle,
+    temperature: number,
+    gradients: Gradients,
+  ): Promise<NativeComparedLogProb>;
   /** Samples, then evaluates `pieces` of rows with the policy (if `recompute`) and the reference (if `withReference`). */
   policyRollout(
     policy: PolicyHandle,

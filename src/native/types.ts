@@ -238,6 +238,10 @@ export interface NativeLogProb {
   logProb: TensorHandle; // [B, T]
   entropy: TensorHandle; // [B, T]
 }
+/** What a policy and its reference say of the same tokens. */
+export interface NativeComparedLogProb extends NativeLogProb {
+  referenceLogProb: TensorHandle; // [B, T]
+}
 /** How a model predicted each token. */
 export interface NativePrediction extends NativeLogProb {
   right: TensorHandle; // [B, T] bool

@@ -180,6 +180,11 @@ export class Parameter extends Resource<ParameterHandle> {
     return this.#owners > 0;
   }
 
+  /** Whether its model has frozen it. @internal */
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
   /** For optimizers: marks it as trained by one. Returns a function that ends this. @internal */
   own(): () => void {
     this.#owners++;

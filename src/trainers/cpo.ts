@@ -30,6 +30,7 @@ export async function* cpo(parts: CpoParts, options: CpoConfig, start = 0): Asyn
   const config = parseKnown(cpoConfig, options, 'cpo');
   const loss = cpoLossOf(config);
   yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
+    read: (sequence, options) => parts.policy.logProb(sequence, options),
     lossOf: ({ logProb, responseMask }, denominators) => cpoLoss(logProb, responseMask, { ...loss, ...denominators }),
   });
 }

@@ -4,6 +4,7 @@ import { parseKnown } from '../config/schema.ts';
 import { checkKinds, instanceOf, optional } from '../checks/kinds.ts';
 import { checkInteger } from '../checks/options.ts';
 import type { Preference } from '../data/preferences.ts';
+import type { ComparedLogProb } from '../models/policy.ts';
 import { checkDpoLoss, dpoLoss, type DpoLossOptions, type PreferenceMetrics } from '../losses/preference.ts';
 import { deltaWith, RunningMean, type Sequence } from './log-ratios.ts';
 import {
@@ -47,11 +48,10 @@ export async function* dpo(parts: DpoParts, options: DpoConfig, start = 0): Asyn
   const { policy, optimizer, rewardMean } = parts;
   checkReference(policy);
   if (config.mixture.bcoWeight > 0) checkKinds('dpo parts', parts, { rewardMean: instanceOf(RunningMean) });
-  yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
-    async lossOf({ sequence, responseMask, logProb }, denominators, { delta }) {
-      using reference = await policy.referenceLogProb(sequence);
-      return await dpoLoss(logProb, reference, responseMask, { ...loss, delta, ...denominators });
-    },
+  yield* learnFromPairs<PreferenceMetrics, ComparedLogProb>(parts, config, start, {
+    read: (sequence, options) => policy.compare(sequence, options),
+    lossOf: ({ logProb, referenceLogProb, responseMask }, denominators, { delta }) =>
+      dpoLoss(logProb, referenceLogProb, responseMask, { ...loss, delta, ...denominators }),
     async know(pairs, microBatch, training) {
       if (!rewardMean) return {};
       if (!training) return { delta: rewardMean.mean };

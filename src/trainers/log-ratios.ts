@@ -53,9 +53,8 @@ export async function compared<T>(
   );
   using sequence = made.sequence;
   using responseMask = made.responseMask;
-  using now = await policy.logProb(sequence, options);
-  using reference = await policy.referenceLogProb(sequence);
-  return await use(now.logProb, reference, responseMask);
+  using now = await policy.compare(sequence, options);
+  return await use(now.logProb, now.referenceLogProb, responseMask);
 }
 
 /** The log-ratios of responses to the reference, a tensor for each piece, without a graph. */

@@ -22,6 +22,7 @@ export async function* orpo(parts: OrpoParts, options: OrpoConfig, start = 0): A
   const config = parseKnown(orpoConfig, options, 'orpo');
   const { beta } = config;
   yield* learnFromPairs<OrpoMetrics>(parts, config, start, {
+    read: (sequence, options) => parts.policy.logProb(sequence, options),
     lossOf: ({ logProb, responseMask }, denominators) => orpoLoss(logProb, responseMask, { beta, ...denominators }),
   });
 }

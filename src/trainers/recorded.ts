@@ -6,11 +6,11 @@ import { ArgumentError } from '../errors.ts';
 import type { PreferenceDenominators, PreferenceMetrics } from '../losses/preference.ts';
 import { Mean } from '../metrics/mean.ts';
 import type { Sample } from '../metrics/metrics.ts';
-import { Policy } from '../models/policy.ts';
+import { type LogProb, Policy } from '../models/policy.ts';
 import type { Optimizer } from '../optim.ts';
 import type { Preference } from '../data/preferences.ts';
 import type { Loss } from '../tensor/loss.ts';
-import { type Tensor, useDeterministic } from '../tensor/tensor.ts';
+import { type Tensor, type TensorGroup, useDeterministic } from '../tensor/tensor.ts';
 import { MicroBatch } from './out-of-memory.ts';
 import { checkPairs, PAIR_PARTS, type PairParts, type PairStep, pairSteps, tokensOf } from './pairs.ts';
 import { itemsAt } from './parts.ts';
@@ -166,10 +166,12 @@ export interface Known {
 }
 
 /** How a method compares pairs. */
-interface PairMethod<Metrics> {
-  /** The loss of rows [2N, T], chosen responses before rejected ones, from the policy's log-probabilities. */
+interface PairMethod<Metrics, Read extends LogProb> {
+  /** What the loss reads of `sequence` [2N, T], chosen responses before rejected ones. */
+  read(sequence: Tensor, options: { grad: boolean }): Promise<TensorGroup<Read>>;
+  /** The loss of such rows, from what was read. */
   lossOf(
-    rows: { sequence: Tensor; responseMask: Tensor; logProb: Tensor },
+    rows: Read & { responseMask: Tensor },
     denominators: Required<PreferenceDenominators>,
     known: Known,
   ): Promise<Loss<keyof Metrics & string>>;
@@ -181,11 +183,11 @@ interface PairMethod<Metrics> {
  * batches of 4 equal 1 of 8.
  * @throws ArgumentError for a token that the model does not have, or an empty response.
  */
-export async function* learnFromPairs<Metrics extends PreferenceMetrics>(
+export async function* learnFromPairs<Metrics extends PreferenceMetrics, Read extends LogProb = LogProb>(
   { policy, pairs, validation = [], ...parts }: PolicyPairParts,
   config: RecordedConfig,
   start: number,
-  { lossOf, know }: PairMethod<Metrics>,
+  { read, lossOf, know }: PairMethod<Metrics, Read>,
 ): AsyncGenerator<RecordedStep & Metrics> {
   for (const [argument, some] of Object.entries({ pairs, validation })) {
     checkPairs(some, policy.model, argument);
@@ -204,9 +206,9 @@ export async function* learnFromPairs<Metrics extends PreferenceMetrics>(
         const rows = responseRows([...prompts, ...prompts], responses);
         using sequence = rows.sequence;
         using responseMask = rows.responseMask;
-        using now = await policy.logProb(sequence, options);
+        using now = await read(sequence, options);
         const nllDenominator = (chosenTokens(all) * denominator) / all.length;
-        return await lossOf({ sequence, responseMask, logProb: now.logProb }, { denominator, nllDenominator }, known);
+        return await lossOf({ ...now, responseMask }, { denominator, nllDenominator }, known);
       },
       report: (metrics) => ({ ...known, ...metrics }) as Metrics,
       ...(learned && { learned }),

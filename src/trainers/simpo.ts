@@ -22,6 +22,7 @@ export async function* simpo(parts: SimpoParts, options: SimpoConfig, start = 0)
   const config = parseKnown(simpoConfig, options, 'simpo');
   const { beta, gammaOverBeta, nllWeight } = config;
   yield* learnFromPairs<PreferenceMetrics>(parts, config, start, {
+    read: (sequence, options) => parts.policy.logProb(sequence, options),
     lossOf: ({ logProb, responseMask }, denominators) =>
       simpoLoss(logProb, responseMask, { beta, gammaOverBeta, nllWeight, ...denominators }),
   });

@@ -1,6 +1,6 @@
 /** What a piece of work holds at most, to be compared with its plan. */
 import { expect } from 'vitest';
-import type { MemoryPlan } from '../../src/models/memory-plan.ts';
+import type { MemoryPlan } from '../../src/models/memory-items.ts';
 import { memory, Tensor } from '../../src/tensor/tensor.ts';
 
 /** Waits until what was disposed of is freed. */

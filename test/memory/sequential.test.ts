@@ -12,6 +12,7 @@ import { qwen3 } from '../../src/families/qwen3.ts';
 import { ActorCritic } from '../../src/models/actor-critic.ts';
 import { LanguageModel } from '../../src/models/language-model.ts';
 import { planPpo, planPretraining } from '../../src/models/memory-plan.ts';
+import type { Trained } from '../../src/models/trained.ts';
 import { addon } from '../../src/native/addon.ts';
 import { handleOf } from '../../src/native/resource.ts';
 import { AdamW } from '../../src/optim.ts';
@@ -26,6 +27,7 @@ const LLAMA = {
 };
 const MODELS = {
   llama: familyWith(llama, LLAMA),
+  untied: familyWith(llama, { ...LLAMA, vocab_size: 8 * VOCABULARY, tie_word_embeddings: false }),
   qwen3: familyWith(qwen3, { ...LLAMA, model_type: 'qwen3', head_dim: 32 }),
   gpt2: familyWith(gpt2, { model_type: 'gpt2', vocab_size: VOCABULARY, n_embd: 256, n_layer: 3, n_head: 8 }),
 };
@@ -47,7 +49,7 @@ async function create(name: keyof typeof MODELS, options: Options): Promise<Lang
   return model;
 }
 
-const EVERY = Object.keys(MODELS).flatMap((name) =>
+const EVERY = ['llama', 'qwen3', 'gpt2'].flatMap((name) =>
   [
     { dtype: 'float32', recompute: 'selective' },
     { dtype: 'bfloat16', recompute: 'none' },
@@ -72,22 +74,32 @@ describe('the plan of a model with sequential blocks matches the memory used', (
     expectNear(planPretraining(model.decoder, run), measured);
   });
 
-  const one = EVERY.filter((_, i) => i % 4 === 0); // each model, each precision, each level
-  it.each(one)('PPO of $name with adapters, $dtype, recompute $recompute', async ({ name, ...options }) => {
+  /** Compares the plan of PPO with what it needs. */
+  async function expectPlanned(name: keyof typeof MODELS, options: Options, trained: Trained): Promise<void> {
+    const { lora, numLayersUnfrozen } = trained;
     const prompts = Array.from({ length: 8 }, (_, i) => Array(32).fill(i));
     const sampling = { samplesPerPrompt: 2, maxNewTokens: 96 };
     const shape = { rolloutBatch: 8, minibatchSize: 8 };
-    const config = { ...shape, sampling, steps: 1, epochs: 1, critic: { warmup: 0 }, lora: 8 };
+    const config = { ...shape, sampling, steps: 1, epochs: 1, critic: { warmup: 0 }, lora };
     const parsed = parseConfig(ppoConfig, config, 'test');
     const measured = await peakOf(async () => {
       using model = await create(name, options);
-      using actorCritic = new ActorCritic(model, { lora: 8 });
+      using actorCritic = new ActorCritic(model, { lora, numLayersUnfrozen, reference: true });
       using optimizer = new AdamW(actorCritic.parameters());
       const batches = new Batches({ size: prompts.length, batchSize: 8, seed: 0 });
       await drain(ppo({ actorCritic, optimizer, prompts, batches, reward: () => Array(16).fill(1) }, parsed));
     });
     using model = await create(name, options);
-    const planned = { ...shape, ...sampling, promptLength: 32, lora: 8, reference: true };
+    const planned = { ...shape, ...sampling, ...trained, promptLength: 32, reference: true };
     expectNear(planPpo(model.decoder, planned), measured);
+  }
+
+  const one = EVERY.filter((_, i) => i % 4 === 0); // each model, each precision, each level
+  it.each(one)('PPO of $name with adapters, $dtype, recompute $recompute', async ({ name, ...options }) => {
+    await expectPlanned(name, options, { lora: 8 });
+  });
+
+  it.each(['llama', 'untied'] as const)('PPO of %s with the top layer trained', async (name) => {
+    await expectPlanned(name, { dtype: 'float32', recompute: 'selective' }, { lora: false, numLayersUnfrozen: 1 });
   });
 });

@@ -188,6 +188,11 @@ export interface OptimisationInput {
    * @default 0
    */
   weightDecay?: number | undefined;
+  /**
+   * Train only so many of the top layers, the final norm and a head that is not tied; needs --no-lora (default: all).
+   * An integer >= 1.
+   */
+  numLayersUnfrozen?: number | undefined;
 }
 
 export interface ReinforceSamplingInput {

@@ -207,6 +207,11 @@ export interface PpoConfigInput {
          */
         weightDecay?: number | undefined;
         /**
+         * Train only so many of the top layers, the final norm and a head that is not tied; needs --no-lora (default: all).
+         * An integer >= 1.
+         */
+        numLayersUnfrozen?: number | undefined;
+        /**
          * If set, the run keeps an average of the weights, which moves by 1 − ema with every update.
          * A finite number >= 0 and < 1.
          */

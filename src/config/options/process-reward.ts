@@ -1,5 +1,5 @@
 // Written by `npm run options` from src/config/process-reward.ts; change the schema there, not this file.
-import type { CpoCheckpointInput, CpoEvaluationInput, OptimisationInput } from './groups.ts';
+import type { CpoCheckpointInput, CpoEvaluationInput } from './groups.ts';
 
 /** The options of process rewards, apart from model and solutions. */
 export interface ProcessRewardConfigInput {
@@ -61,7 +61,27 @@ export interface ProcessRewardConfigInput {
   /**
    * The optimizer and its settings.
    */
-  optimisation?: OptimisationInput | undefined;
+  optimisation?:
+    | {
+        /**
+         * Optimizer algorithm.
+         * @default "adamw"
+         */
+        optimizer?: 'adamw' | 'adoptAtan2' | 'adamAtan2' | undefined;
+        /**
+         * Decay rates of the running means of gradient and squared gradient.
+         * 2 values, each a finite number >= 0 and < 1.
+         * @default [0.9,0.999]
+         */
+        betas?: [number, number] | undefined;
+        /**
+         * Weight decay.
+         * A finite number >= 0.
+         * @default 0
+         */
+        weightDecay?: number | undefined;
+      }
+    | undefined;
   /**
    * Max gradient norm; larger gradients are scaled down.
    * A finite number > 0.

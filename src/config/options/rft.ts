@@ -115,6 +115,11 @@ export interface RftConfigInput {
    */
   weightDecay?: number | undefined;
   /**
+   * Train only so many of the top layers, the final norm and a head that is not tied; needs --no-lora (default: all).
+   * An integer >= 1.
+   */
+  numLayersUnfrozen?: number | undefined;
+  /**
    * Max gradient norm; larger gradients are scaled down.
    * A finite number > 0.
    * @default 1
