@@ -61,16 +61,24 @@ const SITES = ['query', 'key', 'value', 'output', 'up', 'gate', 'down'];
 type Reading = Map<string, number[]>;
 
 /** Numbers of one model: logits and all gradients, through a scope on every linear if `scoped`, packed if `packed`. */
-async function reading(description: DecoderDescription, { scoped = false, packed = false } = {}): Promise<Reading> {
-  using model = await Decoder.of(description, representable(weightsOf(description, 3)));
+async function reading(
+  description: DecoderDescription,
+  { scoped = false, packed = false, seed = 3 } = {},
+): Promise<Reading> {
+  using model = await Decoder.of(description, representable(weightsOf(description, seed)));
   const sites = SITES.filter((name) => description.gated || name !== 'gate');
   const scope: Scope | undefined = scoped ? model.scope(sites, 3, 6) : undefined;
-  await scope?.draw(5);
+  await scope?.draw(seed + 2);
   const segments = packed ? SEGMENTS : undefined;
   const found = await model.gradients(ROWS, scope, segments);
   found.set('logits', await model.logits(ROWS, scope, segments));
   scope?.[Symbol.dispose]();
   return found;
+}
+
+/** The mean distance of all numbers of a reading from the true ones. */
+function errorOf(found: Reading, truth: Reading): number {
+  return [...truth].reduce((sum, [of, numbers]) => sum + distance(found.get(of) as number[], numbers), 0) / truth.size;
 }
 
 const WAYS = { whole: {}, 'through adapters': { scoped: true }, packed: { packed: true } };
@@ -80,21 +88,24 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, description) => {
     expect(addon().decoderIsFused(description)).toBe(true);
   });
 
-  it.each(Object.entries(WAYS))(
-    '%s: float32 is near float64, bfloat16 as near as the plain block',
-    async (way, how) => {
-      const truth = await withKernels(false, () => reading({ ...description, dtype: 'float64' }, how));
-      const fused = await reading(description, how);
-      const rounded = await reading({ ...description, dtype: 'bfloat16' }, how);
-      const plain = await withKernels(false, () => reading({ ...description, dtype: 'bfloat16' }, how));
-      expect([...fused.keys()].sort()).toEqual([...truth.keys()].sort());
-      for (const [of, numbers] of truth) expect(distance(fused.get(of) as number[], numbers), of).toBeLessThan(2e-5);
-      const error = (found: Reading) =>
-        [...truth].reduce((sum, [of, numbers]) => sum + distance(found.get(of) as number[], numbers), 0) / truth.size;
-      // Adapters and packing: measured on one seed, fused blocks lose up to 2.05 times as much as plain ones in bfloat16.
-      expect(error(rounded)).toBeLessThan((way === 'whole' ? 1.1 : 2.5) * error(plain));
-    },
-  );
+  it.each(Object.entries(WAYS))('%s: float32 is near float64', async (_way, how) => {
+    const truth = await withKernels(false, () => reading({ ...description, dtype: 'float64' }, how));
+    const fused = await reading(description, how);
+    expect([...fused.keys()].sort()).toEqual([...truth.keys()].sort());
+    for (const [of, numbers] of truth) expect(distance(fused.get(of) as number[], numbers), of).toBeLessThan(2e-5);
+  });
+
+  it.each(Object.entries(WAYS))('%s: bfloat16 is as near as the plain block, over several seeds', async (_way, how) => {
+    const bits = { ...description, dtype: 'bfloat16' } as const;
+    let [fused, plain] = [0, 0];
+    for (const seed of [1, 2, 3, 4, 5]) {
+      const drawn = { ...how, seed };
+      const truth = await withKernels(false, () => reading({ ...description, dtype: 'float64' }, drawn));
+      fused += errorOf(await reading(bits, drawn), truth);
+      plain += errorOf(await withKernels(false, () => reading(bits, drawn)), truth);
+    }
+    expect(fused).toBeLessThan(1.1 * plain);
+  });
 
   it('keeps or recomputes: the same bits', async () => {
     for (const scoped of [false, true]) {

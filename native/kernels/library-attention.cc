@@ -84,11 +84,11 @@ static std::pair<Tensor, Tensor> math_forward(const Heads& heads, double scale) 
   return {at::matmul((score - lse.unsqueeze(-1)).exp(), heads.value.to(at::kFloat)), lse};
 }
 
-// dV = Pᵀ dO,  dS = scale P (dO Vᵀ − Σ dO · O),  dQ = dS K,  dK = dSᵀ Q.
-static Heads math_backward(const Heads& heads, double scale, const Tensor& out, const Tensor& lse, const Tensor& dout) {
+// dV = Pᵀ dO,  dP = dO Vᵀ,  dS = scale P (dP − Σ P dP),  dQ = dS K,  dK = dSᵀ Q.
+static Heads math_backward(const Heads& heads, double scale, const Tensor& lse, const Tensor& dout) {
   const Tensor p = (scores(heads, scale) - lse.unsqueeze(-1)).exp(), d = dout.to(at::kFloat);
-  const Tensor delta = (d * out.to(at::kFloat)).sum(-1, /*keepdim=*/true);
-  const Tensor dscore = p * (at::matmul(d, heads.value.to(at::kFloat).transpose(-2, -1)) - delta) * scale;
+  const Tensor dp = at::matmul(d, heads.value.to(at::kFloat).transpose(-2, -1));
+  const Tensor dscore = p * (dp - (p * dp).sum(-1, /*keepdim=*/true)) * scale;
   return {at::matmul(dscore, heads.key.to(at::kFloat)),
           at::matmul(dscore.transpose(-2, -1), heads.query.to(at::kFloat)), at::matmul(p.transpose(-2, -1), d)};
 }
@@ -168,7 +168,7 @@ void library_attention_backward(const AttentionRows& rows, const Tensor& out, co
       break;
     }
     default:
-      found = math_backward(heads, rows.scale, o, state.lse, d);
+      found = math_backward(heads, rows.scale, state.lse, d);
   }
   const auto summed = [&](const Tensor& x) {
     return x.size(1) == rows.kv_heads ? x : x.unflatten(1, {rows.kv_heads, -1}).sum(2);

@@ -267,22 +267,18 @@ void attention(const AttentionArgs& args, int64_t begin, int64_t end) {
   }
 }
 
-// scores ← P = exp(scale S − lse) and dscores ← scale P (dP − delta), the gradient of S; on entry dscores holds
-// dP = dout Vᵀ and scores holds S.
-static void score_gradients(float* score, float* dscore, int64_t columns, float scale, float lse, float delta) {
+// scores ← P = exp(scale S − lse) and dscores ← scale P (dP − Σ P dP), the gradient of S; on entry dscores holds
+// dP = dout Vᵀ and scores holds S. The sum is Σ dout · out as well, but `out` is rounded to bfloat16: the gradients of a
+// row would no longer add up to 0, which weighs most where all keys have a large part in common.
+static void score_gradients(float* score, float* dscore, int64_t columns, float scale, float lse) {
+  Vec total{};
   for (int64_t s = 0; s < columns; s += kLanes) {
     const Vec p = exp(load(score + s) * scale - lse);
     store(score + s, p);
-    store(dscore + s, p * (load(dscore + s) - delta) * scale);
+    total += p * load(dscore + s);
   }
-}
-
-// delta = Σ dout · out for one query row.
-template <class T>
-static float delta_of(const T* dout, const T* out, int64_t head) {
-  Vec total{};
-  each(head, [&](int64_t i, int64_t n) { total += load(dout + i, n) * load(out + i, n); });
-  return sum(total);
+  const float delta = sum(total);
+  for (int64_t s = 0; s < columns; s += kLanes) store(dscore + s, load(score + s) * (load(dscore + s) - delta) * scale);
 }
 
 // dQ = dS K,  dK = dSᵀ Q,  dV = Pᵀ dout.
@@ -308,7 +304,6 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
       const auto rows_of = [&](auto* data, int64_t stride) { return task.heads(data, stride, tile, span.first); };
       const Heads<const T> query = rows_of(static_cast<const T*>(of.query), of.query_stride);
       const Heads<const T> dout = rows_of(static_cast<const T*>(args.dout), args.dout_stride);
-      const Heads<const T> out = rows_of(static_cast<const T*>(of.out), of.out_stride);
       const Heads<float> lse = task.lse(of, tile, span.first);
       pack_tile(at.queries, tile, query, span.rows);
       pack_tile(at.douts, tile, dout, span.rows);
@@ -320,8 +315,7 @@ void attention_grad(const AttentionGradArgs& args, int64_t begin, int64_t end) {
                           at.values_along_head + span.begin, tile.keys, at.dscores, tile.keys);
       for (int64_t r = 0; r < span.rows; ++r) {
         hide_row(at.scores + r * tile.keys, tile, span, r, visible);
-        score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns, of.scale, *lse[r],
-                        delta_of(dout[r], out[r], tile.head));
+        score_gradients(at.scores + r * tile.keys, at.dscores + r * tile.keys, span.columns, of.scale, *lse[r]);
       }
       tile_product<false>(span.rows, tile.width, span.columns / kDepth<Word>,
                           along_key(tile, at.dscores, at.packed_scores, span.rows, span.columns),

@@ -99,14 +99,16 @@ Tensor SequentialRows::project(const Tensor& h, int64_t first, int64_t count, co
   return y;
 }
 
-// residual + `part` times its columns of `output`, which begin with `first`, with bias and adapters.
+// residual + `part` times its columns of `output`, which begin with `first`, with bias and adapters. The residual, which
+// is the largest, comes last: each sum rounds as coarsely as its result is large.
 Tensor SequentialRows::add_output(const Tensor& residual, const Tensor& part, int64_t first, const Tensor& bias) const {
-  Tensor y = at::addmm(residual, part, block.output.narrow(1, first, part.size(1)).t());
-  if (bias.defined()) y.add_(bias);
+  const Tensor weight = block.output.narrow(1, first, part.size(1)).t();
+  if (!bias.defined() && adapters.output.empty()) return at::addmm(residual, part, weight);
+  Tensor y = bias.defined() ? at::addmm(bias, part, weight) : at::mm(part, weight);
   for (const Adapter& adapter : adapters.output)
     if (within(adapter, first, part.size(1)))
       y.addmm_(adapter.down(part.narrow(1, adapter.first - first, adapter.count)), adapter.b);
-  return y;
+  return y.add_(residual);
 }
 
 void SequentialRows::turn(const Tensor& turned, bool inverse) const {
