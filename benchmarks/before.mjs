@@ -8,7 +8,7 @@ import { takeTurns } from './turns.mjs';
 import { systems, units } from './workloads.mjs';
 
 /** What is compared unless workloads are named. */
-export const COMPARED = /^(train|decode|ppo)-/;
+export const COMPARED = /^(train|decode|ppo)-(?!smollm2)/;
 /** A row falls where its speed, as a share of before, lies below this with all of its interval. */
 const FLOOR = 0.98;
 /** In bfloat16 gradients are summed in float32 since 0.1.0, which costs time. */

@@ -8,7 +8,7 @@ import { describe, showWorkload, writeReports } from './report.mjs';
 import { takeTurns, withFiles } from './turns.mjs';
 import { systems, units, workloads } from './workloads.mjs';
 
-/** Relative difference of losses from the Python library's that rounding explains. */
+/** Relative difference of losses from those of the reference, the Python library unless a workload names another, that rounding explains. */
 const TOLERANCE = { float32: 1e-4, bfloat16: 2e-2 };
 
 const { values: options, positionals } = parseArgs({
@@ -48,9 +48,10 @@ function againstBefore(ids, workload) {
   return compareWithBefore(before, workload, { ids: ids.filter((id) => id.startsWith('ours')), pairs });
 }
 
-/** Gives rows their values, and marks those whose first losses, or likeliest tokens in float32, are not the Python library's. */
+/** Gives rows their values, and marks those whose first losses, or likeliest tokens in float32, are not those of the reference. */
 function compare(rows, workload) {
-  const reference = rows.find(({ system, losses, greedy }) => system === 'pytorch-default' && (losses ?? greedy));
+  const { reference: judge = 'pytorch-default' } = workload;
+  const reference = rows.find(({ system, losses, greedy }) => system === judge && (losses ?? greedy));
   for (const row of reference ? rows : []) {
     const { precision } = systems[row.system];
     if (row.losses) {

@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { fetchSmollm2 } from '../scripts/fetch-smollm2.mjs';
 import { System } from './systems/process.mjs';
 import { systems } from './workloads.mjs';
 
@@ -74,20 +75,33 @@ function busySeconds() {
 export async function withFiles(workload, folder) {
   const { model } = workload;
   const file = (extension) => join(folder, `${model.name}.${extension}`);
-  const full = { ...workload, folder, weights: file('safetensors'), tokens: file('i32'), gguf: file('gguf') };
+  const full = { ...workload, folder, weights: file(model.real ? 'folder' : 'safetensors'), tokens: file('i32') };
   if (!existsSync(full.tokens)) writeFileSync(full.tokens, randomTokens(2 ** 20, model.numTokens));
-  if (!existsSync(full.weights)) await writeWeights(full);
-  const python = process.env.PALM_PEERS && join(process.env.PALM_PEERS, 'venv/bin/python');
-  if (python && full.systems.includes('llama-cpp') && !existsSync(full.gguf)) {
-    const writer = fileURLToPath(new URL('systems/gguf-model.py', import.meta.url));
-    execFileSync(python, [writer, full.gguf, JSON.stringify(model)]);
-  }
-  return full;
+  const source = model.real && (await fetchSmollm2());
+  if (!existsSync(full.weights)) await ours(full, model.real ? { kind: 'folder', source } : { kind: 'weights' });
+  return { ...full, gguf: ggufFiles(full, { source, file }) };
 }
 
-async function writeWeights(workload) {
+/** By mode, the GGUF files that llama.cpp reads in this workload; those that are missing are written. */
+function ggufFiles({ model, systems: ids }, { source, file }) {
+  const modes = ids.filter((id) => systems[id].program === 'llama-cpp.mjs').map((id) => systems[id].mode);
+  const python = process.env.PALM_PEERS && join(process.env.PALM_PEERS, 'venv/bin/python');
+  const write = (program, ...args) =>
+    execFileSync(python, [fileURLToPath(new URL(`systems/${program}`, import.meta.url)), ...args]);
+  const written = (mode) => {
+    const path = file(`${mode}.gguf`);
+    if (existsSync(path)) return path;
+    if (model.real) write('gguf-variants.py', source, path, mode);
+    else write('gguf-model.py', path, JSON.stringify(model));
+    return path;
+  };
+  const isStored = (mode) => model.real && source.endsWith(`.${mode}.gguf`);
+  return Object.fromEntries(python ? modes.map((mode) => [mode, isStored(mode) ? source : written(mode)]) : []);
+}
+
+async function ours(workload, request) {
   const system = new System('palm-rlhf.mjs', workload);
-  await system.ask({ prepare: { ...workload, kind: 'weights' } });
+  await system.ask({ prepare: { ...workload, ...request } });
   await system.end();
 }
 

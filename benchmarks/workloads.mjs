@@ -14,11 +14,18 @@ export const systems = {
   'pytorch-compile': { program: 'palm-rlhf-pytorch.py', mode: 'compile', precision: 'float32' },
   'pytorch-tuned': { program: 'palm-rlhf-pytorch.py', mode: 'tuned', precision: 'bfloat16' },
   'pytorch-tuned-math': { program: 'palm-rlhf-pytorch.py', mode: 'tuned-math', precision: 'bfloat16' },
-  'transformers-fp32': { program: 'hf-transformers.py', mode: 'float32' },
-  'transformers-bf16': { program: 'hf-transformers.py', mode: 'bfloat16' },
+  'transformers-fp32': { program: 'hf-transformers.py', mode: 'float32', precision: 'float32' },
+  'transformers-bf16': { program: 'hf-transformers.py', mode: 'bfloat16', precision: 'bfloat16' },
+  'transformers-compile-fp32': { program: 'hf-transformers.py', mode: 'float32-compile', precision: 'float32' },
+  'transformers-compile-bf16': { program: 'hf-transformers.py', mode: 'bfloat16-compile', precision: 'bfloat16' },
   'trl-grpo-fp32': { program: 'trl-grpo.py', mode: 'float32' },
   'trl-grpo-bf16': { program: 'trl-grpo.py', mode: 'bfloat16' },
-  'llama-cpp': { program: 'llama-cpp.mjs', mode: 'float16' },
+  'trl-sft-bf16': { program: 'trl-sft.py', mode: 'bfloat16' },
+  'llama-cpp': { program: 'llama-cpp.mjs', mode: 'F16' },
+  'llama-cpp-q8': { program: 'llama-cpp.mjs', mode: 'Q8_0' },
+  'llama-cpp-q4': { program: 'llama-cpp.mjs', mode: 'Q4_1' },
+  'memory-bf16': { program: 'memory-bandwidth.py', mode: 'bfloat16' },
+  'memory-int8': { program: 'memory-bandwidth.py', mode: 'int8' },
 };
 
 const ours = ['ours-fp32', 'ours-bf16'];
@@ -95,6 +102,44 @@ const cpu = {
   'share-streamed-token': { ...decode(small, 1), ...share('streamed token') },
 };
 
+/** SmolLM2-135M-Instruct, which `npm run fetch:smollm2` gets. */
+const smollm2 = { name: 'smollm2', real: true, numTokens: 49152, parameters: 134_515_008 };
+const transformers = ['transformers-fp32', 'transformers-bf16'];
+const compiled = ['transformers-compile-fp32', 'transformers-compile-bf16'];
+const llamaCpp = ['llama-cpp', 'llama-cpp-q8', 'llama-cpp-q4'];
+const judged = { reference: 'transformers-fp32' };
+
+function decodeSmollm2(batch, others) {
+  return decode(smollm2, batch, {
+    ...judged,
+    systems: ['ours-int8', ...ours, ...transformers, ...compiled, ...others],
+  });
+}
+
+/** A group of 8 answers to each of 8 prompts, all weights trained, against a reference. */
+function grpo(model, more) {
+  const sizes = { prompts: 8, group: 8, promptLength: 32, newTokens: 64, minibatch: 16, klWeight: 0.04 };
+  return { kind: 'grpo', unit: 'ppo', model, ...sizes, systems: [...ours, 'trl-grpo-fp32', 'trl-grpo-bf16'], ...more };
+}
+
+const real = {
+  'train-smollm2-lora': train(smollm2, 2, 512, 2, {
+    ...{ ...judged, lora: 16, lr: 1e-4, systems: [...ours, ...transformers, ...compiled] },
+  }),
+  'train-smollm2': train(smollm2, 2, 512, 2, { ...judged, lr: 1e-5, systems: [...ours, ...transformers, ...compiled] }),
+  'decode-smollm2-1': decodeSmollm2(1, [...llamaCpp, 'memory-bf16', 'memory-int8']),
+  'decode-smollm2-16': decodeSmollm2(16, llamaCpp),
+  'start-smollm2': {
+    ...{ kind: 'start', unit: 'start', model: smollm2, promptLength: 32, fresh: true },
+    systems: [...ours, ...transformers, 'llama-cpp'],
+  },
+  'memory-smollm2': train(smollm2, 2, 512, 2, {
+    ...{ unit: 'memory', fresh: true, lora: 16, lr: 1e-4, lossSteps: 1, systems: ['ours-bf16', 'trl-sft-bf16'] },
+  }),
+  'grpo-small': grpo(small),
+  'grpo-smollm2': grpo(smollm2, { pairs: 3 }),
+};
+
 const models = {
   '30m': [shape('30m', 256, 512, 8, 8), 32, 1024],
   '125m': [shape('125m', 32768, 768, 12, 12), 32, 1024],
@@ -117,7 +162,7 @@ const cuda = Object.fromEntries(
   }),
 );
 
-export const workloads = { cpu, cuda };
+export const workloads = { cpu: { ...cpu, ...real }, cuda };
 
 /** What the README says, and what it is measured by: `ours` against the fastest of `peers`. */
 export const claims = {
@@ -137,6 +182,22 @@ export const claims = {
     { workload: 'start', ours, peers: ['pytorch-default'], goal: 8 },
     { workload: 'memory', ours: ['ours-bf16'], peers: ['pytorch-default'], goal: 2 },
     { workload: 'memory', ours: ['ours-bf16'], peers: ['pytorch-tuned', 'pytorch-tuned-math'], goal: 1.25 },
+    ...['train-smollm2-lora', 'train-smollm2'].map((workload) => {
+      return { workload, ours, peers: [...transformers, ...compiled], goal: 1.15 };
+    }),
+    { workload: 'decode-smollm2-1', ours: ['ours-bf16'], peers: ['memory-bf16'], goal: 0.7 },
+    { workload: 'decode-smollm2-1', ours: ['ours-int8'], peers: ['llama-cpp-q8'], goal: 0.95 },
+    { workload: 'decode-smollm2-1', ours, peers: ['llama-cpp'], goal: 1 },
+    { workload: 'decode-smollm2-1', ours: [...ours, 'ours-int8'], peers: ['llama-cpp-q4'], goal: 1 },
+    { workload: 'decode-smollm2-1', ours, peers: transformers, goal: 3 },
+    { workload: 'decode-smollm2-1', ours, peers: compiled, goal: 2 },
+    { workload: 'decode-smollm2-16', ours, peers: [...transformers, ...compiled], goal: 2 },
+    { workload: 'decode-smollm2-16', ours, peers: ['llama-cpp'], goal: 2 },
+    { workload: 'start-smollm2', ours, peers: transformers, goal: 3 },
+    { workload: 'memory-smollm2', ours: ['ours-bf16'], peers: ['trl-sft-bf16'], goal: 1.67 },
+    ...['grpo-small', 'grpo-smollm2'].map((workload) => {
+      return { workload, ours, peers: ['trl-grpo-fp32', 'trl-grpo-bf16'], goal: 1.8 };
+    }),
   ],
   cuda: ['30m', '125m', '350m', '1.3b'].flatMap((name) => [
     { workload: `train-${name}`, ours: ['ours-bf16'], peers: ['pytorch-default'], goal: 8 },

@@ -1,4 +1,7 @@
-/** node-llama-cpp: a Llama of as many elements as the PaLM, F16, random weights; all sequences in one context. */
+/**
+ * node-llama-cpp: all sequences in one context. `mode` is the format of the file: F16 with random weights, as many as the PaLM has, or
+ * that of a model of others.
+ */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -31,7 +34,8 @@ async function start(workload) {
 }
 
 /** A function that draws `count` tokens after every prompt, at temperature 1 without filters. */
-async function answering({ batch, promptLength, newTokens, gguf: modelPath, ...workload }, threads) {
+async function answering({ batch, promptLength, newTokens, gguf, mode, ...workload }, threads) {
+  const modelPath = gguf[mode];
   const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: threads });
   const model = await llama.loadModel({ modelPath });
   const sizes = { contextSize: promptLength + newTokens + 8, batchSize: Math.max(512, batch * promptLength) };

@@ -1,10 +1,17 @@
-"""A Llama of exactly as many matrix elements as a PaLM, for the systems that train or run Hugging Face models."""
+"""The models that systems train or run with transformers: one of others, or a Llama with as many matrix elements as a PaLM."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 
 def build(workload, dtype):
+    """The model of a workload, on its device."""
+    if workload['model'].get('real'):
+        return AutoModelForCausalLM.from_pretrained(workload['weights'], dtype=getattr(torch, dtype)).to(workload['device'])
+    return llama(workload, dtype)
+
+
+def llama(workload, dtype):
     """One key-value head and a feed-forward of 4 × dim: 14 dim² + 2 dim K elements a layer, as in a PaLM."""
     model = workload['model']
     config = LlamaConfig(

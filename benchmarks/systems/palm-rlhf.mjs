@@ -4,7 +4,11 @@ import {
   ActorCritic,
   AdamW,
   Batches,
+  grpo as groupIterations,
+  grpoConfig,
+  LanguageModel,
   PaLM,
+  Policy,
   parseConfig,
   ppo as iterations,
   ppoConfig,
@@ -24,7 +28,16 @@ async function weights({ model: { name: _, ...model }, weights: path, seed }) {
   return { facts: {} };
 }
 
-function load({ weights: path, mode, device, model: { heads, dimHead } }) {
+/** Writes a model of others as a folder that transformers reads. */
+async function folder({ source, weights: path }) {
+  const model = await LanguageModel.load(source);
+  await model.export(path);
+  model.dispose();
+  return { facts: {} };
+}
+
+function load({ weights: path, mode, device, model: { real, heads, dimHead } }) {
+  if (real) return LanguageModel.load(path, { dtype: mode === 'int8' ? 'float32' : mode, device });
   return PaLM.load(path, { options: { dtype: mode === 'int8' ? 'float32' : mode, heads, dimHead }, device });
 }
 
@@ -39,15 +52,17 @@ async function train({ steps, lossSteps, ...workload }) {
 }
 
 /** A function that does one step and gives its loss. */
-async function trainer({ batch, length, lr, optimizer: updates, device, ...workload }) {
+async function trainer({ batch, length, lr, lora, optimizer: updates, device, ...workload }) {
   const palm = await load({ ...workload, device });
-  const optimizer = new AdamW(palm.parameters(), { lr });
+  const of = lora === undefined ? {} : { scope: 'lora' };
+  if (lora !== undefined) palm.addScope('lora', { rank: lora, alpha: 2 * lora, targets: 'all-linear' });
+  const optimizer = new AdamW(palm.parameters(of), { lr });
   const batches = readTokens(workload, batch, length + 1)
     .slice(0, 64)
     .map((tokens) => Tensor.from(tokens, { shape: [batch, length + 1], device }));
   let turn = 0;
   return async () => {
-    const loss = await palm.loss(batches[turn++ % batches.length]);
+    const loss = await palm.loss(batches[turn++ % batches.length], of);
     await loss.backward();
     if (updates) await optimizer.step({ maxGradNorm: 1 });
     optimizer.zeroGrad();
@@ -118,6 +133,26 @@ async function ppo({ prompts: count, promptLength, newTokens, minibatch, device,
   return { facts: {}, run };
 }
 
+/** An iteration of GRPO: answers to all prompts, their scores, one epoch over them, with a reference. */
+async function grpo({ prompts: count, promptLength, newTokens, minibatch, group, klWeight, device, ...workload }) {
+  const model = await load({ ...workload, device });
+  const prompts = rowsOf(readTokens(workload, count, promptLength)[0], promptLength);
+  const sampling = { samplesPerPrompt: group, maxNewTokens: newTokens };
+  const sizes = { rolloutBatch: count, minibatchSize: minibatch, epochs: 1, sampling };
+  const whole = { warmupSteps: 0, steps: 1_000_000, decay: 'constant', lr: 1e-6, klWeight, loss: { kl: 'k3' } };
+  const config = parseConfig(grpoConfig, { ...sizes, ...whole });
+  const policy = new Policy(model, { lora: false, reference: true });
+  const optimizer = new AdamW(policy.parameters(), { lr: config.lr, weightDecay: 0 });
+  const batches = new Batches({ size: count, batchSize: count, seed: 0 });
+  const trainer = groupIterations({ policy, optimizer, batches, prompts, reward: score }, config);
+  const run = async () => {
+    const { value } = await trainer.next();
+    return { samples: count * group, timing: value.timing };
+  };
+  await run();
+  return { facts: {}, run };
+}
+
 /** The share of the time in which JavaScript's thread was running, as the kernel counts it, while it makes steps or tokens. */
 async function share({ of, steps, ...workload }) {
   const work = await { step: trainer, token: generating, 'streamed token': streaming }[of](workload);
@@ -149,7 +184,7 @@ function threadSeconds() {
 }
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-await serve({ weights, train, decode, start, ppo, share }, () => ({
+await serve({ weights, folder, train, decode, start, ppo, grpo, share }, () => ({
   'palm-rlhf': version,
   node: process.versions.node,
 }));

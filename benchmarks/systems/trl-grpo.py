@@ -6,10 +6,10 @@ import time
 import torch
 import trl
 from datasets import Dataset
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import TrainerCallback
 
 from llama import build
+from words import tokenizer
 from worker import read_tokens, serve
 
 
@@ -26,32 +26,34 @@ class Clock(TrainerCallback):
         self.seconds = time.perf_counter() - self.began
 
 
-def tokenizer(size):
-    """Token number n is the word `n`."""
-    words = Tokenizer(models.WordLevel({str(token): token for token in range(size)}, unk_token='0'))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token='0', eos_token='0', unk_token='0')
-
-
 def score(completion_ids, **_):
     """Share of the lower half of the vocabulary, as in every system."""
     return [sum(token < 128 for token in tokens) / len(tokens) for tokens in completion_ids]
 
 
 def ppo(workload):
-    """An iteration: answers to all prompts, then one epoch over them."""
-    prompts = read_tokens(workload, workload['prompts'], workload['promptLength'])[0].tolist()
-    count = workload['newTokens']
+    """An iteration: two answers to half of the prompts, then one epoch over them."""
+    return iterations(workload, prompts=workload['prompts'] // 2, group=2, kl_weight=0.05)
+
+
+def grpo(workload):
+    """An iteration: a group of answers to each prompt, then one epoch over them."""
+    return iterations(workload, workload['prompts'], workload['group'], workload['klWeight'])
+
+
+def iterations(workload, prompts, group, kl_weight):
+    rows = read_tokens(workload, prompts, workload['promptLength'])[0].tolist()
+    count, answers = workload['newTokens'], prompts * group
     args = trl.GRPOConfig(
         output_dir=workload['folder'],
         per_device_train_batch_size=workload['minibatch'],
-        generation_batch_size=workload['prompts'],
-        num_generations=2,
+        generation_batch_size=answers,
+        num_generations=group,
         max_completion_length=count,
         generation_kwargs={'min_new_tokens': count},
-        beta=0.05,
+        beta=kl_weight,
         learning_rate=1e-4,
-        max_steps=workload['prompts'] // workload['minibatch'],
+        max_steps=answers // workload['minibatch'],
         bf16=workload['mode'] == 'bfloat16',
         gradient_checkpointing=False,
         model_init_kwargs={'dtype': 'float32'},
@@ -62,23 +64,23 @@ def ppo(workload):
         disable_tqdm=True,
     )
     clock = Clock()
-    path = os.path.join(workload['folder'], 'llama')  # the trainer reads its reference model from there
+    path = os.path.join(workload['folder'], 'trl')  # the trainer reads its reference model from there
     build(workload, 'float32').save_pretrained(path)
     trainer = trl.GRPOTrainer(
         path,
         reward_funcs=score,
         args=args,
-        train_dataset=Dataset.from_dict({'prompt': [' '.join(map(str, prompt)) for prompt in prompts]}),
+        train_dataset=Dataset.from_dict({'prompt': [' '.join(map(str, row)) for row in rows]}),
         processing_class=tokenizer(workload['model']['numTokens']),
         callbacks=[clock],
     )
 
     def run():
         trainer.train()
-        return {'samples': workload['prompts'], 'seconds': clock.seconds}
+        return {'samples': answers, 'seconds': clock.seconds}
 
     run()
     return {}, run
 
 
-serve({'ppo': ppo}, lambda: {'trl': trl.__version__, 'torch': torch.__version__})
+serve({'ppo': ppo, 'grpo': grpo}, lambda: {'trl': trl.__version__, 'torch': torch.__version__})
