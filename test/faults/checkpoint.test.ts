@@ -44,9 +44,9 @@ function* fractions(): Generator<number> {
 
 describe('a run is killed', () => {
   it.each([
-    ['kill', 'SIGKILL before each call that changes the disk', times(8, 10_000)],
-    ['tear', 'the same, after half of what it would have written', times(5, 10_000)],
-    ['power', 'the same, and all is lost that was not synced', times(5, 10_000)],
+    ['kill', 'SIGKILL before each call that changes the disk', times(5, 10_000)],
+    ['tear', 'the same, after half of what it would have written', times(3, 10_000)],
+    ['power', 'the same, and all is lost that was not synced', times(3, 10_000)],
   ])(
     '%s: at every step of a save',
     async (kind, fault, count) => {
