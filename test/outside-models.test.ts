@@ -6,13 +6,15 @@ import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { chatCommand } from '../src/cli/chat.ts';
+import { exportCommand } from '../src/cli/export.ts';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
 import { trainingCommand } from '../src/cli/train.ts';
 import { loadPreferences } from '../src/data/preferences.ts';
 import { loadPrompts } from '../src/data/prompts.ts';
 import { ArgumentError, FileError } from '../src/errors.ts';
-import { loadModel } from '../src/models/registry.ts';
+import { LanguageModel } from '../src/models/language-model.ts';
+import { loadModel, loadScoped } from '../src/models/registry.ts';
 import { findModel, keepTokenizer, loadingOf, textOf } from '../src/runs/model-file.ts';
 import { resolveModelPath } from '../src/runs/model-place.ts';
 import { loadTokenizer } from '../src/tokenizer/load.ts';
@@ -162,14 +164,14 @@ describe('conversations', () => {
   });
 });
 
-describe('a run that trains one', () => {
-  const out = join(folder, 'run');
-  const train = (...more: string[]) =>
-    palm(trainingCommand('sft'), '--model', model, '--data', data, '--epochs', '1', '--batchSize', '2', ...more);
-  beforeEach(async () => {
-    if (!existsSync(out)) await train('--out', out, '--lora', '2', '--validationFraction', '0', '--quiet');
-  });
+const out = join(folder, 'run');
+const train = (...more: string[]) =>
+  palm(trainingCommand('sft'), '--model', model, '--data', data, '--epochs', '1', '--batchSize', '2', ...more);
+beforeEach(async () => {
+  if (!existsSync(out)) await train('--out', out, '--lora', '2', '--validationFraction', '0', '--quiet');
+});
 
+describe('a run that trains one', () => {
   it('learns what the assistant wrote, and keeps all that the model needs', async () => {
     const run = await findModel(out);
     expect(run).toMatchObject({ kind: 'Policy', outside: false, stopTokens: [1, 2] });
@@ -196,6 +198,61 @@ describe('a run that trains one', () => {
     const [first, other] = [out, plain].map((run) => readFileSync(join(run, 'metrics.jsonl'), 'utf8').split('\n')[0]);
     expect(JSON.parse(other as string).loss).not.toBeCloseTo(JSON.parse(first as string).loss, 3);
     expect(JSON.parse(readFileSync(join(plain, 'config.json'), 'utf8')).chatTemplate).toBe('none');
+  });
+});
+
+describe('what a run has learned', () => {
+  const write = (from: string, ...args: string[]) => palm(exportCommand(), from, ...args);
+  const logits = async (of: LanguageModel, scope?: string) => {
+    using result = await of.forward([[5, 9, 20, 4]], scope === undefined ? {} : { scope });
+    return Array.from(await result.logits.data(), Number);
+  };
+
+  it('becomes a folder for transformers, with its tokenizer and template', async () => {
+    const folderOf = join(folder, 'merged');
+    await write(out, '--format', 'hugging-face', '--merge', '--out', folderOf);
+    expect(printed.stdout).toBe(`wrote ${folderOf}, with the adapters actor merged into the weights\n`);
+    using merged = await loadModel((await findModel(out)).path);
+    using read = await LanguageModel.load(folderOf);
+    expect((await logits(read)).slice(0, USED)).toEqual((await logits(merged)).slice(0, USED));
+    const before = await openTokenizer(model);
+    const after = await openTokenizer(folderOf);
+    expect(after.tokenizer.hash).toBe(before.tokenizer.hash);
+    expect(after.chat?.template.source).toBe(TEMPLATE);
+    expect((await findModel(folderOf)).stopTokens).toEqual([1, 2]);
+  });
+
+  it('becomes an adapter for PEFT', async () => {
+    const adapter = join(folder, 'adapter');
+    await write(out, '--format', 'peft', '--out', adapter);
+    expect(printed.stdout).toBe(`wrote ${adapter}: the adapters actor\n`);
+    using trained = await loadScoped((await findModel(out)).path);
+    using base = await LanguageModel.load(model, { usedTokens: USED, adapters: { again: adapter } });
+    expect(await logits(base, 'again')).toEqual(await logits(trained, 'actor'));
+    expect(await logits(base, 'again')).not.toEqual(await logits(base));
+    await expect(LanguageModel.load(model, { adapters: { again: folder } })).rejects.toThrow('adapter_config.json');
+    await expect(LanguageModel.load(model, { adapters: { again: 5 } as never })).rejects.toThrow('load.adapters.again');
+  });
+
+  it.each([
+    [['--format', 'hugging-face'], 'Add --merge to fold its adapters'],
+    [['--format', 'hugging-face', '--merge', '--names', 'python'], 'expected nothing with --format hugging-face'],
+    [['--format', 'peft', '--merge'], 'expected nothing with --format peft'],
+    [['--format', 'peft', '--scope', 'other'], 'other'],
+    [['--scope', 'actor'], 'nothing without --merge or --format peft'],
+  ])('is not written with %j', async (args, message) => {
+    const place = join(folder, 'refused');
+    await expect(write(out, ...args, '--out', place)).rejects.toThrow(message);
+    expect(existsSync(place)).toBe(false);
+    await expect(write(model, '--format', 'peft', '--out', place)).rejects.toThrow('a model without adapters');
+  });
+
+  it('may come from a GGUF file: that becomes a folder', async () => {
+    const [file, written] = [join(fixtures, 'fixtures/gguf/llama.gguf'), join(folder, 'from-gguf')];
+    await write(file, '--format', 'hugging-face', '--out', written);
+    using read = await LanguageModel.load(written);
+    using source = await LanguageModel.load(file);
+    expect(await logits(read)).toEqual(await logits(source));
   });
 });
 

@@ -17,13 +17,18 @@ import { findDescribed, isPolicyOnly, type ModelLoadOptions, type NamedScopes, r
 interface Readable {
   parameters(): readonly Parameter[];
   contents(): Contents;
+  loadAdapter(name: string, path: string): Promise<void>;
   dispose(): void;
 }
 /** Makes a model with uninitialised weights and scopes. */
 export type Create<Model> = (family: Family<HfConfig>, config: HfConfig, scopes: NamedScopes) => Model;
 
 /** How a model is loaded, and, if it is not on this machine, how it is downloaded. */
-export type LoadModelOptions = FolderOptions & Pick<ResolveOptions, (typeof HUB_OPTIONS)[number]>;
+export type LoadModelOptions = FolderOptions &
+  Pick<ResolveOptions, (typeof HUB_OPTIONS)[number]> & {
+    /** Scopes to add: the folder of an adapter of PEFT for each name. */
+    adapters?: Readonly<Record<string, string>>;
+  };
 
 /**
  * Reads a Hugging Face folder, a GGUF file, a model of the hub by its id, or a file of such a model that `save` wrote.
@@ -36,8 +41,19 @@ export async function readHfModel<Model extends Readable>(
   create: Create<Model>,
 ): Promise<Model> {
   checkKind('model', model, PATH);
-  const { hub, weights } = parted(options);
+  const { hub, weights, adapters } = parted(options);
   const path = await resolveModel(model, hub);
+  const read = await readWeights(path, weights, create);
+  return await filled(read, async () => {
+    for (const [name, folder] of Object.entries(adapters)) await read.loadAdapter(name, folder);
+  });
+}
+
+async function readWeights<Model extends Readable>(
+  path: string,
+  weights: FolderOptions,
+  create: Create<Model>,
+): Promise<Model> {
   if (isFile(path) && !isGguf(path)) return await readOwn(path, weights, create);
   await using folder = await openFolder(path, weights);
   checkScoresNone(path, folder);
@@ -51,14 +67,23 @@ function isFile(path: string): boolean {
 
 const HUB_OPTIONS = ['revision', 'token', 'offline', 'cacheDir', 'onProgress', 'signal'] as const;
 
-/** The options for the hub, and those for what is read from it. */
-function parted(options: LoadModelOptions): { hub: ResolveOptions; weights: FolderOptions } {
+/** The options for the hub, those for what is read from it, and the adapters. */
+function parted(options: LoadModelOptions) {
   checkObject(options, 'load options');
+  const { adapters = {}, ...others } = options;
+  checkAdapters(adapters);
   const isHub = ([name]: [string, unknown]) => (HUB_OPTIONS as readonly string[]).includes(name);
-  const all = Object.entries(options);
+  const all = Object.entries(others);
   const weights = Object.fromEntries(all.filter((entry) => !isHub(entry))) as FolderOptions;
   const { bin } = weights;
-  return { hub: { ...Object.fromEntries(all.filter(isHub)), ...(bin ? { allowPickle: true } : {}) }, weights };
+  const hub: ResolveOptions = { ...Object.fromEntries(all.filter(isHub)), ...(bin ? { allowPickle: true } : {}) };
+  return { hub, weights, adapters };
+}
+
+/** @throws ArgumentError */
+function checkAdapters(adapters: object): void {
+  checkObject(adapters, 'load.adapters');
+  for (const [name, folder] of Object.entries(adapters)) checkKind(`load.adapters.${name}`, folder, PATH);
 }
 
 async function readOwn<Model extends Readable>(
