@@ -1,3 +1,4 @@
+import { exportCommand } from '../src/cli/export.ts';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -146,6 +147,14 @@ describe('help of training', () => {
     expect(examples).toMatch(new RegExp(`^  palm ${name} --.*runs/${name}\n  palm ${name} --config`, 's'));
     expect(examples.split('\n').every((line) => line.length <= 80)).toBe(true);
   });
+});
+
+it('shows examples of what a command that fills no run takes', () => {
+  const shown: string[] = [];
+  exportCommand()
+    .configureOutput({ writeOut: (text) => shown.push(text) })
+    .outputHelp();
+  expect(shown.join('').split('\nExamples:\n')[1]).toBe('  palm export runs/base --out <path>\n');
 });
 
 describe('a run', () => {

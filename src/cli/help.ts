@@ -41,23 +41,26 @@ export function addRunOptions(command: Command, options: readonly Option[]): voi
 
 /** Wraps to the width of the terminal, and ends with examples for the required flags. */
 export function configureHelp(command: Command, flags: readonly Flag[]): Command {
-  const required = flags
-    .filter((flag) => flag.required)
-    .map(({ name, placeholder }) => `--${name} ${EXAMPLES[name] ?? `<${placeholder}>`}`);
-  const out = flags.some(({ name }) => name === 'out');
-  if (required.length > 0) {
-    command.addHelpText('after', ({ command: asked }) => {
-      const called = ['palm', asked.name()];
-      const whole = [...called, ...required].join(' ').replaceAll('NAME', asked.name());
-      const resumed = [...called, '--out', `runs/${asked.name()}`, '--resume'].join(' ');
-      const file = [...called, '--config', 'run.yaml', ...required.slice(-1)]
-        .join(' ')
-        .replaceAll('NAME', asked.name());
-      return ['\nExamples:', wrapped(whole), ...(out ? [`  ${file}`, `  ${resumed}`] : [])].join('\n');
-    });
-  }
+  const required = flags.filter((flag) => flag.required);
+  if (required.length > 0)
+    command.addHelpText('after', ({ command: asked }) => ['\nExamples:', ...examplesOf(asked, required)].join('\n'));
   const help = new Option('-h, --help', 'show this help').helpGroup(RUN);
   return command.addHelpOption(help).configureHelp({ padWidth: () => TERM_WIDTH, formatItem });
+}
+
+/** A command with all that it requires; for one that fills a run folder also by a file, and resumed. */
+function examplesOf(command: Command, required: readonly Flag[]): string[] {
+  const path = [command.name()];
+  for (let { parent } = command; parent?.parent; { parent } = parent) path.unshift(parent.name());
+  const places = command.registeredArguments.filter((place) => place.required).map((place) => place.name());
+  const called = ['palm', ...path, ...places.map((place) => EXAMPLES[place.toLowerCase()] ?? place)].join(' ');
+  const fills = command.options.some(({ long }) => long === '--resume');
+  const value = ({ name, placeholder }: Flag) =>
+    (fills || name !== 'out' ? EXAMPLES[name]?.replace('NAME', command.name()) : undefined) ?? `<${placeholder}>`;
+  const given = required.map((flag) => `--${flag.name} ${value(flag)}`);
+  const out = given.at(-1);
+  const more = fills ? [`  ${called} --config run.yaml ${out}`, `  ${called} ${out} --resume`] : [];
+  return [wrapped([called, ...given].join(' ')), ...more];
 }
 
 /** Values of required flags in examples; NAME is the command. */
