@@ -14,7 +14,7 @@ import { ids } from './parity/weights.ts';
 import { representable, withKernels } from './readings.ts';
 
 const PROMPTS = [9, 1, 4].map((length, row) => ids(length, 17, 30 + row));
-const GREEDY = { temperature: 0, maxNewTokens: 60, samplesPerPrompt: 2 };
+const GREEDY = { temperature: 0, maxNewTokens: 44, samplesPerPrompt: 2 };
 const DRAWN = { ...GREEDY, temperature: 1 };
 
 /** Blocks that decoding supports, with learned positions for what is asked here. */
@@ -112,12 +112,11 @@ if (cpuKernels) {
     const weights = weightsOf(description, 3);
 
     it.each([false, true])('answers as the plain path does, through adapters on all sites: %s', async (scoped) => {
-      for (const temperature of [0, 1]) {
-        const fast = await answers(description, weights, { scoped, temperature });
-        const plain = await answers(description, weights, { scoped, temperature, kernels: false });
-        expect(fast.tokens).toEqual(plain.tokens);
-        expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
-      }
+      const asked = { scoped, temperature: scoped ? 1 : 0 };
+      const fast = await answers(description, weights, asked);
+      const plain = await answers(description, weights, { ...asked, kernels: false });
+      expect(fast.tokens).toEqual(plain.tokens);
+      expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
     });
 
     it('answers each prompt alone as in a batch, bit for bit', async () => {

@@ -74,8 +74,8 @@ void GenerationLoop::prefill() {
   if (options_.int8 && !decode_step_)
     throw Error(ErrorKind::argument, "weights", readout_ ? "int8 with a readout" : "int8 for an unsupported model",
                 readout_ ? "no weights option" : "a model on the CPU",
-                "int8 requires fast decoding on the CPU, in evaluation mode: `palm inspect` names the feature that a "
-                "model cannot be decoded fast with.");
+                "int8 requires fast decoding on the CPU, in evaluation mode: inspect the model to see which of its "
+                "features has none.");
   if (decode_step_)
     cache_.reset();
   else
