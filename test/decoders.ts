@@ -1,7 +1,9 @@
 /** Decoders of any description, made through the addon as the classes make theirs: what no family here asks for yet. */
 import {
+  type AdapterDescription,
   addon,
   type DecoderDescription,
+  type GenerateOptions,
   type LanguageModelHandle,
   type NormDescription,
   type RopeDescription,
@@ -71,15 +73,8 @@ export class Scope implements Disposable {
   readonly handle: ScopeHandle;
   readonly parameters: readonly Parameter[];
 
-  constructor(
-    model: LanguageModelHandle,
-    targets: string[],
-    rank: number,
-    alpha: number,
-    { dtype, depth }: DecoderDescription,
-  ) {
-    const modules = Object.fromEntries(targets.map((site) => [site, site]));
-    this.handle = addon().scopeCreate(model, adaptersOf({ rank, alpha }, { targets, modules }, depth), 0);
+  constructor(model: LanguageModelHandle, adapters: AdapterDescription[], { dtype }: DecoderDescription) {
+    this.handle = addon().scopeCreate(model, adapters, 0);
     this.parameters = addon()
       .scopeParameters(this.handle)
       .map((parameter) => new Parameter(parameter, { dtype }));
@@ -121,7 +116,13 @@ export class Decoder implements Disposable {
   }
 
   scope(targets: string[], rank: number, alpha: number): Scope {
-    return new Scope(this.handle, targets, rank, alpha, this.#description);
+    const modules = Object.fromEntries(targets.map((site) => [site, site]));
+    return this.adapted(adaptersOf({ rank, alpha }, { targets, modules }, this.#description.depth));
+  }
+
+  /** A scope of these adapters, whose ranks and scales may differ. */
+  adapted(adapters: AdapterDescription[]): Scope {
+    return new Scope(this.handle, adapters, this.#description);
   }
 
   async logits(rows: number[][], scope?: Scope, segments?: number[][]): Promise<number[]> {
@@ -149,9 +150,15 @@ export class Decoder implements Disposable {
     return found;
   }
 
-  /** Answers prompts of one length. */
-  async generate(rows: number[][], sampling: { temperature: number }, scope?: Scope): Promise<DrawnRows> {
-    using prompts = Tensor.from(rows, { dtype: 'int64', device });
+  /** Answers prompts. */
+  async generate(
+    rows: number[][],
+    sampling: Partial<GenerateOptions> & { temperature: number },
+    scope?: Scope,
+  ): Promise<DrawnRows> {
+    const longest = Math.max(...rows.map((row) => row.length));
+    const padded = rows.map((row) => [...row, ...Array<number>(longest - row.length).fill(0)]);
+    using prompts = Tensor.from(padded, { dtype: 'int64', device });
     using lengths = Tensor.from(
       rows.map((row) => row.length),
       { dtype: 'int64', device },

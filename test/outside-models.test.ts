@@ -171,6 +171,15 @@ beforeEach(async () => {
   if (!existsSync(out)) await train('--out', out, '--lora', '2', '--validationFraction', '0', '--quiet');
 });
 
+it.each([
+  ['llama', 'training, decoding'],
+  ['gptj', 'no training (parallel blocks with a norm of another kind), decoding'],
+  ['falcon-rw', 'no training (alibi), no decoding (alibi)'],
+])('of %s is inspected: what has a fast path, and why the rest has none', async (name, paths) => {
+  await palm(inspectCommand(), join(fixtures, 'parity/families/cases', name));
+  expect(printed.stdout).toMatch(new RegExp(`^fast paths +${paths.replace(/[()]/g, '\\$&')}$`, 'm'));
+});
+
 describe('a run that trains one', () => {
   it('learns what the assistant wrote, and keeps all that the model needs', async () => {
     const run = await findModel(out);

@@ -33,6 +33,7 @@ PALM_FIELDS(DecoderDescription, PALM_FIELD(num_tokens), PALM_FIELD(used_tokens),
             PALM_FIELD(final_softcap), PALM_FIELD(ignore_index), PALM_FIELD(attn_dropout), PALM_FIELD(ff_dropout),
             PALM_FIELD(recompute), PALM_FIELD(dtype), PALM_FIELD(device));
 PALM_FIELDS(AdapterDescription, PALM_FIELD(layer), PALM_FIELD(site), PALM_FIELD(rank), PALM_FIELD(scale));
+PALM_FIELDS(Fallbacks, PALM_FIELD(training), PALM_FIELD(decoding));
 PALM_FIELDS(NamedShape, PALM_FIELD(name), PALM_FIELD(shape));
 PALM_FIELDS(LanguageModel::Output, PALM_FIELD(logits), PALM_FIELD(embeddings));
 
@@ -55,7 +56,7 @@ void model_rows(Table& table) {
   table.now<&LanguageModel::branch>("modelBranch");
   table.now<&decoder_parameters>("decoderParameters");
   table.now<&decoder_sites>("decoderSites");
-  table.now<&Decoder::is_fused>("decoderIsFused");
+  table.now<&Decoder::fallbacks>("decoderFallbacks");
   table.job<&LanguageModel::initialise>("modelInitialise");
   table.now<&parameters_of<LanguageModel>>("modelParameters");
   table.job<&LanguageModel::train>("modelTrain");

@@ -74,7 +74,8 @@ void GenerationLoop::prefill() {
   if (options_.int8 && !decode_step_)
     throw Error(ErrorKind::argument, "weights", readout_ ? "int8 with a readout" : "int8 for an unsupported model",
                 readout_ ? "no weights option" : "a model on the CPU",
-                "int8 requires a causal model in float32 or bfloat16, without qkRmsnorm and in evaluation mode.");
+                "int8 requires fast decoding on the CPU, in evaluation mode: inspect the model to see which of its "
+                "features has none.");
   if (decode_step_)
     cache_.reset();
   else

@@ -75,13 +75,18 @@ PackedMatrix::PackedMatrix(const std::vector<Tensor>& pieces, PanelType type)
   });
 }
 
+void PackedMatrix::add_bias(const std::vector<Tensor>& pieces) {
+  bias_ = at::zeros({count_ * kPanel}, at::TensorOptions(at::kFloat));
+  int64_t panel = 0;
+  for (const Tensor& piece : pieces) {
+    bias_.narrow(0, panel * kPanel, piece.size(0)).copy_(piece);
+    panel += panels_of(piece.size(0));
+  }
+}
+
 Panels PackedMatrix::panels() const {
-  return {data_.const_data_ptr(),
-          scale_.defined() ? scale_.const_data_ptr<float>() : nullptr,
-          depth_,
-          count_,
-          stride_,
-          type_};
+  const auto numbers = [](const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; };
+  return {data_.const_data_ptr(), numbers(scale_), numbers(bias_), depth_, count_, stride_, type_};
 }
 
 }  // namespace palm

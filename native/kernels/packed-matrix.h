@@ -17,11 +17,14 @@ class PackedMatrix {
   // Each piece [n, depth] starts a new panel: row i of a piece becomes column i of its panels.
   PackedMatrix(const std::vector<Tensor>& pieces, PanelType type);
 
+  // Products add these numbers, one for each row of the pieces.
+  void add_bias(const std::vector<Tensor>& pieces);  // [n] each
+
   Panels panels() const;
   int64_t count() const { return count_; }
 
  private:
-  Tensor data_, scale_;
+  Tensor data_, scale_, bias_;
   int64_t depth_ = 0, count_ = 0, stride_ = 0;
   PanelType type_ = PanelType::float32;
 };

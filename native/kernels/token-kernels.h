@@ -8,6 +8,9 @@
 
 namespace palm {
 
+struct NormArgs;        // kernels.h, which includes this file
+enum class Activation;  // likewise
+
 constexpr int64_t kPanel = 32;          // columns per panel
 constexpr int64_t kTokenRows = 48;      // max rows that a kernel processes at once
 constexpr int64_t kTokenColumns = 128;  // max columns that it processes at once, unless they belong to one head
@@ -20,6 +23,7 @@ enum class PanelType { float32, bfloat16, int8 };
 struct Panels {
   const void* data;
   const float* scale;  // [panels · 32]: scale of each int8 column; null for other types
+  const float* bias;   // [panels · 32]: added to each column of a product; or null
   int64_t depth;
   int64_t count;   // number of panels
   int64_t stride;  // elements from panel to panel
@@ -34,7 +38,7 @@ static inline int64_t panel_index(bool pairs, int64_t depth, int64_t column) {
 static inline int64_t panel_depth(bool pairs, int64_t depth) { return pairs ? (depth + 1) / 2 * 2 : depth; }
 static inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 
-// y[rows, columns] = x · weightᵀ, or y += x · weightᵀ, for panels begin … end − 1.
+// y[rows, columns] = x · weightᵀ + bias, or y += share · (x · weightᵀ + bias), for panels begin … end − 1.
 struct PackedProductArgs {
   const void* x;  // [rows, depth]
   int64_t x_stride;
@@ -44,30 +48,45 @@ struct PackedProductArgs {
   int64_t y_stride;
   int64_t columns;  // of y; the last panel may have more
   bool add;
+  float share;
   float* scratch;  // token_scratch(depth, 1) floats per thread
 };
 
-// The packed keys and values of one layer: a row's keys are panels of 32 positions, its values are panels over
+// The packed keys and values of one layer: a head's keys are panels of 32 positions, its values are panels over
 // positions.
 struct TokenCache {
   void *keys, *values;
-  int64_t key_stride, value_stride;  // elements from row to row
+  int64_t key_stride, value_stride;  // elements from head to head; a row has all its heads side by side
   int64_t capacity;                  // positions, a multiple of 32
 };
 
+// The adapter on one piece of the input projection, which is a head or 32 columns of the feed-forward.
+struct PieceAdapter {
+  Panels up;       // B; data is null if the piece has no adapter
+  int64_t panel;   // where the piece begins in it
+  int64_t column;  // where the adapter begins in the rows of `down`
+};
+
 // The input projection of a block and everything that depends on only one head or column, for units begin … end − 1.
-// Units 0 … H − 1 are the heads' queries, rotated and scaled. Unit H is the key and H + 1 the value, both written to
-// the cache. Each unit from H + 2 on is 32 columns of the feed-forward, whose values and gates are adjacent panels.
+// Units 0 … H − 1 are the heads' queries, normalised and rotated. The next Kv are the keys, treated alike, and the next
+// Kv the values, both written to the cache. Each unit from H + 2 Kv on is 32 columns of the feed-forward, whose values
+// and gates are adjacent panels.
 struct TokenProjectArgs {
-  const void* h;  // [rows, dim]
+  const void* h;
   int64_t rows, dim;
   Panels weight;
-  const void* down;  // [rows, 3 · rank]: h times A of the query, key and value adapters; null without adapters
-  int64_t rank;
-  Panels up;  // B of the adapters, as many panels as units 0 … H + 1 have
-  int64_t heads, head, ff;
-  const int64_t* position;             // [rows]
-  const float *query_cos, *query_sin;  // [positions, head / 2], including their scales
+  const void* down;              // [rows, down_stride]: h times A of every adapter
+  const PieceAdapter* adapters;  // one per piece: units of one piece are followed by those of values and gates; or null
+  int64_t down_stride;
+  int64_t heads, kv_heads, head, ff;
+  Activation activation;
+  bool gated;
+  float clip;                             // queries, keys and values are clamped to ± this; 0: they are not
+  const NormArgs *query_norm, *key_norm;  // of one head; null without norms
+  int64_t norm_stride;                    // from head to head of their weights: 0 if all have the same
+  int64_t turned;                         // dimensions of a head that rotate; 0 without rotary positions
+  const int64_t* position;                // [rows]
+  const float *query_cos, *query_sin;     // [positions, turned / 2], including their scales
   const float *key_cos, *key_sin;
   void* query;         // [rows, heads · head]
   void* block_hidden;  // [rows, heads · head + ff]: writes the feed-forward part
@@ -79,8 +98,10 @@ struct TokenProjectArgs {
 // row: task t belongs to row t / groups.
 struct TokenAttendArgs {
   const void* query;  // [rows, heads · head]
-  int64_t heads, head, groups;
+  int64_t heads, kv_heads, head, groups;
   const int64_t* position;  // [rows]
+  int64_t window;           // the last positions that a token attends to, itself included; 0: to all
+  float scale;              // of the scores, > 0
   TokenCache cache;
   void* block_hidden;  // [rows, block_hidden_stride]: writes the attention part
   int64_t block_hidden_stride;

@@ -84,8 +84,10 @@ static Tensor scaled(const Tensor& z, double scale) { return scale == 1 ? z : z 
 Tensor head_logits(const Tensor& hidden, const HeadWeights& head) {
   const Tensor bias = head.bias.defined() ? head.bias.narrow(0, 0, head.rows) : head.bias;
   const Tensor z = add_bias(trained_rows(hidden, head.weight, 0, head.rows), bias);
-  return capped(scaled(z, head.scale), head.softcap);
+  return finished_logits(z, head);
 }
+
+Tensor finished_logits(const Tensor& z, const HeadWeights& head) { return capped(scaled(z, head.scale), head.softcap); }
 
 // The same for one piece of rows, without a graph.
 static Tensor piece_logits(const Tensor& hidden, const HeadWeights& head) {

@@ -20,6 +20,9 @@ struct HeadWeights {
 Tensor head_logits(const Tensor& hidden,      // [..., D]
                    const HeadWeights& head);  // → [..., V]
 
+// cap(scale · z) for z = hidden · weightᵀ + bias.
+Tensor finished_logits(const Tensor& z, const HeadWeights& head);
+
 // Log-probability of given tokens, and entropy of the distribution they are taken from:
 //
 //   log_prob = z[target] − logsumexp(z),   entropy = −Σ p log p,   z = logits / temperature

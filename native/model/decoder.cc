@@ -14,7 +14,6 @@
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
 #include "model/attention.h"
-#include "model/fast/fused-block.h"
 #include "model/fast/fused-forward.h"
 #include "model/fast/graph-decode-step.h"
 #include "model/fast/packed-decode-step.h"
@@ -197,16 +196,22 @@ static Tensor visible_without_cache(const DecoderDescription& decoder, const Ten
   return segments.defined() ? within_sequence(visible, segments) : visible;
 }
 
-bool Decoder::is_fused(const DecoderDescription& description) {
+Fallbacks Decoder::fallbacks(const DecoderDescription& description) {
   check(description);
-  return FusedForward::supports(description);
+  if (description.dtype == at::kDouble) return {"float64", "float64"};
+  const auto words = [](const char* feature) {
+    return feature ? std::optional<std::string>(feature) : std::optional<std::string>();
+  };
+  return {words(FusedForward::unsupported(description)),
+          words(description.device.is_cuda() ? GraphDecodeStep::unsupported(description)
+                                             : PackedDecodeStep::unsupported(description))};
 }
 
 // The fused kernels if they support this forward pass, otherwise nullptr (plain block).
 const Kernels* Decoder::select_kernels(const ForwardState& state, const Scope* scope, const Tensor& x) const {
   const DecoderDescription& decoder = description();
   if (state.dropout.generator || (state.cache && !state.cache->empty())) return nullptr;
-  if (!FusedForward::supports(decoder) || !FusedForward::supports(decoder, scope)) return nullptr;
+  if (FusedForward::unsupported(decoder) || !FusedForward::supports(decoder, scope)) return nullptr;
   const Kernels* const kernels = kernels_for(x);
   return kernels && FusedForward::supports(*kernels, decoder, state.segments.defined()) ? kernels : nullptr;
 }
@@ -341,12 +346,14 @@ KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
 
 std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
-  if (!kernels || training() || !FusedBlock::supports(description())) return nullptr;
-  if (!FusedForward::supports(description(), scope)) return nullptr;
-  if (GraphDecodeStep::supports(*kernels, description()) && !int8)
+  if (!kernels || training()) return nullptr;
+  if (GraphDecodeStep::supports(*kernels, description(), scope) && !int8)
     return std::make_unique<GraphDecodeStep>(*kernels, weights_, scope, cache, samples);
-  if (!PackedDecodeStep::supports(*kernels, description(), scope)) return nullptr;
-  return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, scope, cache, samples, int8);
+  if (!kernels->token.project || PackedDecodeStep::unsupported(description())) return nullptr;
+  const auto embedded = [this](const Tensor& tokens, const Tensor& positions) {
+    return embed(tokens, positions, {.gradients = Gradients::none});
+  };
+  return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, embedded, scope, cache, samples, int8);
 }
 
 }  // namespace palm

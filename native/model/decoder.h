@@ -1,5 +1,8 @@
 // A decoder computed from its description: embed → blocks → norm. Other code uses it through LanguageModel.
 #pragma once
+#include <optional>
+#include <string>
+
 #include "model/description.h"
 #include "model/fast/packed-weights.h"
 #include "model/language-model.h"
@@ -7,13 +10,19 @@
 
 namespace palm {
 
+// The feature that keeps a decoder from being trained by fused blocks, and from being decoded by a fast step, in words;
+// nothing where it is not kept from it.
+struct Fallbacks {
+  std::optional<std::string> training, decoding;
+};
+
 class Decoder : public LanguageModel {
  public:
   explicit Decoder(DecoderWeights weights) : weights_(std::move(weights)) {}
   explicit Decoder(const DecoderDescription& description) : weights_(description) {}  // weights are set by `initialise`
 
-  // Whether fused kernels compute the blocks of such a decoder, in float32 or bfloat16 and without dropout.
-  static bool is_fused(const DecoderDescription& description);
+  // Of such a decoder without dropout, on its device.
+  static Fallbacks fallbacks(const DecoderDescription& description);
 
   Tensor hidden(const Tensor& tokens, const ForwardOptions& options) override;
   Head head(Gradients gradients) const override;

@@ -19,7 +19,11 @@ Tensor Head::cross_entropy(const Tensor& hidden, const Tensor& target) const {
 }
 
 PackedMatrix Head::packed(PanelType type) const {
-  return PackedMatrix({weights_.weight.detach().narrow(0, 0, weights_.rows)}, type);
+  PackedMatrix packed({weights_.weight.detach().narrow(0, 0, weights_.rows)}, type);
+  if (weights_.bias.defined()) packed.add_bias({weights_.bias.detach().narrow(0, 0, weights_.rows)});
+  return packed;
 }
+
+Tensor Head::finished(const Tensor& products) const { return finished_logits(products, weights_); }
 
 }  // namespace palm

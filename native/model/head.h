@@ -20,8 +20,9 @@ class Head {
   TokenLogProb log_prob(const Tensor& hidden, const Tensor& target, double temperature, bool with_right = false) const;
   Tensor cross_entropy(const Tensor& hidden, const Tensor& target) const;  // sum over non-negative targets
 
-  // The weight packed for the decode kernels.
+  // The weight and bias packed for the decode kernels, and what turns their products with hidden states into logits.
   PackedMatrix packed(PanelType type) const;
+  Tensor finished(const Tensor& products) const;
 
  private:
   Tensor narrowed(const Tensor& hidden) const;  // [..., D] → [..., E]

@@ -120,12 +120,6 @@ bool Scope::within(const std::vector<std::string>& sites) const {
                              [&](const Place& place) { return std::ranges::count(sites, place.site.name) > 0; });
 }
 
-bool Scope::fills(const std::vector<std::string>& sites, int64_t layers) const {
-  const auto like_first = [&](const Place& place) { return place.wanted.rank == places_.front().wanted.rank; };
-  return within(sites) && std::ranges::all_of(places_, like_first) &&
-         places_.size() == sites.size() * static_cast<size_t>(layers);
-}
-
 void Scope::merge_into(const LanguageModel& model) const {
   for (size_t i = 0; i < places_.size(); ++i)
     model.site_weight(places_[i].wanted.layer, places_[i].site).add_(adapter(i).weight().t());

@@ -54,10 +54,8 @@ class Scope {
   void prepare_gradients() { buffer_.prepare_gradients(); }
   const Tensor& storage() const { return buffer_.storage(); }
 
-  // Whether it adapts nothing but these sites; and whether it adapts each of them in every one of `layers` layers, with
-  // one rank.
+  // Whether it adapts nothing but these sites.
   bool within(const std::vector<std::string>& sites) const;
-  bool fills(const std::vector<std::string>& sites, int64_t layers) const;
 
   // Adds every adapter to the weight it adapts.
   void merge_into(const LanguageModel& model) const;

@@ -10,6 +10,7 @@ import { fromHome } from '../config/fields.ts';
 import { MODEL } from '../config/inputs.ts';
 import { CheckpointError } from '../errors.ts';
 import { formatNumber } from '../metrics/format.ts';
+import { addon, type DecoderDescription } from '../native/addon.ts';
 import { readBest } from '../models/best-note.ts';
 import { type FoundModel, readMetadata } from '../models/model-file.ts';
 import { countParameters } from '../models/parameter-shapes.ts';
@@ -62,12 +63,23 @@ async function outsideRows(model: ModelFile): Promise<Row[]> {
     [path.endsWith('.gguf') ? 'file' : 'folder', path],
     ['parameters', countParameters(decoder).total.toLocaleString('en-US')],
     ['computes in', decoder.dtype],
+    ['fast paths', fastPaths(decoder)],
     ['tokenizer', text === undefined ? 'unknown' : nameOf(text.describe())],
     ['vocabulary', `${decoder.numTokens} rows${text === undefined ? '' : `, ${text.vocabSize} used`}`],
     ['chat template', text && (text.chat?.template.name ?? 'none')],
     ['ends answers', text && (endTokens(text) ?? []).map((token) => `${token}`).join(', ')],
     ...Object.entries(sizes),
   ];
+}
+
+/** Which of training and decoding have a fast path, and the feature that keeps the other from it. */
+function fastPaths(decoder: DecoderDescription): string {
+  const fallbacks = addon().decoderFallbacks(decoder);
+  const cells = (['training', 'decoding'] as const).map((of) => {
+    const feature = fallbacks[of];
+    return feature === undefined ? of : `no ${of} (${feature})`;
+  });
+  return cells.join(', ');
 }
 
 async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]> {
@@ -81,6 +93,7 @@ async function modelRows(file: SafetensorsFile, model: ModelFile): Promise<Row[]
     ['model', names === 'python' ? `${kind} of palm-rlhf-pytorch` : kind],
     ['file', model.path],
     ['parameters', size.toLocaleString('en-US')],
+    ['fast paths', fastPaths(model.decoder)],
     ['tokenizer', model.tokenizer === undefined ? 'unknown' : nameOf(model.tokenizer)],
     ['best', bestCell(file)],
     ['scopes', scopes.map(scopeCell).join(', ') || 'none'],

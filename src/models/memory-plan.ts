@@ -3,6 +3,7 @@
  * libtorch, data) comes on top. docs/memory.md explains the items; test/memory-plan.test.ts measures them.
  */
 import { COUNT, checkKinds, either, type Kind, LIST, NUMBER, optional } from '../checks/kinds.ts';
+import { addon } from '../native/addon.ts';
 import {
   BYTES,
   cacheItem,
@@ -16,7 +17,7 @@ import {
   trainedItems,
   weightsItem,
 } from './memory-items.ts';
-import { isFused, Reading } from './memory-reading.ts';
+import { Reading } from './memory-reading.ts';
 import { checkTrained, type Trained } from './trained.ts';
 
 const DTYPE: Kind = { is: (value) => Object.hasOwn(BYTES, String(value)), words: 'a dtype of weights' };
@@ -123,8 +124,10 @@ export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   const items = [weightsItem('model', model), ...trainedItems(model, run, critic ? 2 : 1)];
   if (run.lora === false && run.reference) items.push(copyItem('reference policy', model, run));
   items.push(...judges.map((judge) => weightsItem('reward model', judge)));
-  if (model.parallel && isFused(model))
-    items.push(weightsItem('weights for decoding', model, 'the model again, in panels'));
+  if (addon().decoderFallbacks(model).decoding === undefined) {
+    const matrices = { ...model, positions: undefined };
+    items.push(weightsItem('weights for decoding', matrices, 'its matrices again, in panels'));
+  }
   return planOf(items, ppoMoments(model, run, judges));
 }
 

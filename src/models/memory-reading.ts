@@ -6,7 +6,7 @@ import type { Trained } from './trained.ts';
 
 /** Whether the fused blocks support this model; if not, autograd differentiates the plain blocks and keeps much more. */
 export function isFused(model: PlannedModel): boolean {
-  return model.causal && model.dtype !== 'float64' && addon().decoderIsFused(model);
+  return addon().decoderFallbacks(model).training === undefined;
 }
 
 /** Passes of `model` over `batch` rows of `length` tokens, which may train some of its weights. */

@@ -18,6 +18,7 @@ import type {
   Handle,
   IlqlPolicyHandle,
   LanguageModelHandle,
+  Fallbacks,
   NamedShape,
   NativeActionValues,
   NativeComparedLogProb,
@@ -128,8 +129,9 @@ export interface Native extends NativeLosses {
   modelBranch(model: LanguageModelHandle, firstLayer: number): LanguageModelHandle;
   /** The parameters of such a decoder, in order, without creating it. @throws OutOfMemoryError if no machine could hold it. */
   decoderParameters(description: DecoderDescription): NamedShape[];
+  /** What keeps such a decoder from the fast paths. */
+  decoderFallbacks(description: DecoderDescription): Fallbacks;
   /** The sites where adapters can be added: `layers.0.query` and so on, each with the shape [out, in] of its part of a matrix. */
-  decoderIsFused(description: DecoderDescription): boolean;
   decoderSites(description: DecoderDescription): NamedShape[];
   modelInitialise(model: LanguageModelHandle, seed: number): Promise<void>;
   modelParameters(model: LanguageModelHandle): NativeParameter[];

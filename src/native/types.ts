@@ -175,6 +175,12 @@ export interface NamedShape {
   shape: number[];
 }
 
+/** The feature that keeps a decoder from fused blocks, and from fast decoding, in words; undefined where nothing does. */
+export interface Fallbacks {
+  training: string | undefined;
+  decoding: string | undefined;
+}
+
 /** How tokens are sampled; see sampling.ts. */
 export interface GenerateOptions {
   maxNewTokens: number;

@@ -160,11 +160,14 @@ static void packed_sums(int64_t rows, const X* x, int64_t x_stride, const Panels
   if (rows <= kPackedRows<8>) column = run(Count<8>{}, column);
   column = run(Count<4>{}, column);
   run(Count<2>{}, column);
-  if (!weight.scale) return;
+  if (!weight.scale && !weight.bias) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; c += kLanes) {
       float* const to = y + r * y_stride + c;
-      store(to, load(to) * load(weight.scale + panel * kPanel + c));
+      Vec sum = load(to);
+      if (weight.scale) sum *= load(weight.scale + panel * kPanel + c);
+      if (weight.bias) sum += load(weight.bias + panel * kPanel + c);
+      store(to, sum);
     }
 }
 
@@ -215,7 +218,7 @@ void product(const PackedProductArgs& args, int64_t begin, int64_t end) {
         T* const y = static_cast<T*>(args.y) + (first + r) * args.y_stride + column;
         each(columns, [&](int64_t i, int64_t n) {
           const Vec sum = load(sums + r * kTokenColumns + i);
-          store(y + i, args.add ? load(y + i, n) + sum : sum, n);
+          store(y + i, args.add ? load(y + i, n) + sum * args.share : sum, n);
         });
       }
     });

@@ -14,6 +14,7 @@
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "model/fast/block-tensors.h"
+#include "model/fast/features.h"
 #include "model/kv-cache.h"
 
 namespace palm {
@@ -21,20 +22,24 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool FusedBlock::supports(const DecoderDescription& decoder) {
+const char* FusedBlock::unsupported(const DecoderDescription& decoder) {
   const auto like_first = [&](const LayerDescription& layer) {
     return layer.window == 0 && layer.rope == 0 && layer.scale == decoder.layers.front().scale;
   };
-  const bool block = is_centred(decoder.norm) && decoder.shared_norm && !decoder.qkv_bias && !decoder.output_bias &&
-                     !decoder.ff_bias && decoder.gated && decoder.activation == Activation::silu &&
-                     decoder.residual_scale == 1 && decoder.final_norm;
-  const bool attention = decoder.kv_heads == 1 && !decoder.qk_norm && !decoder.clip_qkv && decoder.alibi.empty() &&
-                         !decoder.softcap && std::ranges::all_of(decoder.layers, like_first) &&
-                         decoder.ropes.front().width() == decoder.dim_head;
-  const bool ends = !decoder.positions && !decoder.embedding_norm && decoder.embedding_scale == 1 &&
-                    !decoder.narrow_embedding() && !decoder.head_bias && decoder.logit_scale == 1 &&
-                    !decoder.final_softcap;
-  return block && attention && ends;
+  const bool turns = !decoder.ropes.empty() && std::ranges::all_of(decoder.layers, like_first);
+  const bool turns_whole = turns && decoder.ropes.front().width() == decoder.dim_head;
+  return first_present({{!decoder.parallel, "sequential blocks"},
+                        {!decoder.alibi.empty(), "alibi"},
+                        {decoder.softcap.has_value(), "soft caps of scores"},
+                        {decoder.clip_qkv.has_value(), "clipped queries"},
+                        {decoder.qk_norm.has_value(), "parallel blocks with norms of queries"},
+                        {!decoder.shared_norm, "parallel blocks with two norms"},
+                        {!is_centred(decoder.norm), "parallel blocks with a norm of another kind"},
+                        {decoder.qkv_bias || decoder.output_bias || decoder.ff_bias, "parallel blocks with biases"},
+                        {!decoder.gated || decoder.activation != Activation::silu, "parallel blocks without SwiGLU"},
+                        {decoder.kv_heads != 1, "parallel blocks with several heads of keys"},
+                        {!turns_whole, "parallel blocks whose heads do not rotate alike"},
+                        {decoder.residual_scale != 1, "a scale of residuals"}});
 }
 
 // The rows of one call are its B·T tokens. A row of `projected` is [HK query | K key | K value | F value | F gate], a

@@ -11,8 +11,9 @@
 
 namespace palm {
 
-bool FusedForward::supports(const DecoderDescription& decoder) {
-  return decoder.causal && (FusedBlock::supports(decoder) || SequentialBlock::supports(decoder));
+const char* FusedForward::unsupported(const DecoderDescription& decoder) {
+  if (!decoder.causal) return "attention to later tokens";
+  return decoder.parallel ? FusedBlock::unsupported(decoder) : SequentialBlock::unsupported(decoder);
 }
 
 bool FusedForward::supports(const DecoderDescription& decoder, const Scope* scope) {

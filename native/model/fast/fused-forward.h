@@ -10,8 +10,8 @@ namespace palm {
 
 class FusedForward {
  public:
-  // Whether there are fused blocks for such a decoder.
-  static bool supports(const DecoderDescription& decoder);
+  // The feature of such a decoder for which there are no fused blocks, in words; null if there are.
+  static const char* unsupported(const DecoderDescription& decoder);
   // Whether they support the adapters of this scope, which may be null.
   static bool supports(const DecoderDescription& decoder, const Scope* scope);
   // Whether the kernels can hide keys as this decoder does, with several sequences in a row or without.

@@ -9,6 +9,9 @@
 
 #include "kernels/activation.h"
 #include "kernels/norm.h"
+#include "model/fast/features.h"
+#include "model/fast/fused-block.h"
+#include "model/fast/fused-forward.h"
 
 namespace palm {
 
@@ -16,8 +19,20 @@ static int64_t chunk_of(const DecoderDescription& decoder) {
   return decode_chunk(decoder.heads, decoder.dim_head, static_cast<int64_t>(at::elementSize(decoder.dtype)));
 }
 
-bool GraphDecodeStep::supports(const Kernels& kernels, const DecoderDescription& decoder) {
-  return kernels.decode_attention && chunk_of(decoder) > 0;
+const char* GraphDecodeStep::unsupported(const DecoderDescription& decoder) {
+  const char* const of_blocks = FusedBlock::unsupported(decoder);
+  return of_blocks ? of_blocks
+                   : first_present({{!decoder.causal, "attention to later tokens"},
+                                    {decoder.positions.has_value(), "learned positions"},
+                                    {decoder.embedding_norm, "norms of embeddings"},
+                                    {decoder.embedding_scale != 1, "a scale of embeddings"},
+                                    {decoder.narrow_embedding(), "narrow embeddings"},
+                                    {!decoder.final_norm, "no norm before the head"}});
+}
+
+bool GraphDecodeStep::supports(const Kernels& kernels, const DecoderDescription& decoder, const Scope* scope) {
+  return kernels.decode_attention && !unsupported(decoder) && FusedForward::supports(decoder, scope) &&
+         chunk_of(decoder) > 0;
 }
 
 // The single key (or value) head of the cache as [L, B, capacity, K], with each row repeated `samples` times.

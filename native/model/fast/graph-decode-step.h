@@ -15,8 +15,10 @@ class GraphDecodeStep : public DecodeStep {
   GraphDecodeStep(const Kernels& kernels, const DecoderWeights& weights, const Scope* scope, const KvCache& cache,
                   int64_t samples);
 
-  // Whether the kernels support such a decoder.
-  static bool supports(const Kernels& kernels, const DecoderDescription& decoder);
+  // The feature of such a decoder that the kernels do not support, in words; null if they support all. And whether
+  // they support the adapters of `scope`, which may be null, and such heads.
+  static const char* unsupported(const DecoderDescription& decoder);
+  static bool supports(const Kernels& kernels, const DecoderDescription& decoder, const Scope* scope);
 
   void refresh() override {}  // uses the weights directly
   Tensor next_logits(const Tensor& tokens) override;

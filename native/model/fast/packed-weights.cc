@@ -1,5 +1,8 @@
 #include "model/fast/packed-weights.h"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 
 namespace palm {
@@ -9,25 +12,55 @@ void add_pieces(std::vector<Tensor>& pieces, const Tensor& rows, int64_t size) {
     pieces.push_back(rows.narrow(0, first, std::min(size, rows.size(0) - first)));
 }
 
+// The pieces of the rows of `input`, or of its bias.
 static std::vector<Tensor> input_pieces(const Tensor& input, const DecoderDescription& decoder) {
   std::vector<Tensor> pieces;
   add_pieces(pieces, input.narrow(0, 0, decoder.qkv_width()), decoder.dim_head);
-  const Tensor value = input.narrow(0, decoder.qkv_width(), decoder.ff),
-               gate = input.narrow(0, decoder.qkv_width() + decoder.ff, decoder.ff);
-  for (int64_t first = 0; first < decoder.ff; first += kPanel) {
-    const int64_t count = std::min(kPanel, decoder.ff - first);
-    pieces.push_back(value.narrow(0, first, count));
-    pieces.push_back(gate.narrow(0, first, count));
-  }
+  for (int64_t first = 0; first < decoder.ff; first += kPanel)
+    for (int64_t i = 0; i < ff_pieces(decoder); ++i)
+      pieces.push_back(
+          input.narrow(0, decoder.qkv_width() + i * decoder.ff + first, std::min(kPanel, decoder.ff - first)));
   return pieces;
+}
+
+static PackedMatrix packed_input(const Block& block, const DecoderDescription& decoder, PanelType type) {
+  PackedMatrix packed(input_pieces(block.input.detach(), decoder), type);
+  if (!block.qkv_bias.defined() && !block.ff_bias.defined()) return packed;
+  const auto bias = [&](const Tensor& own, int64_t width) {
+    return own.defined() ? own.detach().to(at::kFloat) : at::zeros({width}, at::TensorOptions(at::kFloat));
+  };
+  const Tensor all = at::cat({bias(block.qkv_bias, decoder.qkv_width()), bias(block.ff_bias, decoder.ff_width())});
+  packed.add_bias(input_pieces(all, decoder));
+  return packed;
+}
+
+static PackedMatrix packed_columns(const Tensor& output, std::initializer_list<Tensor> biases, PanelType type) {
+  PackedMatrix packed({output.detach()}, type);
+  Tensor sum;
+  for (const Tensor& bias : biases)
+    if (bias.defined()) sum = sum.defined() ? sum + bias.detach().to(at::kFloat) : bias.detach().to(at::kFloat);
+  if (sum.defined()) packed.add_bias({sum});
+  return packed;
+}
+
+static PackedWeights::Packed packed_block(const Block& block, const DecoderDescription& decoder, PanelType type) {
+  const Tensor input = block.input, output = block.output;
+  if (decoder.parallel)
+    return {.input = packed_input(block, decoder, type),
+            .output = packed_columns(output, {block.output_bias, block.ff_output_bias}, type),
+            .down = {}};
+  const int64_t width = decoder.query_width();
+  return {.input = packed_input(block, decoder, type),
+          .output = packed_columns(output.narrow(1, 0, width), {block.output_bias}, type),
+          .down = packed_columns(output.narrow(1, width, decoder.ff), {block.ff_output_bias}, type)};
 }
 
 PackedWeights::PackedWeights(const DecoderWeights& weights, bool rounded)
     : version(version_of(weights.parameters())), int8(rounded) {
-  const PanelType type = panel_type(weights.description().dtype, int8);
-  for (const Block& block : weights.blocks())
-    blocks.push_back({.input = PackedMatrix(input_pieces(block.input.detach(), weights.description()), type),
-                      .output = PackedMatrix({block.output.detach()}, type)});
+  const DecoderDescription& decoder = weights.description();
+  const PanelType type = panel_type(decoder.dtype, int8);
+  for (const Block& block : weights.blocks()) blocks.push_back(packed_block(block, decoder, type));
+  if (decoder.narrow_embedding()) narrowing = PackedMatrix({weights.outer().embedding_out.detach()}, type);
   head = weights.head().packed(type);
 }
 

@@ -1,4 +1,4 @@
-// The matrices of a decoder in panels, as the CPU decode kernels need them (kernels/token-kernels.h).
+// The matrices of a decoder in panels, as the CPU decode kernels need them (kernels/token-kernels.h), with their biases.
 #pragma once
 #include <memory>
 #include <vector>
@@ -12,15 +12,22 @@ struct PackedWeights {
   PackedWeights(const DecoderWeights& weights, bool int8);  // int8: rounded to 8 bits
 
   struct Packed {
-    // Pieces: each head's query | key | value | 32 values and then their 32 gates of the feed-forward, alternating.
+    // Pieces: each head's queries | keys | values | 32 values and then their 32 gates of the feed-forward, alternating.
     PackedMatrix input;
-    PackedMatrix output;  // [D, HK + F]
+    PackedMatrix output;  // [D, HK + F] of a parallel block; otherwise its attention part, [D, HK]
+    PackedMatrix down;    // its feed-forward part, [D, F]; none in a parallel block
   };
   std::vector<Packed> blocks;
-  PackedMatrix head;  // [V, D]
-  int64_t version;    // of the weights
+  PackedMatrix narrowing;  // [E, D], of embeddings narrower than D
+  PackedMatrix head;       // [V, E]
+  int64_t version;         // of the weights
   bool int8;
 };
+
+// How many pieces of a block's input projection belong to attention and to 32 columns of its feed-forward, and where
+// piece `index` begins in the rows of `input`.
+inline int64_t attention_pieces(const DecoderDescription& decoder) { return decoder.heads + 2 * decoder.kv_heads; }
+inline int64_t ff_pieces(const DecoderDescription& decoder) { return decoder.gated ? 2 : 1; }
 
 // Appends the rows to `pieces`, `size` rows per piece.
 void add_pieces(std::vector<Tensor>& pieces, const Tensor& rows, int64_t size);

@@ -13,6 +13,7 @@
 #include "kernels/causal-attention.h"
 #include "kernels/linear.h"
 #include "kernels/norm.h"
+#include "model/fast/features.h"
 #include "model/kv-cache.h"
 
 namespace palm {
@@ -20,15 +21,21 @@ namespace palm {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool SequentialBlock::supports(const DecoderDescription& decoder) {
-  const auto has_kernel = [](const NormDescription& norm) { return norm.kind != NormKind::l2; };
-  const bool block = !decoder.parallel && decoder.form == BlockForm::pre && !decoder.residual_from_norm &&
-                     decoder.residual_scale == 1 && has_kernel(decoder.norm);
-  const bool attention =
-      !decoder.clip_qkv && decoder.alibi.empty() && !decoder.softcap &&
-      (!decoder.qk_norm || (decoder.qk_norm->over == QkNormOver::head && has_kernel(decoder.qk_norm->norm))) &&
-      std::ranges::all_of(decoder.layers, [](const LayerDescription& layer) { return layer.scale > 0; });
-  return block && attention;
+const char* SequentialBlock::unsupported(const DecoderDescription& decoder) {
+  const auto is_l2 = [](const NormDescription& norm) { return norm.kind == NormKind::l2; };
+  const auto flips = [](const LayerDescription& layer) { return layer.scale <= 0; };
+  return first_present(
+      {{decoder.parallel, "parallel blocks"},
+       norms_elsewhere(decoder),
+       {decoder.residual_from_norm, "residuals of normed inputs"},
+       {decoder.residual_scale != 1, "a scale of residuals"},
+       {is_l2(decoder.norm), "l2 norms"},
+       {!decoder.alibi.empty(), "alibi"},
+       {decoder.softcap.has_value(), "soft caps of scores"},
+       {decoder.clip_qkv.has_value(), "clipped queries"},
+       {decoder.qk_norm && decoder.qk_norm->over != QkNormOver::head, "norms of queries with weights for every head"},
+       {decoder.qk_norm && is_l2(decoder.qk_norm->norm), "l2 norms of queries"},
+       {std::ranges::any_of(decoder.layers, flips), "scores with a negative scale"}});
 }
 
 // Intermediate results of the forward pass, most of which the backward pass needs. Rows are the B·T tokens.

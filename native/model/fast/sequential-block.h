@@ -21,8 +21,8 @@ struct SequentialBlock {
   KvCache* cache = nullptr;  // an empty cache to fill with keys and values for decoding
   int64_t layer = 0;         // index in the cache
 
-  // Whether the kernels support such blocks.
-  static bool supports(const DecoderDescription& decoder);
+  // The feature of such a decoder's blocks that the kernels do not support, in words; null if they support all.
+  static const char* unsupported(const DecoderDescription& decoder);
 
   // x [B, T, D] → [B, T, D]
   Tensor operator()(const Tensor& x) const;
