@@ -96,10 +96,23 @@ export class Reading {
   #backwardOfFused(): number {
     const { dim, recompute, parallel, ff } = this.#model;
     const { projected, mixed } = widthsOf(this.#model);
-    const gradients = this.#matrices([dim, dim, dim, projected, mixed]);
+    const gradients = this.#gradientsOfFused();
     if (recompute === 'none') return gradients;
     if (recompute === 'selective') return gradients + this.#matrices(parallel ? [dim, mixed] : [dim, dim, ff]);
     return gradients + this.#matrices([dim, projected, mixed, ...this.#moreOfSequential('full')]) + this.#statistics();
+  }
+
+  /** Of the matrices that are differentiated at once: sequential blocks do one half after the other. */
+  #gradientsOfFused(): number {
+    const { dim, parallel, ff } = this.#model;
+    const { queries, keys, projected, mixed } = widthsOf(this.#model);
+    const ends = [dim, dim, dim];
+    if (parallel) return this.#matrices([...ends, projected, mixed]);
+    const halves = [
+      [queries, queries + 2 * keys],
+      [ff, projected - queries - 2 * keys],
+    ];
+    return Math.max(...halves.map((half) => this.#matrices([...ends, ...half])));
   }
 
   /** Everything that autograd saves, including the attention weights. */
