@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { chatCommand } from '../src/cli/chat.ts';
 import { exportCommand } from '../src/cli/export.ts';
+import { dataCommand } from '../src/cli/data.ts';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
 import { trainingCommand } from '../src/cli/train.ts';
@@ -132,6 +133,14 @@ describe('conversations', () => {
     const other = await loadTokenizer('byte');
     await expect(loadPrompts(questions, other, limits, { chat })).rejects.toThrow(/another tokenizer/);
     await expect(loadPreferences(rows, other, { maxLength: 9 }, { chat })).rejects.toThrow(/another tokenizer/);
+  });
+
+  it('are inspected as they are learned: by the template, or as plain text where that is asked for', async () => {
+    await palm(dataCommand(), 'inspect', data, '--tokenizer', model);
+    expect(printed.stdout).toContain('prompt │ user↵a river?↵assistant↵');
+    expect(printed.stdout).not.toContain('uman');
+    await palm(dataCommand(), 'inspect', data, '--tokenizer', model, '--chatTemplate', 'none');
+    expect(printed.stdout).toContain('?uman? a river?↵↵?ssistant?');
   });
 
   it('are answered: a line of input each, until /exit', async () => {
