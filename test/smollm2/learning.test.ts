@@ -69,7 +69,7 @@ const ppo: Learn = async (model, reward, seed) => {
 /** From pairs of answers that the model gave before it learned, ranked by the reward. */
 const dpo: Learn = async (model, reward, seed) => {
   const pairs = await comparedPairs({ ...task, reward }, seed);
-  const settings = { epochs: 2, batchSize: 8, lr: 5e-4, nllWeight: 0.2, warmupSteps: 0, seed };
+  const settings = { epochs: 3, batchSize: 8, lr: 1e-3, nllWeight: 0.2, warmupSteps: 0, seed };
   const { parts, train } = methods.dpo.assemble(parseConfig(dpoConfig, settings, 'test'), { model, pairs });
   using _policy = parts.weights;
   using _optimizer = parts.optimizer;
