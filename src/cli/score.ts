@@ -67,9 +67,10 @@ async function score(config: z.output<typeof schema>): Promise<void> {
 }
 
 function scorable(row: Record<string, unknown>): Row<Scorable> {
-  const { prompt, response = row.completion } = row;
+  const named = 'completion' in row ? { response: row.completion, ...row } : row;
+  const { prompt, response } = named as Record<string, unknown>;
   if (!Array.isArray(prompt)) {
-    const texts = readStrings({ prompt, response }, ['prompt', 'response']);
+    const texts = readStrings(named, ['prompt', 'response']);
     return 'skip' in texts ? texts : { use: { row, asked: texts.use.prompt, response: texts.use.response } };
   }
   const said = Array.isArray(response) && response.length === 1 ? Object(response[0]).content : response;
