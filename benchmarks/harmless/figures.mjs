@@ -4,16 +4,32 @@ import { calibrationOf } from '../../dist/metrics/calibration.js';
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const lossOf = (gaps) => mean(gaps.map((gap) => Math.log1p(Math.exp(-gap))));
 
-/** Accuracy with its standard error (prompts are independent, their pairs are not), loss and calibration error of `gaps`. */
-export function figuresOf(gaps, pairs) {
-  const right = gaps.map((gap) => (Math.sign(gap) + 1) / 2);
-  const accuracy = mean(right);
+const rightOf = (gaps) => gaps.map((gap) => (Math.sign(gap) + 1) / 2);
+
+/** The mean of a value for each pair, with its standard error: prompts are independent, their pairs are not. */
+function estimated(values, pairs) {
+  const middle = mean(values);
   const off = new Map();
   pairs.forEach(({ group }, i) => {
-    off.set(group, (off.get(group) ?? 0) + right[i] - accuracy);
+    off.set(group, (off.get(group) ?? 0) + values[i] - middle);
   });
-  const error = Math.sqrt([...off.values()].reduce((sum, value) => sum + value ** 2, 0)) / gaps.length;
+  const error = Math.sqrt([...off.values()].reduce((sum, value) => sum + value ** 2, 0)) / values.length;
+  return { mean: middle, error };
+}
+
+/** Accuracy with its standard error, loss and calibration error of `gaps`. */
+export function figuresOf(gaps, pairs) {
+  const { mean: accuracy, error } = estimated(rightOf(gaps), pairs);
   return { accuracy, error, loss: lossOf(gaps), ece: calibrationOf(gaps).ece };
+}
+
+/** How much more often `gaps` are right than `others` on the same pairs, with its standard error. */
+export function differenceOf(gaps, others, pairs) {
+  const [own, their] = [rightOf(gaps), rightOf(others)];
+  return estimated(
+    own.map((value, i) => value - their[i]),
+    pairs,
+  );
 }
 
 /** The mean gaps of several judges. */

@@ -6,13 +6,14 @@ import { Command } from 'commander';
 import { z } from 'zod';
 import { path, paths } from '../config/fields.ts';
 import { checkVacant } from '../files/file-error.ts';
-import { reading } from '../config/inputs.ts';
+import { chatTemplate, reading } from '../config/inputs.ts';
 import { pairs } from '../config/pairs.ts';
 import { convertRecords } from '../data/forms/convert-records.ts';
 import { formOptions } from '../data/forms/read.ts';
 import { inspectData } from '../data/inspect.ts';
 import type { Skipped } from '../data/row.ts';
 import { writeAtomically } from '../files/atomic-write.ts';
+import { chatBeside } from '../runs/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
 import { wantsColor } from './columns.ts';
 import { inspectionText } from './data-text.ts';
@@ -25,7 +26,8 @@ const inspectSchema = z.strictObject({
     .enum(['text', 'turns', 'prompt', 'completion', 'pair', 'ranking', 'rating', 'label', 'steps'])
     .optional()
     .describe('kind of rows to look at (default: the first that the form gives)'),
-  tokenizer: path.default('byte').describe('byte, or the path of a tokenizer.json or its folder'),
+  tokenizer: path.default('byte').describe('byte, or the path of a tokenizer.json, its folder or a .gguf file'),
+  chatTemplate,
   maxLength: pairs.maxLength,
   maxPromptLength: pairs.maxPromptLength,
   overlong: z
@@ -54,13 +56,14 @@ export function dataCommand(): Command {
 }
 
 async function inspectFiles({ files, as: kind, tokenizer: place, json, ...rest }: z.output<typeof inspectSchema>) {
-  const { maxLength, maxPromptLength, overlong } = rest;
+  const { maxLength, maxPromptLength, overlong, chatTemplate } = rest;
   const tokenizer = await loadTokenizer(place);
+  const chat = chatBeside(tokenizer, chatTemplate);
   const found = await inspectData(
     files,
     tokenizer,
     { maxLength, maxPromptLength, overlong },
-    { kind, ...formOptions(rest) },
+    { kind, ...formOptions(rest), chat },
   );
   if (json) console.log(JSON.stringify(found));
   else console.log(inspectionText(found, tokenizer, { color: wantsColor() }));

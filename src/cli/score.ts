@@ -2,15 +2,19 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
-import { tokenizer } from '../config/inputs.ts';
-import { readStrings } from '../data/row.ts';
+import { chatTemplate, tokenizer } from '../config/inputs.ts';
+import { chatAnswers } from '../data/chat-rows.ts';
+import type { Turn } from '../data/forms/rows.ts';
+import { renderPrompt, renderResponse } from '../data/forms/transcript.ts';
+import { type Row, readStrings } from '../data/row.ts';
 import { readRows } from '../data/rows.ts';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, DataError } from '../errors.ts';
 import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { JUDGE_KINDS, loadJudge } from '../rewards/judge.ts';
-import { type PromptAndResponse, rewardTexts, scoreTexts } from '../rewards/score-texts.ts';
-import { findModelOf, tokenizerOf } from '../runs/model-file.ts';
-import type { Judge } from '../trainers/combined-reward.ts';
+import { answerOf, rewardTokens } from '../rewards/score-texts.ts';
+import { findModelOf, type ModelText, textOf } from '../runs/model-file.ts';
+import type { Answer, Judge } from '../trainers/combined-reward.ts';
+import { scoresOfModel } from '../trainers/rewards.ts';
 import { chunks } from '../trainers/rollouts.ts';
 import { statisticsOf } from '../trainers/score-norm.ts';
 import { configuredCommand } from './options.ts';
@@ -18,10 +22,11 @@ import { warn } from './warn.ts';
 
 const schema = z.strictObject({
   model: path.describe('reward model: run folder, checkpoint folder or model file'),
-  data: path.describe('.jsonl with {prompt, response} or {prompt, completion}'),
+  data: path.describe('.jsonl with {prompt, response} or {prompt, completion}, texts or messages'),
   batchSize: count.default(32).describe('responses scored at once'),
   tokens: z.boolean().default(false).describe('print the reward of every token, too; for runs of implicit-prm'),
   tokenizer,
+  chatTemplate,
   device,
 });
 
@@ -32,34 +37,72 @@ export function scoreCommand(): Command {
   );
 }
 
+/** A row with what it asks, a text or the messages so far, and the response to that. */
 interface Scorable {
   row: Record<string, unknown>;
-  text: PromptAndResponse;
+  asked: string | Turn[];
+  response: string;
 }
 
 async function score(config: z.output<typeof schema>): Promise<void> {
   const { model: place, data, batchSize: size, device } = config;
   const file = await findModelOf(place, JUDGE_KINDS);
-  const tokenizer = await tokenizerOf(config.tokenizer, file);
-  const { used, skipped } = await readRows<Scorable>(data, (row) => {
-    const named = 'completion' in row ? { response: row.completion, ...row } : row;
-    const texts = readStrings(named, ['prompt', 'response']);
-    return 'skip' in texts ? texts : { use: { row, text: texts.use } };
-  });
+  const text = await textOf(config, file);
+  const { used, skipped } = await readRows<Scorable>(data, scorable);
   const [first] = skipped;
   if (first !== undefined) warn(`skipped rows: ${skipped.length}, the first at ${first.place}: ${first.reason}`);
   using model = await loadJudge(file, device);
   const rewarding = config.tokens ? rewardsTokens(model, place) : undefined;
   const all: number[] = [];
   for (const some of chunks(used, size)) {
-    const texts = some.map(({ text }) => text);
-    const scores = await scoreTexts(model, tokenizer, texts, size);
-    const rewards = rewarding && (await rewardTexts(rewarding, tokenizer, texts, size));
+    const answers: Answer[] = [];
+    for (const one of some) answers.push(await encoded(one, text));
+    const scores = await scoresOfModel(model, answers, { size });
+    const rewards = rewarding && (await rewardTokens(rewarding, text, answers, size));
     for (const [i, { row }] of some.entries())
       process.stdout.write(`${JSON.stringify({ ...row, score: scores[i], tokens: rewards?.[i] })}\n`);
     all.push(...scores);
   }
   console.error(summary(all));
+}
+
+function scorable(row: Record<string, unknown>): Row<Scorable> {
+  const named = 'completion' in row ? { response: row.completion, ...row } : row;
+  const { prompt, response } = named as Record<string, unknown>;
+  if (!Array.isArray(prompt)) {
+    const texts = readStrings(named, ['prompt', 'response']);
+    return 'skip' in texts ? texts : { use: { row, asked: texts.use.prompt, response: texts.use.response } };
+  }
+  const said = Array.isArray(response) && response.length === 1 ? Object(response[0]).content : response;
+  if (!prompt.every(isTurn)) return { skip: '"prompt" has something else than messages' };
+  if (typeof said !== 'string') return { skip: '"response" is neither a text nor one message' };
+  return { use: { row, asked: prompt, response: said } };
+}
+
+const ROLES: readonly Turn['role'][] = ['system', 'user', 'assistant', 'tool'];
+
+function isTurn(value: unknown): value is Turn {
+  const { role, content } = Object(value) as Partial<Turn>;
+  return ROLES.includes(role as Turn['role']) && typeof content === 'string';
+}
+
+/** A response as it is learned: by the chat template, or without one as a transcript. @throws DataError if the template refuses it */
+async function encoded({ asked, response }: Scorable, text: ModelText): Promise<Answer> {
+  if (typeof asked === 'string') return answerOf({ prompt: asked, response }, text);
+  if (text.chat !== undefined) {
+    const { prompt, responses } = usable(await chatAnswers(text.chat, asked, [response]));
+    return { prompt, response: responses[0] as number[] };
+  }
+  return answerOf({ prompt: usable(renderPrompt(asked)), response: usable(renderResponse(asked, response)) }, text);
+}
+
+function usable<T>(row: Row<T>): T {
+  if ('use' in row) return row.use;
+  throw new DataError({
+    argument: '--data',
+    received: `a conversation of which ${row.skip}`,
+    expected: 'one that can be written',
+  });
 }
 
 /** @throws ArgumentError for a model that has one score for an answer and none for its tokens */

@@ -1,6 +1,7 @@
 /** What a training run would make of some files: the form, what is used, cut and left out, and which tokens are learned. */
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type FormOptions, firstForms } from './forms/read.ts';
+import type { RowOptions } from './chat-rows.ts';
+import { firstForms } from './forms/read.ts';
 import type { RowKind } from './forms/rows.ts';
 import { unknownForm } from './forms/detect.ts';
 import { loadPreferences } from './preferences.ts';
@@ -51,7 +52,7 @@ export async function inspectData(
   paths: Paths,
   tokenizer: Tokenizer,
   limits: TokenLimits,
-  { kind: asked, ...options }: FormOptions & { kind?: RowKind | undefined } = {},
+  { kind: asked, ...options }: RowOptions & { kind?: RowKind | undefined } = {},
 ): Promise<Inspection> {
   const firsts = await firstForms(paths, options);
   const [first] = firsts;
@@ -87,7 +88,7 @@ interface Read {
   skipped: Skipped[];
   cut: Inspection['cut'];
 }
-type Reader = (paths: Paths, tokenizer: Tokenizer, limits: TokenLimits, options: FormOptions) => Promise<Read>;
+type Reader = (paths: Paths, tokenizer: Tokenizer, limits: TokenLimits, options: RowOptions) => Promise<Read>;
 
 const asked = (tokens: number[]): TokenSpan => ({ tokens, target: false });
 const learned = (tokens: number[]): TokenSpan => ({ tokens, target: true });

@@ -31,21 +31,21 @@ export interface TokenReward {
   reward: number;
 }
 
-/** The tokens of each response with their rewards, the eos included; otherwise as `scoreTexts`. */
-export async function rewardTexts(
+/** The tokens of each response with their rewards, the eos included; `size` are read at once. */
+export async function rewardTokens(
   model: ImplicitPRM,
   tokenizer: Tokenizer,
-  texts: readonly PromptAndResponse[],
+  answers: Answer[],
   size: number,
 ): Promise<TokenReward[][]> {
-  const answers = texts.map((text) => answerOf(text, tokenizer));
   const rewards = await tokenRewardsOf(model, answers, { size });
   return answers.map(({ response }, row) =>
     response.map((token, t) => ({ text: tokenizer.decode([token]), reward: rewards[row]?.[t] as number })),
   );
 }
 
-function answerOf({ prompt, response }: PromptAndResponse, tokenizer: Tokenizer): Answer {
+/** A complete response in tokens, as in training: encoded apart from its prompt, with the eos. */
+export function answerOf({ prompt, response }: PromptAndResponse, tokenizer: Tokenizer): Answer {
   const { eosToken } = tokenizer;
   const tokens = tokenizer.encode(response, { continues: true });
   return {

@@ -235,7 +235,7 @@ export async function textOf(
   ...models: [ModelFile, ...ModelFile[]]
 ): Promise<ModelText> {
   const loaded = await sharedTokenizer(asked, models);
-  return { ...fitted(loaded, models[0]), chat: template === 'none' ? undefined : chatBeside(loaded, template) };
+  return { ...fitted(loaded, models[0]), chat: chatBeside(loaded, template) };
 }
 
 /** The same for a conversation; its template gets `date`. @throws ArgumentError for a model that has no chat template */
@@ -246,7 +246,7 @@ export async function chatTextOf(
 ): Promise<ModelText & { chat: Chat }> {
   const loaded = await sharedTokenizer(asked, [model]);
   const text = fitted(loaded, model);
-  const chat = chatTemplate === 'none' ? undefined : chatBeside(loaded, chatTemplate, date);
+  const chat = chatBeside(loaded, chatTemplate, date);
   if (chat !== undefined) return { ...text, chat };
   const expected = 'a model that was tuned for conversations';
   const fix = 'Pass a template to --chatTemplate.';
@@ -262,7 +262,13 @@ export async function plainTextOf({ tokenizer, chatTemplate }: TextConfig, model
   return { ...(await tokenizerOf(tokenizer, model)), chat: undefined };
 }
 
-function chatBeside(tokenizer: Tokenizer, template: string | undefined, date?: Date): Chat | undefined {
+/**
+ * The chat template beside `tokenizer`, or the one that `template` names: one of the model's, or a .jinja file. Undefined if there is
+ * none, and for `none`.
+ * @throws ArgumentError, FileError for a template that does not exist.
+ */
+export function chatBeside(tokenizer: Tokenizer, template: string | undefined, date?: Date): Chat | undefined {
+  if (template === 'none') return undefined;
   if (tokenizer instanceof HuggingFaceTokenizer) {
     const isFile = template?.endsWith('.jinja') === true;
     const source = isFile ? readWholeText(template, { expected: 'a chat template', most: 2 ** 22 }) : template;
