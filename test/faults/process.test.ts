@@ -9,7 +9,7 @@ import { Random } from '../../src/data/random.ts';
 import { device } from '../device.ts';
 import { record, times } from './report.ts';
 
-const TIMES = times(3, 20);
+const TIMES = times(2, 20);
 const PROMISE = 'Threads and processes may end in the middle of native work';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'palm-process-'));
