@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ActorCritic } from '../src/models/actor-critic.ts';
 import { generateCommand } from '../src/cli/generate.ts';
-import { withTokenizer } from '../src/runs/model-file.ts';
+import { withTokenizer } from '../src/runs/kept-tokenizer.ts';
 import { trainingCommand } from '../src/cli/train.ts';
 import { saveTensors } from '../src/tensor/tensor-files.ts';
 import { NumericsError } from '../src/errors.ts';

@@ -17,7 +17,8 @@ import { loadPrompts } from '../src/data/prompts.ts';
 import { ArgumentError, FileError } from '../src/errors.ts';
 import { LanguageModel } from '../src/models/language-model.ts';
 import { loadModel, loadScoped } from '../src/models/registry.ts';
-import { findModel, keepTokenizer, loadingOf, textOf } from '../src/runs/model-file.ts';
+import { keepTokenizer } from '../src/runs/kept-tokenizer.ts';
+import { findModel, loadingOf, textOf } from '../src/runs/model-file.ts';
 import { resolveModelPath } from '../src/runs/model-place.ts';
 import { loadTokenizer } from '../src/tokenizer/load.ts';
 import type { Chat } from '../src/tokenizer/chat.ts';
@@ -217,6 +218,29 @@ describe('a run that trains one', () => {
     const [first, other] = [out, plain].map((run) => readFileSync(join(run, 'metrics.jsonl'), 'utf8').split('\n')[0]);
     expect(JSON.parse(other as string).loss).not.toBeCloseTo(JSON.parse(first as string).loss, 3);
     expect(JSON.parse(readFileSync(join(plain, 'config.json'), 'utf8')).chatTemplate).toBe('none');
+  });
+});
+
+describe('an element type that is asked for', () => {
+  const narrow = join(folder, 'narrow');
+
+  it('is what a run computes in, from its first step on', async () => {
+    const settings = ['--lora', '2', '--validationFraction', '0', '--quiet'];
+    await train('--out', narrow, '--dtype', 'bfloat16', ...settings);
+    expect((await findModel(model)).decoder.dtype).toBe('float32');
+    expect((await findModel(narrow)).decoder.dtype).toBe('bfloat16');
+    await expect(palm(trainingCommand('sft'), '--out', narrow, '--resume', '--dtype', 'float32')).rejects.toThrow(
+      'expected "bfloat16", as when the run started',
+    );
+    await palm(trainingCommand('sft'), '--out', narrow, '--epochs', '2', '--resume', '--quiet');
+    expect((await findModel(narrow)).decoder.dtype).toBe('bfloat16');
+  });
+
+  it('is what a model answers in, and refused of a file that has its own', async () => {
+    await palm(generateCommand(), model, 'a', '--dtype', 'bfloat16', '--maxNewTokens', '2');
+    expect(printed.stdout.length).toBeGreaterThan(1);
+    const own = palm(generateCommand(), narrow, 'a', '--dtype', 'float32');
+    await expect(own).rejects.toThrow('a file of this package has its own');
   });
 });
 

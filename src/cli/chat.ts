@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
-import { chatTemplate, MODEL, stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
 import type { LanguageModel } from '../models/language-model.ts';
@@ -29,6 +29,7 @@ const schema = z.strictObject({
   tokenizer,
   chatTemplate,
   ...fromHub,
+  dtype: loadedDtype,
   device,
 });
 type Config = z.output<typeof schema>;
@@ -41,7 +42,7 @@ export function chatCommand(): Command {
 }
 
 async function chat(config: Config): Promise<void> {
-  const file = await findModelOf(await placeOf(config.model, config), MODEL_KINDS);
+  const file = await findModelOf(await placeOf(config.model, config), MODEL_KINDS, config);
   const text = await chatTextOf(config, file, new Date());
   using model = await loadScoped(file.path, loadingOf(file, text, config.device));
   const conversation = new Conversation(model, text, {

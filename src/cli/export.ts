@@ -14,14 +14,8 @@ import { ImplicitPRM } from '../models/implicit-prm.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { adapterOf, loadScoped } from '../models/registry.ts';
 import { RewardModel } from '../models/reward-model.ts';
-import {
-  findModel,
-  findTokenizer,
-  keepTokenizer,
-  type ModelFile,
-  noteBeside,
-  tokenizerOf,
-} from '../runs/model-file.ts';
+import { keepTokenizer, noteBeside } from '../runs/kept-tokenizer.ts';
+import { findModel, findTokenizer, type ModelFile, tokenizerOf } from '../runs/model-file.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { configuredCommand } from './options.ts';
 

@@ -3,7 +3,7 @@ import { fstatSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
-import { chatTemplate, MODEL, stop, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
@@ -47,6 +47,7 @@ const schema = z.strictObject({
   tokenizer,
   chatTemplate,
   ...fromHub,
+  dtype: loadedDtype,
   device,
 });
 type Config = z.output<typeof schema>;
@@ -59,7 +60,7 @@ export function generateCommand(): Command {
 }
 
 async function generate(config: Config): Promise<void> {
-  const file = await findModelOf(await placeOf(config.model, config), MODEL_KINDS);
+  const file = await findModelOf(await placeOf(config.model, config), MODEL_KINDS, config);
   const tokenizer = config.chat ? await chatTextOf(config, file) : await plainTextOf(config, file);
   const prompts = await promptsOf(config, tokenizer);
   using source = await sourceOf(file, config.beta, loadingOf(file, tokenizer, config.device));

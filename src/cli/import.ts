@@ -11,7 +11,7 @@ import { checkVacant } from '../files/file-error.ts';
 import { FileError, printable } from '../errors.ts';
 import { writeMetadata } from '../models/model-file.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
-import { noteBeside } from '../runs/model-file.ts';
+import { noteBeside } from '../runs/kept-tokenizer.ts';
 import { configuredCommand } from './options.ts';
 import { type Row, table } from './table.ts';
 

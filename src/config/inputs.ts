@@ -17,6 +17,14 @@ export const chatTemplate = path
     "how conversations are written: the name of one of the model's chat templates, a .jinja file, or none for plain text (default: the model's)",
   );
 
+/** For commands that may load a model in a format of others. */
+export const loadedDtype = z
+  .enum(['float32', 'bfloat16', 'float64'])
+  .optional()
+  .describe(
+    'element type to compute in, of a model in a format of others (default: that of its files, and float32 for .gguf)',
+  );
+
 /** For commands that generate text. */
 export const stop = z
   .string()

@@ -1,8 +1,8 @@
 /** ILQL: a policy and its values from a pretrained model and samples with rewards. */
 import { z } from 'zod';
-import { path, paths } from '../config/fields.ts';
+import { paths } from '../config/fields.ts';
 import { type IlqlConfig, ilqlConfig } from '../config/ilql.ts';
-import { chatTemplate, MODEL, out, reading, tokenizer } from '../config/inputs.ts';
+import { reading } from '../config/inputs.ts';
 import { Batches } from '../data/batches.ts';
 import { formOptions } from '../data/forms/read.ts';
 import { loadSamples, type ScoredSample } from '../data/samples.ts';
@@ -17,16 +17,10 @@ import { defaultPolicyRate } from '../trainers/schedule.ts';
 import type { Method, Opened } from './method.ts';
 import { cutRows, skippedRows } from './notices.ts';
 import { countNumbers, optimizerOf } from './optimizer.ts';
+import { policyFiles } from './recorded.ts';
 
-const schema = z.strictObject({
-  model: path.describe(`model to train: ${MODEL}`),
-  data: paths.describe('files with {prompt, completion, reward}; repeatable'),
-  ...reading,
-  out,
-  tokenizer,
-  chatTemplate,
-  ...ilqlConfig.shape,
-});
+const data = paths.describe('files with {prompt, completion, reward}; repeatable');
+const schema = z.strictObject({ ...policyFiles({ data, ...reading }), ...ilqlConfig.shape });
 type Config = z.output<typeof schema>;
 
 /** The ingredients of ILQL. */
@@ -62,7 +56,7 @@ function assemble<C extends IlqlConfig>(given: C, { model, samples }: IlqlIngred
 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize, maxLength, maxPromptLength, numLayersUnfrozen } = config;
-  const file = await findModelOf(config.model, MODEL_KINDS);
+  const file = await findModelOf(config.model, MODEL_KINDS, config);
   const tokenizer = await textOf(config, file);
   const { samples, cut, skipped } = await loadSamples(
     config.data,

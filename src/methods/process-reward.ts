@@ -62,7 +62,7 @@ function assemble<C extends ProcessRewardConfig>(given: C, ingredients: ProcessR
 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, dropout, batchSize } = config;
-  const file = await findModelOf(config.model, MODEL_KINDS);
+  const file = await findModelOf(config.model, MODEL_KINDS, config);
   const tokenizer = await tokenizerOf(config.tokenizer, file);
   const read = await readHoldingOut(config, (paths) => readSolutions(paths, config, tokenizer), tokensOf);
   const { train: solutions, validation, counts, notices, longest: length } = read;

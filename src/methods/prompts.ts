@@ -1,12 +1,12 @@
 /** Loads prompts and finds what answers them and scores the answers, for methods that learn from scores. */
 import { path, paths } from '../config/fields.ts';
 import type { EvaluationConfig } from '../config/evaluation.ts';
-import { MODEL, reading } from '../config/inputs.ts';
+import { loadedDtype, MODEL, reading } from '../config/inputs.ts';
 import { type RewardSource, rewardSource } from '../config/reward-source.ts';
 import type { PpoConfig } from '../config/ppo.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { ArgumentError } from '../errors.ts';
-import { MODEL_KINDS } from '../models/registry.ts';
+import { type LoadedDtype, MODEL_KINDS } from '../models/registry.ts';
 import { type AnyRewardSource, openReward } from '../rewards/open.ts';
 import { findModelOf, type ModelFile, textOf, withoutNote } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
@@ -20,6 +20,7 @@ export const SAMPLES = 4;
 /** The fields that name the files. */
 export const promptFiles = {
   model: path.describe(`model to train: ${MODEL}`),
+  dtype: loadedDtype,
   reward: rewardSource,
   data: paths.describe('files with {prompt}, or any form, whose prompts are used; repeatable'),
   ...reading,
@@ -32,6 +33,7 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
   heldOut?: AnyRewardSource | undefined;
   score: Pick<PpoConfig['score'], 'timeout' | 'combine' | 'disagreement'>;
   model: string;
+  dtype?: LoadedDtype | undefined;
   reward: RewardSource;
   data: Paths;
   form?: string | undefined;
@@ -43,7 +45,7 @@ type PromptConfig = Pick<PpoConfig, 'maxPromptLength'> & {
 
 /** Finds the models and the reward of `config`, without loading models, and reads its prompts. @throws FileError, DataError, ArgumentError */
 export async function loadPromptsAndReward(config: PromptConfig) {
-  const policy = await findModelOf(config.model, MODEL_KINDS);
+  const policy = await findModelOf(config.model, MODEL_KINDS, config);
   const reward = await openRewards(config);
   for (const judge of reward.models) checkVocabularies(policy, judge);
   const tokenizer = await textOf(config, policy, ...reward.models);

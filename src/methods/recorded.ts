@@ -1,7 +1,7 @@
 /** What methods that train a policy on recorded feedback have in common: how they are opened and assembled. */
 import type { z } from 'zod';
 import { path } from '../config/fields.ts';
-import { chatTemplate, MODEL, out, tokenizer } from '../config/inputs.ts';
+import { chatTemplate, loadedDtype, MODEL, out, tokenizer } from '../config/inputs.ts';
 import type { policyLearning } from '../config/pairs.ts';
 import { Batches } from '../data/batches.ts';
 import type { Label } from '../data/labels.ts';
@@ -10,7 +10,7 @@ import type { Paths } from '../data/records.ts';
 import type { LanguageModel } from '../models/language-model.ts';
 import { planPreferences } from '../models/memory-plan.ts';
 import { Policy } from '../models/policy.ts';
-import { loadModel, MODEL_KINDS } from '../models/registry.ts';
+import { type LoadedDtype, loadModel, MODEL_KINDS } from '../models/registry.ts';
 import { findModelOf, loadingOf, type ModelText, textOf } from '../runs/model-file.ts';
 import { pairSteps } from '../trainers/pairs.ts';
 import type { RunningMean } from '../trainers/log-ratios.ts';
@@ -23,7 +23,8 @@ import { loadLabels, loadPairs } from './preferences.ts';
 
 /** The fields of a schema that name the model, the files of `data`, the run folder and the tokenizer. */
 export function policyFiles<Data extends z.ZodRawShape>(data: Data, purpose = 'train') {
-  return { model: path.describe(`model to ${purpose}: ${MODEL}`), ...data, out, tokenizer, chatTemplate };
+  const model = path.describe(`model to ${purpose}: ${MODEL}`);
+  return { model, dtype: loadedDtype, ...data, out, tokenizer, chatTemplate };
 }
 
 /** The options of all such methods. */
@@ -108,6 +109,7 @@ export function assemblePairs<C extends Learning, Step extends { step: number }>
 /** The fields of a configuration that name files. */
 interface Files {
   model: string;
+  dtype?: LoadedDtype | undefined;
   data: Paths;
   validation?: Paths | undefined;
   tokenizer?: string | undefined;
@@ -148,7 +150,7 @@ export async function openPolicy<C extends Learning & Files & RunConfig, Rows ex
 ): Promise<Opened> {
   const { device, lora, batchSize } = config;
   const { numLayersUnfrozen } = config.optimisation;
-  const file = await findModelOf(config.model, MODEL_KINDS);
+  const file = await findModelOf(config.model, MODEL_KINDS, config);
   const tokenizer = await textOf(config, file);
   const loaded = await method.load(config, tokenizer);
   const { rows, notices, longest: length } = loaded;

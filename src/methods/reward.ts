@@ -63,7 +63,7 @@ function assemble<C extends RewardConfig>(given: C, { model, pairs, validation, 
 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, dropout, batchSize } = config;
-  const file = await findModelOf(config.model, MODEL_KINDS);
+  const file = await findModelOf(config.model, MODEL_KINDS, config);
   const tokenizer = await textOf(config, file);
   const { pairs, validation, rows, notices, longest: length, perPrompt } = await loadComparisons(config, tokenizer);
   const references = await loadReferences(config, tokenizer);

@@ -60,7 +60,7 @@ function assemble<C extends SftConfig>(given: C, { model, examples, validation, 
 async function open(config: Config): Promise<Opened> {
   const { device, lora, batchSize } = config;
   const { numLayersUnfrozen } = config.optimisation;
-  const file = await findModelOf(config.model, MODEL_KINDS);
+  const file = await findModelOf(config.model, MODEL_KINDS, config);
   const tokenizer = await textOf(config, file);
   const { train: examples, validation, counts, notices, longest: length } = await loadExamples(config, tokenizer);
   const prompts = promptsOf(validation.map(askedIn), 2);

@@ -37,7 +37,11 @@ export function createModel(config: NewModelConfig): LanguageModel {
 export type ScopedLoadOptions = LoadOptions & {
   /** For a model in a format of others: tokens of the vocabulary that can be drawn, the first ones. */
   usedTokens?: number;
+  /** The element type to compute in. Defaults to that of the files. */
+  dtype?: LoadedDtype;
 };
+/** The element types that such a model can compute in. */
+export type LoadedDtype = 'float32' | 'bfloat16' | 'float64';
 
 /**
  * Loads the model in the file or Hugging Face folder at `path`, or with this id on the hub, with all its scopes.

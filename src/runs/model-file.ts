@@ -1,97 +1,30 @@
 /**
  * Model files as runs write and find them: with a note of the tokenizer, which the model itself knows nothing about.
  */
-import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { latestCheckpoint } from '../checkpoint/checkpoint.ts';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
-import type { Saveable } from '../tensor/tensor-files.ts';
 import { ArgumentError, FileError, printable } from '../errors.ts';
-import { asFileError } from '../files/file-error.ts';
 import { checkScoresNone, isGguf, openFolder } from '../models/hf-folder.ts';
 import type { DecoderDescription } from '../models/language-model.ts';
-import { readMetadata, TOKENIZER_KEY, withTokenizerNote } from '../models/model-file.ts';
-import { adapterOf, findModelIn } from '../models/registry.ts';
+import { readMetadata, TOKENIZER_KEY } from '../models/model-file.ts';
+import { adapterOf, findModelIn, type LoadedDtype } from '../models/registry.ts';
 import { readWholeText } from '../files/regular-file.ts';
 import type { Chat } from '../tokenizer/chat.ts';
 import { HuggingFaceTokenizer } from '../tokenizer/hugging-face.ts';
 import { loadTokenizer } from '../tokenizer/load.ts';
-import { readGgufTokenizer } from '../tokenizer/gguf/gguf-tokenizer.ts';
 import { chatOf } from '../tokenizer/open.ts';
 import { stopTokensOf } from '../tokenizer/special-tokens.ts';
 import { endTokens, forModel, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { TOKENIZER_FILE } from './kept-tokenizer.ts';
 import { isFolder, isOutsideModel, resolveModelPath } from './model-place.ts';
 import { runDirectory } from './run-directory.ts';
 
 /** The file of a checkpoint that holds the model. */
 const WEIGHTS_FILE = 'weights.safetensors';
-/** The files of a Hugging Face tokenizer that we read, its chat templates included. */
-const TOKENIZER_FILES = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'chat_template.jinja',
-  'additional_chat_templates',
-] as const;
-const [TOKENIZER_FILE, TOKENIZER_CONFIG] = TOKENIZER_FILES;
-
 /** The tokenizer recorded in a model file; files of 0.1.0 have no hash. */
 export type TokenizerNote = { type: 'byte' } | { type: 'hugging-face'; path: string; hash?: string };
-
-/** Wraps `model` so that its files also record the tokenizer: bytes, or the tokenizer file next to the model. */
-export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {
-  const described = tokenizer.describe();
-  const note = described.type === 'byte' ? described : { ...described, path: TOKENIZER_FILE };
-  return { contents: () => withTokenizerNote(model.contents(), { describe: () => note }) };
-}
-
-/**
- * Copies the files of `tokenizer`, if it has any, into `folder`; those of a GGUF file are written.
- * @throws FileError if they cannot be written.
- */
-export async function keepTokenizer(tokenizer: Tokenizer, folder: string): Promise<void> {
-  const described = tokenizer.describe();
-  if (described.type === 'byte' || dirname(described.path) === resolve(folder)) return;
-  if (isGguf(described.path)) return await writeTokenizer(described.path, folder);
-  for (const name of TOKENIZER_FILES) {
-    const source = name === TOKENIZER_FILE ? described.path : join(dirname(described.path), name);
-    if (existsSync(source)) putAtomically(join(folder, name), (aside) => cpSync(source, aside, { recursive: true }));
-  }
-}
-
-/** Writes the tokenizer in a GGUF file as Hugging Face's files; its hash stays the same. */
-async function writeTokenizer(path: string, folder: string): Promise<void> {
-  const { tokenizer, config } = await readGgufTokenizer(path);
-  const write = (name: string, json: object) =>
-    putAtomically(join(folder, name), (aside) => writeFileSync(aside, JSON.stringify(json)));
-  write(TOKENIZER_CONFIG, config);
-  write(TOKENIZER_FILE, tokenizer);
-}
-
-function putAtomically(target: string, put: (aside: string) => void): void {
-  try {
-    put(`${target}.tmp`);
-    rmSync(target, { recursive: true, force: true });
-    renameSync(`${target}.tmp`, target);
-  } catch (error) {
-    throw asFileError(error, target, 'a file to write to');
-  }
-}
-
-/**
- * Metadata that records `tokenizer` in a model file at `out`. The tokenizer's files are copied next to it; if such
- * files exist there already, the metadata keeps the original path.
- * @throws FileError if the folder cannot be written.
- */
-export async function noteBeside(tokenizer: Tokenizer, out: string): Promise<ReadonlyMap<string, string>> {
-  const folder = dirname(resolve(out));
-  const taken = TOKENIZER_FILES.some((name) => existsSync(join(folder, name)));
-  const described = tokenizer.describe();
-  if (described.type !== 'byte' && !taken) {
-    await keepTokenizer(tokenizer, folder);
-    described.path = TOKENIZER_FILE;
-  }
-  return new Map([[TOKENIZER_KEY, JSON.stringify(described)]]);
-}
 
 /** A file that contains a model. */
 export interface ModelFile {
@@ -108,6 +41,8 @@ export interface ModelFile {
   stopTokens: readonly number[];
   /** Whether it is a Hugging Face folder or a GGUF file, of which all or only the first tokens are used. */
   outside: boolean;
+  /** The element type that was asked for; undefined for that of the files. */
+  dtype?: LoadedDtype | undefined;
 }
 
 /**
@@ -116,10 +51,18 @@ export interface ModelFile {
  * @throws FileError if there is none.
  * @throws ConfigError for a model that does what palm-rlhf does not know.
  * @throws HubError if it cannot be downloaded.
+ * @throws ArgumentError for a `dtype` of a file of this package, which has its own.
  */
-export async function findModel(place: string): Promise<ModelFile> {
+export async function findModel(
+  place: string,
+  { dtype }: { dtype?: LoadedDtype | undefined } = {},
+): Promise<ModelFile> {
   const path = await resolveModelPath(place);
-  if (isOutsideModel(path)) return await findOutside(path);
+  if (isOutsideModel(path)) return await findOutside(path, dtype);
+  if (dtype !== undefined) {
+    const expected = 'nothing: a file of this package has its own';
+    throw new ArgumentError({ argument: '--dtype', received: dtype, expected });
+  }
   const file = isFolder(path) ? await modelIn(path) : path;
   await using opened = await openSafetensors(file);
   const kind = readMetadata(opened)?.model as string | undefined;
@@ -130,15 +73,15 @@ export async function findModel(place: string): Promise<ModelFile> {
 }
 
 /** The model in a Hugging Face folder or a GGUF file. */
-async function findOutside(path: string): Promise<ModelFile> {
-  await using opened = await openFolder(path);
+async function findOutside(path: string, dtype: LoadedDtype | undefined): Promise<ModelFile> {
+  await using opened = await openFolder(path, dtype === undefined ? {} : { dtype });
   checkScoresNone(path, opened);
   const { family, config } = opened;
   const decoder = family.describe(config);
   const place = isGguf(path) ? path : join(path, TOKENIZER_FILE);
   const tokenizer = existsSync(place) ? { type: 'hugging-face' as const, path: resolve(place) } : undefined;
   const stopTokens = namedEnds(config, decoder);
-  return { path, kind: family.kind, decoder, scopes: [], tokenizer, stopTokens, outside: true };
+  return { path, kind: family.kind, decoder, scopes: [], tokenizer, stopTokens, outside: true, dtype };
 }
 
 /** The tokens of the model that config.json and generation_config.json say end an answer. @throws FileError for other values */
@@ -153,8 +96,12 @@ function namedEnds(config: object, { numTokens }: DecoderDescription): number[] 
  * @throws FileError as `findModel` does.
  * @throws ArgumentError for a model of another kind.
  */
-export async function findModelOf(path: string, kinds: readonly string[]): Promise<ModelFile> {
-  const found = await findModel(path);
+export async function findModelOf(
+  path: string,
+  kinds: readonly string[],
+  options: Parameters<typeof findModel>[1] = {},
+): Promise<ModelFile> {
+  const found = await findModel(path, options);
   if (found.kind === undefined || kinds.includes(found.kind)) return found;
   const fix = kinds.includes('RewardModel')
     ? 'Train a reward model with palm reward or palm implicit-prm. One whose adapters are merged has no reference to judge by.'
@@ -288,8 +235,8 @@ function checkRows({ path, decoder }: ModelFile, { vocabSize }: Tokenizer): void
 }
 
 /** How the model in a file is loaded, so that it never draws rows of the vocabulary for which the tokenizer has no text. */
-export function loadingOf({ outside }: ModelFile, { vocabSize }: Pick<Tokenizer, 'vocabSize'>, device: string) {
-  return outside ? { device, usedTokens: vocabSize } : { device };
+export function loadingOf({ outside, dtype }: ModelFile, { vocabSize }: Pick<Tokenizer, 'vocabSize'>, device: string) {
+  return outside ? { device, usedTokens: vocabSize, ...(dtype !== undefined && { dtype }) } : { device };
 }
 
 /** Messages about those of `models` that record no tokenizer and are assumed to use another model's. */

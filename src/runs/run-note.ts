@@ -152,7 +152,7 @@ const FREE = ['model.attnDropout', 'model.ffDropout', 'model.recompute'];
 /** @throws ArgumentError for a setting of a resumed run that the checkpoint's weights do not fit, or with which they mean something else. */
 export function checkSameModel(then: Settings, now: Settings): void {
   const fixed = ({ name }: Difference) =>
-    /^(model\.|lora$|pooling$|(optimisation\.)?numLayersUnfrozen$)/.test(name) && !FREE.includes(name);
+    /^(model\.|dtype$|lora$|pooling$|(optimisation\.)?numLayersUnfrozen$)/.test(name) && !FREE.includes(name);
   const found = differences(then, now).find(fixed);
   if (found === undefined) return;
   const { name, before, after } = found;

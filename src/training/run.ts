@@ -20,7 +20,7 @@ import { endingsOf } from '../methods/endings.ts';
 import type { Training } from '../methods/method.ts';
 import { JsonlMetrics, truncateAfter } from '../metrics/jsonl.ts';
 import { isEvaluation, type MetricsSink, splitStep, type StepMetrics } from '../metrics/metrics.ts';
-import { keepTokenizer, withTokenizer } from '../runs/model-file.ts';
+import { keepTokenizer, withTokenizer } from '../runs/kept-tokenizer.ts';
 import { openRun, replaceJson, runDirectory } from '../runs/run-directory.ts';
 import { changesSince, modulesOf, noteOf, readNote } from '../runs/run-note.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';
