@@ -8,7 +8,7 @@ import { loadPrompts } from '../src/data/prompts.ts';
 import { loadRows, type TokenKind } from '../src/data/token-rows.ts';
 import { DataError, FileError } from '../src/errors.ts';
 import { ByteTokenizer } from '../src/tokenizer/byte.ts';
-import type { Tokenizer } from '../src/tokenizer/tokenizer.ts';
+import type { EncodeOptions, Tokenizer } from '../src/tokenizer/tokenizer.ts';
 import { EXAMPLES } from './form-examples.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-token-rows-'));
@@ -106,6 +106,26 @@ describe('rows of tokens', () => {
     await expect(
       loadRows('turns', jsonl([{ messages: long }]), bytes, { maxLength: 99, overlong: 'cut' }),
     ).rejects.toThrow(/nothing in it is to be learned/);
+  });
+
+  it('begin with what every sequence begins with, however much of their prompt is cut', async () => {
+    const BOS = 257;
+    class Beginning extends ByteTokenizer {
+      override encode(text: string, { special }: EncodeOptions = {}): number[] {
+        return [...(special === undefined ? [] : [BOS]), ...super.encode(text)];
+      }
+    }
+    const tokenizer = new Beginning();
+    const encoded = (...texts: string[]) => [BOS, ...texts.flatMap((one) => bytes.encode(one))];
+    const pairs = jsonl([{ prompt: 'abcdefgh', chosen: 'x', rejected: 'y' }]);
+    const limits = { maxLength: 99, maxPromptLength: 4 };
+    expect((await loadPrompts(pairs, tokenizer, { maxPromptLength: 4 })).prompts).toEqual([encoded('fgh')]);
+    expect((await loadPreferences(pairs, tokenizer, limits)).pairs[0]?.prompt).toEqual(encoded('fgh'));
+    const completions = jsonl([{ prompt: 'abcdefgh', completion: 'x' }]);
+    const { rows, cut } = await loadRows('completion', completions, tokenizer, { ...limits, overlong: 'cut' });
+    expect([rows[0]?.prompt, cut.prompts]).toEqual([encoded('fgh'), 1]);
+    expect((await loadPrompts(pairs, tokenizer, { maxPromptLength: 1 })).prompts).toEqual([bytes.encode('h')]);
+    expect((await loadPrompts(pairs, tokenizer, { maxPromptLength: 9 })).prompts).toEqual([encoded('abcdefgh')]);
   });
 
   it('of steps are never cut inside a step', async () => {

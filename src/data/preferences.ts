@@ -6,7 +6,7 @@ import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { chatAnswers, checkChat, type RowOptions } from './chat-rows.ts';
 import { type Dialogue, readDialogue } from './dialogue.ts';
-import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
+import { beginOf, checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
 import { converts } from './forms/convert.ts';
 import { unknownForm } from './forms/detect.ts';
 import { given, numberOf } from './forms/fields.ts';
@@ -62,8 +62,9 @@ export async function loadPreferences(
   checkFormOptions(reading, 'loadPreferences');
   checkChat(chat, tokenizer, 'loadPreferences');
   checkLimits(limits);
+  const begin = beginOf(tokenizer);
   const end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
-  const fitPair = (whole: Preference, ending: readonly number[] = end) => cutToFit(whole, limits, ending);
+  const fitPair = (whole: Preference, ending: readonly number[] = end) => cutToFit(whole, limits, begin, ending);
   const firsts = await firstForms(paths, reading);
   if (reading.form !== undefined || firsts.some(({ form }) => form !== undefined && !ownForm(form))) {
     return await readFormPairs(paths, tokenizer, fitPair, options);
@@ -242,10 +243,15 @@ function encode(text: Dialogue, margin: number | undefined, tokenizer: Pick<Toke
  * Truncates a pair to the limits. The longer response leaves the rest of the room to the prompt, but at least a third;
  * if that is not enough, the response is truncated on the right and loses its `end`.
  */
-function cutToFit(whole: Preference, limits: PreferenceLimits, end: readonly number[]): Row<Fitted> {
+function cutToFit(
+  whole: Preference,
+  limits: PreferenceLimits,
+  begin: readonly number[],
+  end: readonly number[],
+): Row<Fitted> {
   const { prompt, chosen, rejected } = whole;
   const longest = Math.max(chosen.length, rejected.length) + end.length;
-  const kept = keptPrompt(prompt, longest, limits);
+  const kept = keptPrompt(prompt, longest, limits, begin);
   const max = limits.maxLength - kept.length;
   const fitted = (response: number[]) => fittedResponse(response, end, max);
   const pair = { ...whole, prompt: kept, chosen: fitted(chosen), rejected: fitted(rejected) };

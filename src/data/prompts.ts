@@ -5,6 +5,7 @@ import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { chatPrompt, checkChat, type RowOptions } from './chat-rows.ts';
 import { readDialogue } from './dialogue.ts';
+import { beginOf, lastTokens } from './fit.ts';
 import { metaOf } from './forms/fields.ts';
 import { checkFormOptions, type FormOptions, firstForms, readKind } from './forms/read.ts';
 import type { Asked, Meta, Turn } from './forms/rows.ts';
@@ -27,7 +28,7 @@ export interface Prompts {
 /**
  * Reads prompts: `{prompt}`, `{prompt, chosen, rejected}`, the dialogues `{chosen, rejected}` of hh-rlhf, or the prompts of
  * any other form (docs/data.md), from files of any format.
- * Prompts longer than `maxPromptLength` tokens are truncated on the left and counted in `cut`; rows without a prompt
+ * Prompts longer than `maxPromptLength` tokens lose what is on the left, but for their bos, and are counted in `cut`; rows without a prompt
  * are skipped and listed in `skipped`.
  * @throws FileError if a file cannot be read or no row is usable.
  * @throws DataError if a line is not a JSON object, or not of the form of the first line.
@@ -45,12 +46,13 @@ export async function loadPrompts(
   const { chat, ...reading } = options;
   checkFormOptions(reading, 'loadPrompts');
   checkChat(chat, tokenizer, 'loadPrompts');
+  const begin = beginOf(tokenizer);
   let cut = 0;
   const encode = (prompt: string, meta: Meta) => fitted(tokenizer.encode(prompt, { special: 'begin' }), meta);
   const fitted = (tokens: number[], meta: Meta): Row<EncodedPrompt> => {
     if (tokens.length > limits.maxPromptLength) cut++;
     if (tokens.length === 0) return { skip: '"prompt" is empty' };
-    return { use: { tokens: tokens.slice(-limits.maxPromptLength), meta } };
+    return { use: { tokens: lastTokens(tokens, limits.maxPromptLength, begin), meta } };
   };
   const byTemplate = async (turns: readonly Turn[], meta: Meta) => {
     const tokens = await chatPrompt(chat as Chat, turns);

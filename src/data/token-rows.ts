@@ -4,7 +4,7 @@ import { checkOptions } from '../checks/options.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import type { Chat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
+import { beginOf, checkLimits, fittedResponse, keptPrompt, type LengthLimits } from './fit.ts';
 import { type Answers, chatAnswers, chatTurns, checkChat, type RowOptions, type TokenSpan } from './chat-rows.ts';
 import { given } from './forms/fields.ts';
 import { checkFormOptions, readKind } from './forms/read.ts';
@@ -167,12 +167,14 @@ class Encoder {
   private readonly tokenizer: Tokenizer;
   private readonly limits: TokenLimits;
   private readonly chat: Chat | undefined;
+  private readonly begin: readonly number[];
   private readonly end: readonly number[];
 
   constructor(tokenizer: Tokenizer, limits: TokenLimits, chat: Chat | undefined) {
     this.tokenizer = tokenizer;
     this.limits = limits;
     this.chat = chat;
+    this.begin = beginOf(tokenizer);
     this.end = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken];
   }
 
@@ -199,7 +201,7 @@ class Encoder {
     if (whole.length === 0 || responses.some(({ length }) => length === 0)) return NO_TOKENS;
     const end = byTemplate ? [] : this.end;
     const longest = Math.max(...responses.map(({ length }) => length)) + end.length;
-    const prompt = keptPrompt(whole, longest, this.limits);
+    const prompt = keptPrompt(whole, longest, this.limits, this.begin);
     const max = this.limits.maxLength - prompt.length;
     if (longest > max && this.limits.overlong !== 'cut') return this.overlong(longest, max);
     const about = { prompt: text, promptCut: prompt.length < whole.length, responseCut: longest > max };
@@ -276,7 +278,7 @@ class Encoder {
     });
     if (whole.length === 0 || encoded.some(({ tokens }) => tokens.length === 0)) return NO_TOKENS;
     const longest = encoded.reduce((sum, { tokens }) => sum + tokens.length, 0);
-    const prompt = keptPrompt(whole, longest, this.limits);
+    const prompt = keptPrompt(whole, longest, this.limits, this.begin);
     const max = this.limits.maxLength - prompt.length;
     if (longest > max && this.limits.overlong !== 'cut') return this.overlong(longest, max);
     const kept = firstWithin(encoded, max);
