@@ -72,7 +72,7 @@ function columnsOf({ unit, batch, length }, rows) {
     ['runs', ({ values }) => String(values.length)],
     ['CPU s / s', busy],
     ['MiB', memory],
-    ['notes', notes],
+    ['notes', (row) => notes(row, rows)],
   ];
 }
 
@@ -85,8 +85,11 @@ function memory({ runs }) {
   return peaks.length === 0 ? '' : Math.round(Math.max(...peaks) / 2 ** 20).toString();
 }
 
-function notes({ agrees, firstSeconds, threads, error, runs }) {
+function notes({ system, values, agrees, firstSeconds, threads, error, runs }, rows) {
   const said = [];
+  const products = rows.find((row) => row.system === system.replace('ours', 'products'));
+  if (system.startsWith('ours') && products?.values.length > 0)
+    said.push(`${number(median(values) / median(products.values))} × its products`);
   const compiling = firstSeconds - median(runs.map(({ seconds, steps }) => seconds / steps));
   if (agrees !== undefined) said.push(agrees ? 'agrees' : 'DISAGREES');
   if (compiling > 5) said.push(`compiled in ${compiling.toFixed(0)} s`);

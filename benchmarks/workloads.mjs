@@ -24,11 +24,15 @@ export const systems = {
   'llama-cpp': { program: 'llama-cpp.mjs', mode: 'F16' },
   'llama-cpp-q8': { program: 'llama-cpp.mjs', mode: 'Q8_0' },
   'llama-cpp-q4': { program: 'llama-cpp.mjs', mode: 'Q4_1' },
+  'products-fp32': { program: 'products.py', mode: 'float32' },
+  'products-bf16': { program: 'products.py', mode: 'bfloat16' },
   'memory-bf16': { program: 'memory-bandwidth.py', mode: 'bfloat16' },
   'memory-int8': { program: 'memory-bandwidth.py', mode: 'int8' },
 };
 
 const ours = ['ours-fp32', 'ours-bf16'];
+/** The products of a training step alone: what the step is measured by beside its competitors. */
+const products = ['products-fp32', 'products-bf16'];
 const trainers = [...ours, 'pytorch-default', 'pytorch-compile', 'pytorch-tuned', 'pytorch-tuned-math'];
 /** Where every run is a process of its own, and compiles anew. */
 const compiledOnce = { 'pytorch-compile': 1, 'pytorch-tuned': 1, 'pytorch-tuned-math': 1 };
@@ -45,7 +49,16 @@ export const units = {
 };
 
 function train(model, batch, length, steps, more = {}) {
-  const rest = { model, batch, length, steps, lossSteps: 5, lr: 1e-3, optimizer: true, systems: trainers };
+  const rest = {
+    model,
+    batch,
+    length,
+    steps,
+    lossSteps: 5,
+    lr: 1e-3,
+    optimizer: true,
+    systems: [...trainers, ...products],
+  };
   return { kind: 'train', unit: 'train', ...rest, ...more };
 }
 
@@ -96,14 +109,17 @@ const cpu = {
     fresh: true,
     systems: [...starters, 'pytorch-default'],
   },
-  memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true, runs: compiledOnce }),
+  memory: train(mid, 2, 512, 2, { unit: 'memory', fresh: true, runs: compiledOnce, systems: trainers }),
   'share-step': { ...train(small, 4, 256, 16), ...share('step') },
   'share-token': { ...decode(small, 1), ...share('token') },
   'share-streamed-token': { ...decode(small, 1), ...share('streamed token') },
 };
 
 /** SmolLM2-135M-Instruct, which `npm run fetch:smollm2` gets. */
-const smollm2 = { name: 'smollm2', real: true, numTokens: 49152, parameters: 134_515_008 };
+const smollm2 = {
+  ...{ name: 'smollm2', real: true, numTokens: 49152, parameters: 134_515_008 },
+  ...{ dim: 576, depth: 30, heads: 9, kvHeads: 3, dimHead: 64, ff: 1536 },
+};
 const transformers = ['transformers-fp32', 'transformers-bf16'];
 const compiled = ['transformers-compile-fp32', 'transformers-compile-bf16'];
 const llamaCpp = ['llama-cpp', 'llama-cpp-q8', 'llama-cpp-q4'];
@@ -124,9 +140,11 @@ function grpo(model, more) {
 
 const real = {
   'train-smollm2-lora': train(smollm2, 2, 512, 2, {
-    ...{ ...judged, lora: 16, lr: 1e-4, systems: [...ours, ...transformers, ...compiled] },
+    ...{ ...judged, lora: 16, lr: 1e-4, systems: [...ours, ...transformers, ...compiled, ...products] },
   }),
-  'train-smollm2': train(smollm2, 2, 512, 2, { ...judged, lr: 1e-5, systems: [...ours, ...transformers, ...compiled] }),
+  'train-smollm2': train(smollm2, 2, 512, 2, {
+    ...{ ...judged, lr: 1e-5, systems: [...ours, ...transformers, ...compiled, ...products] },
+  }),
   'decode-smollm2-1': decodeSmollm2(1, [...llamaCpp, 'memory-bf16', 'memory-int8']),
   'decode-smollm2-16': decodeSmollm2(16, llamaCpp),
   'start-smollm2': {

@@ -23,7 +23,7 @@ const STILL = 0.05;
 const timeout = 3_600_000; // on two free cores, each takes a few minutes
 
 const ONLINE = {
-  steps: 6,
+  steps: 8,
   rolloutBatch: 8,
   sampling: { maxNewTokens: LIMIT, samplesPerPrompt: 4 },
   epochs: 2,
