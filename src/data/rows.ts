@@ -45,7 +45,7 @@ export function nothingUsable(paths: Paths, [first, ...others]: readonly Skipped
     first === undefined
       ? 'no rows'
       : `${others.length + 1} unusable ${others.length === 0 ? 'row' : 'rows'}, the first because ${first.reason}`;
-  const fix = 'Write rows with "prompt", or with "chosen" and "rejected"; docs/data.md describes the forms.';
+  const fix = 'Check the names of the fields; docs/data.md describes the forms of rows.';
   return new FileError({ argument: pathsOf(paths).join(', '), received, expected: 'at least one usable row', fix });
 }
 
