@@ -8,7 +8,7 @@ import { describe, showWorkload, writeReports } from './report.mjs';
 import { takeTurns, withFiles } from './turns.mjs';
 import { systems, units, workloads } from './workloads.mjs';
 
-/** Relative difference of losses from those of the reference, the Python library unless a workload names another, that rounding explains. */
+/** How far losses may be from those of the reference, relatively: what rounding explains. */
 const TOLERANCE = { float32: 1e-4, bfloat16: 2e-2 };
 
 const { values: options, positionals } = parseArgs({

@@ -23,7 +23,7 @@ beforeEach(async () => {
   vi.stubEnv('HF_ENDPOINT', hub.url);
   vi.stubEnv('HF_HOME', join(folder, 'home'));
   write({
-    'config.json': '{"_name_or_path": "/home/me/secret"}',
+    'config.json': '{"_name_or_path": "/absolute/secret"}',
     'model.safetensors': WEIGHTS,
     'empty.txt': '',
     'ignored.txt': 'x',

@@ -188,7 +188,7 @@ describe('alpha', () => {
 });
 
 describe('files', () => {
-  it('keep alpha', async () => {
+  it('keep the alpha of a scope', async () => {
     const path = join(folder, 'alpha.safetensors');
     using palm = await trained({ rank: 4, alpha: 10 });
     await palm.save(path);

@@ -106,7 +106,7 @@ describe('a Hugging Face folder', () => {
     await expect(resolveModelPath('no such model!')).rejects.toThrow(ArgumentError);
   });
 
-  it('is inspected', async () => {
+  it('is inspected: its type, its vocabulary and the tokens that end an answer', async () => {
     await palm(inspectCommand(), model);
     expect(printed.stdout).toMatch(/^model +llama$/m);
     expect(printed.stdout).toMatch(new RegExp(`^vocabulary +71 rows, ${USED} used$`, 'm'));

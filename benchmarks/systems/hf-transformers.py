@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from llama import build
-from worker import read_tokens, serve
+from worker import read_tokens, serve, trained
 
 
 def mode_of(workload):
@@ -46,12 +46,7 @@ def train(workload):
         optimizer.zero_grad()
         return loss.item()
 
-    began = time.perf_counter()
-    losses = [step()]
-    facts = {'firstSeconds': time.perf_counter() - began}
-    facts['losses'] = losses + [step() for _ in range(workload['lossSteps'] - 1)]
-    steps = workload['steps']
-    return facts, lambda: {'steps': steps, 'losses': [step() for _ in range(steps)]}
+    return trained(workload, step)
 
 
 def decode(workload):

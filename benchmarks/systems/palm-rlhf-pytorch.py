@@ -1,7 +1,6 @@
 """The Python library: as it comes (`default`), compiled in fp32 (`compile`), and with all that is known to make it faster:
 bf16 autocast, fused AdamW, torch.compile, with flash attention (`tuned`) and without (`tuned-math`)."""
 
-import time
 from importlib.metadata import version
 from itertools import cycle
 
@@ -11,7 +10,7 @@ from palm_rlhf_pytorch import PaLM, RewardModel, RLHFTrainer
 from palm_rlhf_pytorch.attention import Attention
 from safetensors.torch import load_file
 
-from worker import read_tokens, serve
+from worker import read_tokens, serve, trained
 
 
 def flash(self, q, k, v, mask=None):
@@ -57,12 +56,7 @@ def train(workload):
         optimizer.zero_grad()
         return loss.item()
 
-    began = time.perf_counter()
-    losses = [step()]
-    facts = {'firstSeconds': time.perf_counter() - began}
-    facts['losses'] = losses + [step() for _ in range(workload['lossSteps'] - 1)]
-    steps = workload['steps']
-    return facts, lambda: {'steps': steps, 'losses': [step() for _ in range(steps)]}
+    return trained(workload, step)
 
 
 def decode(workload):

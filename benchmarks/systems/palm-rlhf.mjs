@@ -114,6 +114,16 @@ function score(answers) {
   return answers.map(({ response }) => response.filter((token) => token < 128).length / response.length);
 }
 
+/** Runs that are an iteration of `trainer` each, over so many answers; the first one warms up. */
+async function iterating(trainer, samples) {
+  const run = async () => {
+    const { value } = await trainer.next();
+    return { samples, timing: value.timing };
+  };
+  await run();
+  return { facts: {}, run };
+}
+
 /** An iteration: answers to all prompts, the verdict, one epoch over them, with reference and critic. */
 async function ppo({ prompts: count, promptLength, newTokens, minibatch, device, ...workload }) {
   const palm = await load({ ...workload, device });
@@ -125,12 +135,7 @@ async function ppo({ prompts: count, promptLength, newTokens, minibatch, device,
   const optimizer = new AdamW(actorCritic.parameters(), { lr: config.lr, weightDecay: 0 });
   const batches = new Batches({ size: count, batchSize: count, seed: 0 });
   const trainer = iterations({ actorCritic, optimizer, batches, prompts, reward: score }, config);
-  const run = async () => {
-    const { value } = await trainer.next();
-    return { samples: count, timing: value.timing };
-  };
-  await run();
-  return { facts: {}, run };
+  return await iterating(trainer, count);
 }
 
 /** An iteration of GRPO: answers to all prompts, their scores, one epoch over them, with a reference. */
@@ -145,12 +150,7 @@ async function grpo({ prompts: count, promptLength, newTokens, minibatch, group,
   const optimizer = new AdamW(policy.parameters(), { lr: config.lr, weightDecay: 0 });
   const batches = new Batches({ size: count, batchSize: count, seed: 0 });
   const trainer = groupIterations({ policy, optimizer, batches, prompts, reward: score }, config);
-  const run = async () => {
-    const { value } = await trainer.next();
-    return { samples: count * group, timing: value.timing };
-  };
-  await run();
-  return { facts: {}, run };
+  return await iterating(trainer, count * group);
 }
 
 /** The share of the time in which JavaScript's thread was running, as the kernel counts it, while it makes steps or tokens. */

@@ -46,6 +46,16 @@ def measured(run):
     return {**seconds, 'peakBytes': peak_bytes(), **outcome}
 
 
+def trained(workload, step):
+    """Facts and run of a training workload: the losses of the first steps, which compile it, and how long the first took."""
+    began = time.perf_counter()
+    losses = [step()]
+    facts = {'firstSeconds': time.perf_counter() - began}
+    facts['losses'] = losses + [step() for _ in range(workload['lossSteps'] - 1)]
+    steps = workload['steps']
+    return facts, lambda: {'steps': steps, 'losses': [step() for _ in range(steps)]}
+
+
 def synchronize():
     import torch
 

@@ -102,7 +102,7 @@ function checkOptions(
   { path, kind, scopes }: ModelFile,
 ): void {
   const useless = (argument: string, received: string, expected: string) =>
-    new ArgumentError({ argument, received, expected });
+    new ArgumentError({ argument, received, expected, fix: `Leave out ${argument}.` });
   if (names === 'python' && format !== 'file') throw useless('--names', names, `nothing with --format ${format}`);
   if (merge && format === 'peft') throw useless('--merge', 'true', 'nothing with --format peft');
   if (!merge && format !== 'peft' && scope !== undefined)

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { count, device, path } from '../config/fields.ts';
 import { chatTemplate, tokenizer } from '../config/inputs.ts';
 import { chatAnswers } from '../data/chat-rows.ts';
+import { ASKED, MESSAGES, responseOf, turnsOf, WrongField } from '../data/forms/fields.ts';
 import type { Turn } from '../data/forms/rows.ts';
 import { renderPrompt, renderResponse } from '../data/forms/transcript.ts';
 import { type Row, readStrings } from '../data/row.ts';
@@ -69,21 +70,18 @@ async function score(config: z.output<typeof schema>): Promise<void> {
 function scorable(row: Record<string, unknown>): Row<Scorable> {
   const named = 'completion' in row ? { response: row.completion, ...row } : row;
   const { prompt, response } = named as Record<string, unknown>;
-  if (!Array.isArray(prompt)) {
+  if (!MESSAGES.is(prompt)) {
     const texts = readStrings(named, ['prompt', 'response']);
     return 'skip' in texts ? texts : { use: { row, asked: texts.use.prompt, response: texts.use.response } };
   }
-  const said = Array.isArray(response) && response.length === 1 ? Object(response[0]).content : response;
-  if (!prompt.every(isTurn)) return { skip: '"prompt" has something else than messages' };
-  if (typeof said !== 'string') return { skip: '"response" is neither a text nor one message' };
-  return { use: { row, asked: prompt, response: said } };
-}
-
-const ROLES: readonly Turn['role'][] = ['system', 'user', 'assistant', 'tool'];
-
-function isTurn(value: unknown): value is Turn {
-  const { role, content } = Object(value) as Partial<Turn>;
-  return ROLES.includes(role as Turn['role']) && typeof content === 'string';
+  if (!ASKED.is(response)) return { skip: '"response" is neither a text nor one message' };
+  try {
+    const said = responseOf(response);
+    return 'skip' in said ? said : { use: { row, asked: turnsOf(prompt), response: said.use } };
+  } catch (error) {
+    if (!(error instanceof WrongField)) throw error;
+    return { skip: `it has ${error.received} instead of ${error.expected}` };
+  }
 }
 
 /** A response as it is learned: by the chat template, or without one as a transcript. @throws DataError if the template refuses it */
@@ -102,6 +100,7 @@ function usable<T>(row: Row<T>): T {
     argument: '--data',
     received: `a conversation of which ${row.skip}`,
     expected: 'one that can be written',
+    fix: 'Leave its row out, or choose another --chatTemplate.',
   });
 }
 

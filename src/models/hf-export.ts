@@ -46,7 +46,7 @@ export function exportable<Config extends ModelConfig>(family: Family<Config>, c
     argument: 'export',
     received: `a ${family.kind}`,
     expected: 'a model from a Hugging Face folder',
-    fix: 'Use save() for the format of this package.',
+    fix: 'Use save(), or palm export without --format, for the format of this package.',
   });
 }
 

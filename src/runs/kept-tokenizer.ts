@@ -15,7 +15,9 @@ const TOKENIZER_FILES = [
   'chat_template.jinja',
   'additional_chat_templates',
 ] as const;
-export const [TOKENIZER_FILE, TOKENIZER_CONFIG] = TOKENIZER_FILES;
+const [, TOKENIZER_CONFIG] = TOKENIZER_FILES;
+/** The file that a tokenizer is found by. */
+export const [TOKENIZER_FILE] = TOKENIZER_FILES;
 
 /** Wraps `model` so that its files also record the tokenizer: bytes, or the tokenizer file next to the model. */
 export function withTokenizer(model: Saveable, tokenizer: Tokenizer): Saveable {

@@ -61,7 +61,7 @@ export async function findModel(
   if (isOutsideModel(path)) return await findOutside(path, dtype);
   if (dtype !== undefined) {
     const expected = 'nothing: a file of this package has its own';
-    throw new ArgumentError({ argument: '--dtype', received: dtype, expected });
+    throw new ArgumentError({ argument: '--dtype', received: dtype, expected, fix: 'Leave out --dtype.' });
   }
   const file = isFolder(path) ? await modelIn(path) : path;
   await using opened = await openSafetensors(file);

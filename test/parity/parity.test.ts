@@ -148,7 +148,7 @@ describe('low-rank scopes', () => {
     await expectGradients(pythonParameters(palm), of.all('g.'));
   });
 
-  it('merging', async () => {
+  it('computes the recorded logits once the adapters are merged', async () => {
     using palm = await loadPalm(of);
     await palm.mergeScope('actor');
     using out = await palm.forward(x);
@@ -278,7 +278,7 @@ describe('the arithmetic of PPO', () => {
   const { shape, data } = of.get('in.p1');
   const [, length = 0, width = 0] = shape;
 
-  it('masked mean', async () => {
+  it('gives the recorded masked mean of each row', async () => {
     for (const [row, expected] of of.get('out.masked_mean').data.entries()) {
       const first = Float32Array.from({ length }, (_, t) => data[(row * length + t) * width] as number);
       using values = Tensor.from(first, { shape: [1, length], device });
