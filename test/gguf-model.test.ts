@@ -9,7 +9,7 @@ import { GgufError } from '../src/errors.ts';
 import { bytesOf, NUMBER_FORMATS } from '../src/files/number-formats.ts';
 import { openGgufModel } from '../src/import/gguf/model.ts';
 import type { GgufTensor } from '../src/import/gguf/stored.ts';
-import { decodeNumbers } from '../src/tensor/decode-numbers.ts';
+import { decodeNumbers } from './decode-numbers.ts';
 import { gguf, type GgufContent, list, type Pair, value } from './gguf-file.ts';
 
 const fixtures = fileURLToPath(new URL('fixtures/gguf/', import.meta.url));

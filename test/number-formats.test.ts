@@ -3,11 +3,11 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../src/data/random.ts';
 import { ArgumentError, DtypeError, type PalmError, ShapeError } from '../src/errors.ts';
-import { NUMBER_FORMATS, type NumberFormat } from '../src/files/number-formats.ts';
+import { bytesOf, NUMBER_FORMATS, type NumberFormat } from '../src/files/number-formats.ts';
 import { openSafetensors } from '../src/files/safetensors/safetensors.ts';
 import { addon } from '../src/native/addon.ts';
 import { handleOf } from '../src/native/resource.ts';
-import { decodeNumbers } from '../src/tensor/decode-numbers.ts';
+import { decodeNumbers } from './decode-numbers.ts';
 import { Tensor } from '../src/tensor/tensor.ts';
 
 const recorded = fileURLToPath(new URL('fixtures/number-formats/recorded.safetensors', import.meta.url));
@@ -103,46 +103,61 @@ describe('decoded numbers', () => {
     expect(bits(found)).toEqual(bits(expected));
   });
 
-  it.each(['Q4_1', 'Q6_K'] as const)('%s does not depend on pieces and threads', async (format) => {
+  it.each(['Q4_1', 'Q6_K'] as const)('%s does not depend on threads', async (format) => {
     const some = blocksOf(format, 71, new Random(5));
     const bytes = Uint8Array.from({ length: 20 * some.length }, (_, i) => some[i % some.length] as number);
-    const one = await decoded(some, format);
-    using tensor = Tensor.from(new Float32Array(20 * one.length));
-    for (const [from, to] of [
-      [0, 3],
-      [3, 4],
-      [4, 20],
-    ] as const) {
-      const piece = bytes.subarray(from * some.length, to * some.length);
-      await addon().tensorDecode(handleOf(tensor), from * one.length, format, piece);
-    }
-    const found = (await tensor.data()) as Float32Array;
+    const [one, found] = [await decoded(some, format), await decoded(bytes, format)];
     for (let i = 0; i < 20; i++) expect(bits(found.slice(i * one.length, (i + 1) * one.length))).toEqual(bits(one));
+  });
+
+  it.each(['Q4_1', 'F32', 'BF16', 'F16'] as const)(
+    '%s fills columns of a tensor and leaves the others',
+    async (format) => {
+      const bytes =
+        format === 'Q4_1' ? blocksOf(format, 6, new Random(7)) : new Uint8Array(bytesOf(format, 192)).fill(0x3c);
+      const expected = await decoded(bytes, format);
+      using all = Tensor.from(new Float64Array(3 * 70).fill(7), { shape: [3, 70] });
+      using columns = new Tensor(addon().tensorNarrow(handleOf(all), 1, 4, 64));
+      await addon().tensorDecode(handleOf(columns), format, bytes);
+      const found = (await all.data()) as Float64Array;
+      const wanted = Float64Array.from({ length: 210 }, (_, i) => {
+        const [row, column] = [Math.floor(i / 70), (i % 70) - 4];
+        return column >= 0 && column < 64 ? (expected[row * 64 + column] as number) : 7;
+      });
+      expect(found).toEqual(wanted);
+    },
+  );
+
+  it('keeps every bit of numbers of its own type', async () => {
+    const bytes = Uint8Array.from({ length: 2 * 65_536 }, (_, i) => (i % 2 === 0 ? i >> 1 : i >> 9) & 255);
+    using tensor = await decodeNumbers('BF16', bytes, [65_536], 'bfloat16');
+    const back = new Uint8Array(bytes.length);
+    await addon().tensorReadBytes(handleOf(tensor), 0, back);
+    expect(Buffer.compare(bytes, back)).toBe(0);
   });
 });
 
 describe('what cannot be decoded', () => {
   const target = () => Tensor.from(new Float32Array(64), { shape: [2, 32] });
-  const decode = (tensor: Tensor, first: number, bytes: number, format: string) =>
-    addon().tensorDecode(handleOf(tensor), first, format as NumberFormat, new Uint8Array(bytes));
+  const decode = (tensor: Tensor, bytes: number, format: string) =>
+    addon().tensorDecode(handleOf(tensor), format as NumberFormat, new Uint8Array(bytes));
 
   it.each([
-    ['part of a block', 0, 21, 'Q4_1', ShapeError],
-    ['more than fits', 0, 60, 'Q4_1', ShapeError],
-    ['more than is left', 33, 20, 'Q4_1', ShapeError],
-    ['a begin before the tensor', -1, 20, 'Q4_1', ShapeError],
-    ['a begin after the tensor', 65, 0, 'Q4_1', ShapeError],
-    ['an unknown format', 0, 20, 'Q9_9', ArgumentError],
-  ])('refuses %s', async (_what, first, bytes, format, type) => {
+    ['part of a block', 41, 'Q4_1', ShapeError],
+    ['more than fits', 60, 'Q4_1', ShapeError],
+    ['less than there is room for', 20, 'Q4_1', ShapeError],
+    ['half of a plain number', 255, 'F32', ShapeError],
+    ['an unknown format', 40, 'Q9_9', ArgumentError],
+  ])('refuses %s', async (_what, bytes, format, type) => {
     using tensor = target();
-    const error = await decode(tensor, first, bytes, format).catch((error: unknown) => error);
+    const error = await decode(tensor, bytes, format).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(type);
     expect((error as PalmError).expected).toBeTruthy();
   });
 
   it('refuses tensors of other kinds', async () => {
-    using tensor = Tensor.from(new Float64Array(32));
-    await expect(decode(tensor, 0, 20, 'Q4_1')).rejects.toBeInstanceOf(DtypeError);
+    using tensor = Tensor.from(new Int32Array(32));
+    await expect(decode(tensor, 20, 'Q4_1')).rejects.toBeInstanceOf(DtypeError);
   });
 
   it('leaves no tensor behind when it refuses', async () => {

@@ -1,6 +1,8 @@
 #include "base/number-formats.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Float8_e4m3fn.h>
 #include <c10/util/Half.h>
@@ -8,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 
@@ -26,9 +29,8 @@ T load(const uint8_t* bytes) {
 
 float half(const uint8_t* bytes) { return load<c10::Half>(bytes); }
 
-template <class T>
-void plain(const uint8_t* bytes, float* out, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(load<T>(bytes + i * sizeof(T)));
+void f8_e4m3(const uint8_t* bytes, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(load<c10::Float8_e4m3fn>(bytes + i));
 }
 
 // 32 halves of bytes: the low ones, then the high ones.
@@ -161,21 +163,12 @@ struct Format {
   void (*decode)(const uint8_t* bytes, float* out, int64_t blocks);
 };
 constexpr std::array kFormats{
-    Format{"F64", 1, 8, plain<double>},
-    Format{"F32", 1, 4, plain<float>},
-    Format{"F16", 1, 2, plain<c10::Half>},
-    Format{"BF16", 1, 2, plain<c10::BFloat16>},
-    Format{"F8_E4M3", 1, 1, plain<c10::Float8_e4m3fn>},
-    Format{"Q4_0", kSmall, 18, q4_0},
-    Format{"Q4_1", kSmall, 20, q4_1},
-    Format{"Q5_0", kSmall, 22, q5_0},
-    Format{"Q5_1", kSmall, 24, q5_1},
-    Format{"Q8_0", kSmall, 34, q8_0},
-    Format{"Q2_K", kLarge, 84, q2_k},
-    Format{"Q3_K", kLarge, 110, q3_k},
-    Format{"Q4_K", kLarge, 144, q4_k},
-    Format{"Q5_K", kLarge, 176, q5_k},
-    Format{"Q6_K", kLarge, 210, q6_k},
+    Format{"F64", 1, 8, nullptr},  // by ATen, as are the next three
+    Format{"F32", 1, 4, nullptr},      Format{"F16", 1, 2, nullptr},      Format{"BF16", 1, 2, nullptr},
+    Format{"F8_E4M3", 1, 1, f8_e4m3},  Format{"Q4_0", kSmall, 18, q4_0},  Format{"Q4_1", kSmall, 20, q4_1},
+    Format{"Q5_0", kSmall, 22, q5_0},  Format{"Q5_1", kSmall, 24, q5_1},  Format{"Q8_0", kSmall, 34, q8_0},
+    Format{"Q2_K", kLarge, 84, q2_k},  Format{"Q3_K", kLarge, 110, q3_k}, Format{"Q4_K", kLarge, 144, q4_k},
+    Format{"Q5_K", kLarge, 176, q5_k}, Format{"Q6_K", kLarge, 210, q6_k},
 };
 
 const Format& format_named(const std::string& name) {
@@ -185,15 +178,6 @@ const Format& format_named(const std::string& name) {
   std::string names;
   for (const auto& format : kFormats) names += std::string(names.empty() ? "" : ", ") + format.name;
   throw Error(ErrorKind::argument, "format", name, "one of " + names);
-}
-
-void expect_target(const Tensor& target, int64_t first, int64_t count) {
-  if (!target.device().is_cpu()) throw Error(ErrorKind::device, "target", target.device().str(), "a CPU tensor");
-  if (target.scalar_type() != at::kFloat && target.scalar_type() != at::kBFloat16)
-    throw Error(ErrorKind::dtype, "target", c10::toString(target.scalar_type()), "float32 or bfloat16");
-  if (!target.is_contiguous() || first < 0 || first > target.numel() || count > target.numel() - first)
-    throw Error(ErrorKind::shape, "bytes", std::to_string(count) + " numbers from " + std::to_string(first) + " on",
-                "a range within a contiguous tensor of " + std::to_string(target.numel()) + " numbers");
 }
 
 // Numbers that are worth a thread, and that are rounded to bfloat16 at once.
@@ -211,24 +195,52 @@ void decode_blocks(const Format& format, const uint8_t* bytes, int64_t blocks, c
   }
 }
 
-}  // namespace
-
-void decode_numbers(const std::string& name, const uint8_t* bytes, int64_t length, const Tensor& target,
-                    int64_t first) {
-  const Format& format = format_named(name);
-  if (length % format.bytes != 0)
-    throw Error(ErrorKind::shape, "bytes", std::to_string(length) + " bytes",
-                "a multiple of " + std::to_string(format.bytes) + " for " + name);
-  const int64_t blocks = length / format.bytes;
-  expect_target(target, first, blocks * format.numbers);
+// To a contiguous float32 or bfloat16 tensor on the CPU.
+void decode_all(const Format& format, const uint8_t* bytes, int64_t blocks, const Tensor& target) {
   at::parallel_for(0, blocks, kGrain / format.numbers, [&](int64_t begin, int64_t end) {
     const uint8_t* const from = bytes + begin * format.bytes;
-    const int64_t to = first + begin * format.numbers;
+    const int64_t to = begin * format.numbers;
     if (target.scalar_type() == at::kFloat)
       format.decode(from, target.data_ptr<float>() + to, end - begin);
     else
       decode_blocks(format, from, end - begin, target.data_ptr<c10::BFloat16>() + to);
   });
+}
+
+bool decodes_to(const Tensor& target) {
+  const at::ScalarType dtype = target.scalar_type();
+  return target.device().is_cpu() && target.is_contiguous() && (dtype == at::kFloat || dtype == at::kBFloat16);
+}
+
+// The type that stores numbers as `name` says, where there is one.
+std::optional<at::ScalarType> type_named(const std::string& name) {
+  if (name == "F64") return at::kDouble;
+  if (name == "F32") return at::kFloat;
+  if (name == "F16") return at::kHalf;
+  if (name == "BF16") return at::kBFloat16;
+  return std::nullopt;
+}
+
+}  // namespace
+
+void decode_numbers(const std::string& name, uint8_t* bytes, int64_t length, const Tensor& target) {
+  const Format& format = format_named(name);
+  if (!at::isFloatingType(target.scalar_type()))
+    throw Error(ErrorKind::dtype, "target", c10::toString(target.scalar_type()), "a tensor of floating point");
+  const int64_t blocks = length / format.bytes;
+  if (length % format.bytes != 0 || blocks * format.numbers != target.numel())
+    throw Error(ErrorKind::shape, "bytes", std::to_string(length) + " bytes of " + name,
+                "blocks of " + std::to_string(format.bytes) + " bytes with the " + std::to_string(target.numel()) +
+                    " numbers of the tensor");
+  if (const auto type = type_named(name)) {
+    target.copy_(at::from_blob(bytes, target.sizes(), at::TensorOptions(*type)));
+  } else if (decodes_to(target)) {
+    decode_all(format, bytes, blocks, target);
+  } else {
+    const Tensor staged = at::empty(target.sizes(), at::TensorOptions(at::kFloat));
+    decode_all(format, bytes, blocks, staged);
+    target.copy_(staged);
+  }
 }
 
 }  // namespace palm

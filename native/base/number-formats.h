@@ -1,4 +1,4 @@
-// Numbers as files of models store them, and their decoding to float32 or bfloat16.
+// Numbers as files of models store them, and their decoding.
 //
 //   F64, F32, F16, BF16   little-endian
 //   F8_E4M3               4 bits of exponent, 3 of mantissa, no infinity
@@ -26,11 +26,10 @@
 
 namespace palm {
 
-// Decodes `length` bytes of numbers of `format` to the elements of `target` from number `first` on. `target` is a
-// contiguous float32 or bfloat16 tensor on the CPU.
-// Throws ErrorKind::argument for an unknown format, ErrorKind::dtype or ErrorKind::device for another kind of target,
-// ErrorKind::shape for bytes that are no whole number of blocks or more than fit.
-void decode_numbers(const std::string& format, const uint8_t* bytes, int64_t length, const Tensor& target,
-                    int64_t first);
+// Decodes `length` bytes of numbers of `format` to the elements of `target`, row by row, converting them to its type and
+// device. `bytes` is not changed.
+// Throws ErrorKind::argument for an unknown format, ErrorKind::dtype for a target that is not of floating point,
+// ErrorKind::shape for bytes that are no whole number of blocks, or not as many numbers as the target has.
+void decode_numbers(const std::string& format, uint8_t* bytes, int64_t length, const Tensor& target);
 
 }  // namespace palm

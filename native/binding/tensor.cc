@@ -168,9 +168,9 @@ static void tensor_write_bytes(const Tensor& tensor, int64_t begin, Bytes source
   if (source.length > 0) stretch(tensor, begin, source).copy_(lent(source));
 }
 
-static void tensor_decode(const Tensor& target, int64_t first, const std::string& format, Bytes source) {
+static void tensor_decode(const Tensor& target, const std::string& format, Bytes source) {
   at::NoGradGuard no_grad;
-  decode_numbers(format, source.data, static_cast<int64_t>(source.length), target, first);
+  decode_numbers(format, source.data, static_cast<int64_t>(source.length), target);
 }
 
 static void tensor_backward(const Tensor& tensor) {

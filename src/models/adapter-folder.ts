@@ -152,7 +152,7 @@ async function readMatrix({ shape, rows }: AdapterMatrix, stored: StoredTensor, 
   gather(bytes, rows, 0, width * numbers.bytes, ordered);
   transpose(ordered, { rows: height, columns: width }, numbers.bytes, bytes);
   using value = await parameter.value();
-  await put(numbers, bytes, value);
+  await put(numbers.format, bytes, value);
 }
 
 async function writeMatrices(path: string, matrices: readonly AdapterMatrix[], parameters: readonly Parameter[]) {

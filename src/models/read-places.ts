@@ -1,17 +1,18 @@
-/** Reads stored tensors into the parameters of a model, some rows at a time through one buffer. */
+/** Reads stored tensors into the parameters of a model, some rows at a time: the next ones while the last ones are decoded. */
 import { FileError, printable } from '../errors.ts';
 import type { Place } from '../families/place.ts';
 import type { Shapes } from '../families/stored-names.ts';
+import { bytesOf, type NumberFormat } from '../files/number-formats.ts';
 import type { StoredTensor, StoredTensors } from '../files/stored-tensors.ts';
 import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { ParameterViews, type Valued } from './parameter-views.ts';
-import { extentOf, gather, runsOf, storedShape, transpose } from './row-runs.ts';
-import { type ReadableNumbers, storedNumbers } from './stored-numbers.ts';
+import { type Extent, extentOf, gather, runsOf, storedShape, transpose } from './row-runs.ts';
+import { storedNumbers } from './stored-numbers.ts';
 
-/** The bytes of a file that are in memory at once, unless one row has more. */
-const BUFFER_BYTES = 64 * 1024 * 1024;
+/** The bytes that are read at once, unless one row has more: few enough to stay in a cache until they are decoded. */
+const BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** Tensors that a file must have, by name, with their shapes there. */
 export type Wanted = ReadonlyMap<string, readonly number[]>;
@@ -67,33 +68,99 @@ export async function readPlaces(
   parameters: readonly Valued[],
 ): Promise<void> {
   using views = await ParameterViews.of(parameters);
-  for (const place of places) await readPlace(place, stored.tensors.get(place.name) as StoredTensor, shapes, views);
+  const buffers = new BufferPair();
+  let filling: Promise<void> = Promise.resolve();
+  try {
+    for (const place of places) {
+      for (const { size, read, fill } of piecesOf(
+        place,
+        stored.tensors.get(place.name) as StoredTensor,
+        shapes,
+        views,
+      )) {
+        const bytes = buffers.next(size);
+        await Promise.all([read(bytes), filling]); // reads while the piece before is being decoded
+        filling = fill(bytes);
+      }
+    }
+  } finally {
+    await filling;
+  }
 }
 
-async function readPlace(place: Place, stored: StoredTensor, shapes: Shapes, views: ParameterViews): Promise<void> {
-  const numbers = storedNumbers(stored);
-  const { rows, columns, chunk } = chunks(place, shapes, numbers.bytes);
-  const width = columns * numbers.bytes;
-  const next = stored.reader();
-  const [piece, moved] = [new Uint8Array(chunk * width), new Uint8Array(chunk * width)];
+/** Two buffers that take turns: one is read into while the other is decoded. */
+class BufferPair {
+  #buffers: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
+
+  /** The buffer of the turn before the last one, or a larger one. */
+  next(size: number): Uint8Array {
+    const [other, last] = this.#buffers;
+    const bytes = other.length < size ? new Uint8Array(size) : other;
+    this.#buffers = [last, bytes];
+    return bytes.subarray(0, size);
+  }
+}
+
+/** Some rows of a stored tensor. */
+interface Piece {
+  /** In bytes. */
+  size: number;
+  /** Reads the rows. Pieces are read in their order. */
+  read(bytes: Uint8Array): Promise<void>;
+  /** Copies them to where they belong. */
+  fill(bytes: Uint8Array): Promise<void>;
+}
+
+function* piecesOf(place: Place, stored: StoredTensor, shapes: Shapes, views: ParameterViews): Generator<Piece> {
+  const { format, bytes: width } = storedNumbers(stored);
+  const { rows, columns, chunk } = chunks(place, shapes, width);
+  const read = stored.reader();
   for (let begin = 0; begin < rows; begin += chunk) {
     const count = Math.min(rows, begin + chunk) - begin;
-    const bytes = piece.subarray(0, count * width);
-    await next(bytes);
-    if (place.order === 'transposed') {
-      const turned = moved.subarray(0, bytes.length);
-      transpose(bytes, { rows: count, columns }, numbers.bytes, turned);
-      using target = views.columns(place.parts[0], begin, count);
-      await put(numbers, turned, target);
-      continue;
-    }
-    for (const found of runsOf(place, begin, begin + count)) {
-      const gathered = moved.subarray(0, found.rows.length * width);
-      gather(bytes, found.rows, begin, width, gathered);
-      using target = views.rows(found);
-      await put(numbers, gathered, target);
-    }
+    const fill = (bytes: Uint8Array) =>
+      place.order === 'transposed'
+        ? fillColumns(place, { rows: count, columns }, begin, format, bytes, views)
+        : fillRows(place, begin, count, format, bytes, views);
+    yield { size: count * columns * width, read, fill };
   }
+}
+
+async function fillColumns(
+  { parts }: Place,
+  extent: Extent,
+  begin: number,
+  format: NumberFormat,
+  bytes: Uint8Array,
+  views: ParameterViews,
+): Promise<void> {
+  const turned = new Uint8Array(bytes.length);
+  transpose(bytes, extent, bytesOf(format, 1), turned);
+  using target = views.columns(parts[0], begin, extent.rows);
+  await put(format, turned, target);
+}
+
+async function fillRows(
+  place: Place,
+  begin: number,
+  count: number,
+  format: NumberFormat,
+  bytes: Uint8Array,
+  views: ParameterViews,
+): Promise<void> {
+  const width = bytes.length / count;
+  for (const found of runsOf(place, begin, begin + count)) {
+    using target = views.rows(found);
+    await put(format, rowsOf(bytes, found.rows, begin, width), target);
+  }
+}
+
+/** The rows `rows`, less `begin`, of `width` bytes each; without a copy where they follow one another. */
+function rowsOf(bytes: Uint8Array, rows: Uint32Array, begin: number, width: number): Uint8Array {
+  const at = (rows[0] as number) - begin;
+  if (rows.every((row, i) => row === at + begin + i)) return bytes.subarray(at * width, (at + rows.length) * width);
+  const gathered = new Uint8Array(rows.length * width);
+  gather(bytes, rows, begin, width, gathered);
+  return gathered;
 }
 
 /** Rows and columns as the file has them, and how many rows are read at once. */
@@ -104,8 +171,7 @@ export function chunks(place: Place, shapes: Shapes, bytes: number) {
   return { rows, columns, chunk };
 }
 
-/** Decodes `bytes` and copies them to `target`. */
-export async function put(numbers: ReadableNumbers, bytes: Uint8Array, target: Tensor): Promise<void> {
-  using staged = await numbers.decode(bytes, target.shape);
-  await run([target, staged], () => addon().tensorCopy(handleOf(target), handleOf(staged)));
+/** Decodes `bytes` to the numbers of `target`. */
+export async function put(format: NumberFormat, bytes: Uint8Array, target: Tensor): Promise<void> {
+  await run([target], () => addon().tensorDecode(handleOf(target), format, bytes));
 }

@@ -1,21 +1,19 @@
-/** Numbers of stored tensors: decoding their bytes to tensors, and encoding them. */
+/** Numbers of stored tensors: their formats, and how those of tensors are encoded. */
 import { FileError, printable } from '../errors.ts';
 import { bytesOf, NUMBER_FORMATS, type NumberFormat } from '../files/number-formats.ts';
 import type { StoredTensor } from '../files/stored-tensors.ts';
 import { decodeFloats, encodeFloats } from '../import/torch/floats.ts';
-import { addon, type Dtype } from '../native/addon.ts';
+import { addon } from '../native/addon.ts';
 import { handleOf, run } from '../native/resource.ts';
-import { decodeNumbers } from '../tensor/decode-numbers.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
-/** A format of numbers that files of models store. */
+/** How files of models store numbers. */
 export interface ReadableNumbers {
+  format: NumberFormat;
   /** Bytes per number: less than 1 where a block of numbers shares a scale. Rows are whole blocks. */
   bytes: number;
   /** The narrowest element type of ours that holds all of its numbers. */
   dtype: 'float32' | 'float64' | 'bfloat16';
-  /** A tensor on the CPU. */
-  decode(bytes: Uint8Array, shape: readonly number[]): Promise<Tensor>;
 }
 /** A format that can be written too. */
 export interface StoredNumbers extends ReadableNumbers {
@@ -23,16 +21,16 @@ export interface StoredNumbers extends ReadableNumbers {
   encode(tensor: Tensor, bytes: Uint8Array): Promise<void>;
 }
 
-const F32 = same('float32', 4);
+const F32 = same('F32', 'float32');
 /** Those that can be written, by the names of safetensors. */
 export const STORED: Readonly<Record<string, StoredNumbers>> = {
-  F64: same('float64', 8),
+  F64: same('F64', 'float64'),
   F32,
-  BF16: same('bfloat16', 2),
+  BF16: same('BF16', 'bfloat16'),
   F16: {
+    format: 'F16',
     bytes: 2,
     dtype: 'float32',
-    decode: (bytes, shape) => decodeNumbers('F16', bytes, shape),
     encode: async (tensor, bytes) => {
       const wide = new Uint8Array(2 * bytes.length);
       await F32.encode(tensor, wide);
@@ -41,15 +39,11 @@ export const STORED: Readonly<Record<string, StoredNumbers>> = {
   },
 };
 
-function same(dtype: Extract<Dtype, StoredNumbers['dtype']>, width: number): StoredNumbers {
+function same(format: NumberFormat, dtype: StoredNumbers['dtype']): StoredNumbers {
   return {
-    bytes: width,
+    format,
+    bytes: bytesOf(format, 1),
     dtype,
-    decode: async (bytes, shape) => {
-      const tensor = new Tensor(addon().tensorEmpty([...shape], dtype, 'cpu'));
-      await run([tensor], () => addon().tensorWriteBytes(handleOf(tensor), 0, bytes));
-      return tensor;
-    },
     encode: (tensor, bytes) => run([tensor], () => addon().tensorReadBytes(handleOf(tensor), 0, bytes)),
   };
 }
@@ -57,9 +51,7 @@ function same(dtype: Extract<Dtype, StoredNumbers['dtype']>, width: number): Sto
 /** How the numbers of `tensor` are stored. @throws FileError for a type that cannot be read. */
 export function storedNumbers({ name, dtype, path }: StoredTensor): ReadableNumbers {
   if (Object.hasOwn(STORED, dtype)) return STORED[dtype] as StoredNumbers;
-  if (isBlocks(dtype)) {
-    return { bytes: bytesOf(dtype, 1), dtype: 'float32', decode: (bytes, shape) => decodeNumbers(dtype, bytes, shape) };
-  }
+  if (isBlocks(dtype)) return { format: dtype, bytes: bytesOf(dtype, 1), dtype: 'float32' };
   throw new FileError({
     argument: `${path}, tensor ${printable(name)}`,
     received: `element type ${dtype}`,

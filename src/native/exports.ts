@@ -99,10 +99,10 @@ export interface Native extends NativeLosses {
   /** The opposite: copies `source` into the bytes from `begin` on. */
   tensorWriteBytes(tensor: TensorHandle, begin: number, source: Uint8Array): Promise<void>;
   /**
-   * Decodes `source`, whole blocks of numbers of `format` (src/files/number-formats.ts), to the elements of a contiguous
-   * float32 or bfloat16 tensor on the CPU from number `first` on. `source` must not be touched meanwhile.
+   * Decodes `source`, whole blocks of numbers of `format` (src/files/number-formats.ts), to the elements of `target`, row by
+   * row, converting them to its dtype and device. `source` must not be touched meanwhile.
    */
-  tensorDecode(target: TensorHandle, first: number, format: NumberFormat, source: Uint8Array): Promise<void>;
+  tensorDecode(target: TensorHandle, format: NumberFormat, source: Uint8Array): Promise<void>;
   tensorBackward(tensor: TensorHandle): Promise<void>;
   /** Copies of the given rows of each of `tensors`, which all have the same number of rows. */
   tensorsRows(tensors: TensorHandle[], rows: number[]): Promise<TensorHandle[]>;

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bytesOf } from '../../src/files/number-formats.ts';
 import { openGgufModel } from '../../src/import/gguf/model.ts';
-import { decodeNumbers } from '../../src/tensor/decode-numbers.ts';
+import { decodeNumbers } from '../decode-numbers.ts';
 import { readGgufTokenizer } from '../../src/tokenizer/gguf/gguf-tokenizer.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
