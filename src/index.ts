@@ -326,6 +326,7 @@ export type { Run, TrainStep } from './train/train.ts';
 export type {
   Common,
   Comparison,
+  DialogueRow,
   Given,
   LabelRow,
   Labels,
@@ -342,6 +343,7 @@ export type {
   Samples as SamplesGiven,
   Steps,
   StepsRow,
+  TextOrMessages,
 } from './train/given.ts';
 export type { AnswerOptions, TrainedJudge, TrainedPolicy } from './train/results.ts';
 export type { TextAnswer, TextReward } from './rewards/text-reward.ts';

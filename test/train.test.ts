@@ -76,6 +76,30 @@ describe('train', () => {
     expect(second.notices).toContainEqual(expect.stringContaining('adapters actor merged'));
   });
 
+  const question = [{ role: 'user', content: 'ab?' }];
+  const said = (content: string) => [{ role: 'assistant', content }];
+  it.each([
+    ['samples', 'sft', ['yes', 'no'].map((word) => ({ messages: [...question, ...said(word)] }))],
+    ['comparisons', 'dpo', [{ prompt: question, chosen: said('yes'), rejected: said('no') }]],
+    ['ratings', 'reward', [0, 1].map((rating) => ({ prompt: question, response: `${rating}`, rating }))],
+    ['labels', 'kto', [true, false].map((label) => ({ prompt: question, completion: `${label}`, label }))],
+    ['prompts', 'grpo', [question, { prompt: question }]],
+  ] as const)('learns %s of messages as from a file: %s', async (name, method, rows) => {
+    const file = at(`${name}.jsonl`);
+    writeFileSync(file, rows.map((row) => JSON.stringify('length' in row ? { prompt: row } : row)).join('\n'));
+    const config = { method, ...(name === 'prompts' ? SHORT : { epochs: 1, batchSize: 2, lr: 0.01, warmupSteps: 0 }) };
+    const held = name === 'prompts' ? { reward } : {};
+    const runs = [rows, { file }].map(async (given) => {
+      const run = train({ model, device, [name]: given, ...held, config } as never);
+      const steps = await stepsOf(run);
+      (await run).dispose();
+      return steps.map(({ step, metrics }) => ({ step, metrics }));
+    });
+    const [memory, read] = await Promise.all(runs);
+    expect(memory).toHaveLength(name === 'prompts' ? 2 : 1);
+    expect(memory).toEqual(read);
+  });
+
   it('trains a judge on comparisons, which is then a reward beside a function', async () => {
     using judge = await train({ model, device, comparisons, config: { method: 'reward', ...PAIRS } });
     expect(judge).toBeInstanceOf(TrainedJudge);

@@ -18,6 +18,7 @@ import type { RlooConfigInput } from '../config/rloo.ts';
 import type { SftConfigInput } from '../config/sft.ts';
 import type { SimpoConfigInput } from '../config/simpo.ts';
 import type { TargetPolicyConfigInput } from '../config/target-policy.ts';
+import type { ChatMessage } from '../tokenizer/chat/messages.ts';
 import type { TextReward } from '../rewards/text-reward.ts';
 import type { methods } from '../methods.ts';
 
@@ -68,37 +69,43 @@ type ConfigOf<Kind extends Feedback> = {
 
 /** Rows in memory, or a file of them, in the forms that the commands read (docs/cli.md). */
 export type Rows<Row> = readonly Row[] | { file: string };
+/** A text, or messages that the model's chat template writes. */
+export type TextOrMessages = string | readonly ChatMessage[];
 /** A prompt, by itself or in a row; what else the row has reaches reward functions as `meta`. */
-export type PromptRow = string | { prompt: string; [meta: string]: unknown };
+export type PromptRow = TextOrMessages | { prompt: TextOrMessages; [meta: string]: unknown };
 /** A prompt with a preferred and a rejected response. */
 export interface Comparison {
-  prompt: string;
-  chosen: string;
-  rejected: string;
+  prompt: TextOrMessages;
+  chosen: TextOrMessages;
+  rejected: TextOrMessages;
 }
 
 /** A prompt with a response and how good somebody found it, as a number. */
 export interface RatingRow {
-  prompt: string;
-  response: string;
+  prompt: TextOrMessages;
+  response: TextOrMessages;
   rating: number;
 }
 
 /** A prompt with a response; `ilql` needs the reward too. */
 export interface SampleRow {
-  prompt: string;
-  completion: string;
+  prompt: TextOrMessages;
+  completion: TextOrMessages;
   reward?: number;
+}
+/** A conversation, of which a model learns what the assistant says. */
+export interface DialogueRow {
+  messages: readonly ChatMessage[];
 }
 /** A prompt with a response that is good, or is not. */
 export interface LabelRow {
-  prompt: string;
-  completion: string;
+  prompt: TextOrMessages;
+  completion: TextOrMessages;
   label: boolean;
 }
 /** A prompt with a response in steps, and whether each is right; null if nobody has said. */
 export interface StepsRow {
-  prompt: string;
+  prompt: TextOrMessages;
   completions: readonly string[];
   labels: readonly (boolean | 'neutral' | null)[];
 }
@@ -159,9 +166,9 @@ export type Ratings = Common & {
 
 /** A model learns responses by supervised fine-tuning, or by ILQL from rows with rewards. */
 export type Samples = Common & {
-  samples: Rows<SampleRow>;
+  samples: Rows<SampleRow | DialogueRow>;
   /** Held-out rows. Defaults to some of the prompts. ILQL takes none. */
-  validation?: Rows<SampleRow>;
+  validation?: Rows<SampleRow | DialogueRow>;
   config?: ConfigOf<'samples'>;
 } & Only<'samples' | 'validation'>;
 

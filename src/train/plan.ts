@@ -25,28 +25,35 @@ export interface Plan {
   heldOut: AnyRewardSource | undefined;
 }
 
-const SAMPLE: Fields = { prompt: 'text', completion: 'text' };
+const SAMPLE: Fields = { prompt: 'text or messages', completion: 'text or messages' };
+const DIALOGUE: Fields = { messages: 'a list' };
 
-/** The keys that belong to each kind of feedback, and the fields of its rows. */
-const KINDS: Readonly<Record<Feedback, { keys: readonly string[]; rows: keyof AllRows; fields: Fields }>> = {
-  reward: { keys: ['reward', 'heldOutReward', 'prompts', 'stop'], rows: 'prompts', fields: { prompt: 'text' } },
+/** The keys that belong to each kind of feedback, and the shapes of its rows. */
+const KINDS: Readonly<
+  Record<Feedback, { keys: readonly string[]; rows: keyof AllRows; shapes: readonly [Fields, ...Fields[]] }>
+> = {
+  reward: {
+    keys: ['reward', 'heldOutReward', 'prompts', 'stop'],
+    rows: 'prompts',
+    shapes: [{ prompt: 'text or messages' }],
+  },
   comparisons: {
     keys: ['comparisons', 'validation'],
     rows: 'comparisons',
-    fields: { prompt: 'text', chosen: 'text', rejected: 'text' },
+    shapes: [{ prompt: 'text or messages', chosen: 'text or messages', rejected: 'text or messages' }],
   },
   ratings: {
     keys: ['ratings', 'validation'],
     rows: 'ratings',
-    fields: { prompt: 'text', response: 'text', rating: 'a finite number' },
+    shapes: [{ prompt: 'text or messages', response: 'text or messages', rating: 'a finite number' }],
   },
-  samples: { keys: ['samples', 'validation'], rows: 'samples', fields: SAMPLE },
-  rewards: { keys: ['samples', 'rewards'], rows: 'samples', fields: SAMPLE },
-  labels: { keys: ['labels', 'validation'], rows: 'labels', fields: { ...SAMPLE, label: 'true or false' } },
+  samples: { keys: ['samples', 'validation'], rows: 'samples', shapes: [SAMPLE, DIALOGUE] },
+  rewards: { keys: ['samples', 'rewards'], rows: 'samples', shapes: [SAMPLE] },
+  labels: { keys: ['labels', 'validation'], rows: 'labels', shapes: [{ ...SAMPLE, label: 'true or false' }] },
   steps: {
     keys: ['steps', 'validation'],
     rows: 'steps',
-    fields: { prompt: 'text', completions: 'a list', labels: 'a list' },
+    shapes: [{ prompt: 'text or messages', completions: 'a list', labels: 'a list' }],
   },
 };
 
@@ -93,22 +100,22 @@ function feedbackOf(given: object): Feedback {
 }
 
 function checkAllRows(given: Given, kind: Feedback): Plan['rows'] {
-  const { rows: name, fields } = KINDS[kind];
+  const { rows: name, shapes } = KINDS[kind];
   const { [name]: found, validation } = given as AllRows;
   if (found === undefined) {
     const expected = `${name}, as ${kind} needs them`;
     throw new ArgumentError({ argument: `train.${name}`, received: 'nothing', expected });
   }
   const data = kind === 'reward' ? promptRows(found) : found;
-  checkRows(`train.${name}`, data, fields);
-  if (validation !== undefined) checkRows('train.validation', validation, fields);
+  checkRows(`train.${name}`, data, shapes);
+  if (validation !== undefined) checkRows('train.validation', validation, shapes);
   return { data: kind === 'rewards' ? withRewards(data, (given as { rewards: unknown }).rewards) : data, validation };
 }
 
 /** Prompts as rows. */
 function promptRows(prompts: GivenRows): GivenRows {
   if (!Array.isArray(prompts)) return prompts;
-  return prompts.map((row) => (typeof row === 'string' ? { prompt: row } : row));
+  return prompts.map((row) => (typeof row === 'string' || Array.isArray(row) ? { prompt: row } : row));
 }
 
 /** Samples in memory with the rewards for them. @throws ArgumentError unless there is a number for each */

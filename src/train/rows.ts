@@ -34,7 +34,7 @@ async function write(path: string, rows: readonly unknown[]): Promise<string> {
 
 /** What a field of a row in memory may hold, by the words for it. */
 const HOLDS = {
-  text: (value: unknown) => typeof value === 'string',
+  'text or messages': (value: unknown) => typeof value === 'string' || Array.isArray(value),
   'true or false': (value: unknown) => typeof value === 'boolean',
   'a finite number': Number.isFinite,
   'a list': Array.isArray,
@@ -43,19 +43,26 @@ const HOLDS = {
 /** The fields of a row, and what they hold. */
 export type Fields = Readonly<Record<string, keyof typeof HOLDS>>;
 
-/** @throws ArgumentError unless `rows` is `{ file }` or a list of rows with these `fields`. */
-export function checkRows(argument: string, rows: unknown, fields: Fields): void {
-  const expected = `{ file }, or a list of { ${Object.keys(fields).join(', ')} }`;
+/**
+ * @param shapes what a row may have: the first of them whose first field it has, or else the first one
+ * @throws ArgumentError unless `rows` is `{ file }` or a list of such rows
+ */
+export function checkRows(argument: string, rows: unknown, shapes: readonly [Fields, ...Fields[]]): void {
+  const fieldsOf = (fields: Fields) => `{ ${Object.keys(fields).join(', ')} }`;
+  const expected = `{ file }, or a list of ${shapes.map(fieldsOf).join(' or ')}`;
   if (!Array.isArray(rows)) {
     if (typeof (Object(rows) as { file?: unknown }).file === 'string') return;
     throw new ArgumentError({ argument, received: printable(rows), expected });
   }
   if (rows.length === 0) throw new ArgumentError({ argument, received: 'an empty list', expected });
-  for (const [i, row] of rows.entries()) {
-    for (const [name, words] of Object.entries(fields)) {
-      const value = (Object(row) as Record<string, unknown>)[name];
-      if (HOLDS[words](value)) continue;
-      throw new ArgumentError({ argument: `${argument}[${i}].${name}`, received: printable(value), expected: words });
-    }
+  for (const [i, row] of rows.entries()) checkRow(`${argument}[${i}]`, Object(row), shapes);
+}
+
+function checkRow(argument: string, row: Record<string, unknown>, shapes: readonly [Fields, ...Fields[]]): void {
+  const fields = shapes.find((one) => (Object.keys(one)[0] as string) in row) ?? shapes[0];
+  for (const [name, words] of Object.entries(fields)) {
+    const value = row[name];
+    if (HOLDS[words](value)) continue;
+    throw new ArgumentError({ argument: `${argument}.${name}`, received: printable(value), expected: words });
   }
 }
