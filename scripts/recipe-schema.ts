@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ConfigSchema } from '../src/config/schema.ts';
 import { sweepConfig } from '../src/config/sweep.ts';
 import { methods } from '../src/methods.ts';

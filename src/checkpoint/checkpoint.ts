@@ -4,7 +4,7 @@
  */
 import { mkdir, readdir, rename, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { FileError } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { checkKind, PATH } from '../checks/kinds.ts';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { CheckpointError, type PalmError } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { JsonError, parseJson } from '../files/json.ts';

@@ -4,7 +4,7 @@ import { ArgumentError, printable } from '../errors.ts';
 import { checkKind, checkKinds, type Kind } from '../checks/kinds.ts';
 import { addon } from '../native/addon.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../package.ts';
 import type { Environment } from './manifest.ts';
 import { loadTensors, type Saveable } from '../tensor/tensor-files.ts';
 

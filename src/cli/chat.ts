@@ -1,7 +1,7 @@
 /** `palm chat`: a conversation with a model in the terminal, or a line of stdin for each message. */
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, device, path } from '../config/fields.ts';
 import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';

@@ -3,7 +3,7 @@ import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { path, paths } from '../config/fields.ts';
 import { checkVacant } from '../files/file-error.ts';
 import { chatTemplate, reading } from '../config/inputs.ts';

@@ -3,7 +3,6 @@
  * reward model learns from compared pairs what makes a walk good, and PPO teaches the model to take the shortest way.
  */
 import { relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
 import { Command } from 'commander';
 import { ActorCritic } from '../models/actor-critic.ts';
@@ -24,6 +23,7 @@ import {
 import { letterTokenizer, shortest, walkPrompts } from '../demo/random-walks.ts';
 import { ConsoleMetrics } from '../metrics/console.ts';
 import type { StepMetrics } from '../metrics/metrics.ts';
+import { packagePath } from '../package.ts';
 import type { PpoStep } from '../trainers/ppo.ts';
 import { evaluatePairs } from '../trainers/reward.ts';
 
@@ -73,7 +73,7 @@ async function demo(seed: number): Promise<void> {
   table(before.walks, await walksOf(model, 1, { seed }));
   const after = await sampledOptimality(model, { seed });
   say(`\nOptimality: ${percent(before.mean)} before, ${styleText('bold', percent(after))} after feedback.`);
-  const program = relative('', fileURLToPath(import.meta.resolve('../demo/learning.js')));
+  const program = relative('', packagePath('src/demo/learning.ts'));
   say(`It took ${Math.round((performance.now() - began) / 1000)} s. docs/ppo.md explains it; the program is`);
   say(program);
 }

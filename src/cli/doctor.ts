@@ -5,6 +5,7 @@ import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { Command } from 'commander';
 import type { Libtorch } from '../native/libtorch.ts';
 import { addon } from '../native/addon.ts';
+import { packageVersion } from '../package.ts';
 import { libtorchInUse } from './libtorch.ts';
 import { type Row, table } from './table.ts';
 
@@ -78,11 +79,6 @@ export async function examine(): Promise<DoctorReport> {
     report.problem = error instanceof Error ? error.message : String(error);
   }
   return report;
-}
-
-function packageVersion(): string {
-  return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string })
-    .version;
 }
 
 function glibc(): string | undefined {

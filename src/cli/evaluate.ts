@@ -1,6 +1,6 @@
 /** `palm evaluate`: perplexity on a text; scores of answers by a reward, alone or against another model. */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, device, path, seed } from '../config/fields.ts';
 import { chatTemplate, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { rewardSource } from '../config/reward-source.ts';

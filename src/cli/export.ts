@@ -3,7 +3,7 @@
  * folder, or its adapters as PEFT has them.
  */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openSafetensors } from '../files/safetensors/safetensors.ts';
 import { checkVacant } from '../files/file-error.ts';
 import { saveTensors } from '../tensor/tensor-files.ts';

@@ -1,7 +1,7 @@
 /** `palm generate`: continues prompts, one as it is sampled or many at once, as text or as JSON lines. */
 import { fstatSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, device, path } from '../config/fields.ts';
 import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';

@@ -1,6 +1,6 @@
 /** `palm import`: converts a palm-rlhf-pytorch checkpoint (.pt) to a model file. */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { describeImported, untoldConfig } from '../import/palm-rlhf-pytorch/config.ts';
 import { checkDerived, convertStateDict, meanGamma } from '../import/palm-rlhf-pytorch/convert.ts';
 import { findLayout, type PythonLayout } from '../import/palm-rlhf-pytorch/layouts.ts';

@@ -1,6 +1,6 @@
 /** Fields and steps of commands that use a model: which version of it, and where it is. */
 import { Option } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type PlaceOptions, resolveModelPath } from '../runs/model-place.ts';
 import { progressLine } from './hub.ts';
 

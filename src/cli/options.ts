@@ -1,7 +1,7 @@
 /** Configurable commands: flags override the config file, which overrides a recipe, which overrides the defaults. */
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { fromHome } from '../config/fields.ts';
 import { readConfigFile } from '../config/file.ts';
 import { type Flag, flagsOf, mergeFlags } from '../config/flags.ts';

@@ -1,6 +1,6 @@
 /** The commands of `palm`, in the order of its help. */
 import { Command } from 'commander';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../package.ts';
 import { chatCommand } from './chat.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';

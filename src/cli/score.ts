@@ -1,6 +1,6 @@
 /** `palm score`: scores the responses in a file with a model that palm reward, process-reward or implicit-prm trained, one line of JSON for each. */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, device, path } from '../config/fields.ts';
 import { chatTemplate, tokenizer } from '../config/inputs.ts';
 import { chatAnswers } from '../data/chat-rows.ts';

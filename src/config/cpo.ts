@@ -1,5 +1,5 @@
 /** How a model is trained on pairs by contrastive preference optimisation; docs/cpo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { labelSmoothing, nllWeight, pairs, policyLearning } from './pairs.ts';
 

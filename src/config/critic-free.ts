@@ -1,5 +1,5 @@
 /** Fields of methods that learn from scores without a critic, beyond those that all methods of scores have. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { unusedPolicyOption } from '../checks/policy-options.ts';
 import { count } from './fields.ts';
 import { approxKlStop, passes, policyOptimizer, policyRate, rollouts, running, scores } from './rollouts.ts';

@@ -1,5 +1,5 @@
 /** How a policy is trained on pairs by direct preference optimisation; docs/dpo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { labelSmoothing, nllWeight, pairs, policyLearning } from './pairs.ts';
 

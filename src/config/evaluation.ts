@@ -1,5 +1,5 @@
 /** Fields that say which step of a run is the best, and when a run that gets no better ends; docs/stopping.md. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, path } from './fields.ts';
 
 /** Whether a lower or a higher value of a metric is better. */

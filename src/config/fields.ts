@@ -1,7 +1,7 @@
 /** Fields shared by several schemas, so that each is described once. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ArgumentError } from '../errors.ts';
 
 /** A path. A leading `~/` means the home folder, because no shell expands it in files or in `--out=~/run`. */

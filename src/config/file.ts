@@ -1,18 +1,11 @@
 /** Configuration files in YAML, which includes JSON. */
-import {
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  type Pair,
-  parse,
-  parseDocument,
-  YAMLParseError,
-} from 'yaml';
+import { createRequire } from 'node:module';
+import type { Node, Pair } from 'yaml';
 import { ConfigError, printable } from '../errors.ts';
 import { readWholeText } from '../files/regular-file.ts';
+
+/** The library, loaded with the first file: programs that read none start faster. */
+const yaml = () => createRequire(import.meta.url)('yaml') as typeof import('yaml');
 
 /** Ten times the size of a full configuration. A limit is needed because the library's check for duplicate keys is quadratic. */
 const MAX_BYTES = 16 * 1024;
@@ -40,6 +33,7 @@ export function readConfigFile(path: string): Record<string, unknown> {
  * Undefined if it does not have the first.
  */
 export function lineOfKey(path: string, keys: readonly string[]): number | undefined {
+  const { isAlias, isSeq, LineCounter, parseDocument } = yaml();
   const lineCounter = new LineCounter();
   const document = parseDocument(readText(path), { lineCounter, logLevel: 'silent' });
   let node: Node | null | undefined = document.contents;
@@ -55,6 +49,7 @@ export function lineOfKey(path: string, keys: readonly string[]): number | undef
 }
 
 function pairIn(node: Node | undefined, key: string): Pair | undefined {
+  const { isMap, isScalar } = yaml();
   return isMap(node) ? node.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === key) : undefined;
 }
 
@@ -63,6 +58,7 @@ function readText(path: string): string {
 }
 
 function parseYaml(text: string, path: string): unknown {
+  const { parse, YAMLParseError } = yaml();
   try {
     return parse(text, { logLevel: 'error' });
   } catch (cause) {

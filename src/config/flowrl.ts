@@ -1,5 +1,5 @@
 /** How a policy is trained by FlowRL; docs/flowrl.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { criticFree } from './critic-free.ts';
 
 const loss = z.strictObject({

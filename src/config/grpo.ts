@@ -1,5 +1,5 @@
 /** How a policy is trained by group relative policy optimisation and its relatives; docs/grpo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { criticFree, klWeight, policyObjective, samplingOf } from './critic-free.ts';
 
 const advantage = z

@@ -1,5 +1,5 @@
 /** How a policy is trained on samples with rewards by implicit language Q-learning; docs/ilql.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, schedule, unfrozen } from './optimisation.ts';

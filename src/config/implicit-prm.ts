@@ -1,5 +1,5 @@
 /** How a policy whose log-ratios are rewards is trained on labelled responses; docs/implicit-prm.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { batching, policyLearning } from './pairs.ts';
 

@@ -1,5 +1,5 @@
 /** Fields of commands that read models or rows, or write to a run folder. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { folder, path } from './fields.ts';
 
 /** What can stand for a model that generates text. */

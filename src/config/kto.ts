@@ -1,5 +1,5 @@
 /** How a policy is trained on labelled responses by Kahneman-Tversky optimisation; docs/kto.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { batching, policyLearning } from './pairs.ts';
 

@@ -2,7 +2,7 @@
 import { ConfigError } from '../errors.ts';
 import { lineOfKey } from './file.ts';
 import { type ConfigSchema, parseConfig } from './schema.ts';
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 type Settings = Readonly<Record<string, unknown>>;
 

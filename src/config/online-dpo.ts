@@ -1,5 +1,5 @@
 /** How a policy is trained by DPO on its own answers; docs/online-dpo.md has the rule. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { dpoConfig } from './dpo.ts';
 import { criticFree } from './critic-free.ts';
 

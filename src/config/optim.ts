@@ -1,5 +1,5 @@
 /** The hyperparameters of the optimizers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { betas } from './fields.ts';
 
 const lr = z.number().min(0);

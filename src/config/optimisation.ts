@@ -1,5 +1,5 @@
 /** How weights are updated: fields that methods spread into their schemas, so that a flag means the same in all of them. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { betas, count } from './fields.ts';
 
 /** The peak learning rate. Each method gives it a default or makes it optional. */

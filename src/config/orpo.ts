@@ -1,5 +1,5 @@
 /** How a model is trained on pairs by odds ratio preference optimisation; docs/orpo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { pairs, policyLearning } from './pairs.ts';
 

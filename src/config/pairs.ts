@@ -1,5 +1,5 @@
 /** Fields of methods that learn from recorded feedback: pairs of a chosen and a rejected response, or labelled responses. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, schedule, unfrozen } from './optimisation.ts';

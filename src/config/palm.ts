@@ -1,5 +1,5 @@
 /** The hyperparameters of a PaLM. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { PalmConfigInput } from './options/palm.ts';
 import { count, device, dtype, probability, seed } from './fields.ts';
 import { parseConfig } from './schema.ts';

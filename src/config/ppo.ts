@@ -1,5 +1,5 @@
 /** The configuration of proximal policy optimisation; docs/ppo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, probability } from './fields.ts';
 import { approxKlStop, critic, passes, policyOptimizer, policyRate, rollouts, running, scores } from './rollouts.ts';
 

@@ -1,5 +1,5 @@
 /** The configuration of pretraining on text; the defaults suit a megabyte of text and take minutes on two CPU cores. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, dtype, path } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';

@@ -1,5 +1,5 @@
 /** How a reward model is trained on labels of steps; docs/process-reward.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, probability } from './fields.ts';
 import { batching, rewardLearning } from './pairs.ts';
 

@@ -1,5 +1,5 @@
 /** How a policy is trained by REINFORCE++; docs/reinforce.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { clips, criticFree, klWeight } from './critic-free.ts';
 
 export const reinforceConfig = z.strictObject({

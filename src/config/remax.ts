@@ -1,5 +1,5 @@
 /** How a policy is trained by ReMax; docs/remax.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { clips, criticFree, klWeight } from './critic-free.ts';
 
 export const remaxConfig = z.strictObject({

@@ -1,5 +1,5 @@
 /** What scores answers, as a setting: one source, or several. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { path } from './fields.ts';
 
 const weighted = z.strictObject({

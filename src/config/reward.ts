@@ -1,5 +1,5 @@
 /** The configuration of reward-model training on pairs of responses; the defaults suit thousands of pairs. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpointWatchingLoss, computing, count, lora, probability } from './fields.ts';
 import { limits, lr, optimizer, schedule } from './optimisation.ts';

@@ -1,5 +1,5 @@
 /** How a policy is trained on the best of its own responses by rejection sampling; docs/rft.md has the rule. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, unfrozen } from './optimisation.ts';

@@ -1,5 +1,5 @@
 /** How a policy is trained by REINFORCE with the other responses as a baseline; docs/rloo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { clips, criticFree, klWeight } from './critic-free.ts';
 
 const loss = z.strictObject({

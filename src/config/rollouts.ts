@@ -1,5 +1,5 @@
 /** Fields of methods that answer prompts, score the answers and learn from the scores. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { guardedEvaluation } from './evaluation.ts';
 import { checkpoint, computing, count, lora } from './fields.ts';
 import { limits, lr, optimizer, unfrozen } from './optimisation.ts';

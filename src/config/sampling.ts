@@ -1,5 +1,5 @@
 /** How tokens are sampled. After the temperature, filters apply in the order topK, topP, minP; those not set are off. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, seed } from './fields.ts';
 
 const token = z.int().min(0);

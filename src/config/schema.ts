@@ -2,7 +2,7 @@
  * The machinery around zod: a configuration is one strict object schema, and one line of it gives a field's default, type,
  * check and help. The "expected" part of an error message comes from the same line, through its JSON schema.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ConfigError, type ErrorDetail, nearest, printable } from '../errors.ts';
 import { checkKind, having } from '../checks/kinds.ts';
 

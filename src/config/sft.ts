@@ -1,5 +1,5 @@
 /** How a model is trained on prompts and responses (supervised fine-tuning); docs/sft.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, lora } from './fields.ts';
 import { batching, policyLearning } from './pairs.ts';
 

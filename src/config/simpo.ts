@@ -1,5 +1,5 @@
 /** How a model is trained on pairs by simple preference optimisation; docs/simpo.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from './fields.ts';
 import { nllWeight, pairs, policyLearning } from './pairs.ts';
 

@@ -1,5 +1,5 @@
 /** A search for good settings: which settings are tried, in how many runs, and which of them go on; docs/sweep.md. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { modeOf } from './evaluation.ts';
 import { count, seed } from './fields.ts';
 

@@ -1,5 +1,5 @@
 /** How a policy is trained by target policy optimisation; docs/target-policy.md has the formulas. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { criticFree } from './critic-free.ts';
 
 export const targetPolicyConfig = z.strictObject({

@@ -5,7 +5,6 @@ import { csvHeader, readCsv } from './csv.ts';
 import { knowsField } from './forms/table.ts';
 import { readJsonList } from './json-list.ts';
 import { readJsonl } from './jsonl.ts';
-import { readParquet } from './parquet.ts';
 import { unpackedPieces, upTo } from './pieces.ts';
 
 /** One file or several, read in this order. */
@@ -54,6 +53,7 @@ export async function* readRecords(paths: Paths, map: FieldMap = {}): AsyncGener
 async function* readFile(path: string, map: FieldMap): AsyncGenerator<{ at: string; value: Record<string, unknown> }> {
   const format = await formatOf(path, map);
   if (format === 'parquet') {
+    const { readParquet } = await import('./parquet.ts'); // its library is needed for nothing else
     for await (const { row, value } of readParquet(path)) yield { at: `row ${row}`, value };
     return;
   }

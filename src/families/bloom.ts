@@ -1,5 +1,5 @@
 /** BLOOM (Scao et al. 2022): ALiBi instead of positions, and a norm after the embedding. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { alibiSlopes, architecture, layerNorm } from './architecture.ts';
 import { count, epsilon, flag, width } from './config-fields.ts';
 import { ALL_BIASES } from './gpt2.ts';

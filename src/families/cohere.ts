@@ -1,5 +1,5 @@
 /** Cohere Command R: parallel blocks with one norm, neighbouring dimensions turn together, and scaled logits. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerNorm } from './architecture.ts';
 import { epsilon, factor, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

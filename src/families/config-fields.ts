@@ -1,5 +1,5 @@
 /** Fields of config.json that many families have. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Widths and counts: no model comes near the limits, and a file cannot ask for more. */
 const size = z

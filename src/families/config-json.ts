@@ -1,5 +1,5 @@
 /** Reads what config.json says of a model: everything that changes the arithmetic is known, or the model is refused. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { ConfigError, nearest, printable } from '../errors.ts';
 import { JsonError, parseJson } from '../files/json.ts';
 import { isHarmless, type KnownKeys } from './config-keys.ts';

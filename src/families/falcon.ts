@@ -1,5 +1,5 @@
 /** Falcon (Almazrouei et al. 2023): parallel blocks with one norm or two; Falcon-RW is sequential and has ALiBi. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { alibiSlopes, architecture, bfloat16, layerNorm } from './architecture.ts';
 import { BLOOM_NAMES } from './bloom.ts';
 import { activation, count, epsilon, flag, optionalWidth, width } from './config-fields.ts';

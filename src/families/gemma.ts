@@ -1,5 +1,5 @@
 /** Gemma (Mesnard et al. 2024): norms multiply by 1 + w, embeddings by √D, and "gelu" always means its tanh form. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rmsNorm } from './architecture.ts';
 import { epsilon, optionalWidth } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** Gemma 2 (Rivière et al. 2024): norms on both sides, capped scores and logits, a window in every other layer. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rmsNorm } from './architecture.ts';
 import { activation, epsilon, factor, layerTypes, optionalWidth, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

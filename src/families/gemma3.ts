@@ -1,5 +1,5 @@
 /** Gemma 3 (Kamath et al. 2025), text: normed queries and keys, and slower positions in the layers without a window. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rmsNorm } from './architecture.ts';
 import { width } from './config-fields.ts';
 import { gemmaKeys, gemmaLike } from './gemma2.ts';

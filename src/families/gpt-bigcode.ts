@@ -1,5 +1,5 @@
 /** GPT BigCode (SantaCoder, StarCoder; Li et al. 2023): GPT-2 whose heads can share one key and value. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { architecture, layers } from './architecture.ts';
 import { activation, flag, width } from './config-fields.ts';
 import { ALL_BIASES, GPT_MASKS, GPT_NAMES, GPT_SPELLINGS, gptKeys, gptSizes } from './gpt2.ts';

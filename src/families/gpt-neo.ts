@@ -1,5 +1,5 @@
 /** GPT-Neo (Black et al. 2021): GPT-2 with unscaled scores, and a window in every other layer. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { architecture, layerNorm, layers } from './architecture.ts';
 import { activation, count, epsilon, flag, MAX_COUNT, optionalWidth, width } from './config-fields.ts';
 import { GPT_NAMES } from './gpt2.ts';

@@ -1,5 +1,5 @@
 /** GPT-NeoX and Pythia (Black et al. 2022): parallel blocks with two norms, or sequential ones; a quarter of each head turns. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { architecture, layerNorm } from './architecture.ts';
 import { activation, count, epsilon, flag, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

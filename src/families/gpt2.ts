@@ -1,5 +1,5 @@
 /** GPT-2 (Radford et al. 2019): learned positions, biases everywhere, matrices stored as [in, out]. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Architecture, architecture, layerNorm, layers } from './architecture.ts';
 import { activation, count, epsilon, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** GPT-J (Wang and Komatsuzaki 2021): parallel blocks with one norm; neighbouring dimensions of a head turn together. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { architecture } from './architecture.ts';
 import { activation, count, flag, width } from './config-fields.ts';
 import { GPT_MASKS, GPT_SPELLINGS, gptKeys, gptSizes } from './gpt2.ts';

@@ -1,5 +1,5 @@
 /** Granite 3 (IBM 2024): Llama with multipliers of embeddings, scores, residual branches and logits. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layers } from './architecture.ts';
 import { epsilon, factor, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

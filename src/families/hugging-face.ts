@@ -1,5 +1,5 @@
 /** Families whose models come as Hugging Face folders: a table for each, and what is the same for all. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { device, dtype, seed } from '../config/fields.ts';
 import { parseConfig } from '../config/schema.ts';
 import { ConfigError } from '../errors.ts';

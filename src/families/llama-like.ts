@@ -1,5 +1,5 @@
 /** What the many families that follow Llama share: keys of config.json, the description, and the names of tensors. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Architecture, architecture, layers, rmsNorm } from './architecture.ts';
 import { activation, count, epsilon, flag, type LayerType, optionalWidth, width } from './config-fields.ts';
 import { ROPE_KEYS } from './rope.ts';

@@ -1,5 +1,5 @@
 /** Llama 1 to 3 (Touvron et al. 2023), SmolLM, TinyLlama and the many models that use its code. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { epsilon, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';

@@ -1,5 +1,5 @@
 /** Mistral (Jiang et al. 2023): Llama with a window in every layer. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { epsilon, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';

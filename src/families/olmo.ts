@@ -1,5 +1,5 @@
 /** OLMo (Groeneveld et al. 2024): norms without weights, and queries, keys and values that can be clamped. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerNorm } from './architecture.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, headWidth, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';

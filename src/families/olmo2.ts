@@ -1,5 +1,5 @@
 /** OLMo 2 (Walsh et al. 2025): norms follow attention and feed-forward, and one norm spans the queries of all heads. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rmsNorm } from './architecture.ts';
 import { epsilon } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

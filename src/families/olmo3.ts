@@ -1,5 +1,5 @@
 /** OLMo 3 (Ai2 2025): OLMo 2 with a window in three of four layers; only layers without one have scaled positions. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerTypes, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { byKind, headWidth, kindsOf, llamaLike, OUTPUT_NORM_NAMES } from './llama-like.ts';

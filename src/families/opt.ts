@@ -1,5 +1,5 @@
 /** OPT (Zhang et al. 2022): learned positions from row 2 on; OPT-350m norms sums and has embeddings narrower than the model. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { architecture, layerNorm } from './architecture.ts';
 import { activation, count, flag, optionalWidth, width } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** Phi 1, 1.5 and 2 (Gunasekar et al. 2023): parallel blocks with one norm, biases everywhere, half of each head turns. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerNorm } from './architecture.ts';
 import { epsilon, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** Phi 3, 3.5 and 4 (Abdin et al. 2024): Llama whose queries, keys and values, and gate and up, are one matrix each. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { epsilon, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { headWidth, LLAMA_NAMES, llamaKeys, llamaLike, windowed } from './llama-like.ts';

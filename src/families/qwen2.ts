@@ -1,5 +1,5 @@
 /** Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases of queries, keys and values, and a window in the upper layers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { epsilon, flag, layerTypes, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { byKind, headWidth, kindsOf, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';

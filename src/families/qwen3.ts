@@ -1,5 +1,5 @@
 /** Qwen 3 (Yang et al. 2025): the queries and keys of every head are normed before they turn. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rmsNorm } from './architecture.ts';
 import { epsilon, optionalWidth } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** What config.json says of rotary positions, as an object of its own. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A number above 0. */
 export const positive = z.number().gt(0).max(1e12);

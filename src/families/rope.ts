@@ -2,7 +2,7 @@
  * Rotary positions as config.json describes them, in both spellings: `rope_parameters`, or `rope_theta` beside `rope_scaling`.
  * Frequencies are float32 and rounded at every step, like those of transformers: far along a text, one rounding shows.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ConfigError, printable } from '../errors.ts';
 import type { RopeDescription } from '../native/addon.ts';
 import { positive, type RopeParameters, ropeParameters } from './rope-parameters.ts';

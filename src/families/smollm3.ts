@@ -1,5 +1,5 @@
 /** SmolLM 3: Llama in which some layers have no positions. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { epsilon, flag, layerTypes, MAX_COUNT, width, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';
 import { attentionBias, byKind, headWidth, kindsOf, LLAMA_NAMES, llamaKeys, llamaLike } from './llama-like.ts';

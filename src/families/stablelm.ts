@@ -1,5 +1,5 @@
 /** StableLM (Bellagente et al. 2024): Llama with LayerNorm and partly turning heads, sequential or parallel. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerNorm } from './architecture.ts';
 import { epsilon, flag } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

@@ -1,5 +1,5 @@
 /** StarCoder 2 (Lozhkov et al. 2024): LayerNorm, a plain feed-forward, biases, and a window in every layer. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { layerNorm } from './architecture.ts';
 import { epsilon, flag, window } from './config-fields.ts';
 import { hfFamily } from './hugging-face.ts';

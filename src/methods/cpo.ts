@@ -1,5 +1,5 @@
 /** CPO: a policy from a model and preferences, without a reference. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type CpoConfig, cpoConfig } from '../config/cpo.ts';
 import { rules } from '../config/inputs.ts';
 import { cpo, cpoLossOf } from '../trainers/cpo.ts';

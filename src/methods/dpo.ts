@@ -1,5 +1,5 @@
 /** DPO: a policy from a pretrained model and preferences. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type DpoConfig, dpoConfig } from '../config/dpo.ts';
 import { rules } from '../config/inputs.ts';
 import { dpo, dpoLossOf } from '../trainers/dpo.ts';

@@ -1,5 +1,5 @@
 /** FlowRL: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type FlowrlConfig, flowrlConfig } from '../config/flowrl.ts';
 import { withPartition } from '../models/flowrl-plan.ts';
 import { FlowrlPolicy } from '../models/flowrl-policy.ts';

@@ -1,5 +1,5 @@
 /** GRPO and its relatives: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type GrpoConfig, grpoConfig } from '../config/grpo.ts';
 import { checkTogether, grpo } from '../trainers/grpo.ts';
 import type { Method } from './method.ts';

@@ -1,5 +1,5 @@
 /** ILQL: a policy and its values from a pretrained model and samples with rewards. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { paths } from '../config/fields.ts';
 import { type IlqlConfig, ilqlConfig } from '../config/ilql.ts';
 import { reading } from '../config/inputs.ts';

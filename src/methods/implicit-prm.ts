@@ -1,5 +1,5 @@
 /** An implicit process reward model: a policy whose log-ratios are rewards, from a pretrained model and labelled responses. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ImplicitPrmConfig, implicitPrmConfig } from '../config/implicit-prm.ts';
 import { ImplicitPRM } from '../models/implicit-prm.ts';
 import { implicitPrm } from '../trainers/implicit-prm.ts';

@@ -1,5 +1,5 @@
 /** KTO: a policy from a pretrained model and labelled responses. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type KtoConfig, ktoConfig } from '../config/kto.ts';
 import { Policy } from '../models/policy.ts';
 import { checkStepRows, kto } from '../trainers/kto.ts';

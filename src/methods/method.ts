@@ -1,5 +1,5 @@
 /** The interface of a training method: its configuration, how to open it, and the state that a run of it changes. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { Stateful } from '../checkpoint/parts.ts';
 import type { EvaluationConfig } from '../config/evaluation.ts';
 import type { ConfigSchema } from '../config/schema.ts';

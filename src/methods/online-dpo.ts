@@ -1,5 +1,5 @@
 /** Online DPO: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type OnlineDpoConfig, onlineDpoConfig } from '../config/online-dpo.ts';
 import { onlineDpo } from '../trainers/online-dpo.ts';
 import type { Method } from './method.ts';

@@ -1,5 +1,5 @@
 /** ORPO: a policy from a model and preferences, in place of SFT and DPO. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type OrpoConfig, orpoConfig } from '../config/orpo.ts';
 import { rules } from '../config/inputs.ts';
 import { orpo } from '../trainers/orpo.ts';

@@ -1,5 +1,5 @@
 /** PPO: trains a policy from a pretrained model, prompts and a reward. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { file } from '../config/fields.ts';
 import { type PpoConfig, ppoBefore, ppoConfig } from '../config/ppo.ts';
 import { Batches } from '../data/batches.ts';

@@ -1,5 +1,5 @@
 /** Pretraining: trains a new model on text. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { file } from '../config/fields.ts';
 import { out, rules } from '../config/inputs.ts';
 import { type PretrainConfig, pretrainConfig } from '../config/pretrain.ts';

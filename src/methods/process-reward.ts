@@ -1,5 +1,5 @@
 /** Process rewards: a reward model that judges every step of a solution. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ProcessRewardConfig, processRewardConfig } from '../config/process-reward.ts';
 import { Batches } from '../data/batches.ts';
 import { formOptions } from '../data/forms/read.ts';

@@ -1,5 +1,5 @@
 /** What methods that train a policy on recorded feedback have in common: how they are opened and assembled. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { path } from '../config/fields.ts';
 import { chatTemplate, loadedDtype, MODEL, out, tokenizer } from '../config/inputs.ts';
 import type { policyLearning } from '../config/pairs.ts';

@@ -1,5 +1,5 @@
 /** REINFORCE++: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ReinforceConfig, reinforceConfig } from '../config/reinforce.ts';
 import { reinforce } from '../trainers/reinforce.ts';
 import type { Method } from './method.ts';

@@ -1,5 +1,5 @@
 /** ReMax: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type RemaxConfig, remaxConfig } from '../config/remax.ts';
 import { remax } from '../trainers/remax.ts';
 import type { Method } from './method.ts';

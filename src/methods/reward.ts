@@ -1,5 +1,5 @@
 /** Reward modelling: trains a reward model from a pretrained model and preferences or ratings. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { rules } from '../config/inputs.ts';
 import { type RewardConfig, rewardConfig } from '../config/reward.ts';
 import { Batches } from '../data/batches.ts';

@@ -1,5 +1,5 @@
 /** RFT: a policy from a pretrained model, prompts, and what judges the answers, by rejection sampling. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { chatTemplate, out, stop, tokenizer } from '../config/inputs.ts';
 import { type RftConfig, rftConfig } from '../config/rft.ts';
 import type { EosToken } from '../config/sampling.ts';

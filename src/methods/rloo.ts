@@ -1,5 +1,5 @@
 /** RLOO: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type RlooConfig, rlooConfig } from '../config/rloo.ts';
 import { rloo } from '../trainers/rloo.ts';
 import type { Method } from './method.ts';

@@ -1,5 +1,5 @@
 /** Supervised fine-tuning: a policy that answers as the responses of some files do. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type SftConfig, sftConfig } from '../config/sft.ts';
 import { Batches } from '../data/batches.ts';
 import { type TrainingExample, targetsOf } from '../data/completions.ts';

@@ -1,5 +1,5 @@
 /** SimPO: a policy from a model and preferences, without a reference. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type SimpoConfig, simpoConfig } from '../config/simpo.ts';
 import { rules } from '../config/inputs.ts';
 import { simpo } from '../trainers/simpo.ts';

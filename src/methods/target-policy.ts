@@ -1,5 +1,5 @@
 /** Target policy optimisation: a policy from a pretrained model, prompts, and what judges the answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type TargetPolicyConfig, targetPolicyConfig } from '../config/target-policy.ts';
 import { targetPolicy } from '../trainers/target-policy.ts';
 import type { Method } from './method.ts';

@@ -1,5 +1,5 @@
 /** adapter_config.json, as PEFT writes it: what it says of low-rank adapters, and by name what is not supported. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ConfigError, printable } from '../errors.ts';
 import { type ConfigJson, parseConfigJson } from '../families/config-json.ts';
 

@@ -1,10 +1,9 @@
 /** The TypeScript side of the native border: loads the addon once per thread. exports.ts has the types of its exports. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import nodeGypBuild from 'node-gyp-build';
 import { type ErrorDetail, errorFromNative, LibtorchError } from '../errors.ts';
 import type { Native } from './exports.ts';
+import { packagePath } from '../package.ts';
 import { findLibtorch } from './libtorch.ts';
 
 export type { Native } from './exports.ts';
@@ -17,6 +16,12 @@ interface Loader {
   load(libtorch: string, createError: (kind: string, detail: ErrorDetail) => Error): Native;
 }
 
+/** The package that finds the addon's file: in build/Release of a folder, else the matching one in prebuilds/. */
+interface NodeGypBuild {
+  resolve(folder: string): string;
+}
+
+const require = createRequire(import.meta.url);
 let native: Native | undefined;
 
 /** The addon; the first call finds libtorch and loads both. @throws LibtorchError if one of them is missing or unusable. */
@@ -41,7 +46,7 @@ function load(): Native {
 function findLoader(): Loader {
   const file = addonFile();
   try {
-    return createRequire(import.meta.url)(file) as Loader;
+    return require(file) as Loader;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new LibtorchError({
@@ -56,9 +61,9 @@ function findLoader(): Loader {
 
 /** The addon's file: in build/ in a clone, in prebuilds/ in a package. @throws LibtorchError if there is none. */
 function addonFile(): string {
-  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const root = packagePath();
   try {
-    return nodeGypBuild.resolve(root);
+    return (require('node-gyp-build') as NodeGypBuild).resolve(root);
   } catch (cause) {
     throw new LibtorchError({
       argument: 'palm.node',

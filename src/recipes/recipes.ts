@@ -1,11 +1,11 @@
-/** The recipes that are shipped: settings of published and of our own runs, as files beside this one. */
+/** The recipes that are shipped: settings of published and of our own runs, as files beside the source of this one. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readConfigFile } from '../config/file.ts';
 import { ArgumentError, nearest, printable } from '../errors.ts';
+import { packagePath } from '../package.ts';
 
-/** The files are data, which the compiler leaves in src/; both src/recipes and dist/recipes find them there. */
-const FOLDER = join(import.meta.dirname, '../../src/recipes');
+const FOLDER = packagePath('src/recipes');
 const ENDING = '.yaml';
 
 /** A recipe that is shipped. */

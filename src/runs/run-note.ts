@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ArgumentError, FileError, printable } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { JsonError, parseJson } from '../files/json.ts';

@@ -11,7 +11,7 @@ import { ArgumentError } from '../errors.ts';
 import { makeFolder } from '../files/folder.ts';
 import type { Method } from '../methods/method.ts';
 import { settingsChanged } from '../runs/run-note.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../package.ts';
 import { Journal } from './journal.ts';
 import { knownModules } from './modules.ts';
 import { writeReport } from './page.ts';

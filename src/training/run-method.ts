@@ -1,5 +1,5 @@
 /** A whole run in one call: what a training command does, for programs. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { parseConfig } from '../config/schema.ts';
 import { ArgumentError, printable } from '../errors.ts';
 import { methods } from '../methods.ts';

@@ -27,7 +27,7 @@ import { saveTensors } from '../tensor/tensor-files.ts';
 import type { BestStep } from '../models/best-note.ts';
 import { type Stopped, stoppedAt, untilEnding } from '../trainers/ending.ts';
 import { Spikes } from '../trainers/spikes.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../package.ts';
 import { Anomalies } from './anomalies.ts';
 import { HeldOutLoss, unfinishedWarmup } from './notes.ts';
 

@@ -2,7 +2,7 @@
  * The configuration of the model in a .pt file: sizes from the shapes, settings that no file records from the caller,
  * and the rest from the layout.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type PalmConfig, palmConfig, resolvePalmConfig } from '../../config/palm.ts';
 import { storedDtype } from './convert.ts';
 import type { PythonLayout } from './layouts.ts';

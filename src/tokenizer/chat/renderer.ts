@@ -4,11 +4,11 @@
  * thread.) The process is started when needed, serves all templates, and ends when idle for a while.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { packagePath } from '../../package.ts';
 import { type Answer, type Fault, LIMITS, type Rendered, type Rendering } from './protocol.ts';
 
 /** Compiled, also for the sources: a process of its own cannot run TypeScript. */
-const PROGRAM = fileURLToPath(new URL('../../../dist/tokenizer/chat/rendering-process.js', import.meta.url));
+const PROGRAM = packagePath('dist/tokenizer/chat/rendering-process.js');
 /** How long the process may keep silent: it measures its own time, so this is for one that is stuck. */
 const SILENCE = 20_000;
 const IDLE = 5000;

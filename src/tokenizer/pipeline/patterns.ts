@@ -1,13 +1,16 @@
-import * as library from '@huggingface/tokenizers';
+import { createRequire } from 'node:module';
 import { printable } from '../../errors.ts';
 import { withoutAtomic } from './atomic.ts';
 import { withoutFolding } from './folding.ts';
 import type { Step } from './step.ts';
 
-/** Missing from the library's types. */
-const { SplitPreTokenizer } = library as unknown as {
+/** What is used of the library; its types lack it. */
+interface Library {
   SplitPreTokenizer: new (config: object) => { pattern: RegExp | null };
-};
+}
+
+/** The library, loaded with the first expression: programs that have none start faster. */
+const library = () => createRequire(import.meta.url)('@huggingface/tokenizers') as Library;
 
 /**
  * The pattern of a Split or Replace, for `matchAll`: a literal text, or an Oniguruma regular expression, which the
@@ -28,6 +31,7 @@ const MISREAD = /(?<!\\)(?:\\\\)*\\(?:G|[pP]\{[^}]*=)/;
 
 function translate(source: string): RegExp {
   if (MISREAD.test(source)) throw new Error(`the regular expression ${printable(source)}`);
+  const { SplitPreTokenizer } = library();
   const { pattern } = new SplitPreTokenizer({ pattern: { Regex: withoutAtomic(withoutFolding(source)) } });
   if (pattern instanceof RegExp) return pattern;
   throw new Error(`the regular expression ${printable(source)}`);

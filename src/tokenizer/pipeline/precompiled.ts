@@ -2,7 +2,6 @@
 
 /** Graphemes of up to this many bytes are looked up as a whole; longer ones character by character. */
 const LONGEST_GRAPHEME = 5;
-const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
 /**
  * Creates the rewriting function of a `precompiled_charsmap`: base64 of the trie's size, the trie, and NUL-terminated
@@ -22,6 +21,7 @@ export function precompiled(base64: string): (text: string) => string {
     const end = texts.indexOf(0, found);
     return texts.toString('utf8', found, end < 0 ? texts.length : end);
   }
+  const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' });
   const characters = (grapheme: string) => Array.from(grapheme, (one) => lookUp(one) ?? one).join('');
 
   return (text) => {
