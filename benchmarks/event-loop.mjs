@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { AdamW, maskedMean, PaLM, Tensor } from '../dist/index.js';
-import { addon } from '../dist/native/addon.js';
+import { addon } from '../dist/internal.js';
 
 const [device = 'cpu', rounds = '5'] = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), 'palm-event-loop-'));

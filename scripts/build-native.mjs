@@ -17,7 +17,7 @@ const PROGRESS =
   /^\[ *\d+(\/\d+|%)\]|^-- |^ninja: |^(gmake|make)(\[\d+\])?: |^(Consolidate|Scanning) |^\/\S*(c\+\+|g\+\+|clang\+\+)\S* -D|^Not searching for unused|^ERROR OMG|^\s*$/;
 
 function requireTools() {
-  if (!existsSync(join(root, 'dist/native/libtorch.js'))) throw new Error('dist/ is missing: run `npx tsc` first.');
+  if (!existsSync(join(root, 'dist/internal.js'))) throw new Error('dist/ is missing: run `npm run build:js` first.');
   const missing = [
     runs('cmake') || 'cmake',
     runs('c++') || runs('g++') || runs('clang++') || 'g++',
@@ -71,7 +71,7 @@ function isProgress(line) {
 
 try {
   requireTools();
-  const { findLibtorchToBuild } = await import('../dist/native/libtorch.js');
+  const { findLibtorchToBuild } = await import('../dist/internal.js');
   const libtorch = findLibtorchToBuild();
   if (configuredFor() !== libtorch.path) {
     console.error(

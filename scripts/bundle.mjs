@@ -12,11 +12,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
 const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** What programs import, what users run, what the package itself starts, and what scripts and benchmarks import. */
-const ENTRIES = [
-  ...['index', 'cli/main', 'tokenizer/chat/rendering-process'],
-  ...['native/libtorch', 'native/install-libtorch', 'native/addon', 'data/random', 'metrics/calibration'],
-];
+/** What programs import, what users run, what the package itself starts, and what scripts of a clone import. */
+const ENTRIES = ['index', 'cli/main', 'tokenizer/chat/rendering-process', 'internal'];
 
 const { metafile } = await build({
   absWorkingDir: root,

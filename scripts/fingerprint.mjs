@@ -8,7 +8,11 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** For each build: its main file, its sources, and the file that stores their fingerprint. */
 const BUILT = {
-  typescript: { file: 'dist/cli/main.js', sources: ['src', 'tsconfig.json'], kept: 'build/typescript.sha256' },
+  typescript: {
+    file: 'dist/cli/main.js',
+    sources: ['src', 'tsconfig.json', 'package-lock.json', 'scripts/bundle.mjs'],
+    kept: 'build/typescript.sha256',
+  },
   native: { file: 'build/Release/palm.node', sources: ['native', 'CMakeLists.txt'], kept: 'build/native.sha256' },
 };
 

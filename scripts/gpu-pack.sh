@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 torch=$(realpath "${1:?torch folder of a CUDA wheel}")
 mkdir -p .gpu
-node_modules/.bin/tsc
+npm run --silent build:js
 [ -s .gpu/node.xz ] || xz -T0 -6 -c "$(command -v node)" > .gpu/node.xz
 [ -s .gpu/modules.tar.xz ] ||
   tar --exclude=@biomejs --exclude=clang-format --exclude='*.map' -cf - node_modules | xz -T0 -6 > .gpu/modules.tar.xz

@@ -3,7 +3,7 @@ import { appendFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { AdamW, PaLM, useDeterministic } from '../dist/index.js';
-import { addon } from '../dist/native/addon.js';
+import { addon } from '../dist/internal.js';
 
 const device = process.argv[2] ?? 'cuda';
 const only = process.argv.find((word) => word.startsWith('--only='))?.slice(7);

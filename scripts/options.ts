@@ -129,7 +129,8 @@ function documentation(field: FieldSchema): string {
   return `/**\n${[...sentences, ...preset].map((line) => ` * ${line.replaceAll('*/', '* /')}`).join('\n')}\n */\n`;
 }
 
-function formatted(text: string): string {
+/** TypeScript as the formatter writes it. */
+export function formatted(text: string): string {
   const biome = join(root, 'node_modules/.bin/biome');
   return execFileSync(biome, ['format', '--stdin-file-path', 'src/config/options/file.ts'], {
     cwd: root,

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { findLibtorchToBuild, LIBTORCH_VERSION } from '../dist/native/libtorch.js';
+import { findLibtorchToBuild, LIBTORCH_VERSION } from '../dist/internal.js';
 
 const prebuildify = promisify(createRequire(import.meta.url)('prebuildify'));
 const root = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -34,14 +34,15 @@ function compileTypescript() {
   console.error('Compiling TypeScript.');
   const note = noting('typescript');
   const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
-  const { status } = spawnSync(process.execPath, [tsc], { cwd: root, stdio: 'inherit' });
-  if (status !== 0) throw new Error('TypeScript could not be compiled.');
+  for (const program of [tsc, join(root, 'scripts/bundle.mjs')]) {
+    const { status } = spawnSync(process.execPath, [program], { cwd: root, stdio: 'inherit' });
+    if (status !== 0) throw new Error('TypeScript could not be compiled.');
+  }
   note();
 }
 
 async function ensureLibtorch() {
-  const { findLibtorchToBuild } = await import('../dist/native/libtorch.js');
-  const { installLibtorch } = await import('../dist/native/install-libtorch.js');
+  const { findLibtorchToBuild, installLibtorch } = await import('../dist/internal.js');
   try {
     findLibtorchToBuild();
   } catch (error) {

@@ -757,7 +757,7 @@ describe('the lock', () => {
 
 describe('two processes', () => {
   const script = `
-    import { resolveModel } from '${join(import.meta.dirname, '../dist/hub/resolve-model.js')}';
+    import { resolveModel } from '${join(import.meta.dirname, '../dist/index.js')}';
     console.log(await resolveModel('org/name'));
   `;
   /** Runs `resolveModel` in a process of its own. */

@@ -31,6 +31,7 @@ import type { TargetPolicyConfigInput, targetPolicyConfig } from '../src/config/
 import type { RftConfigInput, rftConfig } from '../src/config/rft.ts';
 import type { SamplingConfigInput, samplingConfig } from '../src/config/sampling.ts';
 import type { SimpoConfigInput, simpoConfig } from '../src/config/simpo.ts';
+import { listing } from '../scripts/listing.ts';
 import { optionFiles } from '../scripts/options.ts';
 
 const folder = join(import.meta.dirname, '../src/config/options');
@@ -39,6 +40,10 @@ it('are those that `npm run options` writes', async () => {
   const files = await optionFiles();
   expect(readdirSync(folder).sort()).toEqual([...files.keys()].sort());
   for (const [name, text] of files) expect(readFileSync(join(folder, name), 'utf8'), name).toBe(text);
+});
+
+it('and the listing of commands is', () => {
+  expect(readFileSync(join(import.meta.dirname, '../src/cli/listing.ts'), 'utf8')).toBe(listing());
 });
 
 it('accept what the schemas accept', () => {

@@ -85,7 +85,7 @@ describe('the packed tarball', () => {
       'prebuilds',
       'src',
     ]);
-    expect(readdirSync(join(installed, 'src'))).toEqual(['recipes']);
+    expect(readdirSync(join(installed, 'src'))).toEqual(['demo', 'recipes']);
     const { stdout } = user('node', ['node_modules/.bin/palm-rlhf', 'recipes', 'list']);
     expect(stdout).toMatch(/^dapo +GRPO as in DAPO/);
     expect(readdirSync(join(installed, 'src/recipes'))).toContain('recipe.schema.json');

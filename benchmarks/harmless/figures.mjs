@@ -1,5 +1,5 @@
 /** What gaps (scores of chosen responses minus those of rejected ones) say, and the choice of a setting by them. */
-import { calibrationOf } from '../../dist/metrics/calibration.js';
+import { calibrationOf } from '../../dist/internal.js';
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const lossOf = (gaps) => mean(gaps.map((gap) => Math.log1p(Math.exp(-gap))));

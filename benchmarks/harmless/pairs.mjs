@@ -1,6 +1,6 @@
 /** Pairs in folds by prompt: no prompt is in two folds. */
 import { loadPreferences, loadTokenizer } from '../../dist/index.js';
-import { Random } from '../../dist/data/random.js';
+import { Random } from '../../dist/internal.js';
 
 /** The pairs of some files as texts, without duplicates and contradictions, each with the number of its prompt. */
 export async function readPairs(files) {

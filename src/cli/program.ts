@@ -1,49 +1,39 @@
-/** The commands of `palm`, in the order of its help. */
-import { Command } from 'commander';
+/** The program `palm`. Only the command that is asked for is made; of the others listing.ts has what the help shows. */
+import { Command, Help } from 'commander';
 import { packageVersion } from '../package.ts';
-import { chatCommand } from './chat.ts';
-import { dataCommand } from './data.ts';
-import { demoCommand } from './demo.ts';
-import { doctorCommand } from './doctor.ts';
-import { evaluateCommand } from './evaluate.ts';
-import { exportCommand } from './export.ts';
-import { generateCommand } from './generate.ts';
-import { downloadCommand, uploadCommand } from './hub.ts';
-import { importCommand } from './import.ts';
-import { inspectCommand } from './inspect.ts';
-import { libtorchCommand } from './libtorch.ts';
+import type { Heading } from './commands.ts';
+import { LISTING } from './listing.ts';
 import { knowOtherNames } from './other-names.ts';
-import { recipesCommand, trainCommand } from './recipes.ts';
-import { reportCommand } from './report.ts';
-import { scoreCommand } from './score.ts';
-import { sweepCommand } from './sweep.ts';
-import { trainingCommands } from './train.ts';
 
-/** The program with all its commands; errors are thrown. */
-export function program(): Command {
+/** The program for the words after `palm`, with the whole of the command that they name; errors are thrown. */
+export async function program(words: readonly string[]): Promise<Command> {
   const root = new Command('palm')
     .description('Train language models with human feedback.')
-    .version(packageVersion(), '--version', 'print the version');
-  const train = [demoCommand(), trainCommand(), sweepCommand(), ...trainingCommands()];
-  const look = [
-    generateCommand(),
-    chatCommand(),
-    scoreCommand(),
-    evaluateCommand(),
-    inspectCommand(),
-    reportCommand(),
-    dataCommand(),
-    recipesCommand(),
-    importCommand(),
-    exportCommand(),
-    downloadCommand(),
-    uploadCommand(),
-    doctorCommand(),
-    libtorchCommand(),
-  ];
-  for (const command of train) root.addCommand(command.helpGroup('Train:'));
-  for (const command of look) root.addCommand(command.helpGroup('Use and look:'));
+    .version(packageVersion(), '--version', 'print the version')
+    .configureHelp({ subcommandTerm });
+  const asked = words.find((word) => !word.startsWith('-') && word !== 'help');
+  for (const [name, { group, summary }] of Object.entries(LISTING)) {
+    const command = name === asked ? await whole(group, name) : new Command(name).description(summary);
+    root.addCommand(command.helpGroup(group));
+  }
   return throwing(root);
+}
+
+function subcommandTerm(command: Command): string {
+  return LISTING[command.name()]?.term ?? new Help().subcommandTerm(command);
+}
+
+/** Commands loaded without the others, which need the trainers: these are waited for. */
+const APART: Readonly<Record<string, () => Promise<Command>>> = {
+  generate: async () => (await import('./generate.ts')).generateCommand(),
+  chat: async () => (await import('./chat.ts')).chatCommand(),
+};
+
+async function whole(group: Heading, name: string): Promise<Command> {
+  const apart = APART[name];
+  if (apart !== undefined) return await apart();
+  const { COMMANDS } = await import('./commands.ts');
+  return (COMMANDS[group][name] as () => Command)();
 }
 
 /** Makes a command and its subcommands throw instead of ending the process, and answer what other trainers call an option. */

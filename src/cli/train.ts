@@ -16,11 +16,6 @@ import { runCommand } from './options.ts';
 import { resultText } from './results.ts';
 import { StopSignals } from './signals.ts';
 
-/** The commands of all methods, in the order of the method table. */
-export function trainingCommands(): Command[] {
-  return (Object.keys(methods) as (keyof typeof methods)[]).map((name) => trainingCommand(name));
-}
-
 /** What a training command shows, and how its model is fetched. These options are not part of the configuration. */
 interface View {
   quiet?: boolean;
