@@ -216,6 +216,10 @@ describe('imports of TypeScript', () => {
     ).toEqual([]);
   });
 
+  it('take zod as a namespace, of which the bundle then holds only what is used', () => {
+    expect(sources.filter((file) => /\{[^}]*\} from 'zod|from 'zod\//.test(text(file)))).toEqual([]);
+  });
+
   it('name a .node file only in src/native/addon.ts', () => {
     const naming = sources.filter((file) => /node-gyp-build|\.node['"`]/.test(text(file)));
     expect(naming).toEqual(['src/native/addon.ts']);
