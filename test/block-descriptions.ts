@@ -1,6 +1,6 @@
 /** Descriptions of what the families of today have, at sizes that no vector divides. */
 import type { DecoderDescription, NormDescription } from '../src/native/addon.ts';
-import { DESCRIPTION, PLAIN_ROPE } from './decoders.ts';
+import { DESCRIPTION, L2, PLAIN_ROPE } from './decoders.ts';
 
 const RMS: NormDescription = { kind: 'rms', eps: 1e-6, offset: 0, weight: true, bias: false };
 const LAYER: NormDescription = { kind: 'layer', eps: 1e-5, offset: 0, weight: true, bias: true };
@@ -77,4 +77,25 @@ export const DECODED: Record<string, DecoderDescription> = {
     ...GPT2,
     ...{ embeddingNorm: true, embeddingDim: 10, finalNorm: false, headBias: true, finalSoftcap: 2, usedTokens: 18 },
   },
+};
+
+const OFFSET: NormDescription = { ...RMS, offset: 1 };
+const GEMMA2: DecoderDescription = {
+  ...LLAMA,
+  ...{ norm: OFFSET, form: 'sandwich', activation: 'geluTanh', embeddingScale: 3, softcap: 2, finalSoftcap: 3 },
+  layers: [
+    { window: 3, rope: 0, scale: 0.5 },
+    { window: 0, rope: 0, scale: 0.5 },
+  ],
+};
+
+/** Blocks that only the plain path computes, and decoding on CUDA. */
+export const PLAIN: Record<string, DecoderDescription> = {
+  gemma2: GEMMA2,
+  gemma3: { ...GEMMA2, softcap: undefined, qkNorm: { over: 'head', norm: OFFSET } },
+  olmo2: { ...LLAMA, form: 'post', qkNorm: { over: 'all', norm: RMS } },
+  bloom: { ...GPT2, ropes: [], positions: undefined, alibi: [1, 0.5, 0.25, 0.125], residualFromNorm: true },
+  'falcon-rw': { ...GPT2, ropes: [], positions: undefined, alibi: [1, 0.7, 0.25, 0.1], alibiRounded: true },
+  'norms of sums': { ...GPT2, form: 'after', finalNorm: false },
+  'palm with l2 norms of queries': { ...DESCRIPTION, qkNorm: { over: 'head', norm: L2 } },
 };

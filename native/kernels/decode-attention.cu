@@ -18,25 +18,29 @@ __device__ float rounded(float x) {
   return x;
 }
 
-// One job: a chunk of a row's keys. Indices within a row fit in 32 bits.
+// One job: a chunk of the keys of one head in a row, for the group of query heads that share them. Query heads are
+// counted within the group. Indices within a row fit in 32 bits.
 template <class T, int kPack>
 struct DecodeJob {
   const DecodeAttentionArgs& args;
   const int64_t row;
-  const int chunk, position, heads, head, keys_of_chunk, chunks, stride;
+  const int kv_head, part, position, heads, head, keys_of_chunk, stride;  // `part`: which of the chunks that hold keys
+  const int seen, begin;               // the first position that the token attends to, and the first of its chunk
   float *query, *score, *top, *total;  // shared: [heads, padded], [heads, keys], [heads], [heads]
   T *key_tile, *value_tile;            // shared: [keys, stride]
 
-  __device__ DecodeJob(const DecodeAttentionArgs& all, int tile_stride, int64_t of_row, int of_chunk)
+  __device__ DecodeJob(const DecodeAttentionArgs& all, int tile_stride, int64_t of_head, int of_part)
       : args(all),
-        row(of_row),
-        chunk(of_chunk),
-        position(static_cast<int>(all.position[of_row])),
-        heads(static_cast<int>(all.heads)),
+        row(of_head / all.kv_heads),
+        kv_head(static_cast<int>(of_head % all.kv_heads)),
+        part(of_part),
+        position(static_cast<int>(all.position[row])),
+        heads(static_cast<int>(all.heads / all.kv_heads)),
         head(static_cast<int>(all.head)),
         keys_of_chunk(static_cast<int>(all.chunk)),
-        chunks(static_cast<int>((all.capacity + all.chunk - 1) / all.chunk)),
         stride(tile_stride),
+        seen(all.window == 0 ? 0 : max(0, position + 1 - static_cast<int>(all.window))),
+        begin(seen / keys_of_chunk * keys_of_chunk),
         query(dynamic_shared()),
         score(query + heads * padded()),
         top(score + heads * keys_of_chunk),
@@ -45,29 +49,32 @@ struct DecodeJob {
         value_tile(key_tile + keys_of_chunk * stride) {}
 
   __device__ int padded() const { return (head + kSlice - 1) / kSlice * kSlice; }
-  __device__ int used() const { return position / keys_of_chunk + 1; }  // chunks that hold keys
-  __device__ int first() const { return chunk * keys_of_chunk; }
+  __device__ int used() const { return (position - begin) / keys_of_chunk + 1; }  // chunks that hold keys
+  __device__ int first() const { return begin + part * keys_of_chunk; }
+  __device__ int hidden() const { return max(0, seen - first()); }  // keys of the chunk before `seen`
   __device__ int count() const { return min(keys_of_chunk, position + 1 - first()); }
-  __device__ const T* projected() const { return static_cast<const T*>(args.projected) + row * args.projected_stride; }
+  __device__ const T* projected(const void* rows, int64_t row_stride, int of_head) const {
+    return static_cast<const T*>(rows) + row * row_stride + of_head * head;
+  }
   __device__ T* cached(void* cache, int key) const {
-    return static_cast<T*>(cache) + (row * args.capacity + key) * head;
+    return static_cast<T*>(cache) + ((row * args.kv_heads + kv_head) * args.capacity + key) * head;
   }
 
   // Loads the cached keys and values into shared memory.
   __device__ void stage() const {
     const int packs = head / kPack, all = min(keys_of_chunk, position - first()) * packs;
     const T *const keys = cached(args.keys, first()), *const values = cached(args.values, first());
-    for (int begin = threadIdx.x; begin < all; begin += kDecodeThreads * kAhead) {
+    for (int own = threadIdx.x; own < all; own += kDecodeThreads * kAhead) {
       Pack<T, kPack> key[kAhead], value[kAhead];
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
-        const int at = min(begin + a * static_cast<int>(kDecodeThreads), all - 1);
+        const int at = min(own + a * static_cast<int>(kDecodeThreads), all - 1);
         key[a] = *reinterpret_cast<const Pack<T, kPack>*>(keys + at * kPack);
         value[a] = *reinterpret_cast<const Pack<T, kPack>*>(values + at * kPack);
       }
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
-        const int at = begin + a * static_cast<int>(kDecodeThreads);
+        const int at = own + a * static_cast<int>(kDecodeThreads);
         if (at >= all) break;
         const int place = at / packs * stride + at % packs * kPack;
         *reinterpret_cast<Pack<T, kPack>*>(key_tile + place) = key[a];
@@ -76,25 +83,32 @@ struct DecodeJob {
     }
   }
 
-  // The pair (x[i], x[i + head / 2]), rotated to the token's position.
-  __device__ void turn(const T* x, const float* cos, const float* sin, int i, float& front, float& back) const {
-    const int half = head / 2;
-    const int64_t at = static_cast<int64_t>(position) * half + i;
+  // Calls write(place, number) for the elements of a head at `item` after its rotation to the token's position: items
+  // 0 … turned / 2 − 1 are pairs, the others elements that do not turn.
+  template <class Write>
+  __device__ void turn(const T* x, const float* cos, const float* sin, int item, const Write& write) const {
+    const int turned = static_cast<int>(args.turned), half = turned / 2;
     float a, b;
-    convert(x[i], a);
-    convert(x[i + half], b);
-    front = a * cos[at] - b * sin[at];
-    back = b * cos[at] + a * sin[at];
+    if (item >= half) {
+      convert(x[item + half], a);
+      write(item + half, a);
+      return;
+    }
+    const int64_t at = static_cast<int64_t>(position) * half + item;
+    convert(x[item], a);
+    convert(x[item + half], b);
+    write(item, a * cos[at] - b * sin[at]);
+    write(item + half, b * cos[at] + a * sin[at]);
   }
+  __device__ int items() const { return head - static_cast<int>(args.turned) / 2; }  // of a head
 
   __device__ void turn_queries() const {
-    const int half = head / 2, empty = padded() - head;
-    for (int pair = threadIdx.x; pair < heads * half; pair += kDecodeThreads) {
-      const int h = pair / half, i = pair % half;
-      float front, back;
-      turn(projected() + h * head, args.query_cos, args.query_sin, i, front, back);
-      query[h * padded() + i] = rounded<T>(front);
-      query[h * padded() + i + half] = rounded<T>(back);
+    const int each = items(), empty = padded() - head;
+    for (int item = threadIdx.x; item < heads * each; item += kDecodeThreads) {
+      const int h = item / each;
+      const T* const x = projected(args.query, args.query_stride, kv_head * heads + h);
+      turn(x, args.query_cos, args.query_sin, item % each,
+           [&](int i, float turned) { query[h * padded() + i] = rounded<T>(turned) * args.scale; });
     }
     for (int i = threadIdx.x; i < heads * empty; i += kDecodeThreads)
       query[i / empty * padded() + head + i % empty] = 0.0f;
@@ -102,21 +116,19 @@ struct DecodeJob {
 
   // Writes the token's own key and value to the cache and to the tiles.
   __device__ void append() const {
-    const T* const key = projected() + heads * head;
-    const int half = head / 2, own = (position - first()) * stride;
-    for (int i = threadIdx.x; i < half; i += kDecodeThreads) {
-      float front, back;
-      turn(key, args.key_cos, args.key_sin, i, front, back);
-      convert(front, key_tile[own + i]);
-      convert(back, key_tile[own + i + half]);
-      cached(args.keys, position)[i] = key_tile[own + i];
-      cached(args.keys, position)[i + half] = key_tile[own + i + half];
-    }
+    const T *const key = projected(args.key, args.key_stride, kv_head), *const value = projected(
+                                                                            args.value, args.value_stride, kv_head);
+    const int own = (position - first()) * stride;
+    for (int item = threadIdx.x; item < items(); item += kDecodeThreads)
+      turn(key, args.key_cos, args.key_sin, item, [&](int i, float turned) {
+        convert(turned, key_tile[own + i]);
+        cached(args.keys, position)[i] = key_tile[own + i];
+      });
     for (int i = threadIdx.x; i < head; i += kDecodeThreads)
-      cached(args.values, position)[i] = value_tile[own + i] = key[head + i];
+      cached(args.values, position)[i] = value_tile[own + i] = value[i];
   }
 
-  // One thread per key: for all heads or, with fewer keys than threads, for some of them.
+  // Products of queries and keys. One thread per key: for all heads or, with fewer keys than threads, for some of them.
   __device__ void score_keys() const {
     const int key = threadIdx.x % keys_of_chunk, group = threadIdx.x / keys_of_chunk;
     const int groups = kDecodeThreads / keys_of_chunk;
@@ -137,18 +149,27 @@ struct DecodeJob {
 #pragma unroll
           for (int k = 0; k < 4; ++k) sum[k] += q[k] * own[i + k];
         }
-        score[h * keys_of_chunk + key] = key >= count() ? kHidden : (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        score[h * keys_of_chunk + key] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
       }
     }
   }
 
-  // One warp per head: scores become exp(score − top), and `total` their sum.
+  // What softmax sees of a product of query head h with a key of the chunk.
+  __device__ float seen_score(int h, int key, float product) const {
+    if (key < hidden() || key >= count()) return kHidden;
+    if (args.softcap != 0.0f) product = args.softcap * tanhf(product / args.softcap);
+    if (!args.alibi) return product;
+    const float bias = args.alibi[kv_head * heads + h] * static_cast<float>(first() + key);
+    return product + (args.alibi_rounded ? rounded<BFloat16>(bias) * args.scale : bias);
+  }
+
+  // One warp per head: products become exp(score − top), and `total` their sum.
   __device__ void exponentials() const {
     const int lane = threadIdx.x % 32;
     for (int h = threadIdx.x / 32; h < heads; h += kDecodeThreads / 32) {
       float* const own = score + h * keys_of_chunk;
       float largest[1] = {kHidden}, sum[1] = {};
-      for (int i = lane; i < keys_of_chunk; i += 32) largest[0] = fmaxf(largest[0], own[i]);
+      for (int i = lane; i < keys_of_chunk; i += 32) largest[0] = fmaxf(largest[0], own[i] = seen_score(h, i, own[i]));
       warp_reduce(largest, [](float(&a)[1], const float(&b)[1]) { a[0] = fmaxf(a[0], b[0]); });
       for (int i = lane; i < keys_of_chunk; i += 32) {
         own[i] = expf(own[i] - largest[0]);
@@ -161,10 +182,12 @@ struct DecodeJob {
     }
   }
 
-  __device__ float* partial(int of_chunk, int h) const {
-    return args.partial + ((row * chunks + of_chunk) * heads + h) * (head + 2);
+  __device__ float* partial(int of_part, int h) const {
+    return args.partial + ((row * args.chunks + of_part) * args.heads + kv_head * heads + h) * (head + 2);
   }
-  __device__ T* out(int h) const { return static_cast<T*>(args.out) + row * args.out_stride + h * head; }
+  __device__ T* out(int h) const {
+    return static_cast<T*>(args.out) + row * args.out_stride + (kv_head * heads + h) * head;
+  }
 
   // One thread per pack of columns of a head.
   __device__ void sum_values() const {
@@ -173,7 +196,7 @@ struct DecodeJob {
       const int h = item / packs, column = item % packs * kPack;
       Floats<kPack> sum{};
 #pragma unroll 4
-      for (int key = 0; key < keys; ++key) {
+      for (int key = hidden(); key < keys; ++key) {
         const float weight = score[h * keys_of_chunk + key];
         const auto value = load<kPack>(value_tile + key * stride + column);
 #pragma unroll
@@ -184,13 +207,13 @@ struct DecodeJob {
         if (used() == 1)
           convert(sum[k] / total[h], out(h)[column + k]);
         else
-          partial(chunk, h)[column + k] = sum[k];
+          partial(part, h)[column + k] = sum[k];
       }
     }
     if (used() == 1) return;
     for (int h = threadIdx.x; h < heads; h += kDecodeThreads) {
-      partial(chunk, h)[head] = top[h];
-      partial(chunk, h)[head + 1] = total[h];
+      partial(part, h)[head] = top[h];
+      partial(part, h)[head + 1] = total[h];
     }
   }
 
@@ -232,13 +255,12 @@ struct DecodeJob {
 template <class T, int kPack>
 __global__ void __launch_bounds__(kDecodeThreads)
     decode_attention_chunks(DecodeAttentionArgs args, int tile_stride, int64_t begin, int64_t end) {
-  const int64_t chunks = (args.capacity + args.chunk - 1) / args.chunk;
-  for (int64_t each = blockIdx.x; each < (end - begin) * chunks; each += gridDim.x) {
-    const DecodeJob<T, kPack> job(args, tile_stride, begin + each / chunks, static_cast<int>(each % chunks));
-    if (job.chunk >= job.used()) continue;
+  for (int64_t each = begin * args.chunks + blockIdx.x; each < end * args.chunks; each += gridDim.x) {
+    const DecodeJob<T, kPack> job(args, tile_stride, each / args.chunks, static_cast<int>(each % args.chunks));
+    if (job.part >= job.used()) continue;
     job.stage();
     job.turn_queries();
-    if (job.chunk == job.used() - 1) job.append();
+    if (job.part == job.used() - 1) job.append();
     __syncthreads();
     job.score_keys();
     __syncthreads();
@@ -247,16 +269,17 @@ __global__ void __launch_bounds__(kDecodeThreads)
     job.sum_values();
     if (job.used() > 1) {
       __shared__ bool last;
+      int32_t* const arrived = args.arrived + each / args.chunks;
       __threadfence();
       __syncthreads();
-      if (threadIdx.x == 0) last = atomicAdd(args.arrived + job.row, 1) == job.used() - 1;
+      if (threadIdx.x == 0) last = atomicAdd(arrived, 1) == job.used() - 1;
       __syncthreads();
       if (last) {
         __threadfence();
         job.join_totals();
         __syncthreads();
         job.join();
-        if (threadIdx.x == 0) args.arrived[job.row] = 0;
+        if (threadIdx.x == 0) *arrived = 0;
       }
     }
     __syncthreads();  // the next job reuses shared memory
@@ -265,12 +288,12 @@ __global__ void __launch_bounds__(kDecodeThreads)
 
 template <class T>
 void decode_attention(const DecodeAttentionArgs& args, int64_t begin, int64_t end) {
-  const int64_t chunks = (args.capacity + args.chunk - 1) / args.chunk;
-  const int64_t shared = decode_shared(args.heads, args.head, args.chunk, sizeof(T));
+  const int64_t shared = decode_shared(args.heads / args.kv_heads, args.head, args.chunk, sizeof(T));
   const auto fits = [&](const void* cache) { return fits_packs<T>(cache, args.head, args.head); };
   by_pack<T>(fits(args.keys) && fits(args.values), [&](auto pack) {
-    start(args.keys, {(end - begin) * chunks, kDecodeThreads, shared}, decode_attention_chunks<T, pack>, args,
-          static_cast<int>(decode_stride(args.head, sizeof(T))), begin, end);
+    start(args.keys, {(end - begin) * args.kv_heads * args.chunks, kDecodeThreads, shared},
+          decode_attention_chunks<T, pack>, args, static_cast<int>(decode_stride(args.head, sizeof(T))),
+          begin * args.kv_heads, end * args.kv_heads);
   });
 }
 

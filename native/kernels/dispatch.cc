@@ -40,11 +40,11 @@ static std::atomic<bool> in_use = true;
 
 void use_kernels(bool on) { in_use = on; }
 
-const Kernels* kernels_for(const Tensor& tensor) {
-  if (!in_use || !(tensor.is_cpu() || tensor.is_cuda())) return nullptr;
-  const Tables& tables = tables_of(tensor.device().type());
-  if (tensor.scalar_type() == at::kFloat) return tables.float32;
-  if (tensor.scalar_type() == at::kBFloat16) return tables.bfloat16;
+const Kernels* kernels_for(at::Device device, at::ScalarType dtype) {
+  if (!in_use || !(device.is_cpu() || device.is_cuda())) return nullptr;
+  const Tables& tables = tables_of(device.type());
+  if (dtype == at::kFloat) return tables.float32;
+  if (dtype == at::kBFloat16) return tables.bfloat16;
   return nullptr;
 }
 

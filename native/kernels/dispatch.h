@@ -9,7 +9,8 @@
 namespace palm {
 
 // nullptr if there are no kernels for such tensors or kernels are off: use ATen then.
-const Kernels* kernels_for(const Tensor& tensor);
+const Kernels* kernels_for(at::Device device, at::ScalarType dtype);
+inline const Kernels* kernels_for(const Tensor& tensor) { return kernels_for(tensor.device(), tensor.scalar_type()); }
 
 // Sets the tables for tensors of a device. libpalm-cuda.so calls this when it is loaded, before the first job.
 __attribute__((visibility("default"))) void register_kernels(at::DeviceType device, const Kernels& float32,

@@ -18,7 +18,7 @@ struct NormDescription {
   bool weight, bias;  // which of w and b exist
 };
 
-// Whether it is PaLM's norm, the only one that decoding kernels know.
+// Whether it is PaLM's norm, the only one of fused parallel blocks.
 inline bool is_centred(const NormDescription& norm) {
   return norm.kind == NormKind::layer && norm.eps == 1e-5 && norm.offset == 1 && norm.weight && !norm.bias;
 }

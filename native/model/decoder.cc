@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
+#include <functional>
 #include <map>
 
 #include "base/error.h"
@@ -28,12 +29,13 @@ namespace palm {
 
 // What all layers of a forward pass share.
 struct ForwardState {
-  std::vector<Rotary> rotaries;       // one per rope of the description
-  std::map<int64_t, Tensor> visible;  // by window: [B or 1, T, 1, S] bool
-  Tensor alibi;                       // [H], or undefined
-  Tensor segments;                    // [B, T], or undefined
-  KvCache* cache;
-  Dropout dropout;
+  std::vector<Rotary> rotaries = {};       // one per rope of the description
+  std::map<int64_t, Tensor> visible = {};  // by window: [B or 1, T, 1, S] bool
+  Tensor alibi = {};                       // [H], or undefined
+  Tensor segments = {};                    // [B, T], or undefined
+  KvCache* cache = nullptr;
+  Dropout dropout = {};
+  const TokenAttention* attend = nullptr;  // of a decode step, which has a cache of its own
 };
 
 // One block and what its computation needs.
@@ -48,6 +50,7 @@ struct PlainBlock {
 
  private:
   Tensor attend(const Tensor& projected) const;
+  Tensor attend_to_rows(Tensor query, Tensor key, Tensor value) const;
   Tensor attention_input(const Tensor& h) const;
   Tensor ff_input(const Tensor& h) const;
   Tensor biased_adapted(const Tensor& product, const Tensor& h, int64_t begin, const Tensor& bias) const;
@@ -96,13 +99,22 @@ Tensor PlainBlock::attend(const Tensor& projected) const {
     return clipped.narrow(-1, first * decoder.dim_head, count * decoder.dim_head)
         .unflatten(-1, {count, decoder.dim_head});
   };
-  Tensor query = heads(0, decoder.heads);                                    // [B, T, H, K]
-  Tensor key = heads(decoder.heads, decoder.kv_heads);                       // [B, T, Kv, K]
-  Tensor value = heads(decoder.heads + decoder.kv_heads, decoder.kv_heads);  // [B, T, Kv, K]
+  Tensor query = heads(0, decoder.heads);               // [B, T, H, K]
+  Tensor key = heads(decoder.heads, decoder.kv_heads);  // [B, T, Kv, K]
+  const Tensor value = heads(decoder.heads + decoder.kv_heads, decoder.kv_heads);
   if (decoder.qk_norm) {
     query = qk_normed(query, block.query_norm, *decoder.qk_norm);
     key = qk_normed(key, block.key_norm, *decoder.qk_norm);
   }
+  if (!state.attend) return attend_to_rows(query, key, value);
+  const auto rows = [](const Tensor& heads) { return heads.flatten(2).squeeze(1); };  // [B, H · K]
+  const Tensor out = at::empty({query.size(0), decoder.query_width()}, query.options());
+  (*state.attend)(layer, rows(query), rows(key), rows(value), out);
+  return out.unsqueeze(1);
+}
+
+// query [B, T, H, K], key and value [B, T, Kv, K] → [B, T, HK]
+Tensor PlainBlock::attend_to_rows(Tensor query, Tensor key, Tensor value) const {
   const LayerDescription& own = decoder.layer(layer);
   if (own.rope >= 0) {
     query = rotate_query(query, state.rotaries[own.rope]);
@@ -199,19 +211,25 @@ static Tensor visible_without_cache(const DecoderDescription& decoder, const Ten
 Fallbacks Decoder::fallbacks(const DecoderDescription& description) {
   check(description);
   if (description.dtype == at::kDouble) return {"float64", "float64"};
+  const Kernels* const kernels = kernels_for(description.device, description.dtype);
+  if (!kernels) return {"no kernels for this device", "no kernels for this device"};
   const auto words = [](const char* feature) {
     return feature ? std::optional<std::string>(feature) : std::optional<std::string>();
   };
   return {words(FusedForward::unsupported(description)),
-          words(description.device.is_cuda() ? GraphDecodeStep::unsupported(description)
-                                             : PackedDecodeStep::unsupported(description))};
+          words(kernels->decode_attention ? GraphDecodeStep::unsupported(description)
+                                          : PackedDecodeStep::unsupported(description))};
+}
+
+static bool has_fused_blocks(const DecoderDescription& decoder, const Scope* scope) {
+  return !FusedForward::unsupported(decoder) && FusedForward::supports(decoder, scope);
 }
 
 // The fused kernels if they support this forward pass, otherwise nullptr (plain block).
 const Kernels* Decoder::select_kernels(const ForwardState& state, const Scope* scope, const Tensor& x) const {
   const DecoderDescription& decoder = description();
   if (state.dropout.generator || (state.cache && !state.cache->empty())) return nullptr;
-  if (FusedForward::unsupported(decoder) || !FusedForward::supports(decoder, scope)) return nullptr;
+  if (!has_fused_blocks(decoder, scope)) return nullptr;
   const Kernels* const kernels = kernels_for(x);
   return kernels && FusedForward::supports(*kernels, decoder, state.segments.defined()) ? kernels : nullptr;
 }
@@ -253,7 +271,7 @@ Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions, const Forwa
   const DecoderDescription& decoder = description();
   const OuterWeights& outer = weights_.outer();
   const auto prepared = [&](const Tensor& weight) { return detached_unless_trained(options.gradients, weight); };
-  Tensor x = trained_embedding(prepared(outer.token_embedding), tokens.clamp_min(0));
+  Tensor x = trained_embedding(prepared(outer.token_embedding), tokens);
   if (decoder.embedding_scale != 1) x = x * decoder.embedding_scale;
   if (decoder.narrow_embedding()) x = trained_linear(x, prepared(outer.embedding_in));
   if (decoder.positions) {
@@ -265,6 +283,18 @@ Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions, const Forwa
   return options.extra_embedding.defined() ? x + options.extra_embedding : x;
 }
 
+// x [B, T, D] through the blocks that the options ask for: fused or, without `fused`, plain ones.
+Tensor Decoder::through_blocks(Tensor x, const ForwardState& state, const FusedForward* fused,
+                               const ForwardOptions& options) const {
+  const DecoderDescription& decoder = description();
+  for (int64_t layer = options.from.layer; layer < options.until.value_or(decoder.depth); ++layer) {
+    const LayerAdapters adapters = options.scope ? options.scope->layer(layer) : LayerAdapters{};
+    const Block block = detached_unless_trained(options.gradients, weights_.blocks()[layer]);
+    x = fused ? fused->block(layer, {block, adapters}, x) : PlainBlock{decoder, block, adapters, state, layer}(x);
+  }
+  return x;
+}
+
 Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
   const DecoderDescription& decoder = description();
   KvCache* const cache = options.cache;
@@ -272,25 +302,16 @@ Tensor Decoder::hidden(const Tensor& tokens, const ForwardOptions& options) {
   const int64_t time = tokens.size(1);
   const Tensor positions = continues_cache ? cache->positions(time) : at::arange(time, tokens.options());
   if (!cache) expect_positions(decoder, time, "tokens");
-  ForwardState state{.rotaries = {},
-                     .visible = {},
-                     .alibi = {},
-                     .segments = options.segments,
-                     .cache = cache,
-                     .dropout = options.dropout.value_or(dropout_)};
+  ForwardState state{.segments = options.segments, .cache = cache, .dropout = options.dropout.value_or(dropout_)};
 
-  Tensor x = options.from.states.defined() ? options.from.states : embed(tokens, positions, options);
+  Tensor x = options.from.states.defined() ? options.from.states : embed(tokens.clamp_min(0), positions, options);
   const Kernels* const kernels = select_kernels(state, options.scope, x);
   std::optional<FusedForward> fused;
   if (kernels)
     fused.emplace(*kernels, decoder, tokens, positions, options.segments, cache);
   else
     add_tables(state, decoder, tokens, positions);
-  for (int64_t layer = options.from.layer; layer < options.until.value_or(decoder.depth); ++layer) {
-    const LayerAdapters adapters = options.scope ? options.scope->layer(layer) : LayerAdapters{};
-    const Block block = detached_unless_trained(options.gradients, weights_.blocks()[layer]);
-    x = fused ? fused->block(layer, {block, adapters}, x) : PlainBlock{decoder, block, adapters, state, layer}(x);
-  }
+  x = through_blocks(x, state, fused ? &*fused : nullptr, options);
   if (options.until || !decoder.final_norm) return x;
   return norm(x, detached_unless_trained(options.gradients, weights_.outer().norm), decoder.norm);
 }
@@ -344,11 +365,27 @@ KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
   return KvCache(sizes, shape().options);
 }
 
+// Logits [B, V] of the next token after tokens [B] at `positions` [B], for a decode step that attends.
+Tensor Decoder::next_logits(const Kernels& kernels, const Scope* scope, const Tensor& tokens, const Tensor& positions,
+                            const TokenAttention& attend) const {
+  const DecoderDescription& decoder = description();
+  const ForwardOptions options{.scope = scope, .gradients = Gradients::none};
+  const FusedForward fused(kernels, decoder, attend);
+  const bool is_fused = has_fused_blocks(decoder, scope);
+  Tensor x = embed(tokens.unsqueeze(1), positions.unsqueeze(1), options);
+  x = through_blocks(x, {.attend = &attend}, is_fused ? &fused : nullptr, options).squeeze(1);
+  const Norm& last = weights_.outer().norm;
+  if (decoder.final_norm) x = is_fused ? norm_forward(kernels, x, last, decoder.norm).y : norm(x, last, decoder.norm);
+  return head(Gradients::none).logits(x);
+}
+
 std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
   if (!kernels || training()) return nullptr;
-  if (GraphDecodeStep::supports(*kernels, description(), scope) && !int8)
-    return std::make_unique<GraphDecodeStep>(*kernels, weights_, scope, cache, samples);
+  if (kernels->decode_attention && !GraphDecodeStep::unsupported(description()) && !int8) {
+    const auto forward = std::bind_front(&Decoder::next_logits, this, std::cref(*kernels), scope);
+    return std::make_unique<GraphDecodeStep>(*kernels, description(), forward, cache, samples);
+  }
   if (!kernels->token.project || PackedDecodeStep::unsupported(description())) return nullptr;
   const auto embedded = [this](const Tensor& tokens, const Tensor& positions) {
     return embed(tokens, positions, {.gradients = Gradients::none});

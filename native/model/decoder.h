@@ -5,6 +5,7 @@
 
 #include "model/description.h"
 #include "model/fast/packed-weights.h"
+#include "model/fast/token-attention.h"
 #include "model/language-model.h"
 #include "model/weights.h"
 
@@ -53,6 +54,10 @@ class Decoder : public LanguageModel {
   const DecoderDescription& description() const { return weights_.description(); }
   Tensor embed(const Tensor& tokens, const Tensor& positions, const ForwardOptions& options) const;
   const struct Kernels* select_kernels(const struct ForwardState& state, const Scope* scope, const Tensor& x) const;
+  Tensor through_blocks(Tensor x, const struct ForwardState& state, const class FusedForward* fused,
+                        const ForwardOptions& options) const;
+  Tensor next_logits(const struct Kernels& kernels, const Scope* scope, const Tensor& tokens, const Tensor& positions,
+                     const TokenAttention& attend) const;
 
   DecoderWeights weights_;
   PackedWeightsCache packed_;

@@ -124,7 +124,7 @@ export function planPpo(model: PlannedModel, run: PlannedPpo): MemoryPlan {
   const items = [weightsItem('model', model), ...trainedItems(model, run, critic ? 2 : 1)];
   if (run.lora === false && run.reference) items.push(copyItem('reference policy', model, run));
   items.push(...judges.map((judge) => weightsItem('reward model', judge)));
-  if (addon().decoderFallbacks(model).decoding === undefined) {
+  if (model.device === 'cpu' && addon().decoderFallbacks(model).decoding === undefined) {
     const matrices = { ...model, positions: undefined };
     items.push(weightsItem('weights for decoding', matrices, 'its matrices again, in panels'));
   }

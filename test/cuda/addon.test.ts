@@ -17,7 +17,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.runIf(process.arch === 'x64')('with emulated CUDA kernels', () => {
   beforeAll(() => run('test/cuda/addon/build.sh', [folder]), 300_000);
 
-  it.each(['kernels', 'recompute', 'decode', 'ppo'])('%s.test.ts holds', async (name) => {
+  it.each(['kernels', 'recompute', 'decode', 'decode-step', 'ppo'])('%s.test.ts holds', async (name) => {
     const env = { ...process.env, PALM_EMULATE_CUDA: '1', PALM_RLHF_PREBUILD: folder };
     await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', `test/${name}.test.ts`], { env });
   });

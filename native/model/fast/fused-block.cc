@@ -75,6 +75,19 @@ struct Activations {
   AttentionState attention;
 };
 
+// From `projected` to the attended part of `block_hidden`.
+static void attend(const FusedBlock& self, const BlockRows& rows, Activations& now) {
+  const AttentionRows read = rows.attention(now.projected);
+  const Tensor attended = rows.attended(now.block_hidden);
+  if (self.attend) return (*self.attend)(self.layer, read.query, read.key, read.value, attended);
+  rotate_rows(self.kernels, now.projected, self.rotary, rows.turning(), /*inverse=*/false);
+  if (self.cache) {
+    const auto by_row = [&](const Tensor& x) { return x.unflatten(0, {rows.batch, -1}).unsqueeze(1); };  // [B, 1, T, K]
+    self.cache->append(self.layer, by_row(read.key), by_row(read.value));
+  }
+  now.attention = attention_forward(self.kernels, read, attended);
+}
+
 static Activations activations(const FusedBlock& self, const BlockRows& rows, const Tensor& x) {
   Activations now;
   now.norm = norm_forward(self.kernels, x, self.block.norm, self.decoder.norm);
@@ -82,14 +95,8 @@ static Activations activations(const FusedBlock& self, const BlockRows& rows, co
   const int64_t width = self.decoder.qkv_width();
   if (const Tensor added = self.adapters.added(now.norm.y, 0, width); added.defined())
     now.projected.narrow(1, 0, width).add_(added);
-  rotate_rows(self.kernels, now.projected, self.rotary, rows.turning(), /*inverse=*/false);
-  const AttentionRows read = rows.attention(now.projected);
-  if (self.cache) {
-    const auto by_row = [&](const Tensor& x) { return x.unflatten(0, {rows.batch, -1}).unsqueeze(1); };  // [B, 1, T, K]
-    self.cache->append(self.layer, by_row(read.key), by_row(read.value));
-  }
   now.block_hidden = at::empty({x.size(0), self.decoder.hidden_width()}, x.options());
-  now.attention = attention_forward(self.kernels, read, rows.attended(now.block_hidden));
+  attend(self, rows, now);
   activation_forward(self.kernels, Activation::silu, rows.gates(now.projected), rows.fed_forward(now.block_hidden));
   return now;
 }

@@ -3,6 +3,7 @@
 // are kept. Its reference is the plain block.
 #pragma once
 #include "kernels/rotary.h"
+#include "model/fast/token-attention.h"
 #include "model/lora.h"
 #include "model/weights.h"
 
@@ -19,6 +20,7 @@ struct FusedBlock {
   Tensor sequence_start = {};  // [B, T] int64: where each token's sequence begins in its row; undefined: at 0
   KvCache* cache = nullptr;    // an empty cache to fill with keys and values for decoding
   int64_t layer = 0;           // index in the cache
+  const TokenAttention* attend = nullptr;  // one token per row instead; without a graph
 
   // The feature of such a decoder's blocks that the kernels do not support, in words; null if they support all.
   static const char* unsupported(const DecoderDescription& decoder);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "model/fast/fused-block.h"
+#include "model/fast/rotary-tables.h"
 #include "model/fast/sequential-block.h"
 #include "model/segments.h"
 
@@ -34,11 +35,7 @@ static Tensor first_key(const Tensor& tokens, const Tensor& starts, int64_t wind
 
 FusedForward::FusedForward(const Kernels& kernels, const DecoderDescription& decoder, const Tensor& tokens,
                            const Tensor& positions, const Tensor& segments, KvCache* cache)
-    : kernels_(kernels), decoder_(decoder), cache_(cache) {
-  // Parallel blocks have one scale, and their tables hold it.
-  const double folded = decoder.parallel ? decoder.layers.front().scale : 1;
-  for (const RopeDescription& rope : decoder.ropes)
-    rotaries_.push_back(fold_scales(rotary_table(positions, rope), folded));
+    : kernels_(kernels), decoder_(decoder), cache_(cache), rotaries_(rotary_tables(decoder, positions)) {
   const Tensor starts = segments.defined() ? sequence_start(segments) : Tensor();
   for (const LayerDescription& layer : decoder.layers)
     if (!first_keys_.contains(layer.window)) first_keys_[layer.window] = first_key(tokens, starts, layer.window);
@@ -46,8 +43,8 @@ FusedForward::FusedForward(const Kernels& kernels, const DecoderDescription& dec
 
 Tensor FusedForward::block(int64_t layer, const BlockTensors& tensors, const Tensor& x) const {
   const LayerDescription& own = decoder_.layer(layer);
-  const RotaryTables rotary = own.rope < 0 ? RotaryTables{} : rotaries_[own.rope];
-  const Tensor& first_key = first_keys_.at(own.window);
+  const RotaryTables rotary = attend_ || own.rope < 0 ? RotaryTables{} : rotaries_[own.rope];
+  const Tensor first_key = attend_ ? Tensor() : first_keys_.at(own.window);
   if (decoder_.parallel)
     return FusedBlock{.kernels = kernels_,
                       .decoder = decoder_,
@@ -56,7 +53,8 @@ Tensor FusedForward::block(int64_t layer, const BlockTensors& tensors, const Ten
                       .rotary = rotary,
                       .sequence_start = first_key,
                       .cache = cache_,
-                      .layer = layer}(x);
+                      .layer = layer,
+                      .attend = attend_}(x);
   return SequentialBlock{.kernels = kernels_,
                          .decoder = decoder_,
                          .tensors = tensors,
@@ -64,7 +62,8 @@ Tensor FusedForward::block(int64_t layer, const BlockTensors& tensors, const Ten
                          .rotary = rotary,
                          .first_key = first_key,
                          .cache = cache_,
-                         .layer = layer}(x);
+                         .layer = layer,
+                         .attend = attend_}(x);
 }
 
 }  // namespace palm

@@ -4,6 +4,7 @@
 
 #include "kernels/rotary.h"
 #include "model/fast/block-tensors.h"
+#include "model/fast/token-attention.h"
 #include "model/kv-cache.h"
 
 namespace palm {
@@ -22,6 +23,9 @@ class FusedForward {
                const Tensor& positions,  // [T]
                const Tensor& segments,   // [B, T], or undefined
                KvCache* cache);          // empty, to be filled; or null
+  // One token per row, for a decode step that attends itself.
+  FusedForward(const Kernels& kernels, const DecoderDescription& decoder, const TokenAttention& attend)
+      : kernels_(kernels), decoder_(decoder), attend_(&attend) {}
 
   // x [B, T, D] → [B, T, D]
   Tensor block(int64_t layer, const BlockTensors& tensors, const Tensor& x) const;
@@ -29,7 +33,9 @@ class FusedForward {
  private:
   const Kernels& kernels_;
   const DecoderDescription& decoder_;
-  KvCache* cache_;
+  KvCache* cache_ = nullptr;
+  const TokenAttention* attend_ = nullptr;
+  // What attention over whole sequences needs.
   std::vector<RotaryTables> rotaries_;    // one per rope of the description
   std::map<int64_t, Tensor> first_keys_;  // by window: [B, T] int64, or undefined for key 0
 };

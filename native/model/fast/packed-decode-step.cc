@@ -11,7 +11,6 @@
 
 #include "kernels/dispatch.h"
 #include "model/fast/features.h"
-#include "model/fast/fused-block.h"
 
 namespace palm {
 
@@ -38,11 +37,7 @@ PackedDecodeStep::PackedDecodeStep(const Kernels& kernels, const DecoderWeights&
       scope_(scope),
       int8_(int8),
       cache_(cache, samples),
-      scales_in_tables_(FusedBlock::supports(decoder())) {
-  const Tensor positions = at::arange(cache_.capacity(), at::TensorOptions(at::kLong));
-  for (const RopeDescription& rope : decoder().ropes)
-    rotaries_.push_back(
-        fold_scales(rotary_table(positions, rope), scales_in_tables_ ? decoder().layers.front().scale : 1));
+      rotaries_(rotary_tables(decoder(), at::arange(cache_.capacity(), at::TensorOptions(at::kLong)))) {
   refresh();
   allocate();
 }
@@ -204,7 +199,7 @@ TokenAttendArgs PackedDecodeStep::plan_attend(int64_t index) const {
           .groups = 1,
           .position = cache_.positions().data(),
           .window = own.window,
-          .scale = static_cast<float>(scales_in_tables_ ? 1 : own.scale),
+          .scale = static_cast<float>(remaining_scale(decoder(), index)),
           .cache = cache_.layer(index),
           .block_hidden = block_hidden_.mutable_data_ptr(),
           .block_hidden_stride = block_hidden_.size(1),

@@ -7,11 +7,11 @@
 
 #include "base/team.h"
 #include "kernels/kernels.h"
-#include "kernels/rotary.h"
 #include "model/decode-step.h"
 #include "model/fast/packed-adapters.h"
 #include "model/fast/packed-cache.h"
 #include "model/fast/packed-weights.h"
+#include "model/fast/rotary-tables.h"
 
 namespace palm {
 
@@ -83,7 +83,6 @@ class PackedDecodeStep : public DecodeStep {
   bool int8_;
   PackedCache cache_;
   std::vector<RotaryTables> rotaries_;  // one per rope of the description
-  bool scales_in_tables_;               // whether those of queries hold the scale of the scores
   std::shared_ptr<const PackedWeights> packed_;
   std::vector<PackedAdapters> adapters_;  // one per layer; none without a scope
   int64_t scope_version_ = -1;

@@ -146,6 +146,9 @@ void SequentialRows::attend(SequentialActivations& now) const {
   } else {
     now.turned = now.projected.narrow(1, 0, width);
   }
+  now.attended = at::empty({now.projected.size(0), decoder.query_width()}, now.projected.options());
+  if (self.attend)
+    return (*self.attend)(self.layer, queries(now.turned), keys(now.turned), values(now.projected), now.attended);
   turn(now.turned, /*inverse=*/false);
   const AttentionRows rows = attention(now.turned, now.projected);
   if (self.cache) {
@@ -154,7 +157,6 @@ void SequentialRows::attend(SequentialActivations& now) const {
     };
     self.cache->append(self.layer, by_head(rows.key), by_head(rows.value));
   }
-  now.attended = at::empty({now.projected.size(0), decoder.query_width()}, now.projected.options());
   now.attention = attention_forward(kernels, rows, now.attended);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 #include "kernels/rotary.h"
 #include "model/fast/block-tensors.h"
+#include "model/fast/token-attention.h"
 
 namespace palm {
 
@@ -15,11 +16,12 @@ struct SequentialBlock {
   const Kernels& kernels;
   const DecoderDescription& decoder;
   BlockTensors tensors;
-  double scale;              // of the scores
-  RotaryTables rotary = {};  // undefined: this layer has no rotary positions
-  Tensor first_key = {};     // [B, T] int64: the first key each token attends to; undefined: 0
-  KvCache* cache = nullptr;  // an empty cache to fill with keys and values for decoding
-  int64_t layer = 0;         // index in the cache
+  double scale;                            // of the scores
+  RotaryTables rotary = {};                // undefined: this layer has no rotary positions
+  Tensor first_key = {};                   // [B, T] int64: the first key each token attends to; undefined: 0
+  KvCache* cache = nullptr;                // an empty cache to fill with keys and values for decoding
+  int64_t layer = 0;                       // index in the cache
+  const TokenAttention* attend = nullptr;  // one token per row instead; without a graph
 
   // The feature of such a decoder's blocks that the kernels do not support, in words; null if they support all.
   static const char* unsupported(const DecoderDescription& decoder);

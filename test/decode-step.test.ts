@@ -1,12 +1,12 @@
 /**
- * Decoding by packed weights, for blocks of every family that it supports: against the plain path, in float32, bfloat16
+ * The decode step of a device, for blocks of every family that it supports: against the plain path, in float32, bfloat16
  * and 8 bits, through adapters on any sites, in any batch, and after the weights have changed. test/decode.test.ts does
- * so for PaLM.
+ * so for PaLM, test/cuda/addon.test.ts runs both files over emulated CUDA kernels.
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { type AdapterDescription, addon, type DecoderDescription } from '../src/native/addon.ts';
-import { DECODED, SEQUENTIAL } from './block-descriptions.ts';
-import { Decoder, type DrawnRows, type Scope, weightsOf } from './decoders.ts';
+import { DECODED, PLAIN, SEQUENTIAL } from './block-descriptions.ts';
+import { Decoder, DESCRIPTION, type DrawnRows, type Scope, weightsOf } from './decoders.ts';
 import { cpuKernels } from './device.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { distance as largest, type RecordedTensors } from './parity/numbers.ts';
@@ -17,10 +17,12 @@ const PROMPTS = [9, 1, 4].map((length, row) => ids(length, 17, 30 + row));
 const GREEDY = { temperature: 0, maxNewTokens: 44, samplesPerPrompt: 2 };
 const DRAWN = { ...GREEDY, temperature: 1 };
 
-/** Blocks that decoding supports, with learned positions for what is asked here. */
-const BLOCKS: [string, DecoderDescription][] = Object.entries({ ...SEQUENTIAL, ...DECODED }).map(
-  ([name, description]) => [name, { ...description, positions: description.positions && { rows: 80, offset: 2 } }],
-);
+/** Blocks that decoding supports here, with learned positions for what is asked. */
+const SUPPORTED = { ...SEQUENTIAL, ...DECODED, ...(cpuKernels ? {} : PLAIN), palm: DESCRIPTION };
+const BLOCKS: [string, DecoderDescription][] = Object.entries(SUPPORTED).map(([name, description]) => [
+  name,
+  { ...description, positions: description.positions && { rows: 80, offset: 2 } },
+]);
 
 /** Adapters on all sites: of several ranks and scales, and not in every layer. */
 function adaptersFor({ gated }: DecoderDescription): AdapterDescription[] {
@@ -56,6 +58,7 @@ interface Asked {
   scoped?: boolean;
   prompts?: number[][];
   temperature?: number;
+  maxNewTokens?: number;
   int8?: boolean;
 }
 
@@ -105,20 +108,31 @@ async function errorOf(...given: Parameters<typeof truthOf>): Promise<number> {
   return logProbs.reduce((sum, logProb, i) => sum + Math.abs(logProb - (truth[i] as number)), 0) / logProbs.length;
 }
 
+async function expectPlainAnswers(
+  description: DecoderDescription,
+  weights: RecordedTensors,
+  asked: Asked,
+): Promise<void> {
+  const fast = await answers(description, weights, asked);
+  const plain = await answers(description, weights, { ...asked, kernels: false });
+  expect(fast.tokens).toEqual(plain.tokens);
+  expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
+}
+
 const bfloat16Errors: { fast: number; plain: number }[] = [];
 
-if (cpuKernels) {
-  describe.each(BLOCKS)('%s', (_name, description) => {
-    const weights = weightsOf(description, 3);
+describe.each(BLOCKS)('%s', (_name, description) => {
+  const weights = weightsOf(description, 3);
 
-    it.each([false, true])('answers as the plain path does, through adapters on all sites: %s', async (scoped) => {
-      const asked = { scoped, temperature: scoped ? 1 : 0 };
-      const fast = await answers(description, weights, asked);
-      const plain = await answers(description, weights, { ...asked, kernels: false });
-      expect(fast.tokens).toEqual(plain.tokens);
-      expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
-    });
+  it('is decoded by a fast path', () => {
+    expect(addon().decoderFallbacks(description).decoding).toBeUndefined();
+  });
 
+  it.each([false, true])('answers as the plain path does, through adapters on all sites: %s', async (scoped) => {
+    await expectPlainAnswers(description, weights, { scoped, temperature: scoped ? 1 : 0 });
+  });
+
+  if (cpuKernels) {
     it('answers each prompt alone as in a batch, bit for bit', async () => {
       const together = await answers(description, weights, { scoped: true, temperature: 0 });
       const width = together.tokens.length / (2 * PROMPTS.length);
@@ -139,55 +153,67 @@ if (cpuKernels) {
       expect(fast.tokens).toEqual(plain.tokens);
       expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(2e-5);
     });
+  }
 
-    it('is as near to float64 in bfloat16 as the plain path', async () => {
-      const exact = representable(weights);
-      const narrow = { ...description, dtype: 'bfloat16' } as const;
-      const fast = await errorOf(description, exact, await answers(narrow, exact));
-      const plain = await errorOf(description, exact, await answers(narrow, exact, { kernels: false }));
-      expect(fast).toBeLessThan(1.5 * plain); // tokens differ, so each is a sample
-      bfloat16Errors.push({ fast, plain });
-    });
+  it('is as near to float64 in bfloat16 as the plain path', async () => {
+    const exact = representable(weights);
+    const narrow = { ...description, dtype: 'bfloat16' } as const;
+    const fast = await errorOf(description, exact, await answers(narrow, exact));
+    const plain = await errorOf(description, exact, await answers(narrow, exact, { kernels: false }));
+    expect(fast).toBeLessThan(1.5 * plain); // tokens differ, so each is a sample
+    bfloat16Errors.push({ fast, plain });
   });
+});
 
-  it('is no further from float64 in bfloat16 than the plain path over all of them', () => {
-    const total = (of: 'fast' | 'plain') => bfloat16Errors.reduce((sum, errors) => sum + errors[of], 0);
-    expect(bfloat16Errors.length).toBe(BLOCKS.length);
-    expect(total('fast')).toBeLessThan(1.05 * total('plain'));
-  });
+it('is no further from float64 in bfloat16 than the plain path over all of them', () => {
+  const total = (of: 'fast' | 'plain') => bfloat16Errors.reduce((sum, errors) => sum + errors[of], 0);
+  expect(bfloat16Errors.length).toBe(BLOCKS.length);
+  expect(total('fast')).toBeLessThan(1.05 * total('plain'));
+});
 
-  it('drops rows that have ended, and packs changed weights again', async () => {
-    const description = SEQUENTIAL.qwen3 as DecoderDescription;
-    using model = await Decoder.of(description, weightsOf(description, 3));
-    using scope = await scopeOf(model, description);
-    const ask = () => model.generate(PROMPTS, { ...DRAWN, eosTokens: [5, 11] }, scope);
-    const seen: DrawnRows[] = [];
-    for (const seed of [1, 2, 3]) {
-      await scope.draw(seed);
-      const fast = await ask();
-      const plain = await withKernels(false, ask);
-      expect(fast.tokens).toEqual(plain.tokens);
-      expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
-      seen.push(fast);
-    }
-    expect(new Set(seen.map(({ tokens }) => tokens.join())).size).toBe(3);
-  });
-}
+// CUDA's kernel takes at most 128 keys at once.
+it.each([0, 40, 128])('answers alike over many keys, with window %i', async (window) => {
+  const description = { ...(SEQUENTIAL.llama as DecoderDescription), layers: [{ window, rope: 0, scale: 0.4 }] };
+  await expectPlainAnswers(description, weightsOf(description, 5), { maxNewTokens: 290 });
+});
+
+it('drops rows that have ended, and uses changed weights', async () => {
+  const description = SEQUENTIAL.qwen3 as DecoderDescription;
+  using model = await Decoder.of(description, weightsOf(description, 3));
+  using scope = await scopeOf(model, description);
+  const ask = () => model.generate(PROMPTS, { ...DRAWN, eosTokens: [5, 11] }, scope);
+  const seen: DrawnRows[] = [];
+  for (const seed of [1, 2, 3]) {
+    await scope.draw(seed);
+    const fast = await ask();
+    const plain = await withKernels(false, ask);
+    expect(fast.tokens).toEqual(plain.tokens);
+    expect(largest(fast.logProbs, plain.logProbs)).toBeLessThan(1e-5);
+    seen.push(fast);
+  }
+  expect(new Set(seen.map(({ tokens }) => tokens.join())).size).toBe(3);
+});
+
+const AROUND = 'norms before and after each branch';
+const onCpu = (decoding: string) => (cpuKernels ? { decoding } : {});
+const onCuda = (decoding: string) => (cpuKernels ? {} : { decoding });
+const NO_ROPE = { ropes: [], layers: [{ window: 0, rope: -1, scale: 1 }] };
 
 it.each<[string, Partial<DecoderDescription>, { training?: string; decoding?: string }]>([
-  ['alibi', { alibi: [1, 0.5, 0.25, 0.125] }, { training: 'alibi', decoding: 'alibi' }],
-  [
-    'norms before and after each branch',
-    { form: 'sandwich' },
-    { training: 'norms before and after each branch', decoding: 'norms before and after each branch' },
-  ],
+  ['float64', { dtype: 'float64' }, { training: 'float64', decoding: 'float64' }],
   ['a scale of residuals', { residualScale: 2 }, { training: 'a scale of residuals' }],
   ['parallel blocks', { parallel: true }, { training: 'parallel blocks with two norms' }],
-  ['float64', { dtype: 'float64' }, { training: 'float64', decoding: 'float64' }],
+  ['alibi', { alibi: [1, 0.5, 0.25, 0.125] }, { training: 'alibi', ...onCpu('alibi') }],
+  ['norms around branches', { form: 'sandwich' }, { training: AROUND, ...onCpu(AROUND) }],
+  [
+    'heads too wide',
+    { ...NO_ROPE, heads: 64, kvHeads: 1, dimHead: 200 },
+    onCuda('groups of query heads that shared memory cannot hold'),
+  ],
 ])('%s keep a model from fast paths', (_words, change, fallbacks) => {
   expect(addon().decoderFallbacks({ ...(SEQUENTIAL.llama as DecoderDescription), ...change })).toEqual(fallbacks);
 });
 
-againWithOtherInstructions('test/packed-decode-step.test.ts');
+againWithOtherInstructions('test/decode-step.test.ts');
 
 afterAll(() => addon().useKernels(true));
