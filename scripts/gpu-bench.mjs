@@ -1,12 +1,14 @@
 /**
  * Measures the speed of one model on a GPU in bfloat16, in one process:
  * `node scripts/gpu-bench.mjs 125m train decode-1 decode-64 ppo`. Weights are random. Every result is appended to
- * $OUT/results.jsonl, one JSON line each, as soon as it is measured.
+ * $OUT/results.jsonl, one JSON line each, as soon as it is measured. `plain-N` decodes with the references only.
  */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ActorCritic, AdamW, Batches, PaLM, parseConfig, ppo, ppoConfig, Tensor } from '../dist/index.js';
+import { addon } from '../dist/internal.js';
+import { modelOf, SMOLLM2 } from './gpu-families.mjs';
 
 const PEAK = 989e12; // dense bfloat16 operations per second of an H100 SXM (data sheet)
 const small = process.argv.includes('--small');
@@ -16,9 +18,11 @@ const shapes = {
   '125m': { numTokens: 32768, dim: 768, depth: 12, heads: 12, batch: 32, length: 1024 },
   '350m': { numTokens: 32768, dim: 1024, depth: 22, heads: 16, batch: 16, length: 2048 },
   '1.3b': { numTokens: 32768, dim: 2048, depth: 21, heads: 32, batch: 8, length: 2048 },
+  smollm2: { numTokens: SMOLLM2.vocab_size, depth: 30, heads: 9, batch: 32, length: 1024 },
 };
 const [name, ...wanted] = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const { batch, length, ...shape } = shapes[small ? 'tiny' : name];
+const isPalm = name !== 'smollm2';
+const { batch, length, ...shape } = shapes[small && isPalm ? 'tiny' : name];
 
 function say(facts) {
   const line = JSON.stringify({ model: name, ...facts });
@@ -87,20 +91,29 @@ async function answer(palm, prompts, maxNewTokens) {
   for (const tensor of [out.sequences, out.responseMask, out.logProbs]) tensor.dispose();
 }
 
-async function decode(palm, count) {
+async function decode(palm, count, path = 'decode') {
   const newTokens = small ? 4 : count > 100 ? 256 : 512;
   const prompts = rows(count, small ? 4 : 128);
   await answer(palm, prompts, 8);
   const [firstToken] = [median(await timed(3, () => answer(palm, prompts, 1)))];
   const ms = median(await timed(small ? 1 : 3, () => answer(palm, prompts, newTokens)));
   say({
-    work: `decode-${count}`,
+    work: `${path}-${count}`,
     tokensPerSecond: (1000 * count * newTokens) / ms,
     msToFirstToken: firstToken,
     newTokens,
     usedMiB: usedMiB(),
   });
-  if (process.env.PALM_PROFILE) await profile(`decode-${count}`, () => answer(palm, prompts, 64));
+  if (process.env.PALM_PROFILE) await profile(`${path}-${count}`, () => answer(palm, prompts, 64));
+}
+
+async function plainly(work) {
+  await addon().useKernels(false);
+  try {
+    await work();
+  } finally {
+    await addon().useKernels(true);
+  }
 }
 
 async function iteration(palm) {
@@ -167,13 +180,17 @@ async function profile(work, run) {
 }
 
 const began = performance.now();
-const palm = new PaLM({ ...shape, dimHead: 64, dtype: 'bfloat16', device });
+const kind = { dtype: 'bfloat16', device };
+const palm = isPalm
+  ? new PaLM({ ...shape, dimHead: 64, ...kind })
+  : await modelOf(small ? { ...SMOLLM2, num_hidden_layers: 1 } : SMOLLM2, kind);
 await palm.parameters()[0].grad();
 say({ work: 'ready', ms: performance.now() - began });
 for (const work of wanted) {
   try {
     if (work === 'train') await train(palm);
     else if (work === 'ppo') await iteration(palm);
+    else if (work.startsWith('plain-')) await plainly(() => decode(palm, Number(work.split('-')[1]), 'plain'));
     else await decode(palm, Number(work.split('-')[1]));
   } catch (error) {
     say({ work, error: String(error?.message ?? error).slice(0, 400) });

@@ -54,11 +54,12 @@ else
 fi
 step machine 15 bash -c machine
 step doctor 40 node dist/cli/main.js doctor || { step build 150 node scripts/build-native.mjs && step doctor 40 node dist/cli/main.js doctor; }
-step smoke 100 node scripts/gpu-smoke.mjs "$PALM_TEST_DEVICE"
+step smoke 120 node scripts/gpu-smoke.mjs "$PALM_TEST_DEVICE"
 [ -n "$small" ] || step shapes 45 python3 scripts/gpu-shapes.py
 step 125m 75 node scripts/gpu-bench.mjs 125m train decode-1 decode-64 decode-512 ppo $small
 [ -n "$small" ] || [ ! -e .gpu/profile.node ] || step profile 60 env PALM_PROFILE="$PWD/.gpu/profile.node" \
   node scripts/gpu-bench.mjs 125m train decode-1 decode-64 ppo
+step smollm2 60 node scripts/gpu-bench.mjs smollm2 decode-1 plain-1 decode-64 $small
 step 350m 45 node scripts/gpu-bench.mjs 350m train decode-64 $small
 step 1.3b 75 node scripts/gpu-bench.mjs 1.3b train decode-1 $small
 step tests 150 node_modules/.bin/vitest run --maxWorkers=6 --reporter=./scripts/gpu-reporter.mjs \

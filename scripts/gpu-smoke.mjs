@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { AdamW, PaLM, useDeterministic } from '../dist/index.js';
 import { addon } from '../dist/internal.js';
+import { modelOf, SMALL } from './gpu-families.mjs';
 
 const device = process.argv[2] ?? 'cuda';
 const only = process.argv.find((word) => word.startsWith('--only='))?.slice(7);
@@ -141,6 +142,43 @@ for (const dtype of ['float32', 'bfloat16'])
     }
   });
 
+/** Adds a scope on all linear layers and trains it a little, so that it changes what is read. */
+async function adapted(model) {
+  const scope = 'tune';
+  model.addScope(scope, { rank: 4, targets: 'all-linear' });
+  const optimizer = new AdamW(model.parameters({ scope }), { lr: 0.05 });
+  for (let i = 0; i < 2; i++) {
+    const loss = await model.loss(tokensOf(4, 17, 97), { scope });
+    await loss.backward();
+    await optimizer.step();
+    optimizer.zeroGrad();
+    loss.dispose();
+  }
+  return scope;
+}
+
+/** Compares log-probabilities as they were drawn with those of the forward pass. */
+async function checkDecoding(name, model, { rows, more, dtype, ...of }) {
+  const prompts = tokensOf(rows, 9, 97).map((row, i) => row.slice(0, 1 + (i % 9)));
+  const out = await model.generate({ prompts, maxNewTokens: more, seed: 2, ...of });
+  const { logits, embeddings } = await model.forward(out.sequences, of);
+  const [tokens, mask, drawn, all] = await Promise.all(
+    [out.sequences, out.responseMask, out.logProbs, logits].map((tensor) => tensor.data()),
+  );
+  let gap = 0,
+    count = 0;
+  for (let i = 0; i < mask.length; i++) {
+    if (!mask[i]) continue;
+    const row = all.subarray((i - 1) * 97, i * 97),
+      top = Math.max(...row);
+    const lse = Math.log(row.reduce((sum, x) => sum + Math.exp(x - top), 0)) + top;
+    gap = Math.max(gap, Math.abs(row[Number(tokens[i])] - lse - drawn[i]));
+    count++;
+  }
+  report(name, gap < (dtype === 'float32' ? 2e-4 : 0.2) && count === rows * more, { gap, count });
+  for (const tensor of [out.sequences, out.responseMask, out.logProbs, logits, embeddings]) tensor?.dispose();
+}
+
 // 4. Decoding with the cache against the forward pass: several chunks of keys, and shapes that fill shared memory.
 for (const [heads, dimHead, rows, more] of device === 'cpu'
   ? [[4, 64, 3, 20]]
@@ -155,29 +193,20 @@ for (const [heads, dimHead, rows, more] of device === 'cpu'
   for (const dtype of ['bfloat16', 'float32'])
     await part(`decode ${heads}x${dimHead} rows ${rows} ${dtype}`, async () => {
       const palm = new PaLM({ ...base, heads, dimHead, dim: 128, dtype, device, seed: 3 });
-      const prompts = tokensOf(rows, 9, 97).map((row, i) => row.slice(0, 1 + (i % 9)));
-      const out = await palm.generate({ prompts, maxNewTokens: more, seed: 2 });
-      const { logits } = await palm.forward(out.sequences);
-      const [tokens, mask, drawn, all] = await Promise.all(
-        [out.sequences, out.responseMask, out.logProbs, logits].map((tensor) => tensor.data()),
-      );
-      let gap = 0,
-        count = 0;
-      for (let i = 0; i < mask.length; i++) {
-        if (!mask[i]) continue;
-        const row = all.subarray((i - 1) * 97, i * 97),
-          top = Math.max(...row);
-        const lse = Math.log(row.reduce((sum, x) => sum + Math.exp(x - top), 0)) + top;
-        gap = Math.max(gap, Math.abs(row[Number(tokens[i])] - lse - drawn[i]));
-        count++;
-      }
-      report(
-        `decode ${heads}x${dimHead} rows ${rows} ${dtype}`,
-        gap < (dtype === 'float32' ? 2e-4 : 0.2) && count === rows * more,
-        { gap, count },
-      );
-      for (const tensor of [out.sequences, out.responseMask, out.logProbs, logits]) tensor.dispose();
+      await checkDecoding(`decode ${heads}x${dimHead} rows ${rows} ${dtype}`, palm, { rows, more, dtype });
       palm.dispose();
+    });
+
+// The same for other families, whose heads of keys may be several; one through adapters on all sites.
+for (const [family, config] of Object.entries(SMALL))
+  for (const dtype of ['bfloat16', 'float32'])
+    await part(`decode ${family} ${dtype}`, async () => {
+      const model = await modelOf(config, { dtype, device });
+      const sizes = { rows: 5, more: device === 'cpu' ? 20 : 300, dtype };
+      await checkDecoding(`decode ${family} ${dtype}`, model, sizes);
+      if (config.model_type === 'llama')
+        await checkDecoding(`decode adapters ${dtype}`, model, { ...sizes, scope: await adapted(model) });
+      model.dispose();
     });
 
 // 5. Device memory after many generations: graphs must release theirs.

@@ -105,7 +105,7 @@ const SEES: Record<string, string[]> = {
     ...['errors', 'package', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'runs'],
     ...['rewards', 'methods', 'training', 'report'],
   ],
-  internal: ['data', 'metrics', 'native'],
+  internal: ['data', 'metrics', 'native', 'families'],
   cli: [
     ...['errors', 'package', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
     ...[
