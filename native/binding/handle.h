@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "generation/generation-loop.h"
+#include "generation/slots.h"
 #include "model/language-model.h"
 #include "model/lora.h"
 #include "optim/optimizer.h"
@@ -42,6 +43,7 @@ PALM_HANDLE(Cancel, "Cancel", 9, {});
 PALM_HANDLE(IlqlPolicy, "IlqlPolicy", 11, {value.storage()});
 PALM_HANDLE(Readout, "Readout", 12, {});
 PALM_HANDLE(FlowrlPolicy, "FlowrlPolicy", 13, {value.storage()});
+PALM_HANDLE(Slots, "Slots", 14, {});
 #undef PALM_HANDLE
 
 struct Memory {

@@ -4,11 +4,11 @@
 #pragma once
 #include <ATen/core/Generator.h>
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "generation/cancel.h"
 #include "generation/readout.h"
 #include "generation/sampler.h"
 #include "model/decode-step.h"
@@ -36,9 +36,6 @@ struct Generation {
   Tensor response_mask;  // [B, T] bool, true from a row's first new token to its eos or the end of a stop sequence
   Tensor log_probs;      // [B, T], of the distribution sampled from; 0 outside the response
 };
-
-// Set by another thread; checked before every token.
-using Cancel = std::atomic<bool>;
 
 class GenerationLoop {
  public:

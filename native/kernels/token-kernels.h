@@ -1,4 +1,5 @@
-// Kernels that process one token per row: everything decoding does between two samples. Weights and caches are packed
+// Kernels that process one token per row: everything decoding does between two samples, and reading a prompt, whose
+// tokens are then rows of one sequence. Weights and caches are packed
 // in panels, so that a product with few rows streams them once, in order, with every accumulator in a register.
 //
 // Each output is summed over the depth in order, whatever the number of rows: a row's result does not depend on its
@@ -56,7 +57,7 @@ struct PackedProductArgs {
 // positions.
 struct TokenCache {
   void *keys, *values;
-  int64_t key_stride, value_stride;  // elements from head to head; a row has all its heads side by side
+  int64_t key_stride, value_stride;  // elements from head to head; a slot has all its heads side by side
   int64_t capacity;                  // positions, a multiple of 32
 };
 
@@ -85,7 +86,7 @@ struct TokenProjectArgs {
   const NormArgs *query_norm, *key_norm;  // of one head; null without norms
   int64_t norm_stride;                    // from head to head of their weights: 0 if all have the same
   int64_t turned;                         // dimensions of a head that rotate; 0 without rotary positions
-  const int64_t* position;                // [rows]
+  const int64_t *slot, *position;         // [rows]: where in the cache
   const float *query_cos, *query_sin;     // [positions, turned / 2], including their scales
   const float *key_cos, *key_sin;
   void* query;         // [rows, heads · head]
@@ -99,9 +100,9 @@ struct TokenProjectArgs {
 struct TokenAttendArgs {
   const void* query;  // [rows, heads · head]
   int64_t heads, kv_heads, head, groups;
-  const int64_t* position;  // [rows]
-  int64_t window;           // the last positions that a token attends to, itself included; 0: to all
-  float scale;              // of the scores, > 0
+  const int64_t *slot, *position;  // [rows]
+  int64_t window;                  // the last positions that a token attends to, itself included; 0: to all
+  float scale;                     // of the scores, > 0
   TokenCache cache;
   void* block_hidden;  // [rows, block_hidden_stride]: writes the attention part
   int64_t block_hidden_stride;

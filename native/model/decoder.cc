@@ -21,6 +21,8 @@
 #include "model/init.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
+#include "model/plain-reader.h"
+#include "model/positions.h"
 #include "model/segments.h"
 
 namespace palm {
@@ -192,22 +194,6 @@ Tensor PlainBlock::sequential(const Tensor& x) const {
 // A block in plain operations differentiated by autograd: the reference for everything in fast/.
 Tensor PlainBlock::operator()(const Tensor& x) const { return decoder.parallel ? parallel(x) : sequential(x); }
 
-// [1, T, 1, T]: the last `window` tokens, or all before with window 0; [B, 1, 1, T] real tokens if the model is not
-// causal.
-static Tensor visible_in_row(const DecoderDescription& decoder, const Tensor& tokens, int64_t window) {
-  if (!decoder.causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
-  const Tensor key = at::arange(tokens.size(1), tokens.options()), query = key.unsqueeze(1);
-  const Tensor before = key.unsqueeze(0).le(query);
-  const Tensor seen = window == 0 ? before : before & key.unsqueeze(0).gt(query - window);
-  return seen.view({1, tokens.size(1), 1, tokens.size(1)});
-}
-
-static Tensor visible_without_cache(const DecoderDescription& decoder, const Tensor& tokens, const Tensor& segments,
-                                    int64_t window) {
-  const Tensor visible = visible_in_row(decoder, tokens, window);
-  return segments.defined() ? within_sequence(visible, segments) : visible;
-}
-
 Fallbacks Decoder::fallbacks(const DecoderDescription& description) {
   check(description);
   if (description.dtype == at::kDouble) return {"float64", "float64"};
@@ -218,7 +204,7 @@ Fallbacks Decoder::fallbacks(const DecoderDescription& description) {
   };
   return {words(FusedForward::unsupported(description)),
           words(kernels->decode_attention ? GraphDecodeStep::unsupported(description)
-                                          : PackedDecodeStep::unsupported(description))};
+                                          : PackedReader::unsupported(description))};
 }
 
 static bool has_fused_blocks(const DecoderDescription& decoder, const Scope* scope) {
@@ -244,26 +230,9 @@ static void add_tables(ForwardState& state, const DecoderDescription& decoder, c
     if (!state.visible.contains(layer.window))
       state.visible[layer.window] = continues_cache
                                         ? state.cache->visible(tokens.size(1), layer.window)
-                                        : visible_without_cache(decoder, tokens, state.segments, layer.window);
+                                        : visible_in_rows(tokens, state.segments, decoder.causal, layer.window);
   if (!decoder.alibi.empty())
     state.alibi = at::tensor(decoder.alibi, at::TensorOptions(precise).device(tokens.device()));
-}
-
-// Throws if the model has no position for a token that far from the start.
-static void expect_positions(const DecoderDescription& decoder, int64_t length, const char* argument) {
-  for (const RopeDescription& rope : decoder.ropes) {
-    if (rope.xpos_scale_base) expect_within_reach(length, argument, *rope.xpos_scale_base);
-    if (length > rope.reach.value_or(length))
-      throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
-                  "at most " + std::to_string(*rope.reach) + ", for which the model was loaded",
-                  "Shorten the sequence, or load a model of LongRoPE for a longer one (longest).");
-  }
-  if (!decoder.positions) return;
-  const int64_t most = decoder.positions->rows - decoder.positions->offset;
-  if (length > most)
-    throw Error(ErrorKind::argument, argument, std::to_string(length) + " positions",
-                "at most " + std::to_string(most) + ", the model's learned positions",
-                "Shorten the prompt or the response: the model has no embedding for later positions.");
 }
 
 // Embeddings [B, T, D] of tokens at `positions` [T] or [B, T] of their rows.
@@ -351,18 +320,22 @@ void Decoder::set_generator_state(const Tensor& state) {
 
 // --- decoding --------------------------------------------------------------------------------------------------------
 
-KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
-  const DecoderDescription& decoder = description();
+// The sizes of a cache, if such a model can have one.
+static KvCache::Sizes checked_sizes(const DecoderDescription& decoder, int64_t rows, int64_t capacity,
+                                    const char* argument) {
   if (!decoder.causal)
     throw Error(ErrorKind::argument, "causal", "a model with causal: false", "a causal model",
                 "A non-causal model can score texts, but not generate them: KV caching requires causal attention.");
-  expect_positions(decoder, capacity, "maxNewTokens");
-  const KvCache::Sizes sizes{.layers = decoder.depth,
-                             .batch = batch,
-                             .kv_heads = decoder.kv_heads,
-                             .capacity = capacity,
-                             .dim_head = decoder.dim_head};
-  return KvCache(sizes, shape().options);
+  expect_positions(decoder, capacity, argument);
+  return {.layers = decoder.depth,
+          .batch = rows,
+          .kv_heads = decoder.kv_heads,
+          .capacity = capacity,
+          .dim_head = decoder.dim_head};
+}
+
+KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
+  return KvCache(checked_sizes(description(), batch, capacity, "maxNewTokens"), shape().options);
 }
 
 // Logits [B, V] of the next token after tokens [B] at `positions` [B], for a decode step that attends.
@@ -379,6 +352,12 @@ Tensor Decoder::next_logits(const Kernels& kernels, const Scope* scope, const Te
   return head(Gradients::none).logits(x);
 }
 
+PackedReader::Embed Decoder::embedder() const {
+  return [this](const Tensor& tokens, const Tensor& positions) {
+    return embed(tokens, positions, {.gradients = Gradients::none});
+  };
+}
+
 std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
   if (!kernels || training()) return nullptr;
@@ -386,11 +365,22 @@ std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCac
     const auto forward = std::bind_front(&Decoder::next_logits, this, std::cref(*kernels), scope);
     return std::make_unique<GraphDecodeStep>(*kernels, description(), forward, cache, samples);
   }
-  if (!kernels->token.project || PackedDecodeStep::unsupported(description())) return nullptr;
-  const auto embedded = [this](const Tensor& tokens, const Tensor& positions) {
-    return embed(tokens, positions, {.gradients = Gradients::none});
-  };
-  return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, embedded, scope, cache, samples, int8);
+  if (!kernels->token.project || PackedReader::unsupported(description())) return nullptr;
+  return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, embedder(), scope, cache, samples, int8);
+}
+
+constexpr int64_t kPromptsAtOnce = 4;  // prompts of which a piece is read at once
+
+std::unique_ptr<SlotReader> Decoder::slot_reader(int64_t slots, int64_t capacity, bool int8) {
+  const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
+  const KvCache::Sizes sizes = checked_sizes(description(), slots, capacity, "capacity");
+  if (kernels && kernels->token.project && !training() && !PackedReader::unsupported(description()))
+    return std::make_unique<PackedReader>(*kernels, weights_, packed_, embedder(), PackedCache(sizes, shape().options),
+                                          slots + kTokenRows * kPromptsAtOnce, int8);
+  if (int8)
+    throw Error(ErrorKind::argument, "weights", "int8 for an unsupported model",
+                "a model with fast decoding on the CPU", "Inspect the model to see which of its features has none.");
+  return std::make_unique<PlainReader>(*this, slots, capacity);
 }
 
 }  // namespace palm

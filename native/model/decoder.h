@@ -1,5 +1,6 @@
 // A decoder computed from its description: embed → blocks → norm. Other code uses it through LanguageModel.
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -32,6 +33,7 @@ class Decoder : public LanguageModel {
   KvCache make_cache(int64_t batch, int64_t capacity) const override;
   std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
                                           bool int8) override;
+  std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8) override;
 
   std::shared_ptr<LanguageModel> branch(int64_t first_layer) const override {
     return std::make_shared<Decoder>(weights_.branch(first_layer));
@@ -53,6 +55,7 @@ class Decoder : public LanguageModel {
  private:
   const DecoderDescription& description() const { return weights_.description(); }
   Tensor embed(const Tensor& tokens, const Tensor& positions, const ForwardOptions& options) const;
+  std::function<Tensor(const Tensor& tokens, const Tensor& positions)> embedder() const;  // for decoding
   const struct Kernels* select_kernels(const struct ForwardState& state, const Scope* scope, const Tensor& x) const;
   Tensor through_blocks(Tensor x, const struct ForwardState& state, const class FusedForward* fused,
                         const ForwardOptions& options) const;

@@ -4,6 +4,8 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+
 namespace palm {
 
 KvCache::KvCache(const Sizes& sizes, const at::TensorOptions& options)
@@ -37,6 +39,11 @@ KvCache::Read KvCache::append(int64_t layer, const Tensor& key, const Tensor& va
 void KvCache::advance(const Tensor& lengths, int64_t longest) {
   lengths_ = lengths_ + lengths;
   longest_ += longest;
+}
+
+void KvCache::rewind(int64_t length) {
+  lengths_ = lengths_.clamp_max(length);
+  longest_ = std::min(longest_, length);
 }
 
 void KvCache::repeat_rows(int64_t n) {

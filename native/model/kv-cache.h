@@ -23,6 +23,8 @@ class KvCache {
   Tensor visible(int64_t count, int64_t window) const;
   // Called after every layer has processed the new tokens: `lengths` [B] is the number of real tokens in each row.
   void advance(const Tensor& lengths, int64_t longest);
+  // Forgets what follows the first `length` tokens of every row.
+  void rewind(int64_t length);
   // Row i becomes rows i·n … i·n + n − 1.
   void repeat_rows(int64_t n);
   bool empty() const { return longest_ == 0; }

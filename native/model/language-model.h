@@ -14,6 +14,7 @@ namespace palm {
 class DecodeStep;
 class KvCache;
 class Scope;
+class SlotReader;
 
 // Which parameters the autograd graph includes.
 enum class Gradients {
@@ -75,6 +76,9 @@ class LanguageModel {
   // supported. int8: use weights rounded to 8 bits.
   virtual std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
                                                   bool int8) = 0;
+
+  // Reads sequences in `slots` slots of `capacity` tokens, by fast kernels where they support the model.
+  virtual std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8) = 0;
 
   // A model that reads the weights of this one before layer `first_layer`, and has its own from there on: those of the
   // layers, the final norm and, unless it is tied, the head. Allocates only.

@@ -22,4 +22,17 @@ Tensor within_sequence(const Tensor& visible, const Tensor& segments) {
   return visible & start.unsqueeze(2).eq(start.unsqueeze(1)).unsqueeze(2);
 }
 
+static Tensor visible_in_row(const Tensor& tokens, bool causal, int64_t window) {
+  if (!causal) return tokens.ge(0).unsqueeze(1).unsqueeze(1);
+  const Tensor key = at::arange(tokens.size(1), tokens.options()), query = key.unsqueeze(1);
+  const Tensor before = key.unsqueeze(0).le(query);
+  const Tensor seen = window == 0 ? before : before & key.unsqueeze(0).gt(query - window);
+  return seen.view({1, tokens.size(1), 1, tokens.size(1)});
+}
+
+Tensor visible_in_rows(const Tensor& tokens, const Tensor& segments, bool causal, int64_t window) {
+  const Tensor visible = visible_in_row(tokens, causal, window);
+  return segments.defined() ? within_sequence(visible, segments) : visible;
+}
+
 }  // namespace palm

@@ -13,4 +13,10 @@ Tensor sequence_start(const Tensor& segments);
 // Masks other sequences: `visible` broadcasts to [B, T, 1, T], which is the shape of the result.
 Tensor within_sequence(const Tensor& visible, const Tensor& segments);
 
+// What each token attends to without a cache, [1 or B, T, 1, T] bool: the last `window` tokens, or all before it with
+// window 0, of its sequence. If not causal, [B, 1, 1, T]: all tokens but padding, whose ids are negative.
+Tensor visible_in_rows(const Tensor& tokens,    // [B, T]
+                       const Tensor& segments,  // [B, T], or undefined
+                       bool causal, int64_t window);
+
 }  // namespace palm

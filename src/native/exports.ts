@@ -41,7 +41,10 @@ import type {
   ReadoutHandle,
   RewardInput,
   RewardModelHandle,
+  RowOptions,
+  RowProgress,
   ScopeHandle,
+  SlotsHandle,
   TensorHandle,
 } from './types.ts';
 
@@ -193,6 +196,23 @@ export interface Native extends NativeLosses {
     count: number,
     cancel: CancelHandle | undefined,
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
+  /** `slots` rows at once, each with room for `capacity` tokens; allocates the cache. */
+  slotsCreate(model: LanguageModelHandle, slots: number, capacity: number, int8: boolean): Promise<SlotsHandle>;
+  /** A row for each of `rows`: answers to one prompt, each ended by its cancel handle. */
+  slotsAdmit(
+    slots: SlotsHandle,
+    prompt: readonly number[],
+    scope: ScopeHandle | undefined,
+    rows: readonly RowOptions[],
+    cancels: readonly CancelHandle[],
+  ): Promise<{ rows: number[]; cached: number }>;
+  /** Reads about `promptTokens` tokens of prompts, of earlier rows of `order` first; then draws up to `tokens` tokens a row. */
+  slotsAdvance(
+    slots: SlotsHandle,
+    order: readonly number[],
+    promptTokens: number,
+    tokens: number,
+  ): Promise<RowProgress[]>;
 
   // Feedback (native/binding/rlhf.cc)
   /** numBins 0 is a scalar head; pooling is all, response or last. */

@@ -23,6 +23,7 @@ export type ReadoutHandle = Handle<'Readout'>;
 export type OptimizerHandle = Handle<'Optimizer'>;
 export type GenerationLoopHandle = Handle<'GenerationLoop'>;
 export type CancelHandle = Handle<'Cancel'>;
+export type SlotsHandle = Handle<'Slots'>;
 
 export type NumericArray =
   | Float32Array
@@ -195,6 +196,37 @@ export interface GenerateOptions {
   samplesPerPrompt: number;
   int8: boolean;
   seed: number;
+}
+/** How a row of slots draws (native/generation/row-sampler.h). */
+export interface RowOptions {
+  temperature: number;
+  topK: number | undefined;
+  topP: number | undefined;
+  minP: number | undefined;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  repetitionPenalty: number;
+  biasTokens: readonly number[];
+  bias: readonly number[];
+  endTokens: readonly number[];
+  minTokens: number;
+  maxTokens: number;
+  /** Report the log-probabilities of so many likeliest tokens; undefined: none, not even the token's own. */
+  top: number | undefined;
+  seed: number;
+  sample: number;
+}
+/** What happened to a row of slots since the last call. */
+export interface RowProgress {
+  row: number;
+  promptRead: number;
+  tokens: number[];
+  /** Of the distributions that the tokens were drawn from. */
+  logProbs: number[];
+  /** At temperature 1, before penalties, bias and filters. */
+  model: { token: number; topTokens: number[]; top: number[] }[];
+  /** `numbers`: the logits were not finite. */
+  ended: 'no' | 'token' | 'length' | 'released' | 'numbers';
 }
 export interface NativeGeneration {
   sequences: TensorHandle; // [B, T] int64

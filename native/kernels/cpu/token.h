@@ -90,7 +90,8 @@ struct TokenUnits {
       const int64_t row = first + r, position = args.position[row];
       T* const from = reinterpret_cast<T*>(turned);
       turn(from, own + r * ld, args.key_norm, index, args.key_cos, args.key_sin, position);
-      T* const panel = static_cast<T*>(args.cache.keys) + (row * args.kv_heads + index) * args.cache.key_stride +
+      T* const panel = static_cast<T*>(args.cache.keys) +
+                       (args.slot[row] * args.kv_heads + index) * args.cache.key_stride +
                        position / kPanel * kPanel * panel_depth(kPairs<T>, args.head);
       for (int64_t k = 0; k < args.head; ++k) panel[panel_index(kPairs<T>, k, position % kPanel)] = from[k];
     }
@@ -101,7 +102,8 @@ struct TokenUnits {
       const int64_t row = first + r, position = args.position[row];
       T* const from = reinterpret_cast<T*>(rounded);
       round_head(from, own + r * ld);
-      T* const panels = static_cast<T*>(args.cache.values) + (row * args.kv_heads + index) * args.cache.value_stride;
+      T* const panels =
+          static_cast<T*>(args.cache.values) + (args.slot[row] * args.kv_heads + index) * args.cache.value_stride;
       for (int64_t k = 0; k < args.head; ++k) {
         T* const panel = panels + k / kPanel * kPanel * args.cache.capacity;
         panel[panel_index(kPairs<T>, position, k % kPanel)] = from[k];
@@ -159,7 +161,7 @@ void token_project(const TokenProjectArgs& args, int64_t begin, int64_t end) {
 template <class T>
 static void attend_heads(const TokenAttendArgs& args, int64_t row, int64_t first, int64_t heads) {
   const int64_t head = args.head, wide = panels_of(head) * kPanel, shared = args.heads / args.kv_heads;
-  const int64_t at = row * args.kv_heads + first / shared, end = args.position[row] + 1;
+  const int64_t at = args.slot[row] * args.kv_heads + first / shared, end = args.position[row] + 1;
   const int64_t visible = args.window > 0 && end > args.window ? end - args.window : 0;
   const int64_t begin = visible / kPanel * kPanel, length = end - begin, panels = panels_of(length);
   const int64_t columns = panels * kPanel, depth = panel_depth(kPairs<T>, head);

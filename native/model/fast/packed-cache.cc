@@ -47,30 +47,47 @@ static void pack_cache(const Tensor& keys, const Tensor& values, const KvCache& 
   });
 }
 
-PackedCache::PackedCache(const KvCache& cache, int64_t samples) : capacity_(panels_of(cache.capacity()) * kPanel) {
-  const int64_t layers = cache.keys().size(0), heads = cache.keys().size(2), head = cache.keys().size(4);
-  const int64_t batch = cache.lengths().size(0) * samples;
-  const bool pairs = cache.keys().scalar_type() == at::kBFloat16;
-  keys_ = at::zeros({layers, batch, heads, capacity_ * panel_depth(pairs, head)}, cache.keys().options());
-  values_ = at::zeros({layers, batch, heads, panels_of(head) * kPanel * capacity_}, cache.keys().options());
-  if (pairs)
+PackedCache::PackedCache(const KvCache::Sizes& sizes, const at::TensorOptions& options)
+    : capacity_(panels_of(sizes.capacity) * kPanel), head_(sizes.dim_head) {
+  const bool pairs = options.dtype() == at::kBFloat16;
+  keys_ = at::zeros({sizes.layers, sizes.batch, sizes.kv_heads, capacity_ * panel_depth(pairs, head_)}, options);
+  values_ = at::zeros({sizes.layers, sizes.batch, sizes.kv_heads, panels_of(head_) * kPanel * capacity_}, options);
+}
+
+static KvCache::Sizes sizes_of(const KvCache& cache, int64_t samples) {
+  const auto sizes = cache.keys().sizes();
+  return {.layers = sizes[0],
+          .batch = sizes[1] * samples,
+          .kv_heads = sizes[2],
+          .capacity = cache.capacity(),
+          .dim_head = sizes[4]};
+}
+
+PackedCache::PackedCache(const KvCache& cache, int64_t samples)
+    : PackedCache(sizes_of(cache, samples), cache.keys().options()) {
+  if (keys_.scalar_type() == at::kBFloat16)
     pack_cache<at::BFloat16>(keys_, values_, cache, samples, capacity_);
   else
     pack_cache<float>(keys_, values_, cache, samples, capacity_);
-  for (int64_t row = 0; row < batch; ++row)
-    positions_.push_back(cache.lengths().const_data_ptr<int64_t>()[row / samples]);
 }
 
-void PackedCache::keep_rows(const Tensor& rows) {
-  keys_ = keys_.index_select(1, rows);
-  values_ = values_.index_select(1, rows);
-  std::vector<int64_t> kept;
-  for (int64_t i = 0; i < rows.size(0); ++i) kept.push_back(positions_[rows.const_data_ptr<int64_t>()[i]]);
-  positions_ = std::move(kept);
+void PackedCache::copy(int64_t from, int64_t to, int64_t length) {
+  // Keys: a panel has some positions. Values: each panel has all positions.
+  const int64_t positions = panels_of(length) * kPanel;
+  const auto keys = [&](int64_t slot) {
+    return keys_.select(1, slot).narrow(2, 0, positions * (keys_.size(3) / capacity_));
+  };
+  const auto values = [&](int64_t slot) {
+    const Tensor panels = values_.select(1, slot).unflatten(2, {panels_of(head_), capacity_ * kPanel});
+    return panels.narrow(3, 0, positions * kPanel);
+  };
+  keys(to).copy_(keys(from));
+  values(to).copy_(values(from));
 }
 
-void PackedCache::advance() {
-  for (int64_t& position : positions_) ++position;
+void PackedCache::clear(int64_t slot) {
+  keys_.select(1, slot).zero_();
+  values_.select(1, slot).zero_();
 }
 
 TokenCache PackedCache::layer(int64_t index) const {

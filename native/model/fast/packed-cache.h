@@ -1,7 +1,5 @@
-// The keys and values of rows that are decoded on the CPU, packed as kernels/token-kernels.h describes.
+// Keys and values on the CPU, packed as kernels/token-kernels.h describes, in slots: each has room for one sequence.
 #pragma once
-#include <vector>
-
 #include "kernels/token-kernels.h"
 #include "model/kv-cache.h"
 
@@ -9,21 +7,20 @@ namespace palm {
 
 class PackedCache {
  public:
-  // Takes over what `cache` holds, with row i repeated `samples` times.
+  PackedCache(const KvCache::Sizes& sizes, const at::TensorOptions& options);  // `batch` slots
+  // Takes over what `cache` holds: its row i for slots i · samples … (i + 1) · samples − 1.
   PackedCache(const KvCache& cache, int64_t samples);
 
-  void keep_rows(const Tensor& rows);  // [n] int64
-  void advance();                      // every row has one more token
-
+  // The first `length` positions of slot `to` become those of slot `from`.
+  void copy(int64_t from, int64_t to, int64_t length);
+  void clear(int64_t slot);
   TokenCache layer(int64_t index) const;
-  const std::vector<int64_t>& positions() const { return positions_; }  // [B], of the next token
-  int64_t rows() const { return static_cast<int64_t>(positions_.size()); }
   int64_t capacity() const { return capacity_; }
 
  private:
   int64_t capacity_;      // positions, a multiple of 32
-  Tensor keys_, values_;  // [L, B, Kv, …]
-  std::vector<int64_t> positions_;
+  int64_t head_;          // K
+  Tensor keys_, values_;  // [L, slots, Kv, …]
 };
 
 }  // namespace palm

@@ -1,0 +1,245 @@
+/**
+ * Rows that come and go in slots: each answers what it answers alone, bit for bit, in any company and behind any cached prefix; and
+ * nothing of a slot's last row reaches the next.
+ */
+import { describe, expect, it } from 'vitest';
+import { Random } from '../src/data/random.ts';
+import { ArgumentError } from '../src/errors.ts';
+import { LanguageModel } from '../src/models/language-model.ts';
+import { PaLM } from '../src/models/palm.ts';
+import { type RowOptions, type RowProgress, Slots } from '../src/models/slots.ts';
+import { addon } from '../src/native/addon.ts';
+import { handleOf } from '../src/native/resource.ts';
+import { Tensor } from '../src/tensor/tensor.ts';
+import { cpuKernels, device } from './device.ts';
+import { againWithOtherInstructions } from './instruction-sets.ts';
+import { RECORDED } from './parity/families/case.ts';
+
+/** As many positions as the smallest of the models has. */
+const CAPACITY = 64;
+const SCHEDULES = process.env.PALM_TEST_AGAIN === undefined ? 1000 : 200;
+const DRAWN: RowOptions = {
+  ...{ temperature: 1, topK: undefined, topP: undefined, minP: undefined },
+  ...{ frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1 },
+  ...{ biasTokens: [], bias: [], endTokens: [3], minTokens: 0, maxTokens: 8, top: undefined, seed: 1, sample: 0 },
+};
+
+/** A request: a prompt, how its answers are drawn, and with which adapters. */
+interface Request {
+  prompt: number[];
+  rows: RowOptions[];
+  scope: string | undefined;
+}
+/** All that a row has told. */
+interface Answer {
+  tokens: number[];
+  logProbs: number[];
+  model: RowProgress['model'];
+  ended: RowProgress['ended'];
+}
+
+function gather(answers: Map<number, Answer>, progress: readonly RowProgress[]): void {
+  for (const { row, tokens, logProbs, model, ended } of progress) {
+    const answer = answers.get(row) ?? { tokens: [], logProbs: [], model: [], ended: 'no' };
+    answers.set(row, {
+      tokens: [...answer.tokens, ...tokens],
+      logProbs: [...answer.logProbs, ...logProbs],
+      model: [...answer.model, ...model],
+      ended,
+    });
+  }
+}
+
+/** What rows answer in slots of their own. */
+async function alone(model: LanguageModel, int8: boolean, { prompt, rows, scope }: Request): Promise<Answer[]> {
+  using slots = await Slots.create(model, { slots: rows.length, capacity: CAPACITY, int8 });
+  const { rows: names } = await slots.admit(prompt, rows, scope);
+  const answers = new Map<number, Answer>();
+  while ([...names].some((name) => (answers.get(name)?.ended ?? 'no') === 'no')) {
+    gather(answers, await slots.advance(names, 1000, 4));
+  }
+  return names.map((name) => answers.get(name) as Answer);
+}
+
+/** A few ways to draw, and prompts that share beginnings of several lengths. */
+class Requests {
+  readonly #random: Random;
+  readonly #vocabulary: number;
+  readonly #scopes: readonly (string | undefined)[];
+  readonly #made: Request[] = [];
+
+  constructor(seed: number, vocabulary: number, scopes: readonly string[]) {
+    this.#random = new Random(seed);
+    this.#vocabulary = vocabulary;
+    this.#scopes = [undefined, ...scopes];
+  }
+
+  next(): Request {
+    const random = this.#random;
+    if (this.#made.length > 0 && random.int(6) === 0) return this.#made[random.int(this.#made.length)] as Request;
+    const tokens = (count: number) => Array.from({ length: count }, () => random.int(this.#vocabulary));
+    const earlier = this.#made[random.int(Math.max(1, this.#made.length))]?.prompt ?? [];
+    const prompt = [...earlier.slice(0, random.int(40)), ...tokens(1 + random.int(random.int(4) === 0 ? 60 : 6))].slice(
+      0,
+      CAPACITY - 14,
+    );
+    const rows = Array.from({ length: 1 + (random.int(3) === 0 ? 2 : 0) }, (_, sample) => this.#options(sample));
+    const request = { prompt, rows, scope: this.#scopes[random.int(this.#scopes.length)] };
+    this.#made.push(request);
+    return request;
+  }
+
+  #options(sample: number): RowOptions {
+    const random = this.#random;
+    const some = <T>(value: T) => (random.int(4) === 0 ? value : undefined);
+    return {
+      ...DRAWN,
+      temperature: [0, 0.5, 1, 1.5][random.int(4)] as number,
+      topK: some(5),
+      topP: some(0.8),
+      minP: some(0.05),
+      frequencyPenalty: some(0.7) ?? 0,
+      presencePenalty: some(-0.4) ?? 0,
+      repetitionPenalty: some(1.3) ?? 1,
+      ...(some(true) ? { biasTokens: [2, 5], bias: [3, -100] } : {}),
+      minTokens: random.int(3),
+      maxTokens: 1 + random.int(12),
+      top: some(random.int(4)),
+      seed: random.int(5),
+      sample,
+    };
+  }
+}
+
+const key = (request: Request) => JSON.stringify(request);
+
+/** Lets rows come, go and be ended at random, and compares each with itself alone. Returns how many tokens were cached. */
+async function schedule(
+  model: LanguageModel,
+  { seed, int8 = false, scopes = [] }: { seed: number; int8?: boolean; scopes?: string[] },
+  known: Map<string, Answer[]>,
+): Promise<number> {
+  const random = new Random(seed);
+  const requests = new Requests(seed % 50, model.decoder.usedTokens, scopes);
+  const size = 1 + random.int(6);
+  using slots = await Slots.create(model, { slots: size, capacity: CAPACITY, int8 });
+  const answers = new Map<number, Answer>();
+  const live = new Map<number, { request: Request; sample: number; released: boolean }>();
+  let [free, cached] = [size, 0];
+  for (let turn = 0; turn < 12 || live.size > 0; turn++) {
+    const request = requests.next();
+    if (turn < 12 && request.rows.length <= free) {
+      const admission = await slots.admit(request.prompt, request.rows, request.scope);
+      for (const [sample, name] of admission.rows.entries()) live.set(name, { request, sample, released: false });
+      free -= request.rows.length;
+      cached += admission.cached;
+    }
+    const names = [...live.keys()].sort(() => random.int(3) - 1);
+    if (random.int(5) === 0 && names[0] !== undefined) {
+      slots.end(names[0]);
+      (live.get(names[0]) as { released: boolean }).released = true;
+    }
+    const progress = await slots.advance(
+      names,
+      [0, 10, 50, 500][turn < 12 ? random.int(4) : 3] as number,
+      random.int(5),
+    );
+    gather(answers, progress);
+    for (const { row, ended } of progress) {
+      if (ended === 'no') continue;
+      const {
+        request: own,
+        sample,
+        released,
+      } = live.get(row) as { request: Request; sample: number; released: boolean };
+      live.delete(row);
+      free++;
+      if (!known.has(key(own))) known.set(key(own), await alone(model, int8, own));
+      const expected = (known.get(key(own)) as Answer[])[sample] as Answer;
+      const found = answers.get(row) as Answer;
+      if (ended === 'released') {
+        expect(released).toBe(true);
+        const begun = found.tokens.length;
+        expect({ ...found, ended: 'no' }).toEqual({
+          tokens: expected.tokens.slice(0, begun),
+          logProbs: expected.logProbs.slice(0, begun),
+          model: expected.model.slice(0, begun),
+          ended: 'no',
+        });
+      } else expect(found).toEqual(expected);
+    }
+  }
+  return cached;
+}
+
+const folder = (name: string) => `${RECORDED}/${name}`;
+const PALM = { numTokens: 40, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device };
+
+async function modelOf(name: string, dtype: 'float32' | 'bfloat16'): Promise<LanguageModel> {
+  const model =
+    name === 'palm' ? new PaLM({ ...PALM, dtype }) : await LanguageModel.load(folder(name), { dtype, device });
+  for (const scope of ['one', 'two']) {
+    model.addScope(scope, { rank: scope === 'one' ? 2 : 5, targets: 'all-linear', seed: scope.length });
+    for (const parameter of model.parameters({ scope })) {
+      const random = new Random(parameter.name.length);
+      const size = parameter.shape.reduce((product, one) => product * one, 1);
+      const numbers = Float32Array.from({ length: size }, () => (random.next() - 0.5) / 2);
+      using drawn = Tensor.from(numbers, { shape: parameter.shape });
+      using value = await parameter.value();
+      await addon().tensorCopy(handleOf(value), handleOf(drawn));
+    }
+  }
+  return model;
+}
+
+const SHARE: [name: string, dtype: 'float32' | 'bfloat16', int8: boolean, part: number][] = [
+  ['palm', 'float32', false, 0.3],
+  ['palm', 'bfloat16', false, 0.2],
+  ['palm', 'float32', true, 0.1],
+  ['llama', 'float32', false, 0.1],
+  ['qwen3', 'bfloat16', false, 0.1],
+  ['mistral', 'float32', false, 0.1], // windows
+  ['gpt2', 'bfloat16', true, 0.05], // learned positions, 8 bits
+  ['gemma2', 'float32', false, 0.05], // by the plain path
+];
+
+describe.skipIf(!cpuKernels)('rows in slots answer as alone', () => {
+  it.each(SHARE)('%s, %s, int8: %s', { timeout: 300_000 }, async (name, dtype, int8, part) => {
+    using model = await modelOf(name, dtype);
+    const known = new Map<string, Answer[]>();
+    let cached = 0;
+    for (let seed = 0; seed < SCHEDULES * part; seed++) {
+      cached += await schedule(model, { seed, int8, scopes: ['one', 'two'] }, known);
+    }
+    if (name === 'gemma2') expect(cached).toBe(0);
+    else expect(cached).toBeGreaterThan(100 * part);
+  });
+});
+
+describe('what slots refuse', () => {
+  it('says which of the slots, the capacity and the tokens are too few', async () => {
+    using model = new PaLM(PALM);
+    using slots = await Slots.create(model, { slots: 2, capacity: 12 });
+    const admitting = (prompt: number[], ...rows: Partial<RowOptions>[]) =>
+      slots.admit(
+        prompt,
+        rows.map((row) => ({ ...DRAWN, ...row })),
+      );
+    for (const [refused, words] of [
+      [() => admitting([1], {}, {}, {}), /3.*free slots, 2/],
+      [() => admitting([1, 2, 3, 4, 5], {}), /8 behind a prompt of 5.*at most 12/],
+      [() => admitting([]), /no tokens/],
+      [() => admitting([40], {}), /40.*0 to 39/],
+      [() => admitting([1], { endTokens: [-1] }), /endTokens.*-1/],
+      [() => admitting([1], { biasTokens: [1], bias: [] }), /one for each of biasTokens/],
+      [() => Slots.create(model, { slots: 0, capacity: 4 }), /slots: got 0/],
+    ] as const) {
+      await expect(refused()).rejects.toThrow(ArgumentError);
+      await expect(refused()).rejects.toThrow(words);
+    }
+    const { rows } = await admitting([1, 2], {}, { seed: 2 }); // nothing was taken by what was refused
+    expect(rows).toHaveLength(2);
+  });
+});
+
+againWithOtherInstructions('test/slots.test.ts');
