@@ -1,0 +1,36 @@
+/** Errors as OpenAI's clients read them. */
+
+/** A refusal with an HTTP status. Clients retry 408, 409, 429 and everything from 500 on, and give up at once otherwise. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly type: string;
+  /** The field at fault. */
+  readonly param: string | null;
+  readonly code: string | null;
+  /** Seconds. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    message: string,
+    {
+      param = null,
+      code = null,
+      retryAfter,
+    }: { param?: string | null; code?: string | null; retryAfter?: number } = {},
+  ) {
+    super(message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.type = status === 429 ? 'rate_limit_error' : status < 500 ? 'invalid_request_error' : 'server_error';
+    this.param = param;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+
+  /** The body of the response. */
+  get body() {
+    const { message, type, param, code } = this;
+    return { error: { message, type, param, code } };
+  }
+}
