@@ -216,6 +216,19 @@ describe.skipIf(!cpuKernels)('rows in slots answer as alone', () => {
   });
 });
 
+describe('what slots never draw', () => {
+  it.each([undefined, 3])('are tokens that are suppressed, with topK %s', async (topK) => {
+    using model = new PaLM(PALM);
+    const allowed = [7, 11];
+    const suppress = Array.from({ length: 40 }, (_, token) => token).filter((token) => !allowed.includes(token));
+    using slots = await Slots.create(model, { slots: 1, capacity: 60, suppress });
+    await slots.admit([1], [{ ...DRAWN, topK, endTokens: [], maxTokens: 40, temperature: 2 }]);
+    const [progress] = await slots.advance([1], 10, 40);
+    expect(new Set(progress?.tokens)).toEqual(new Set(allowed));
+    expect(progress?.logProbs.every((logProb) => logProb > -5)).toBe(true);
+  });
+});
+
 describe('what slots refuse', () => {
   it('says which of the slots, the capacity and the tokens are too few', async () => {
     using model = new PaLM(PALM);

@@ -45,8 +45,8 @@ PALM_FIELDS(RowProgress, PALM_FIELD(row), PALM_FIELD(prompt_read), PALM_FIELD(to
             PALM_FIELD(model), PALM_FIELD(ended));
 
 static std::shared_ptr<Slots> slots_create(const std::shared_ptr<LanguageModel>& model, int64_t slots, int64_t capacity,
-                                           bool int8) {
-  return std::make_shared<Slots>(model, slots, capacity, int8);
+                                           const std::vector<int64_t>& suppress, bool int8) {
+  return std::make_shared<Slots>(model, slots, capacity, suppress, int8);
 }
 
 static Admission slots_admit(Slots& slots, const std::vector<int64_t>& prompt, const std::shared_ptr<Scope>& scope,

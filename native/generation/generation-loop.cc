@@ -22,9 +22,6 @@
 
 namespace palm {
 
-// So low that the token has probability 0 at any temperature, but finite: non-finite logits indicate a fault.
-constexpr double kNeverDrawn = -3e38;
-
 GenerationLoop::GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared_ptr<Scope> scope,
                                const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
                                std::shared_ptr<Readout> readout)

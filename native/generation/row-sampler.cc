@@ -146,7 +146,7 @@ RowDraw RowSampler::draw(const Tensor& logits) {
     draw = {one.token.item<int64_t>(), one.log_prob.item<double>(), {}};
   } else {
     draw = drawn(logits, uniform);
-    if (!std::isfinite(logits.sum().item<double>())) draw.log_prob = std::numeric_limits<double>::quiet_NaN();
+    draw.log_prob += logits.sub(logits).sum().item<double>();  // 0, or NaN if any logit is not finite
   }
   if (options_.top) draw.model = model_log_probs(logits, draw.token, *options_.top);
   ++generated_[draw.token];

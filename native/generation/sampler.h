@@ -8,6 +8,9 @@
 
 namespace palm {
 
+// So low that the token has probability 0 at any temperature, but finite: non-finite logits indicate a fault.
+constexpr double kNeverDrawn = -3e38;
+
 struct SamplerOptions {
   double temperature;  // below 1e-6 sampling is greedy: the most likely token has probability 1
   std::optional<int64_t> top_k;

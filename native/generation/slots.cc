@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,25 +19,27 @@ static int64_t version_of_scope(const std::shared_ptr<Scope>& scope) {
   return scope ? version_of(scope->parameters()) : 0;
 }
 
-Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity, bool int8)
-    : model_(std::move(model)), capacity_(capacity) {
-  const auto expect_positive = [](const char* argument, int64_t value) {
-    if (value < 1) throw Error(ErrorKind::argument, argument, std::to_string(value), "at least 1");
-  };
-  expect_positive("slots", slots);
-  expect_positive("capacity", capacity);
-  reader_ = model_->slot_reader(slots, capacity, int8);
-  held_.assign(slots, {.tokens = {}, .scope = nullptr, .version = 0, .used = 0, .free = true});
-}
-
-// --- admission
-
 static void expect_tokens(const char* argument, const std::vector<int64_t>& tokens, int64_t vocabulary) {
   for (const int64_t token : tokens)
     if (token < 0 || token >= vocabulary)
       throw Error(ErrorKind::argument, argument, std::to_string(token),
                   "token ids of the model, 0 to " + std::to_string(vocabulary - 1));
 }
+
+Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity,
+             const std::vector<int64_t>& suppress, bool int8)
+    : model_(std::move(model)), capacity_(capacity), suppress_(at::tensor(suppress, at::kLong)) {
+  const auto expect_positive = [](const char* argument, int64_t value) {
+    if (value < 1) throw Error(ErrorKind::argument, argument, std::to_string(value), "at least 1");
+  };
+  expect_positive("slots", slots);
+  expect_positive("capacity", capacity);
+  expect_tokens("suppress", suppress, model_->shape().num_tokens);
+  reader_ = model_->slot_reader(slots, capacity, int8);
+  held_.assign(slots, {.tokens = {}, .scope = nullptr, .version = 0, .used = 0, .free = true});
+}
+
+// --- admission
 
 void Slots::check(const std::vector<int64_t>& prompt, const std::vector<RowOptions>& rows) const {
   const int64_t vocabulary = model_->shape().num_tokens;
@@ -154,7 +157,8 @@ void Slots::read(const Pieces& pieces) {
   }
   const Tensor read = reader_->read(pieces.front().first->scope.get(), next);
   if (drawing.empty()) return;
-  const Tensor logits = read.to(at::kCPU);
+  Tensor logits = read.to(at::kCPU);
+  if (suppress_.numel() > 0) logits.index_fill_(1, suppress_, kNeverDrawn);
   for (const Row* row : drawing)
     if (length_of(*row) == row->prompt)
       for (const Row* follower : followers_of(*row)) copy(*row, *follower);

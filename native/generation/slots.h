@@ -39,8 +39,10 @@ struct Admission {
 
 class Slots {
  public:
-  // `slots` rows at once, each with room for `capacity` tokens of prompt and answer. int8: weights rounded to 8 bits.
-  Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity, bool int8);
+  // `slots` rows at once, each with room for `capacity` tokens of prompt and answer. Tokens of `suppress` are never
+  // drawn. int8: weights rounded to 8 bits.
+  Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity, const std::vector<int64_t>& suppress,
+        bool int8);
 
   // Takes a free slot for each of `rows`, answers to one prompt, which is read once. Each ends before its next token
   // once its cancel flag is set, by any thread. Throws if fewer slots are free, or if the answers may not fit.
@@ -89,6 +91,7 @@ class Slots {
 
   std::shared_ptr<LanguageModel> model_;
   int64_t capacity_;
+  Tensor suppress_;  // [m] int64, on the CPU
   std::unique_ptr<SlotReader> reader_;
   std::vector<Held> held_;                        // by slot
   std::map<int64_t, std::unique_ptr<Row>> rows_;  // that have not ended, by name

@@ -11,6 +11,8 @@ export interface SlotsOptions {
   slots: number;
   /** Tokens of a prompt and its answer together. */
   capacity: number;
+  /** Tokens that are never drawn. */
+  suppress?: readonly number[];
   /** Weights rounded to 8 bits; a CPU only. */
   int8?: boolean;
 }
@@ -41,8 +43,10 @@ export class Slots extends Resource<SlotsHandle> {
    * @throws OutOfMemoryError if the keys and values do not fit in memory.
    * @throws ArgumentError for `int8` with a model that has no fast decoding.
    */
-  static async create(model: LanguageModel, { slots, capacity, int8 = false }: SlotsOptions): Promise<Slots> {
-    return new Slots(await run([model], () => addon().slotsCreate(handleOf(model), slots, capacity, int8)), model);
+  static async create(model: LanguageModel, options: SlotsOptions): Promise<Slots> {
+    const { slots, capacity, suppress = [], int8 = false } = options;
+    const create = () => addon().slotsCreate(handleOf(model), slots, capacity, suppress, int8);
+    return new Slots(await run([model], create), model);
   }
 
   /**

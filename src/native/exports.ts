@@ -197,7 +197,13 @@ export interface Native extends NativeLosses {
     cancel: CancelHandle | undefined,
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
   /** `slots` rows at once, each with room for `capacity` tokens; allocates the cache. */
-  slotsCreate(model: LanguageModelHandle, slots: number, capacity: number, int8: boolean): Promise<SlotsHandle>;
+  slotsCreate(
+    model: LanguageModelHandle,
+    slots: number,
+    capacity: number,
+    suppress: readonly number[],
+    int8: boolean,
+  ): Promise<SlotsHandle>;
   /** A row for each of `rows`: answers to one prompt, each ended by its cancel handle. */
   slotsAdmit(
     slots: SlotsHandle,
