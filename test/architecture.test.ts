@@ -105,6 +105,7 @@ const SEES: Record<string, string[]> = {
     ...['errors', 'package', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'runs'],
     ...['rewards', 'methods', 'training', 'report'],
   ],
+  serve: ['errors', 'models', 'tokenizer'],
   internal: ['data', 'metrics', 'native', 'families'],
   cli: [
     ...['errors', 'package', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],
