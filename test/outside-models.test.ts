@@ -1,5 +1,5 @@
 /** Commands with models in formats of others: a Hugging Face folder and a GGUF file, from MODEL to a run and back. */
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -24,40 +24,14 @@ import { loadTokenizer } from '../src/tokenizer/load.ts';
 import type { Chat } from '../src/tokenizer/chat.ts';
 import { openTokenizer } from '../src/tokenizer/open.ts';
 import { capturePrinted, palm, printed } from './command-line.ts';
+import { LETTERS, outsideModel, SPECIAL, TEMPLATE } from './outside-model.ts';
 
 const fixtures = fileURLToPath(new URL('.', import.meta.url));
 const SMOLLM = join(fixtures, 'fixtures/gguf/tokenizers/smollm.gguf');
 const folder = mkdtempSync(join(tmpdir(), 'palm-outside-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const TEMPLATE =
-  "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-const SPECIAL = ['<|im_start|>', '<|im_end|>', '<stop>'];
-
-/** The recorded llama of 71 rows, with a tokenizer of characters: a token each, and a few special ones. */
-function modelWith(name: string, characters: string): string {
-  const place = join(folder, name);
-  cpSync(join(fixtures, 'parity/families/cases/llama'), place, { recursive: true });
-  const tokens = [...SPECIAL, ...characters];
-  const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
-  const json = {
-    version: '1.0',
-    added_tokens: SPECIAL.map((content, id) => ({ id, content, ...plain })),
-    decoder: { type: 'Fuse' },
-    model: {
-      type: 'BPE',
-      unk_token: '?',
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: [],
-    },
-  };
-  writeFileSync(join(place, 'tokenizer.json'), JSON.stringify(json));
-  writeFileSync(join(place, 'tokenizer_config.json'), '{"eos_token":"<|im_end|>","pad_token":"<|im_end|>"}');
-  writeFileSync(join(place, 'chat_template.jinja'), TEMPLATE);
-  writeFileSync(join(place, 'generation_config.json'), '{"eos_token_id":[1,2]}');
-  return place;
-}
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz \n.?';
+const modelWith = (name: string, characters: string) => outsideModel(join(folder, name), characters);
 const model = modelWith('llama', LETTERS);
 const USED = SPECIAL.length + [...LETTERS].length;
 const messages = [

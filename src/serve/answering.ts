@@ -51,6 +51,8 @@ export class Answering implements Request {
   #pieces: Piece[] = [];
   #error: unknown;
   #failed = false;
+  /** Whether nobody listens any more. */
+  #left = false;
   #cached = 0;
   #drawn = 0;
   #wake: () => void = () => {};
@@ -78,7 +80,7 @@ export class Answering implements Request {
   async *pieces(): AsyncGenerator<Piece> {
     this.#scheduler.submit(this);
     try {
-      while (!this.#failed) {
+      while (!this.#failed && !this.#left) {
         const pieces = this.#pieces.splice(0);
         yield* pieces;
         if (pieces.length > 0) continue;
@@ -87,10 +89,17 @@ export class Answering implements Request {
           this.#wake = resolve;
         });
       }
-      throw this.#error;
+      if (this.#failed) throw this.#error;
     } finally {
       this.#scheduler.end(this);
     }
+  }
+
+  /** Ends all answers before their next token, and the pieces at once. */
+  end(): void {
+    this.#left = true;
+    this.#scheduler.end(this);
+    this.#wake();
   }
 
   began(cached: number): void {

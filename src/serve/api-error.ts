@@ -1,4 +1,6 @@
 /** Errors as OpenAI's clients read them. */
+import { DataError } from '../errors.ts';
+import { Overloaded } from './scheduler.ts';
 
 /** A refusal with an HTTP status. Clients retry 408, 409, 429 and everything from 500 on, and give up at once otherwise. */
 export class ApiError extends Error {
@@ -33,4 +35,12 @@ export class ApiError extends Error {
     const { message, type, param, code } = this;
     return { error: { message, type, param, code } };
   }
+}
+
+/** What went wrong, as a client is told; nothing of an error that is not meant for it. */
+export function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof Overloaded) return new ApiError(429, error.message, { retryAfter: error.retryAfter });
+  if (error instanceof DataError) return new ApiError(400, error.message, { param: 'messages' });
+  return new ApiError(500, 'the server failed to answer; its log says why');
 }

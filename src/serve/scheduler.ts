@@ -179,7 +179,12 @@ export class Scheduler {
     if (progress.tokens.length > 0) running.reads = false;
     this.#serve(running.request.key, progress.promptRead + progress.tokens.length);
     if (progress.ended !== 'no') this.#running.delete(progress.row);
-    running.request.progressed(running.index, progress);
+    try {
+      running.request.progressed(running.index, progress);
+    } catch (error) {
+      running.request.failed(error); // only this request: the others go on
+      this.end(running.request);
+    }
   }
 
   /** Refuses requests that have waited for too long. */

@@ -165,6 +165,20 @@ describe('the queue', () => {
     expect(right.tokens).toBe(8);
   });
 
+  it('tells a request that fails while it is told something, and answers the others', async () => {
+    const { ask, serve, slots, scheduler } = make();
+    const wrong = new Asked(slots, 'a', { tokens: 50 });
+    wrong.progressed = () => {
+      throw new RangeError('its text cannot be written');
+    };
+    scheduler.submit(wrong);
+    const right = ask('a', { tokens: 20 });
+    await serve([wrong, right]);
+    expect(wrong.error).toBeInstanceOf(RangeError);
+    expect(right.tokens).toBe(20);
+    expect(slots.rows.size).toBe(0);
+  });
+
   it('admits more rows than there are slots piece by piece', async () => {
     const { ask, serve } = make({ slots: 3 });
     const asked = ask('a', { n: 8 });

@@ -1,0 +1,119 @@
+/** Requests as they are answered over HTTP: one JSON object, or a stream of events. */
+import type { Context } from 'hono';
+import { stream } from 'hono/streaming';
+import type { Answering, Piece } from './answering.ts';
+import { asApiError } from './api-error.ts';
+import type { Head, Kind, LogProbs, Usage } from './objects.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/** What is answered, and in which form. */
+export interface Response {
+  kind: Kind;
+  head: Head;
+  /** A request for each prompt. */
+  answerings: readonly Answering[];
+  logProbs: LogProbs;
+  tokenizer: Tokenizer;
+  /** Whether to stream, and whether the stream tells what was used. */
+  stream: boolean;
+  includeUsage: boolean;
+  /** What each answer to prompt `i` begins with. */
+  echo: (prompt: number) => string;
+  /** Told of errors that end a stream. */
+  onError: (error: unknown) => void;
+}
+
+/** Answers; errors before the first piece are thrown, later ones end the stream. */
+export async function respond(context: Context, response: Response): Promise<globalThis.Response> {
+  const pieces = merged(response.answerings);
+  const leave = () => {
+    for (const answering of response.answerings) answering.end();
+  };
+  context.req.raw.signal.addEventListener('abort', leave, { once: true });
+  const first = await pieces.next();
+  const all = preceded(first, pieces);
+  return response.stream ? streamed(context, response, all) : context.json(await whole(response, all));
+}
+
+/** `first`, then the rest. */
+async function* preceded(first: IteratorResult<Piece>, rest: AsyncGenerator<Piece>): AsyncGenerator<Piece> {
+  try {
+    if (first.done === true) return;
+    yield first.value;
+    yield* rest;
+  } finally {
+    await rest.return(undefined);
+  }
+}
+
+/** The pieces of all requests as they come; answers are numbered through. */
+async function* merged(answerings: readonly Answering[]): AsyncGenerator<Piece> {
+  const sources = answerings.map((answering) => answering.pieces());
+  const next = async (i: number) => ({ i, result: await (sources[i] as AsyncGenerator<Piece>).next() });
+  const pending = new Map(sources.map((_, i) => [i, next(i)]));
+  try {
+    while (pending.size > 0) {
+      const { i, result } = await Promise.race(pending.values());
+      if (result.done === true) {
+        pending.delete(i);
+        continue;
+      }
+      pending.set(i, next(i));
+      yield { ...result.value, index: i * (answerings[0] as Answering).rows.length + result.value.index };
+    }
+  } finally {
+    for (const answering of answerings) answering.end();
+  }
+}
+
+function usageOfAll(answerings: readonly Answering[]): Usage {
+  const total = (key: keyof Usage) => answerings.reduce((sum, { usage }) => sum + usage[key], 0);
+  return { prompt: total('prompt'), cached: total('cached'), drawn: total('drawn') };
+}
+
+function beginnings({ answerings, echo }: Response): string[] {
+  return answerings.flatMap(({ rows }, prompt) => rows.map(() => echo(prompt)));
+}
+
+async function whole(response: Response, pieces: AsyncIterable<Piece>): Promise<object> {
+  const { kind, head, answerings, logProbs, tokenizer } = response;
+  const choices: Piece[] = beginnings(response).map((text, index) => ({ index, text, drawn: [], finish: null }));
+  for await (const { index, text, drawn, finish } of pieces) {
+    const choice = choices[index] as Piece;
+    choices[index] = { index, text: choice.text + text, drawn: [...choice.drawn, ...drawn], finish };
+  }
+  return kind.whole(head, choices, usageOfAll(answerings), logProbs, tokenizer);
+}
+
+function streamed(context: Context, response: Response, pieces: AsyncIterable<Piece>): globalThis.Response {
+  context.header('Content-Type', 'text/event-stream');
+  context.header('Cache-Control', 'no-store');
+  return stream(context, async (output) => {
+    const send = (event: object) => output.write(`data: ${JSON.stringify(event)}\n\n`);
+    try {
+      for await (const event of events(response, pieces)) {
+        if (output.aborted) return; // nobody listens: leaving the loop ends the rows
+        await send(event);
+      }
+      await output.write('data: [DONE]\n\n');
+    } catch (error) {
+      response.onError(error);
+      await send(asApiError(error).body);
+    }
+  });
+}
+
+async function* events(response: Response, pieces: AsyncIterable<Piece>): AsyncGenerator<object> {
+  const { kind, head, answerings, logProbs, tokenizer, includeUsage } = response;
+  const lengths = beginnings(response);
+  for (const [index, text] of lengths.entries()) {
+    yield* kind.opening(head, index);
+    if (text !== '') yield kind.chunk(head, { index, text, drawn: [], finish: null }, 'none', tokenizer, 0);
+  }
+  const offsets = lengths.map(({ length }) => length);
+  for await (const piece of pieces) {
+    yield kind.chunk(head, piece, logProbs, tokenizer, offsets[piece.index] as number);
+    offsets[piece.index] = (offsets[piece.index] as number) + piece.text.length;
+  }
+  if (includeUsage) yield kind.closing(head, usageOfAll(answerings));
+}
