@@ -217,7 +217,9 @@ describe('errors', () => {
   });
 
   it('of overload say when to come back, and the client that retries is answered', async () => {
-    const flood = Array.from({ length: 12 }, () => client.completions.create({ ...continued, max_tokens: 50, n: 4 }));
+    const flood = Array.from({ length: 20 }, () =>
+      client.completions.create({ ...continued, max_tokens: 50, n: 4, logit_bias: { 256: -100 } }),
+    );
     const outcomes = await Promise.allSettled(flood);
     const refused = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[];
     expect(refused.length).toBeGreaterThan(0);
