@@ -10,7 +10,7 @@ import { PaLM } from '../src/models/palm.ts';
 import { type RowOptions, type RowProgress, Slots } from '../src/models/slots.ts';
 import { addon } from '../src/native/addon.ts';
 import { handleOf } from '../src/native/resource.ts';
-import { Tensor } from '../src/tensor/tensor.ts';
+import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { cpuKernels, device } from './device.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { RECORDED } from './parity/families/case.ts';
@@ -175,18 +175,23 @@ async function schedule(
 const folder = (name: string) => `${RECORDED}/${name}`;
 const PALM = { numTokens: 40, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device };
 
+/** Gives a parameter random values. */
+async function fill(parameter: Parameter, seed: number): Promise<void> {
+  const random = new Random(seed);
+  const size = parameter.shape.reduce((product, one) => product * one, 1);
+  const numbers = Float32Array.from({ length: size }, () => (random.next() - 0.5) / 2);
+  using drawn = Tensor.from(numbers, { shape: parameter.shape });
+  using value = await parameter.value();
+  await addon().tensorCopy(handleOf(value), handleOf(drawn));
+}
+
 async function modelOf(name: string, dtype: 'float32' | 'bfloat16'): Promise<LanguageModel> {
   const model =
     name === 'palm' ? new PaLM({ ...PALM, dtype }) : await LanguageModel.load(folder(name), { dtype, device });
   for (const scope of ['one', 'two']) {
     model.addScope(scope, { rank: scope === 'one' ? 2 : 5, targets: 'all-linear', seed: scope.length });
     for (const parameter of model.parameters({ scope })) {
-      const random = new Random(parameter.name.length);
-      const size = parameter.shape.reduce((product, one) => product * one, 1);
-      const numbers = Float32Array.from({ length: size }, () => (random.next() - 0.5) / 2);
-      using drawn = Tensor.from(numbers, { shape: parameter.shape });
-      using value = await parameter.value();
-      await addon().tensorCopy(handleOf(value), handleOf(drawn));
+      await fill(parameter, parameter.name.length);
     }
   }
   return model;
@@ -213,6 +218,107 @@ describe.skipIf(!cpuKernels)('rows in slots answer as alone', () => {
     }
     if (name === 'gemma2') expect(cached).toBe(0);
     else expect(cached).toBeGreaterThan(100 * part);
+  });
+});
+
+/** What a row draws from and tells, by the formulas: log-probabilities with penalties and bias, and of the model. */
+function byFormula(logits: number[], drawn: readonly number[], prompt: readonly number[], options: RowOptions) {
+  const logSoftmax = (z: number[]) => {
+    const top = Math.max(...z);
+    const total = Math.log(z.reduce((sum, one) => sum + Math.exp(one - top), 0)) + top;
+    return z.map((one) => one - total);
+  };
+  const z = logits.map((logit, token) => {
+    const [count, seen] = [drawn.filter((one) => one === token).length, [...prompt, ...drawn].includes(token)];
+    const { repetitionPenalty: by, frequencyPenalty, presencePenalty, biasTokens, bias } = options;
+    const repeated = seen ? (logit > 0 ? logit / by : logit * by) : logit;
+    const at = biasTokens.indexOf(token);
+    return (
+      repeated - frequencyPenalty * count - (count > 0 ? presencePenalty : 0) + (at < 0 ? 0 : (bias[at] as number))
+    );
+  });
+  const banned = drawn.length < options.minTokens ? options.endTokens : [];
+  const allowed = z.map((one, token) =>
+    banned.includes(token) ? Number.NEGATIVE_INFINITY : one / options.temperature,
+  );
+  const least = [...allowed].sort((a, b) => b - a)[(options.topK ?? allowed.length) - 1] as number;
+  return {
+    sampled: logSoftmax(allowed.map((one) => (one >= least ? one : Number.NEGATIVE_INFINITY))),
+    model: logSoftmax(logits),
+  };
+}
+
+describe('what a row draws from', () => {
+  it.each<[string, Partial<RowOptions>]>([
+    ['its logits', {}],
+    ['a temperature and the likeliest tokens', { temperature: 0.7, topK: 5 }],
+    ['penalties of what it has drawn', { frequencyPenalty: 0.8, presencePenalty: -0.5 }],
+    ['a penalty of repetition, of the prompt too', { repetitionPenalty: 1.7 }],
+    ['bias', { biasTokens: [4, 9], bias: [2.5, -3], temperature: 1.3 }],
+    ['no end before its time', { minTokens: 6, endTokens: [0, 1, 2, 3, 5, 8] }],
+  ])('is %s', async (_what, more) => {
+    using model = new PaLM({ ...PALM, seed: 11 });
+    using slots = await Slots.create(model, { slots: 1, capacity: 40 });
+    const [prompt, options] = [[7, 3, 7, 20], { ...DRAWN, endTokens: [], maxTokens: 12, top: 3, ...more }];
+    await slots.admit(prompt, [options]);
+    const [row] = await slots.advance([1], 10, 12);
+    const { tokens, logProbs, model: told } = row as RowProgress;
+    using output = await model.forward([[...prompt, ...tokens]]);
+    const all = Array.from(await output.logits.data(), Number);
+    for (const [i, token] of tokens.entries()) {
+      const at = (prompt.length - 1 + i) * PALM.numTokens;
+      const expected = byFormula(all.slice(at, at + PALM.numTokens), tokens.slice(0, i), prompt, options);
+      expect(logProbs[i]).toBeCloseTo(expected.sampled[token] as number, 4);
+      expect(told[i]?.token).toBeCloseTo(expected.model[token] as number, 4);
+      const likeliest = [...expected.model].sort((a, b) => b - a).slice(0, 3);
+      for (const [rank, logProb] of likeliest.entries()) expect(told[i]?.top[rank]).toBeCloseTo(logProb, 4);
+    }
+    expect(tokens.length).toBeGreaterThanOrEqual(Math.max(6, options.minTokens));
+  });
+
+  it('is drawn as often as it is likely', async () => {
+    using model = new PaLM({ ...PALM, numTokens: 6, seed: 2 });
+    using slots = await Slots.create(model, { slots: 100, capacity: 4 });
+    const counts = new Array<number>(6).fill(0);
+    for (let seed = 0; seed < 50; seed++) {
+      const rows = Array.from({ length: 100 }, (_, sample) => ({
+        ...DRAWN,
+        endTokens: [],
+        maxTokens: 1,
+        seed,
+        sample,
+      }));
+      const admission = await slots.admit([1, 2], rows);
+      for (const { tokens } of await slots.advance(admission.rows, 10, 1)) {
+        const token = tokens[0] as number;
+        counts[token] = (counts[token] as number) + 1;
+      }
+    }
+    using output = await model.forward([[1, 2]]);
+    const logits = Array.from(await output.logits.data(), Number).slice(6);
+    const { model: logProbs } = byFormula(logits, [], [], DRAWN);
+    for (const [token, count] of counts.entries()) {
+      const p = Math.exp(logProbs[token] as number);
+      expect(Math.abs(count - 5000 * p)).toBeLessThan(4 * Math.sqrt(5000 * p * (1 - p)));
+    }
+  });
+
+  it('is that of adapters made again, in slots that those before them have left', async () => {
+    using model = await modelOf('palm', 'float32');
+    using slots = await Slots.create(model, { slots: 1, capacity: 40 });
+    const ask = async (to: Slots) => {
+      const { rows } = await to.admit([1, 2, 3], [{ ...DRAWN, temperature: 0, endTokens: [] }], 'one');
+      return (await to.advance(rows, 10, 8))[0]?.tokens;
+    };
+    for (let turn = 0; turn < 8; turn++) {
+      model.removeScope('one');
+      model.addScope('one', { rank: 2, targets: 'all-linear', seed: turn });
+      for (const parameter of model.parameters({ scope: 'one' })) await fill(parameter, turn + 1);
+      using fresh = await Slots.create(model, { slots: 1, capacity: 40 });
+      expect(await ask(slots)).toEqual(await ask(fresh));
+      const { rows } = await slots.admit([5], [{ ...DRAWN, maxTokens: 1 }]); // the slot forgets these adapters
+      await slots.advance(rows, 10, 1);
+    }
   });
 });
 

@@ -36,17 +36,11 @@ GenerationLoop::GenerationLoop(std::shared_ptr<LanguageModel> model, std::shared
 GenerationLoop::~GenerationLoop() = default;
 
 void GenerationLoop::check_tokens() const {
-  const int64_t vocabulary = model_->shape().num_tokens;
-  const auto check = [&](const char* argument, int64_t token) {
-    if (token < 0 || token >= vocabulary)
-      throw Error(ErrorKind::argument, argument, std::to_string(token),
-                  "a token id of the model, 0 to " + std::to_string(vocabulary - 1));
-  };
-  check("padToken", options_.pad_token);
-  for (const int64_t token : options_.suppress) check("suppress", token);
-  for (const auto& sequence : options_.stop)
-    for (const int64_t token : sequence) check("stop", token);
-  if (static_cast<int64_t>(std::set(options_.suppress.begin(), options_.suppress.end()).size()) == vocabulary)
+  model_->expect_tokens({options_.pad_token}, "padToken");
+  model_->expect_tokens(options_.suppress, "suppress");
+  for (const auto& sequence : options_.stop) model_->expect_tokens(sequence, "stop");
+  const std::set suppressed(options_.suppress.begin(), options_.suppress.end());
+  if (static_cast<int64_t>(suppressed.size()) == model_->shape().num_tokens)
     throw Error(ErrorKind::argument, "suppress", "every token of the vocabulary", "at least one token left to sample");
 }
 

@@ -1,5 +1,6 @@
-// Samples the next token of one row by its own options. What is drawn depends on the row's logits, options, history and
-// step alone: the random number is a function of seed, sample and step.
+// Samples the next token of one row by its own options: penalties and bias change its logits, and sampler.h draws. What
+// is drawn depends on the row's logits, options, history and step alone: the random number is a function of seed, sample
+// and step.
 #pragma once
 #include <optional>
 #include <unordered_map>
@@ -51,9 +52,8 @@ class RowSampler {
   bool ends_with(int64_t token) const;
 
  private:
-  bool plain() const;
-  RowDraw drawn(const Tensor& logits, double uniform) const;
-  void adjust(float* logits) const;
+  bool adjusts() const;
+  Tensor adjusted(const Tensor& logits) const;
 
   RowOptions options_;
   int64_t steps_ = 0;

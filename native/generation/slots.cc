@@ -15,17 +15,6 @@ namespace palm {
 
 static int64_t size_of(const std::vector<int64_t>& tokens) { return static_cast<int64_t>(tokens.size()); }
 
-static int64_t version_of_scope(const std::shared_ptr<Scope>& scope) {
-  return scope ? version_of(scope->parameters()) : 0;
-}
-
-static void expect_tokens(const char* argument, const std::vector<int64_t>& tokens, int64_t vocabulary) {
-  for (const int64_t token : tokens)
-    if (token < 0 || token >= vocabulary)
-      throw Error(ErrorKind::argument, argument, std::to_string(token),
-                  "token ids of the model, 0 to " + std::to_string(vocabulary - 1));
-}
-
 Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity,
              const std::vector<int64_t>& suppress, bool int8)
     : model_(std::move(model)), capacity_(capacity), suppress_(at::tensor(suppress, at::kLong)) {
@@ -34,7 +23,7 @@ Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capaci
   };
   expect_positive("slots", slots);
   expect_positive("capacity", capacity);
-  expect_tokens("suppress", suppress, model_->shape().num_tokens);
+  model_->expect_tokens(suppress, "suppress");
   reader_ = model_->slot_reader(slots, capacity, int8);
   held_.assign(slots, {.tokens = {}, .scope = nullptr, .version = 0, .used = 0, .free = true});
 }
@@ -42,13 +31,12 @@ Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capaci
 // --- admission
 
 void Slots::check(const std::vector<int64_t>& prompt, const std::vector<RowOptions>& rows) const {
-  const int64_t vocabulary = model_->shape().num_tokens;
   if (prompt.empty()) throw Error(ErrorKind::argument, "prompt", "no tokens", "at least one token");
   if (rows.empty()) throw Error(ErrorKind::argument, "rows", "none", "at least one row");
-  expect_tokens("prompt", prompt, vocabulary);
+  model_->expect_tokens(prompt, "prompt");
   for (const RowOptions& row : rows) {
-    expect_tokens("biasTokens", row.bias_tokens, vocabulary);
-    expect_tokens("endTokens", row.end_tokens, vocabulary);
+    model_->expect_tokens(row.bias_tokens, "biasTokens");
+    model_->expect_tokens(row.end_tokens, "endTokens");
     if (row.bias.size() != row.bias_tokens.size())
       throw Error(ErrorKind::argument, "bias", std::to_string(row.bias.size()) + " numbers",
                   "one for each of biasTokens");
@@ -66,7 +54,7 @@ void Slots::check(const std::vector<int64_t>& prompt, const std::vector<RowOptio
 
 // How many tokens of `prompt` need not be read behind what is held: not its last one, whose logits are needed.
 int64_t Slots::shared(const Held& held, const std::vector<int64_t>& prompt, const std::shared_ptr<Scope>& scope) const {
-  if (!reader_->divides_freely() || held.scope != scope || held.version != version_of_scope(scope)) return 0;
+  if (!reader_->divides_freely() || held.scope != scope || held.version != version_of(scope.get())) return 0;
   const auto [end, _] = std::mismatch(held.tokens.begin(), held.tokens.end(), prompt.begin(), prompt.end() - 1);
   return end - held.tokens.begin();
 }
@@ -87,11 +75,14 @@ std::pair<int64_t, int64_t> Slots::take_slot(const std::vector<int64_t>& prompt,
       if (held_[slot].free && held_[slot].used < held_[own].used) own = slot;
     if (own != best) reader_->copy(best, own, most);
   }
+  const auto before = held_[own].scope;
   held_[own] = {.tokens = {prompt.begin(), prompt.begin() + most},
                 .scope = scope,
-                .version = version_of_scope(scope),
+                .version = version_of(scope.get()),
                 .used = ++clock_,
                 .free = false};
+  const bool used = std::ranges::any_of(held_, [&](const Held& held) { return held.scope == before; });
+  if (!used) reader_->forget(before.get());
   return {own, most};
 }
 
@@ -155,9 +146,9 @@ void Slots::read(const Pieces& pieces) {
     }
     if (length_of(*row) <= row->prompt) row->progress.prompt_read += count;
   }
-  const Tensor read = reader_->read(pieces.front().first->scope.get(), next);
+  const Tensor found = reader_->read(pieces.front().first->scope.get(), next);
   if (drawing.empty()) return;
-  Tensor logits = read.to(at::kCPU);
+  Tensor logits = found.to(at::kCPU);
   if (suppress_.numel() > 0) logits.index_fill_(1, suppress_, kNeverDrawn);
   for (const Row* row : drawing)
     if (length_of(*row) == row->prompt)

@@ -1,5 +1,5 @@
-// A faster way to decode one token per row: weights, cache and temporaries are laid out once for many steps. Its
-// reference is LanguageModel::hidden with a KvCache.
+// Ways to read tokens behind others that a cache holds: one token per row of a batch, or any tokens of sequences that
+// come and go. Their reference is LanguageModel::hidden with a KvCache.
 #pragma once
 #include <vector>
 
@@ -17,6 +17,7 @@ struct TokenRows {
   int64_t size() const { return static_cast<int64_t>(token.size()); }
 };
 
+// Decodes one token per row: weights, cache and temporaries are laid out once for many steps.
 class DecodeStep {
  public:
   virtual ~DecodeStep() = default;
@@ -41,9 +42,10 @@ class SlotReader {
   virtual Tensor read(const Scope* scope, const TokenRows& rows) = 0;
   // The first `length` positions of slot `to` become those of slot `from`.
   virtual void copy(int64_t from, int64_t to, int64_t length) = 0;
-  virtual void clear(int64_t slot) = 0;  // forgets numbers that are not finite
-  virtual int64_t chunk() const = 0;
-  virtual int64_t most_rows() const = 0;  // of one read
+  virtual void clear(int64_t slot) = 0;         // forgets numbers that are not finite
+  virtual void forget(const Scope* scope) = 0;  // which ends, so that another may be at its address
+  virtual int64_t chunk() const = 0;            // tokens of a slot that are read at once
+  virtual int64_t most_rows() const = 0;        // of one read
   // Whether the numbers of a token are the same however its sequence is divided into reads. Otherwise a sequence must be
   // divided alike each time.
   virtual bool divides_freely() const = 0;

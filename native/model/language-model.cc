@@ -16,6 +16,15 @@ Tensor detached_unless_trained(Gradients gradients, const Tensor& weight) {
   return gradients == Gradients::adapters && weight.defined() ? weight.detach() : weight;
 }
 
+void LanguageModel::expect_tokens(const std::vector<int64_t>& tokens, const char* argument) const {
+  const int64_t vocabulary = shape().num_tokens;
+  for (const int64_t token : tokens)
+    if (token < 0 || token >= vocabulary)
+      throw Error(ErrorKind::argument, argument, std::to_string(token),
+                  "a token id of the model, 0 to " + std::to_string(vocabulary - 1),
+                  "Use the tokenizer that the model was trained with.");
+}
+
 Tensor LanguageModel::accept(const Tensor& tokens, const char* argument) const {
   const ModelShape& own = shape();
   expect_token_shape(tokens, argument);

@@ -99,6 +99,8 @@ class LanguageModel {
   virtual Tensor generator_state() const = 0;
   virtual void set_generator_state(const Tensor& state) = 0;
 
+  // Throws unless the model has logits for all these tokens; `argument` is what holds them.
+  void expect_tokens(const std::vector<int64_t>& tokens, const char* argument) const;
   // Checks ids and moves them to the device.
   Tensor accept(const Tensor& tokens, const char* argument) const;
 

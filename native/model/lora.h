@@ -74,6 +74,9 @@ class Scope {
   ParameterBuffer buffer_;  // a and b of every place
 };
 
+// A number that changes with the weights of a scope; 0 for no scope.
+inline int64_t version_of(const Scope* scope) { return scope ? version_of(scope->parameters()) : 0; }
+
 // Merges the adapters into the weights of the model.
 void merge(const LanguageModel& model, const Scope& scope);
 

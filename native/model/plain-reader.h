@@ -19,6 +19,7 @@ class PlainReader : public SlotReader {
   Tensor read(const Scope* scope, const TokenRows& rows) override;
   void copy(int64_t from, int64_t to, int64_t length) override;
   void clear(int64_t slot) override { caches_[slot].reset(); }
+  void forget(const Scope*) override {}  // keeps nothing of scopes
   int64_t chunk() const override { return 256; }
   int64_t most_rows() const override;
   bool divides_freely() const override { return false; }

@@ -50,7 +50,7 @@ function tooLarge(): never {
   throw new ApiError(413, `the body is larger than ${MAX_BODY_BYTES} bytes`);
 }
 
-function refuse(context: Context, { status, body, retryAfter }: ApiError): globalThis.Response {
+function refuse(context: Context, { status, body, retryAfter }: ApiError): Response {
   if (retryAfter !== undefined) context.header('Retry-After', `${retryAfter}`);
   return context.json(body, status as 400);
 }
@@ -75,7 +75,7 @@ class Api {
     throw new ApiError(404, `there is no model ${JSON.stringify(name)}; there are: ${names}`, detail);
   }
 
-  async chat(context: Context): Promise<globalThis.Response> {
+  async chat(context: Context): Promise<Response> {
     const fields = chatFields(await bodyOf(context), this.#options.ignoreUnknownFields);
     const model = this.model(fields.model);
     if (model.chat === undefined) {
@@ -83,15 +83,15 @@ class Api {
       throw new ApiError(400, message, { param: 'model' });
     }
     const prompt = await model.chat.prompt(fields.messages.map(messageOf));
-    const which = fields.logprobs === true;
-    return await this.#answer(context, CHAT, fields, { model, prompts: [prompt], which, echo: () => '' });
+    const told = fields.logprobs === true;
+    return await this.#answer(context, CHAT, fields, { model, prompts: [prompt], told, echo: () => '' });
   }
 
-  async completion(context: Context): Promise<globalThis.Response> {
+  async completion(context: Context): Promise<Response> {
     const fields = completionFields(await bodyOf(context), this.#options.ignoreUnknownFields);
     const model = this.model(fields.model);
-    const which = fields.logprobs != null;
-    if (fields.echo === true && which) {
+    const told = fields.logprobs != null;
+    if (fields.echo === true && told) {
       throw new ApiError(400, 'echo with logprobs is not supported by this server', { param: 'echo' });
     }
     const texts = promptsOf(fields);
@@ -99,20 +99,20 @@ class Api {
     const textOf = (i: number) =>
       typeof texts[i] === 'string' ? (texts[i] as string) : model.tokenizer.decode(prompts[i] as number[]);
     const echo = (i: number) => (fields.echo === true ? textOf(i) : '');
-    return await this.#answer(context, COMPLETION, fields, { model, prompts, which, echo });
+    return await this.#answer(context, COMPLETION, fields, { model, prompts, told, echo });
   }
 
   #answer(
     context: Context,
     kind: Kind,
     fields: ChatFields | CompletionFields,
-    { model, prompts, which, echo }: Asked,
-  ): Promise<globalThis.Response> {
-    const { tokenizer, capacity, endTokens, scope, scheduler } = model;
+    { model, prompts, told, echo }: Asked,
+  ): Promise<Response> {
+    const { tokenizer, vocabulary, capacity, endTokens, scope, scheduler } = model;
     const seed = this.#options.newSeed();
     const defaultTokens = kind === COMPLETION ? COMPLETION_TOKENS : undefined;
     const answerings = prompts.map((prompt) => {
-      const rows = rowsOf(fields, { promptLength: prompt.length, capacity, defaultTokens, endTokens, seed });
+      const rows = rowsOf(fields, { prompt, vocabulary, capacity, defaultTokens, endTokens, seed });
       const stop = [fields.stop ?? []].flat();
       return new Answering(scheduler, { key: fields.user ?? '', prompt, rows, scope, stop, tokenizer });
     });
@@ -120,7 +120,7 @@ class Api {
     const head = { id: this.#options.newId(), created, model: model.name, system_fingerprint: model.fingerprint };
     return respond(context, {
       ...{ kind, head, answerings, tokenizer, echo, onError: this.#options.onError },
-      logProbs: !which ? 'none' : fields.sampled_logprobs === true ? 'sampled' : 'model',
+      logProbs: !told ? 'none' : fields.sampled_logprobs === true ? 'sampled' : 'model',
       stream: fields.stream === true,
       includeUsage: fields.stream_options?.include_usage === true,
     });
@@ -130,8 +130,8 @@ class Api {
 interface Asked {
   model: ServedModel;
   prompts: readonly (readonly number[])[];
-  /** Whether log-probabilities are wanted. */
-  which: boolean;
+  /** Whether log-probabilities are told. */
+  told: boolean;
   echo: (prompt: number) => string;
 }
 

@@ -7,7 +7,7 @@ import type { Head, Kind, LogProbs, Usage } from './objects.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** What is answered, and in which form. */
-export interface Response {
+export interface Reply {
   kind: Kind;
   head: Head;
   /** A request for each prompt. */
@@ -24,15 +24,15 @@ export interface Response {
 }
 
 /** Answers; errors before the first piece are thrown, later ones end the stream. */
-export async function respond(context: Context, response: Response): Promise<globalThis.Response> {
-  const pieces = merged(response.answerings);
+export async function respond(context: Context, reply: Reply): Promise<Response> {
+  const pieces = merged(reply.answerings);
   const leave = () => {
-    for (const answering of response.answerings) answering.end();
+    for (const answering of reply.answerings) answering.end();
   };
   context.req.raw.signal.addEventListener('abort', leave, { once: true });
   const first = await pieces.next();
   const all = preceded(first, pieces);
-  return response.stream ? streamed(context, response, all) : context.json(await whole(response, all));
+  return reply.stream ? streamed(context, reply, all) : context.json(await whole(reply, all));
 }
 
 /** `first`, then the rest. */
@@ -54,12 +54,10 @@ async function* merged(answerings: readonly Answering[]): AsyncGenerator<Piece> 
   try {
     while (pending.size > 0) {
       const { i, result } = await Promise.race(pending.values());
-      if (result.done === true) {
-        pending.delete(i);
-        continue;
-      }
-      pending.set(i, next(i));
+      pending.delete(i);
+      if (result.done === true) continue;
       yield { ...result.value, index: i * (answerings[0] as Answering).rows.length + result.value.index };
+      pending.set(i, next(i));
     }
   } finally {
     for (const answering of answerings) answering.end();
@@ -71,13 +69,13 @@ function usageOfAll(answerings: readonly Answering[]): Usage {
   return { prompt: total('prompt'), cached: total('cached'), drawn: total('drawn') };
 }
 
-function beginnings({ answerings, echo }: Response): string[] {
+function beginnings({ answerings, echo }: Reply): string[] {
   return answerings.flatMap(({ rows }, prompt) => rows.map(() => echo(prompt)));
 }
 
-async function whole(response: Response, pieces: AsyncIterable<Piece>): Promise<object> {
-  const { kind, head, answerings, logProbs, tokenizer } = response;
-  const choices: Piece[] = beginnings(response).map((text, index) => ({ index, text, drawn: [], finish: null }));
+async function whole(reply: Reply, pieces: AsyncIterable<Piece>): Promise<object> {
+  const { kind, head, answerings, logProbs, tokenizer } = reply;
+  const choices: Piece[] = beginnings(reply).map((text, index) => ({ index, text, drawn: [], finish: null }));
   for await (const { index, text, drawn, finish } of pieces) {
     const choice = choices[index] as Piece;
     choices[index] = { index, text: choice.text + text, drawn: [...choice.drawn, ...drawn], finish };
@@ -85,27 +83,27 @@ async function whole(response: Response, pieces: AsyncIterable<Piece>): Promise<
   return kind.whole(head, choices, usageOfAll(answerings), logProbs, tokenizer);
 }
 
-function streamed(context: Context, response: Response, pieces: AsyncIterable<Piece>): globalThis.Response {
+function streamed(context: Context, reply: Reply, pieces: AsyncIterable<Piece>): Response {
   context.header('Content-Type', 'text/event-stream');
   context.header('Cache-Control', 'no-store');
   return stream(context, async (output) => {
     const send = (event: object) => output.write(`data: ${JSON.stringify(event)}\n\n`);
     try {
-      for await (const event of events(response, pieces)) {
+      for await (const event of events(reply, pieces)) {
         if (output.aborted) return; // nobody listens: leaving the loop ends the rows
         await send(event);
       }
       await output.write('data: [DONE]\n\n');
     } catch (error) {
-      response.onError(error);
+      reply.onError(error);
       await send(asApiError(error).body);
     }
   });
 }
 
-async function* events(response: Response, pieces: AsyncIterable<Piece>): AsyncGenerator<object> {
-  const { kind, head, answerings, logProbs, tokenizer, includeUsage } = response;
-  const lengths = beginnings(response);
+async function* events(reply: Reply, pieces: AsyncIterable<Piece>): AsyncGenerator<object> {
+  const { kind, head, answerings, logProbs, tokenizer, includeUsage } = reply;
+  const lengths = beginnings(reply);
   for (const [index, text] of lengths.entries()) {
     yield* kind.opening(head, index);
     if (text !== '') yield kind.chunk(head, { index, text, drawn: [], finish: null }, 'none', tokenizer, 0);

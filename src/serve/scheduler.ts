@@ -122,8 +122,9 @@ export class Scheduler {
       throw new Overloaded(`${this.#waiting.length} requests are waiting already`, this.#retryAfter());
     }
     // A key that was away has not saved anything up.
-    const least = Math.min(...this.#keys().map((key) => this.#servedTo(key)));
-    if (!this.#keys().includes(request.key) && Number.isFinite(least)) {
+    const present = this.#keys();
+    if (present.size > 0 && !present.has(request.key)) {
+      const least = Math.min(...[...present].map((key) => this.#servedTo(key)));
       this.#served.set(request.key, Math.max(least, this.#servedTo(request.key)));
     }
     this.#waiting.push({ request, since: this.#now(), next: 0 });
@@ -148,10 +149,12 @@ export class Scheduler {
   }
 
   async #arrival(signal: AbortSignal): Promise<void> {
-    await new Promise<void>((resolve) => {
+    const arrival = new Promise<void>((resolve) => {
       this.#wake = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
     });
+    signal.addEventListener('abort', this.#wake, { once: true });
+    await arrival;
+    signal.removeEventListener('abort', this.#wake);
   }
 
   async #turn(): Promise<Turn> {
@@ -164,10 +167,8 @@ export class Scheduler {
     const budget = drawing > 0 ? this.#policy.promptTokens : this.#policy.promptTokensAlone;
     const progress = await this.#slots.advance(reading, budget, this.#tokensAtOnce());
     for (const one of progress) this.#tell(one);
-    const [read, drawn] = [
-      sum(progress, 'promptRead'),
-      progress.reduce((total, { tokens }) => total + tokens.length, 0),
-    ];
+    const read = progress.reduce((total, { promptRead }) => total + promptRead, 0);
+    const drawn = progress.reduce((total, { tokens }) => total + tokens.length, 0);
     const milliseconds = this.#now() - began;
     if (milliseconds > 0) this.#rate = 0.9 * this.#rate + 0.1 * ((read + drawn) / milliseconds);
     return { waiting: this.#waiting.length, running: this.#running.size, read, drawn, milliseconds };
@@ -251,7 +252,7 @@ export class Scheduler {
   }
 
   #forgetAbsent(): void {
-    const present = new Set(this.#keys());
+    const present = this.#keys();
     for (const key of this.#served.keys()) if (!present.has(key)) this.#served.delete(key);
   }
 
@@ -260,8 +261,8 @@ export class Scheduler {
   }
 
   /** The keys that wait or are being served. */
-  #keys(): string[] {
-    return [...this.#waiting, ...this.#running.values()].map(({ request }) => request.key);
+  #keys(): ReadonlySet<string> {
+    return new Set([...this.#waiting, ...this.#running.values()].map(({ request }) => request.key));
   }
 
   #waitingTokens(): number {
@@ -277,8 +278,4 @@ export class Scheduler {
 
 function costOf({ prompt, rows }: Request): number {
   return prompt.length + rows.reduce((total, { maxTokens }) => total + maxTokens, 0);
-}
-
-function sum(progress: readonly RowProgress[], key: 'promptRead'): number {
-  return progress.reduce((total, one) => total + one[key], 0);
 }

@@ -11,6 +11,8 @@ export interface ServedModel {
   tokenizer: Tokenizer;
   /** Undefined for a model without a chat template. */
   chat: Chat | undefined;
+  /** The number of tokens that the model can draw. */
+  vocabulary: number;
   /** Tokens that end an answer. */
   endTokens: readonly number[];
   /** Tokens of a prompt and its answer together. */

@@ -51,7 +51,7 @@ interface Server {
 function asking(scheduler: Scheduler, body: object): Answering {
   const fields = completionFields({ model: 'm', prompt: 'Hi', max_tokens: 16, ...body }, false);
   const prompt = tokenizer.encode(fields.prompt as string);
-  const facts = { promptLength: prompt.length, capacity: CAPACITY, endTokens: [256], seed: 1 };
+  const facts = { prompt, vocabulary: 258, capacity: CAPACITY, endTokens: [256], seed: 1 };
   const stop = [fields.stop ?? []].flat();
   return new Answering(scheduler, { key: fields.user ?? '', prompt, rows: rowsOf(fields, facts), stop, tokenizer });
 }

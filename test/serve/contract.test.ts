@@ -44,7 +44,16 @@ async function served(
     for await (const _ of scheduler.turns(abort.signal));
   };
   turning.push(turns());
-  return { name, created: 1, capacity: 64, scope: undefined, scheduler, fingerprint: 'palm', ...facts };
+  return {
+    name,
+    created: 1,
+    vocabulary: model.decoder.usedTokens,
+    capacity: 64,
+    scope: undefined,
+    scheduler,
+    fingerprint: 'palm',
+    ...facts,
+  };
 }
 
 beforeAll(async () => {
@@ -83,7 +92,7 @@ const asked = { model: 'llama', messages: [{ role: 'user' as const, content: 'a 
 const continued = { model: 'org/bytes', prompt: 'To be', seed: 1, max_tokens: 12 };
 
 describe('models', () => {
-  it('are listed, and found by names with slashes', async () => {
+  it('list all models, and find one by a name with slashes', async () => {
     const names: string[] = [];
     for await (const { id } of client.models.list()) names.push(id);
     expect(names).toEqual(['llama', 'org/bytes']);
@@ -93,7 +102,7 @@ describe('models', () => {
 });
 
 describe('chats', () => {
-  it('are answered, n times, with what was used', async () => {
+  it('give n answers, with their log-probabilities and what was used', async () => {
     const answer = await client.chat.completions.create({ ...asked, n: 3, logprobs: true, top_logprobs: 2 });
     expect(answer).toMatchObject({ object: 'chat.completion', model: 'llama', system_fingerprint: 'palm' });
     expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2]);
@@ -111,7 +120,7 @@ describe('chats', () => {
     expect(answer.usage?.completion_tokens).toBe(drawn.reduce((sum, count) => sum + count, 0) + ends);
   });
 
-  it('are streamed in pieces that are the whole answer, and tell what was used', async () => {
+  it('stream pieces that are the whole answer together, and tell what was used', async () => {
     const whole = await client.chat.completions.create({ ...asked, n: 2 });
     const texts = ['', ''];
     let usage: OpenAI.CompletionUsage | null | undefined;
@@ -132,7 +141,7 @@ describe('chats', () => {
     expect(helped.choices.map(({ message }) => message.content)).toEqual(texts);
   });
 
-  it('with a developer and parts of text are those with a system and one text', async () => {
+  it('take a developer for a system message, and parts of text for one text', async () => {
     const said = (role: 'system' | 'developer', content: string | { type: 'text'; text: string }[]) => ({
       ...asked,
       messages: [
@@ -175,14 +184,14 @@ describe('completions', () => {
     expect(usage).toMatchObject({ prompt_tokens: 5, prompt_tokens_details: { cached_tokens: 4 } });
   });
 
-  it('are streamed', async () => {
+  it('stream pieces that are the whole text together', async () => {
     let text = '';
     for await (const { choices } of await client.completions.create({ ...continued, stream: true }))
       text += choices[0]?.text ?? '';
     expect(text).toBe((await client.completions.create(continued)).choices[0]?.text);
   });
 
-  it('end when the client leaves', async () => {
+  it('stop drawing when the client leaves', async () => {
     const scheduler = schedulers.get('org/bytes') as Scheduler;
     const stream = await client.completions.create({
       ...continued,
@@ -198,6 +207,8 @@ describe('completions', () => {
 
 describe('errors', () => {
   it.each([
+    ['a bias for a token that is not there', { ...asked, logit_bias: { 33: 1 } }, 400, 'logit_bias', null],
+    ['an end token that is not there', { ...asked, stop_token_ids: [33] }, 400, 'stop_token_ids', null],
     ['an unknown model', { ...asked, model: 'x' }, 404, 'model', 'model_not_found'],
     ['a chat with a model that has none', { ...asked, model: 'org/bytes' }, 400, 'model', null],
     ['an unknown field', { ...asked, temprature: 1 }, 400, 'temprature', 'unknown_parameter'],
@@ -214,6 +225,17 @@ describe('errors', () => {
   ])('of %s', async (_what, body, status, param, code) => {
     const refused = client.chat.completions.create(body as OpenAI.ChatCompletionCreateParams);
     await expect(refused).rejects.toMatchObject({ status, param, code, type: 'invalid_request_error' });
+  });
+
+  it('of a prompt with a token that is not there', async () => {
+    const refused = client.completions.create({ ...continued, prompt: [[65], [258], [259]] });
+    await expect(refused).rejects.toMatchObject({ status: 400, param: 'prompt' });
+  });
+
+  it('of several prompts that are too many at once end the request, and nothing else', async () => {
+    const body = { ...continued, prompt: Array.from({ length: 12 }, () => 'To be') };
+    await expect(client.completions.create(body)).rejects.toMatchObject({ status: 429 });
+    expect((await client.withOptions({ maxRetries: 5 }).completions.create(continued)).choices).toHaveLength(1);
   });
 
   it('of overload say when to come back, and the client that retries is answered', async () => {

@@ -1,4 +1,5 @@
 /** Whose turn it is, on slots and a clock that are made up: bounds of the queue, fair shares, and what a turn costs. */
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/data/random.ts';
 import type { RowOptions, RowProgress } from '../../src/models/slots.ts';
@@ -197,6 +198,17 @@ describe('the queue', () => {
     expect(running.tokens).toBeLessThan(100);
     expect(waiting.beganAt).toBeUndefined();
     expect(slots.rows.size).toBe(0);
+  });
+
+  it('listens to the signal once, however often it waits', async () => {
+    const { ask, abort, turns } = make();
+    for (let i = 0; i < 20; i++) {
+      const turn = turns.next();
+      await Promise.resolve();
+      expect(ask('a', { tokens: 1 }).done).toBe(false);
+      expect((await turn).value).toMatchObject({ drawn: 1 });
+    }
+    expect(getEventListeners(abort.signal, 'abort').length).toBe(0);
   });
 
   it('waits without turns while there is nothing to do, until it is aborted', async () => {

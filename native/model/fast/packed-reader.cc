@@ -78,13 +78,16 @@ void PackedReader::allocate(int64_t rows) {
 
 // The plan for the adapters of `scope` as they are now.
 PackedReader::Plan& PackedReader::plan_for(const Scope* scope) {
-  const int64_t version = scope ? version_of(scope->parameters()) : 0;
   const auto found = std::ranges::find_if(plans_, [&](const auto& plan) { return plan->scope == scope; });
-  if (found != plans_.end() && (*found)->version == version) return **found;
+  if (found != plans_.end() && (*found)->version == version_of(scope)) return **found;
   if (found != plans_.end()) plans_.erase(found);
-  Plan plan{.scope = scope, .version = version, .adapters = {}, .down = {}, .layers = {}};
+  Plan plan{.scope = scope, .version = version_of(scope), .adapters = {}, .down = {}, .layers = {}};
   plan_all(*plans_.emplace_back(std::make_unique<Plan>(std::move(plan))));
   return *plans_.back();
+}
+
+void PackedReader::forget(const Scope* scope) {
+  std::erase_if(plans_, [&](const auto& plan) { return plan->scope == scope; });
 }
 
 // y = x · weightᵀ for all rows; x is as wide as the weight is deep.

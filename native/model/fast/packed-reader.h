@@ -33,6 +33,7 @@ class PackedReader : public SlotReader {
   Tensor read(const Scope* scope, const TokenRows& rows) override;
   void copy(int64_t from, int64_t to, int64_t length) override { cache_.copy(from, to, length); }
   void clear(int64_t slot) override { cache_.clear(slot); }
+  void forget(const Scope* scope) override;
   int64_t chunk() const override { return kTokenRows; }
   int64_t most_rows() const override { return x_.size(0); }
   bool divides_freely() const override { return true; }
