@@ -81,8 +81,9 @@ describe('train', () => {
   it.each([
     ['samples', 'sft', ['yes', 'no'].map((word) => ({ messages: [...question, ...said(word)] }))],
     ['comparisons', 'dpo', [{ prompt: question, chosen: said('yes'), rejected: said('no') }]],
-    ['ratings', 'reward', [0, 1].map((rating) => ({ prompt: question, response: `${rating}`, rating }))],
-    ['labels', 'kto', [true, false].map((label) => ({ prompt: question, completion: `${label}`, label }))],
+    ['ratings', 'reward', [0, 1].map((rating) => ({ prompt: question, response: said(`${rating}`), rating }))],
+    ['labels', 'kto', [true, false].map((label) => ({ prompt: question, completion: said(`${label}`), label }))],
+    ['steps', 'process-reward', ['a', 'b'].map((step) => ({ prompt: question, completions: [step], labels: [true] }))],
     ['prompts', 'grpo', [question, { prompt: question }]],
   ] as const)('learns %s of messages as from a file: %s', async (name, method, rows) => {
     const file = at(`${name}.jsonl`);
