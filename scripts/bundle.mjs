@@ -32,7 +32,30 @@ const { metafile } = await build({
 });
 const written = Object.keys(metafile.outputs).map((path) => join(root, path));
 written.forEach(restoreNames);
-removeOthers(new Set(written));
+removeOthers(new Set([...written, ...(await bundlePages())]));
+
+/** The scripts and styles of pages: src/NAME/browser/ becomes dist/browser/NAME.js and NAME.css. Returns their paths. */
+async function bundlePages() {
+  const inputs = readdirSync(join(root, 'src')).flatMap((name) =>
+    ['main.ts', 'main.tsx', 'style.css']
+      .map((file) => ({ in: join(root, 'src', name, 'browser', file), out: name }))
+      .filter(({ in: path }) => existsSync(path)),
+  );
+  if (inputs.length === 0) return [];
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: inputs,
+    outdir: 'dist/browser',
+    bundle: true,
+    format: 'esm',
+    target: ['chrome109', 'firefox115', 'safari16'],
+    jsx: 'automatic',
+    jsxImportSource: 'hono/jsx/dom',
+    metafile: true,
+    logLevel: 'warning',
+  });
+  return Object.keys(metafile.outputs).map((path) => join(root, path));
+}
 
 /** Gives classes that mention themselves their name back: the bundler writes `var Tensor = class _Tensor`. */
 function restoreNames(path) {

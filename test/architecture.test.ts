@@ -105,7 +105,8 @@ const SEES: Record<string, string[]> = {
     ...['errors', 'package', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'runs'],
     ...['rewards', 'methods', 'training', 'report'],
   ],
-  serve: ['errors', 'models', 'tokenizer'],
+  web: ['errors', 'package'],
+  serve: ['errors', 'models', 'tokenizer', 'web'],
   internal: ['data', 'metrics', 'native', 'families'],
   cli: [
     ...['errors', 'package', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],

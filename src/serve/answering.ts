@@ -2,7 +2,7 @@
 import type { RowOptions, RowProgress } from '../models/slots.ts';
 import { decodeStream, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { AnswerText } from './answer-text.ts';
-import { ApiError } from './api-error.ts';
+import { ApiError } from '../web/api-error.ts';
 import type { Request, Scheduler } from './scheduler.ts';
 
 /** A token that was drawn, with log-probabilities if the request asks for them. */

@@ -2,13 +2,14 @@
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ChatMessage } from '../tokenizer/chat/messages.ts';
+import { ApiError, refusal } from '../web/api-error.ts';
 import { Answering } from './answering.ts';
-import { ApiError, asApiError } from './api-error.ts';
 import { type ChatFields, chatFields, type CompletionFields, completionFields } from './fields.ts';
 import { CHAT, COMPLETION, type Kind } from './objects.ts';
 import { respond } from './respond.ts';
 import { rowsOf } from './rows.ts';
 import type { ServedModel } from './served-model.ts';
+import { asApiError } from './told-error.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Tokens of a completion that does not say how many, as with OpenAI. */
@@ -36,23 +37,18 @@ export function createApp(options: AppOptions): Hono {
   app.post('/v1/chat/completions', (context) => server.chat(context));
   app.post('/v1/completions', (context) => server.completion(context));
   app.notFound((context) =>
-    refuse(context, new ApiError(404, `there is no ${context.req.method} ${context.req.path}`)),
+    refusal(context, new ApiError(404, `there is no ${context.req.method} ${context.req.path}`)),
   );
   app.onError((error, context) => {
     const told = asApiError(error);
     if (told.status >= 500) options.onError(error);
-    return refuse(context, told);
+    return refusal(context, told);
   });
   return app;
 }
 
 function tooLarge(): never {
   throw new ApiError(413, `the body is larger than ${MAX_BODY_BYTES} bytes`);
-}
-
-function refuse(context: Context, { status, body, retryAfter }: ApiError): Response {
-  if (retryAfter !== undefined) context.header('Retry-After', `${retryAfter}`);
-  return context.json(body, status as 400);
 }
 
 function modelObject({ name, created }: ServedModel) {

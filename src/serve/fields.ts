@@ -1,7 +1,7 @@
 /** The fields of requests to /v1/chat/completions and /v1/completions: each is honoured, or refused by its name. */
 import * as z from 'zod';
 import { printable } from '../errors.ts';
-import { ApiError } from './api-error.ts';
+import { ApiError } from '../web/api-error.ts';
 
 const MAX_CHOICES = 8;
 const text = z.string();

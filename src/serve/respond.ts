@@ -1,10 +1,10 @@
 /** Requests as they are answered over HTTP: one JSON object, or a stream of events. */
 import type { Context } from 'hono';
-import { stream } from 'hono/streaming';
 import type { Answering, Piece } from './answering.ts';
-import { asApiError } from './api-error.ts';
+import { asApiError } from './told-error.ts';
 import type { Head, Kind, LogProbs, Usage } from './objects.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { eventStream, type ServerEvent } from '../web/events.ts';
 
 /** What is answered, and in which form. */
 export interface Reply {
@@ -84,21 +84,17 @@ async function whole(reply: Reply, pieces: AsyncIterable<Piece>): Promise<object
 }
 
 function streamed(context: Context, reply: Reply, pieces: AsyncIterable<Piece>): Response {
-  context.header('Content-Type', 'text/event-stream');
-  context.header('Cache-Control', 'no-store');
-  return stream(context, async (output) => {
-    const send = (event: object) => output.write(`data: ${JSON.stringify(event)}\n\n`);
-    try {
-      for await (const event of events(reply, pieces)) {
-        if (output.aborted) return; // nobody listens: leaving the loop ends the rows
-        await send(event);
-      }
-      await output.write('data: [DONE]\n\n');
-    } catch (error) {
-      reply.onError(error);
-      await send(asApiError(error).body);
-    }
-  });
+  const failed = (error: unknown) => {
+    reply.onError(error);
+    return [{ data: JSON.stringify(asApiError(error).body) }];
+  };
+  return eventStream(context, ended(events(reply, pieces)), { failed });
+}
+
+/** The events as clients read them. Without the last one they take a broken connection for the end of an answer. */
+async function* ended(events: AsyncIterable<object>): AsyncGenerator<ServerEvent> {
+  for await (const event of events) yield { data: JSON.stringify(event) };
+  yield { data: '[DONE]' };
 }
 
 async function* events(reply: Reply, pieces: AsyncIterable<Piece>): AsyncGenerator<object> {

@@ -1,6 +1,6 @@
 /** How the rows of a request draw, by its fields. */
 import type { RowOptions } from '../models/slots.ts';
-import { ApiError } from './api-error.ts';
+import { ApiError } from '../web/api-error.ts';
 import type { ChatFields, CompletionFields } from './fields.ts';
 
 /** What the fields do not say. */

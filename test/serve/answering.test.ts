@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/data/random.ts';
 import { PaLM } from '../../src/models/palm.ts';
 import { Slots } from '../../src/models/slots.ts';
-import { ApiError } from '../../src/serve/api-error.ts';
+import { ApiError } from '../../src/web/api-error.ts';
 import { Answering, type Piece } from '../../src/serve/answering.ts';
 import { completionFields } from '../../src/serve/fields.ts';
 import { rowsOf } from '../../src/serve/rows.ts';

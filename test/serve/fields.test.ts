@@ -1,6 +1,6 @@
 /** Every field of a request is honoured or refused by its name; nothing is dropped. */
 import { describe, expect, it } from 'vitest';
-import { ApiError } from '../../src/serve/api-error.ts';
+import { ApiError } from '../../src/web/api-error.ts';
 import { chatFields, completionFields } from '../../src/serve/fields.ts';
 
 const CHAT = { model: 'm', messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,6 +1,5 @@
 /** Errors as OpenAI's clients read them. */
-import { DataError } from '../errors.ts';
-import { Overloaded } from './scheduler.ts';
+import type { Context } from 'hono';
 
 /** A refusal with an HTTP status. Clients retry 408, 409, 429 and everything from 500 on, and give up at once otherwise. */
 export class ApiError extends Error {
@@ -37,10 +36,8 @@ export class ApiError extends Error {
   }
 }
 
-/** What went wrong, as a client is told; nothing of an error that is not meant for it. */
-export function asApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error;
-  if (error instanceof Overloaded) return new ApiError(429, error.message, { retryAfter: error.retryAfter });
-  if (error instanceof DataError) return new ApiError(400, error.message, { param: 'messages' });
-  return new ApiError(500, 'the server failed to answer; its log says why');
+/** The response that says why a request is refused. */
+export function refusal(context: Context, { status, body, retryAfter }: ApiError): Response {
+  if (retryAfter !== undefined) context.header('Retry-After', `${retryAfter}`);
+  return context.json(body, status as 400);
 }
