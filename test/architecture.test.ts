@@ -106,7 +106,9 @@ const SEES: Record<string, string[]> = {
     ...['rewards', 'methods', 'training', 'report'],
   ],
   web: ['errors', 'package'],
-  serve: ['errors', 'models', 'tokenizer', 'web'],
+  serve: [
+    ...['errors', 'package', 'files', 'native', 'tokenizer', 'data', 'models', 'trainers', 'runs', 'rewards', 'web'],
+  ],
   internal: ['data', 'metrics', 'native', 'families'],
   cli: [
     ...['errors', 'package', 'files', 'import', 'config', 'tokenizer', 'metrics', 'data', 'native', 'tensor'],

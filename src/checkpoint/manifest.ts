@@ -6,8 +6,9 @@ import * as z from 'zod';
 import { CheckpointError, type PalmError } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
 import { JsonError, parseJson } from '../files/json.ts';
-import { checkRegular, READ_FLAGS, readWholeText } from '../files/regular-file.ts';
+import { checkRegular, readWholeText } from '../files/regular-file.ts';
 import { syncFile } from '../files/open-file.ts';
+import { sha256OfFile } from '../files/sha256.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -117,25 +118,10 @@ async function checkSize(path: string, { bytes }: Sealed): Promise<void> {
 }
 
 async function checkHash(path: string, { sha256 }: Sealed): Promise<void> {
-  const found = await hashOfFile(path).catch((error: unknown) => {
+  const found = await sha256OfFile(path).catch((error: unknown) => {
     throw asDamage(error, path);
   });
   if (found !== sha256) throw damaged(path, 'changed content', 'the content that was written');
-}
-
-async function hashOfFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  const file = await open(path, READ_FLAGS);
-  try {
-    const buffer = new Uint8Array(SLICE_BYTES);
-    for (let read = -1; read !== 0; ) {
-      ({ bytesRead: read } = await file.read(buffer, 0, buffer.length, null));
-      hash.update(buffer.subarray(0, read));
-    }
-  } finally {
-    await file.close();
-  }
-  return hash.digest('hex');
 }
 
 /** Permission and I/O errors pass through; anything else at the path counts as damage. */

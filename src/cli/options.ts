@@ -19,24 +19,28 @@ import { warn } from './warn.ts';
 /**
  * A command that takes `--config FILE` and a flag for every field of `schema`. Wrong values throw a ConfigError. The
  * field `positional`, if given, becomes the argument of the command instead of a flag; the field `optional` may also be given as
- * the argument after it.
+ * the argument after it. `options` are further options of the command, outside the configuration; `run` gets their values by their
+ * names.
  */
 export function configuredCommand<S extends ConfigSchema>(
   name: string,
   schema: S,
-  run: (config: z.output<S>) => Promise<void>,
+  run: (config: z.output<S>, others: Record<string, unknown>) => Promise<void>,
   positional?: keyof S['shape'] & string,
   optional?: keyof S['shape'] & string,
+  options: readonly Option[] = [],
 ): Command {
   const flags = flagsOf(schema);
   const named = command(
     name,
     flags.filter((flag) => flag.name !== positional),
   );
+  addRunOptions(named, options);
   const act = async ({ config: file, ...given }: Record<string, unknown>) => {
     const layers: Layer[] = [];
     if (typeof file === 'string') layers.push({ path: file, values: readConfigFile(fromHome(file)) });
-    await run(parseLayers(schema, name, [...layers, { values: mergeFlags({}, given) }]));
+    const { own, flags } = apart(given, options);
+    await run(parseLayers(schema, name, [...layers, { values: mergeFlags({}, flags) }]), own);
   };
   if (positional === undefined) return named.action(act);
   const place = flags.find((flag) => flag.name === positional);
@@ -77,13 +81,10 @@ export function runCommand<S extends ConfigSchema>(
     new Option('--dry-run', 'validate configuration and data, estimate memory, and exit'),
     ...options,
   ]);
-  const others = options.map((option) => option.attributeName());
   return result.action(
     async ({ config, recipe, resume = false, dryRun = false, ...given }: Record<string, unknown>) => {
       const saved = resume === false ? {} : savedConfig(given.out, before);
-      const isOwn = ([key]: [string, unknown]) => others.includes(key);
-      const own = Object.fromEntries(Object.entries(given).filter(isOwn));
-      const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
+      const { own, flags } = apart(given, options);
       const files = recipeLayers(name, { recipe, config } as { recipe?: string; config?: string });
       const settings = parseLayers(schema, name, [{ values: saved }, ...files, { values: mergeFlags({}, flags) }]);
       if (resume !== false) {
@@ -95,6 +96,15 @@ export function runCommand<S extends ConfigSchema>(
       await run(settings, from, { ...own, dryRun: dryRun === true });
     },
   );
+}
+
+/** The values of `options`, and those of the flags of a schema. */
+function apart(given: Record<string, unknown>, options: readonly Option[]) {
+  const others = options.map((option) => option.attributeName());
+  const isOwn = ([key]: [string, unknown]) => others.includes(key);
+  const own = Object.fromEntries(Object.entries(given).filter(isOwn));
+  const flags = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
+  return { own, flags };
 }
 
 /** Settings whose changes are not reported: they do not affect the results, or the checkpoint covers them. */

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { printable } from '../errors.ts';
 import { ApiError } from '../web/api-error.ts';
+import { messages } from './messages.ts';
 
 const MAX_CHOICES = 8;
 const text = z.string();
@@ -42,14 +43,9 @@ const COMMON = {
   sampled_logprobs: z.boolean().nullish(),
 };
 
-const part = z.strictObject({ type: z.literal('text'), text });
-const message = z.looseObject({
-  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
-  content: z.union([text, z.array(part).min(1)]),
-});
 const CHAT = {
   ...COMMON,
-  messages: z.array(message).min(1).max(1000),
+  messages,
   max_completion_tokens: z.number().int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: count.max(20).nullish(),
@@ -89,7 +85,8 @@ export function completionFields(body: unknown, ignoreUnknown: boolean): Complet
   return parse(COMPLETION, body, ignoreUnknown) as CompletionFields;
 }
 
-function parse(known: z.core.$ZodLooseShape, body: unknown, ignoreUnknown: boolean): unknown {
+/** The fields of a body that has these. @throws ApiError naming a field that is wrong, unknown or not supported */
+export function parse(known: z.core.$ZodLooseShape, body: unknown, ignoreUnknown: boolean): unknown {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new ApiError(400, 'the body must be a JSON object');
   const given = Object.entries(body).filter(([name]) => !WITHOUT_MEANING.includes(name));

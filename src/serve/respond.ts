@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import type { Answering, Piece } from './answering.ts';
 import { asApiError } from './told-error.ts';
+import type { ServerNumbers } from './numbers.ts';
 import type { Head, Kind, LogProbs, Usage } from './objects.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { eventStream, type ServerEvent } from '../web/events.ts';
@@ -21,6 +22,7 @@ export interface Reply {
   echo: (prompt: number) => string;
   /** Told of errors that end a stream. */
   onError: (error: unknown) => void;
+  numbers: ServerNumbers;
 }
 
 /** Answers; errors before the first piece are thrown, later ones end the stream. */
@@ -30,9 +32,21 @@ export async function respond(context: Context, reply: Reply): Promise<Response>
     for (const answering of reply.answerings) answering.end();
   };
   context.req.raw.signal.addEventListener('abort', leave, { once: true });
+  const began = performance.now();
+  const seconds = () => (performance.now() - began) / 1000;
   const first = await pieces.next();
-  const all = preceded(first, pieces);
+  reply.numbers.began(seconds());
+  const all = counted(reply, preceded(first, pieces), seconds);
   return reply.stream ? streamed(context, reply, all) : context.json(await whole(reply, all));
+}
+
+/** The pieces; what they took is counted, also where the client leaves early. */
+async function* counted({ answerings, head, numbers }: Reply, pieces: AsyncGenerator<Piece>, seconds: () => number) {
+  try {
+    yield* pieces;
+  } finally {
+    numbers.ended(head.model, usageOfAll(answerings), seconds());
+  }
 }
 
 /** `first`, then the rest. */

@@ -87,10 +87,14 @@ interface Running {
   reads: boolean;
 }
 
+/** Failures of the slots in a row that end the turns. */
+const MOST_FAILURES = 3;
+
 export class Scheduler {
   readonly #slots: SlotsLike;
   readonly #policy: Policy;
   readonly #now: () => number;
+  readonly #onError: (error: unknown) => void;
   #waiting: Waiting[] = [];
   readonly #running = new Map<number, Running>();
   /** Tokens that each key has been served. */
@@ -98,12 +102,15 @@ export class Scheduler {
   /** Tokens a millisecond, lately. */
   #rate = 0;
   #wake: () => void = () => {};
+  /** How often the slots have failed in a row. */
+  #failures = 0;
 
-  /** `now` is a clock in milliseconds. */
-  constructor(slots: SlotsLike, policy: Policy, now: () => number) {
+  /** `now` is a clock in milliseconds; `onError` is told why all answers failed at once. */
+  constructor(slots: SlotsLike, policy: Policy, now: () => number, onError: (error: unknown) => void = () => {}) {
     this.#slots = slots;
     this.#policy = policy;
     this.#now = now;
+    this.#onError = onError;
   }
 
   get waiting(): number {
@@ -140,6 +147,14 @@ export class Scheduler {
     }
   }
 
+  /** Refuses all requests, those that are being answered too: for a server that stops. */
+  refuseAll(): void {
+    for (const request of this.#requests()) {
+      request.failed(new Overloaded('the server is stopping', 1));
+      this.end(request);
+    }
+  }
+
   /** Serves until `signal` is aborted: a turn reads some of the prompts, then draws for all rows that can. */
   async *turns(signal: AbortSignal): AsyncGenerator<Turn> {
     while (!signal.aborted) {
@@ -165,13 +180,33 @@ export class Scheduler {
     const reading = all.filter(([, { reads }]) => reads).map(([row]) => row);
     const drawing = all.length - reading.length;
     const budget = drawing > 0 ? this.#policy.promptTokens : this.#policy.promptTokensAlone;
-    const progress = await this.#slots.advance(reading, budget, this.#tokensAtOnce());
+    const progress = await this.#advance(reading, budget);
     for (const one of progress) this.#tell(one);
     const read = progress.reduce((total, { promptRead }) => total + promptRead, 0);
     const drawn = progress.reduce((total, { tokens }) => total + tokens.length, 0);
     const milliseconds = this.#now() - began;
     if (milliseconds > 0) this.#rate = 0.9 * this.#rate + 0.1 * ((read + drawn) / milliseconds);
     return { waiting: this.#waiting.length, running: this.#running.size, read, drawn, milliseconds };
+  }
+
+  /**
+   * What rows read and drew. If that fails, as with too little memory, the requests fail that were being answered, and others go on.
+   * @throws what the slots throw if it happens again and again
+   */
+  async #advance(reading: readonly number[], budget: number): Promise<RowProgress[]> {
+    try {
+      const progress = await this.#slots.advance(reading, budget, this.#tokensAtOnce());
+      this.#failures = 0;
+      return progress;
+    } catch (error) {
+      if (++this.#failures === MOST_FAILURES) throw error;
+      this.#onError(error);
+      for (const request of new Set([...this.#running.values()].map(({ request }) => request))) {
+        request.failed(error);
+        this.end(request); // the slots tell that it has ended when they next advance
+      }
+      return [];
+    }
   }
 
   #tell(progress: RowProgress): void {
@@ -262,7 +297,11 @@ export class Scheduler {
 
   /** The keys that wait or are being served. */
   #keys(): ReadonlySet<string> {
-    return new Set([...this.#waiting, ...this.#running.values()].map(({ request }) => request.key));
+    return new Set([...this.#requests()].map(({ key }) => key));
+  }
+
+  #requests(): ReadonlySet<Request> {
+    return new Set([...this.#waiting, ...this.#running.values()].map(({ request }) => request));
   }
 
   #waitingTokens(): number {

@@ -12,6 +12,8 @@ import { loadModel } from '../../src/models/registry.ts';
 import { Slots } from '../../src/models/slots.ts';
 import { findModel, loadingOf, textOf } from '../../src/runs/model-file.ts';
 import { createApp } from '../../src/serve/app.ts';
+import { Catalog } from '../../src/serve/catalog.ts';
+import { ServerNumbers } from '../../src/serve/numbers.ts';
 import { Scheduler } from '../../src/serve/scheduler.ts';
 import type { ServedModel } from '../../src/serve/served-model.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
@@ -30,7 +32,7 @@ let client: OpenAI;
 async function served(
   name: string,
   model: LanguageModel,
-  facts: Pick<ServedModel, 'tokenizer' | 'chat' | 'endTokens'>,
+  facts: Pick<ServedModel, 'text' | 'endTokens'>,
 ): Promise<ServedModel> {
   const slots = await Slots.create(model, { slots: 4, capacity: 64 });
   disposables.push(slots, model);
@@ -63,12 +65,14 @@ beforeAll(async () => {
   const llama = (await loadModel(path, loadingOf(file, text, device))) as LanguageModel;
   const bytes = new PaLM({ numTokens: 258, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, seed: 4, device });
   const models = [
-    await served('llama', llama, { tokenizer: text, chat: text.chat, endTokens: [1, 2] }),
-    await served('org/bytes', bytes, { tokenizer: await loadTokenizer('byte'), chat: undefined, endTokens: [256] }),
+    await served('llama', llama, { text, endTokens: [1, 2] }),
+    await served('org/bytes', bytes, { text: await loadTokenizer('byte'), endTokens: [256] }),
   ];
   let ids = 0;
+  const catalog = new Catalog();
+  catalog.offer('test', { models, judges: [], close: async () => {} }, 0);
   const app = createApp({
-    models,
+    ...{ catalog, numbers: new ServerNumbers(catalog) },
     ignoreUnknownFields: false,
     newId: () => `answer-${++ids}`,
     newSeed: () => ids,
