@@ -125,6 +125,8 @@ const SEES: Record<string, string[]> = {
       'recipes',
       'sweep',
       'hub',
+      'serve',
+      'web',
     ],
   ],
 };

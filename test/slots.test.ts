@@ -8,10 +8,8 @@ import { ArgumentError } from '../src/errors.ts';
 import { LanguageModel } from '../src/models/language-model.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { type RowOptions, type RowProgress, Slots } from '../src/models/slots.ts';
-import { addon } from '../src/native/addon.ts';
-import { handleOf } from '../src/native/resource.ts';
-import { type Parameter, Tensor } from '../src/tensor/tensor.ts';
 import { cpuKernels, device } from './device.ts';
+import { fill } from './fill.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
 import { RECORDED } from './parity/families/case.ts';
 
@@ -174,16 +172,6 @@ async function schedule(
 
 const folder = (name: string) => `${RECORDED}/${name}`;
 const PALM = { numTokens: 40, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device };
-
-/** Gives a parameter random values. */
-async function fill(parameter: Parameter, seed: number): Promise<void> {
-  const random = new Random(seed);
-  const size = parameter.shape.reduce((product, one) => product * one, 1);
-  const numbers = Float32Array.from({ length: size }, () => (random.next() - 0.5) / 2);
-  using drawn = Tensor.from(numbers, { shape: parameter.shape });
-  using value = await parameter.value();
-  await addon().tensorCopy(handleOf(value), handleOf(drawn));
-}
 
 async function modelOf(name: string, dtype: 'float32' | 'bfloat16'): Promise<LanguageModel> {
   const model =

@@ -16,6 +16,7 @@ import type { MethodName } from './method-of-data.ts';
 import { recipesCommand, trainCommand } from './recipes.ts';
 import { reportCommand } from './report.ts';
 import { scoreCommand } from './score.ts';
+import { serveCommand } from './serve.ts';
 import { sweepCommand } from './sweep.ts';
 import { trainingCommand } from './train.ts';
 
@@ -31,6 +32,7 @@ export const COMMANDS: Readonly<Record<Heading, Readonly<Record<string, () => Co
   'Use and look:': {
     generate: generateCommand,
     chat: chatCommand,
+    serve: serveCommand,
     score: scoreCommand,
     evaluate: evaluateCommand,
     inspect: inspectCommand,

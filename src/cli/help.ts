@@ -5,7 +5,7 @@ import type { Flag } from '../config/flags.ts';
 /** Width of the option column. */
 const TERM_WIDTH = 28;
 
-/** Headings of options at the top of a configuration, by their names; other options are under Training. */
+/** Headings of options at the top of a configuration, by their names. */
 const HEADINGS: readonly [heading: string, names: RegExp][] = [
   [
     'Data and files:',
@@ -18,18 +18,20 @@ const HEADINGS: readonly [heading: string, names: RegExp][] = [
   ['Evaluation:', /^(validation|evaluate)/],
   ['Computing:', /^(seed|device|deterministic|dtype)$/],
 ];
-const OTHERS = 'Training:';
+/** Other options, of commands that train and of those that do not. */
+const OTHERS = ['Training:', 'Working:'] as const;
 /** The headings in their order; those of nested options come before the last one. */
-const ORDER = ['Data and files:', OTHERS, 'Learning rate and optimizer:', 'Evaluation:', 'nested', 'Computing:'];
+const ORDER = ['Data and files:', ...OTHERS, 'Learning rate and optimizer:', 'Evaluation:', 'nested', 'Computing:'];
 /** The heading of options that are not part of a configuration. */
 const RUN = 'Running and watching:';
 
 /** Adds an option for each flag, under its heading; nested ones are under the name of their object. */
 export function addFlags(command: Command, flags: readonly Flag[]): void {
-  const place = ({ group, name }: Flag) => ORDER.indexOf(group === undefined ? headingOf(name) : 'nested');
+  const others = OTHERS[flags.some(({ name }) => name === 'out') ? 0 : 1];
+  const place = ({ group, name }: Flag) => ORDER.indexOf(group === undefined ? headingOf(name, others) : 'nested');
   for (const flag of [...flags].sort((a, b) => place(a) - place(b))) {
     const { group, name } = flag;
-    const heading = group === undefined ? headingOf(name) : `${group.name}: ${group.description}`;
+    const heading = group === undefined ? headingOf(name, others) : `${group.name}: ${group.description}`;
     for (const option of optionsOf(flag)) command.addOption(option.helpGroup(heading));
   }
 }
@@ -76,8 +78,8 @@ function wrapped(line: string): string {
   return line.length <= 76 ? `  ${line}` : `  ${line.replace(/ (--out )/, ' \\\n    $1')}`;
 }
 
-function headingOf(name: string): string {
-  return HEADINGS.find(([, names]) => names.test(name))?.[0] ?? OTHERS;
+function headingOf(name: string, others: string): string {
+  return HEADINGS.find(([, names]) => names.test(name))?.[0] ?? others;
 }
 
 /** Formats an option in help. If the option is wider than its column, the explanation starts on the next line. */

@@ -88,6 +88,11 @@ export const LISTING: Readonly<Record<string, { group: Heading; term: string; su
     term: 'chat [options] <MODEL>',
     summary: 'talk to a model that was tuned for conversations; /reset begins again, /exit ends',
   },
+  serve: {
+    group: 'Use and look:',
+    term: 'serve [options] <MODEL...>',
+    summary: 'answer OpenAI clients over HTTP with models, and score answers with reward models',
+  },
   score: {
     group: 'Use and look:',
     term: 'score [options] <MODEL>',

@@ -27,6 +27,7 @@ function subcommandTerm(command: Command): string {
 const APART: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import('./generate.ts')).generateCommand(),
   chat: async () => (await import('./chat.ts')).chatCommand(),
+  serve: async () => (await import('./serve.ts')).serveCommand(),
 };
 
 async function whole(group: Heading, name: string): Promise<Command> {

@@ -26,7 +26,9 @@ export interface Reach {
 export function serverOptions(port: number): Option[] {
   const several = (text: string, before: string[]) => [...before, text];
   return [
-    new Option('--host <address>', 'address to listen at; other machines can reach any but 127.0.0.1').default('127.0.0.1'),
+    new Option('--host <address>', 'address to listen at; other machines can reach any but 127.0.0.1').default(
+      '127.0.0.1',
+    ),
     new Option('--port <n>', 'port to listen at; 0 takes any that is free').default(port).argParser(wholeUpTo(65_535)),
     new Option('--api-key <key>', 'what requests must show, may be repeated; also taken from PALM_API_KEY')
       .default([], 'none')
@@ -37,7 +39,9 @@ export function serverOptions(port: number): Option[] {
     new Option('--cors-origin <url>', 'site whose pages may ask, as in https://example.org, may be repeated')
       .default([], 'none')
       .argParser(several),
-    new Option('--max-connections <n>', 'connections at once; more are closed').default(512).argParser(wholeUpTo(65_535)),
+    new Option('--max-connections <n>', 'connections at once; more are closed')
+      .default(512)
+      .argParser(wholeUpTo(65_535)),
   ];
 }
 

@@ -110,7 +110,7 @@ async function fingerprintOf(
 }
 
 /** The files of weights in a folder, or the file itself. */
-function weightFiles(path: string): string[] {
+export function weightFiles(path: string): string[] {
   if (!isFolder(path)) return [path];
   const names = readdirSync(path).filter((name) => /\.(safetensors|bin)$/.test(name));
   return names.sort().map((name) => join(path, name));
