@@ -16,7 +16,7 @@ const bias = z
   .refine((entries) => Object.keys(entries).length <= 300, 'must have at most 300 tokens');
 
 /** What both kinds of requests have. Null means that a field is not there. */
-const COMMON = {
+export const COMMON = {
   model: text.min(1),
   max_tokens: z.number().int().min(1).nullish(),
   n: z.number().int().min(1).max(MAX_CHOICES).nullish(),
