@@ -10,7 +10,7 @@ import { build } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
-const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 /** What programs import, what users run, what the package itself starts, and what scripts of a clone import. */
 const ENTRIES = ['index', 'cli/main', 'tokenizer/chat/rendering-process', 'internal'];
@@ -23,7 +23,7 @@ const { metafile } = await build({
   chunkNames: 'chunks/[name]-[hash]',
   bundle: true,
   splitting: true,
-  external: Object.keys(dependencies).filter((name) => name !== 'zod'),
+  external: Object.keys({ ...dependencies, ...peerDependencies }).filter((name) => name !== 'zod'),
   format: 'esm',
   platform: 'node',
   target: 'node20.19',

@@ -124,6 +124,7 @@ const SEES: Record<string, string[]> = {
       'demo',
       'recipes',
       'sweep',
+      'serve',
       'hub',
       'serve',
       'web',

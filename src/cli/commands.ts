@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { methods } from '../methods.ts';
 import { chatCommand } from './chat.ts';
+import { chatsCommand } from './chats.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -33,6 +34,7 @@ export const COMMANDS: Readonly<Record<Heading, Readonly<Record<string, () => Co
     generate: generateCommand,
     chat: chatCommand,
     serve: serveCommand,
+    chats: chatsCommand,
     score: scoreCommand,
     evaluate: evaluateCommand,
     inspect: inspectCommand,

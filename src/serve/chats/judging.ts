@@ -1,5 +1,5 @@
 /** What people say about answers: that one is good or bad, or better than others of its turn. */
-import { ApiError } from '../api-error.ts';
+import { ApiError } from '../../web/api-error.ts';
 import type { Answer, Vote } from './rows.ts';
 import type { ChatStore } from './store.ts';
 

@@ -1,16 +1,13 @@
 /** A served model as chats ask it: a conversation becomes the request that the API would get for it. */
-import type { ChatMessage } from '../../tokenizer/chat/messages.ts';
 import { Answering, type Piece } from '../answering.ts';
 import { chatFields, completionFields } from '../fields.ts';
 import { rowsOf } from '../rows.ts';
 import type { ServedModel } from '../served-model.ts';
+import { apiRequest, type Conversation, messagesOf, textOf } from './conversation.ts';
 import type { AnswerRequest, Sampling } from './parameters.ts';
 
 /** Tokens of an answer unless the chat says how many. */
 const ANSWER_TOKENS = 512;
-
-/** The messages of a conversation, up to the one that is to be answered. */
-export type Conversation = readonly { role: 'user' | 'assistant'; text: string }[];
 
 /** Answers while they are drawn; an `Answering` is one. */
 export interface AnswerSource {
@@ -30,28 +27,6 @@ export interface ChatModel {
   form: AnswerRequest['form'];
   /** @throws ApiError for a conversation that does not fit */
   prepare(conversation: Conversation, request: Omit<AnswerRequest, 'form'>, seed: number): Promise<Prepared>;
-}
-
-/** The request of the API that gives the same answers: what it is sent to, and its body. */
-export function apiRequest(name: string, conversation: Conversation, { form, system, n, sampling }: AnswerRequest) {
-  const given = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value != null));
-  const rest = { n, ...given };
-  if (form === 'messages') {
-    const messages = messagesOf(conversation, system);
-    return { path: '/v1/chat/completions', body: { model: name, messages, ...rest } };
-  }
-  return { path: '/v1/completions', body: { model: name, prompt: textOf(conversation, system), ...rest } };
-}
-
-/** A conversation as templates get it. */
-export function messagesOf(conversation: Conversation, system: string | null): ChatMessage[] {
-  const said = conversation.map(({ role, text }) => ({ role, content: text }));
-  return system === null ? said : [{ role: 'system', content: system }, ...said];
-}
-
-/** A conversation as the text that a model without a template continues: everything that was written, in its order. */
-export function textOf(conversation: Conversation, system: string | null): string {
-  return (system ?? '') + conversation.map(({ text }) => text).join('');
 }
 
 export function chatModel(model: ServedModel): ChatModel {

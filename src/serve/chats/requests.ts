@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
 import * as z from 'zod';
 import { isWellFormed } from '../../files/json.ts';
-import { ApiError } from '../api-error.ts';
+import { ApiError } from '../../web/api-error.ts';
 import { messageText, parametersSchema } from './parameters.ts';
 import type { Mutation } from './store.ts';
 
@@ -36,6 +36,10 @@ export const emptyBody = z.strictObject({});
 
 /** The body of a request, as `schema` reads it. @throws ApiError for one that it does not take */
 export async function bodyOf<S extends z.ZodType>(context: Context, schema: S): Promise<z.output<S>> {
+  // A form of another site can send text, but not this type.
+  if (!/^application\/json\b/i.test(context.req.header('content-type') ?? '')) {
+    throw new ApiError(415, 'the content-type must be application/json');
+  }
   const text = await context.req.text();
   let value: unknown;
   try {

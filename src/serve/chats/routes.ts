@@ -1,13 +1,15 @@
 /** The HTTP interface of the chat page. Keys and rules against other sites are those of the server that mounts it. */
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { stream } from 'hono/streaming';
-import { ApiError, asApiError } from '../api-error.ts';
+import { ApiError, refusal } from '../../web/api-error.ts';
+import { eventStream, type ServerEvent } from '../../web/events.ts';
+import { asApiError } from '../told-error.ts';
 import { pick, vote } from './judging.ts';
-import { apiRequest } from './model.ts';
+import { apiRequest, conversationTo } from './conversation.ts';
 import * as requests from './requests.ts';
+import type { ShownModel, ShownRequest } from './shown.ts';
 import type { ChatStore } from './store.ts';
-import { conversationTo, Turns, type TurnsOptions } from './turns.ts';
+import { Turns, type TurnsOptions } from './turns.ts';
 import { chatView, isHidden, treeView } from './view.ts';
 
 /** A text of 64 kB, each byte of which JSON may write as six. */
@@ -24,12 +26,11 @@ export function chatRoutes(options: TurnsOptions): { app: Hono; close(): Promise
   app.onError((error, context) => {
     const told = asApiError(error);
     if (told.status >= 500) options.onError(error);
-    if (told.retryAfter !== undefined) context.header('Retry-After', `${told.retryAfter}`);
-    return context.json(told.body, told.status as 400);
+    return refusal(context, told);
   });
 
   app.get('/api/models', (context) =>
-    context.json({ models: options.models().map(({ name, form }) => ({ name, form })) }),
+    context.json({ models: options.models().map(({ name, form }): ShownModel => ({ name, form })) }),
   );
   app.get('/api/chats', (context) => context.json(listed(store, context.req.query('before'))));
   app.post('/api/chats', async (context) => {
@@ -61,7 +62,8 @@ export function chatRoutes(options: TurnsOptions): { app: Hono; close(): Promise
     const body = await requests.bodyOf(context, requests.messageBody);
     const mutation = await requests.mutationOf(context);
     const { signal } = context.req.raw;
-    return sent(context, await turns.begin(context.req.param('id'), body, { mutation, signal }));
+    const events = await turns.begin(context.req.param('id'), body, { mutation, signal });
+    return sent(context, events, options.onError);
   });
   app.post('/api/chats/:id/stop', async (context) => {
     await requests.bodyOf(context, requests.emptyBody);
@@ -95,7 +97,7 @@ function listed(store: ChatStore, before: string | undefined) {
 }
 
 /** The request of the API that gives an answer again, and which of its choices it is. @throws ApiError while that would name the model */
-function requestOf(store: ChatStore, id: string) {
+function requestOf(store: ChatStore, id: string): ShownRequest {
   const answer = store.answer(id);
   const tree = store.tree(answer.chat);
   if (isHidden(store.turn(answer.turn).length, tree.picks.get(answer.turn))) {
@@ -105,13 +107,14 @@ function requestOf(store: ChatStore, id: string) {
 }
 
 /** Events as they come; whoever leaves ends what they are about. */
-function sent(context: Context, events: AsyncIterable<object>): Response {
-  context.header('Content-Type', 'text/event-stream');
-  context.header('Cache-Control', 'no-store');
-  return stream(context, async (output) => {
-    for await (const event of events) {
-      if (output.aborted) return;
-      await output.write(`data: ${JSON.stringify(event)}\n\n`);
-    }
-  });
+function sent(context: Context, events: AsyncIterable<object>, onError: (error: unknown) => void): Response {
+  const failed = (error: unknown) => {
+    onError(error);
+    return [{ data: JSON.stringify(asApiError(error).body) }];
+  };
+  return eventStream(context, written(events), { failed });
+}
+
+async function* written(events: AsyncIterable<object>): AsyncGenerator<ServerEvent> {
+  for await (const event of events) yield { data: JSON.stringify(event) };
 }

@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import type * as z from 'zod';
 import { makeFolder } from '../../files/folder.ts';
 import { lock } from '../../files/lock.ts';
-import { ApiError } from '../api-error.ts';
+import { ApiError } from '../../web/api-error.ts';
 import { Database } from './database.ts';
 import { newId } from './ids.ts';
 import type { AnswerRequest, Parameters } from './parameters.ts';
 import * as rows from './rows.ts';
 import { migrate } from './schema.ts';
 
+/** The file in the folder of a store. */
+export const CHATS_FILE = 'chats.db';
 /** Days for which a key names its mutation. */
 const KEY_DAYS = 30;
 const DAY = 24 * 60 * 60 * 1000;
@@ -74,7 +76,7 @@ export class ChatStore {
     makeFolder(directory);
     const unlock = await lock(directory);
     try {
-      const database = await Database.open(join(directory, 'chats.db'));
+      const database = await Database.open(join(directory, CHATS_FILE));
       migrate(database);
       database.transaction(() => {
         database.run("UPDATE answer SET state = 'lost' WHERE state = 'in_progress'");

@@ -1,12 +1,14 @@
 /** Messages that are sent, and the answers to them: from the request to what is stored. */
 import { Random } from '../../data/random.ts';
-import { ApiError, asApiError } from '../api-error.ts';
+import { ApiError } from '../../web/api-error.ts';
+import { asApiError } from '../told-error.ts';
 import { LiveTurn, type PlacedSource } from './live-turn.ts';
-import type { ChatModel, Conversation, Prepared } from './model.ts';
+import { type Conversation, conversationTo } from './conversation.ts';
+import type { ChatModel, Prepared } from './model.ts';
 import type { Parameters } from './parameters.ts';
-import type { Message } from './rows.ts';
+import type { ShownMessage, TurnEvent } from './shown.ts';
 import type { ChatStore, ChatTree, Mutation, NewAnswer, Question } from './store.ts';
-import { answerView, type MessageView, userView } from './view.ts';
+import { messagesView } from './view.ts';
 
 export interface TurnsOptions {
   store: ChatStore;
@@ -17,14 +19,6 @@ export interface TurnsOptions {
   /** Told of errors that readers do not understand. */
   onError(error: unknown): void;
 }
-
-/** What a reader is told about a turn. */
-export type TurnEvent =
-  /** It is stored: the message and its answers, which are empty. */
-  | { type: 'turn'; messages: MessageView[] }
-  | { type: 'text'; id: string; text: string }
-  /** It has ended, and is stored. */
-  | { type: 'done'; messages: MessageView[]; error: string | null };
 
 /** A model with its answers and their places. */
 interface Asked {
@@ -189,15 +183,9 @@ export class Turns {
     yield { type: 'done', messages, error: null };
   }
 
-  #messagesOf({ chat, user, answers }: Stored): MessageView[] {
-    const { messages, votes, picks } = this.#options.store.tree(chat);
-    return messages
-      .filter(({ id }) => id === user || answers.includes(id))
-      .map((one) => {
-        if (one.role === 'user') return userView(one);
-        const vote = votes.get(one.id) ?? 0;
-        return answerView(one, { size: answers.length, pick: picks.get(one.turn), vote });
-      });
+  #messagesOf({ chat, user, answers }: Stored): ShownMessage[] {
+    const wanted = new Set([user, ...answers]);
+    return messagesView(this.#options.store.tree(chat)).filter(({ id }) => wanted.has(id));
   }
 }
 
@@ -212,19 +200,6 @@ interface Stored {
   user: string;
   /** By place. */
   answers: string[];
-}
-
-/** The messages up to one, from the first on. @throws ApiError for a message that is not of the chat */
-export function conversationTo({ messages }: Pick<ChatTree, 'messages'>, id: string | null): Message[] {
-  const byId = new Map(messages.map((one) => [one.id, one]));
-  const path: Message[] = [];
-  for (let at = id; at !== null; at = (path[0] as Message).parent) {
-    const found = byId.get(at);
-    if (found === undefined)
-      throw new ApiError(404, `there is no message ${JSON.stringify(at)}`, { code: 'not_found' });
-    path.unshift(found);
-  }
-  return path;
 }
 
 function conversationOf(tree: ChatTree, question: Question): Conversation {
