@@ -32,7 +32,7 @@ export function exportChats(store: ChatStore, form: ExportForm, model?: string):
     return tree.chat.training ? all : all.map((): Found => ({ reason: 'the chat may not be used for training' }));
   });
   const rows = found.flatMap((one) => ('row' in one ? [one] : []));
-  checkAlike(rows.map(({ row }) => row));
+  if (form === 'preferences') checkAlike(rows.map(({ row }) => row));
   const leftOut = new Map<string, number>();
   for (const one of found) if ('reason' in one) leftOut.set(one.reason, (leftOut.get(one.reason) ?? 0) + 1);
   const writer = writerOf(form === 'preferences' ? 'preference' : 'unpaired');

@@ -12,6 +12,7 @@ const title = z
   .string()
   .max(200)
   .refine((text) => text.trim() !== '', 'must not be empty')
+  .refine((text) => !/\p{Cc}/u.test(text), 'must not have control characters')
   .refine(isWellFormed, 'must not have half a surrogate pair');
 
 export const chatBody = z.strictObject({

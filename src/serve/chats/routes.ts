@@ -109,8 +109,9 @@ function requestOf(store: ChatStore, id: string): ShownRequest {
 /** Events as they come; whoever leaves ends what they are about. */
 function sent(context: Context, events: AsyncIterable<object>, onError: (error: unknown) => void): Response {
   const failed = (error: unknown) => {
-    onError(error);
-    return [{ data: JSON.stringify(asApiError(error).body) }];
+    const told = asApiError(error);
+    if (told.status >= 500) onError(error);
+    return [{ data: JSON.stringify(told.body) }];
   };
   return eventStream(context, written(events), { failed });
 }

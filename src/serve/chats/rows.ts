@@ -32,7 +32,7 @@ export const chatRow = z.object({
 });
 export type Chat = z.output<typeof chatRow>;
 
-const said = { id: z.string(), chat: z.string(), parent: z.string().nullable(), text: z.string() };
+const said = { id: z.string(), chat: z.string(), parent: z.string().nullable(), text: json(z.string()) };
 export const userRow = z.object({ ...said, role: z.literal('user') });
 export const answerRow = z.object({
   ...said,

@@ -5,6 +5,7 @@ import { FileError } from '../../errors.ts';
 import { temporaryPath } from '../../files/atomic-write.ts';
 import type { Database } from './database.ts';
 
+// Texts are strings of JSON: a model may write characters, as U+0000, at which libsql would end them.
 const FIRST = `
 CREATE TABLE chat (
   id TEXT PRIMARY KEY,

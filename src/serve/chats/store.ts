@@ -209,7 +209,7 @@ export class ChatStore {
       for (const { id, text, state, finish, tokens, logProb } of answers) {
         const sql = 'UPDATE answer SET state = ?, finish = ?, tokens = ?, log_prob = ? WHERE message = ?';
         this.#database.run(sql, state, finish, tokens, logProb, id);
-        this.#database.run('UPDATE chat_message SET text = ? WHERE id = ?', text, id);
+        this.#database.run('UPDATE chat_message SET text = ? WHERE id = ?', JSON.stringify(text), id);
       }
     });
   }
@@ -256,7 +256,7 @@ export class ChatStore {
     const now = Date.now();
     const id = newId(now);
     const sql = 'INSERT INTO chat_message (id, chat, parent, role, text, created_at) VALUES (?, ?, ?, ?, ?, ?)';
-    this.#database.run(sql, id, chat, parent, role, text, timeOf(now));
+    this.#database.run(sql, id, chat, parent, role, JSON.stringify(text), timeOf(now));
     return id;
   }
 
