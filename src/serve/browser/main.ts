@@ -6,7 +6,7 @@ import { confirmFirst } from './dialogs.ts';
 import { button, el, redraw } from './dom.ts';
 import { bindKeys, openKeys } from './keys.ts';
 import { openSettings } from './settings.ts';
-import { canPick } from './thread.ts';
+import { canPick, letterOf } from './thread.ts';
 
 const status = el('div', { role: 'status', class: 'spoken' });
 const alert = el('div', { role: 'alert', class: 'alert' });
@@ -78,14 +78,7 @@ function draw(): void {
   const isNear = document.documentElement.scrollHeight - innerHeight - scrollY < 80;
   cards.draw();
   if (isNear) scrollTo(0, document.documentElement.scrollHeight);
-  const waits = canPick(app.thread.at(-1)?.answers ?? []);
-  hint.textContent = isLive
-    ? 'Answering. A vote or a pick stops it, too.'
-    : waits
-      ? 'Pick the best answer, or go on from A without picking.'
-      : continuesText()
-        ? 'The model continues text: what you write is put directly behind it.'
-        : '';
+  hint.textContent = hintOf();
   sendButton.disabled = isLive || tree === undefined;
   stopButton.disabled = !isLive;
   if (tree !== undefined && composer.dataset.chat !== tree.id) {
@@ -93,6 +86,18 @@ function draw(): void {
     composer.value = localStorage.getItem(draftOf(tree.id)) ?? '';
     if (new URL(location.href).searchParams.get('chat') !== tree.id) history.pushState(null, '', `?chat=${tree.id}`);
   }
+}
+
+/** What can be done now that does not show by itself. */
+function hintOf(): string {
+  if (app.isLive) return 'Answering. A vote or a pick stops it, too.';
+  const last = app.thread.at(-1);
+  if (last?.on.state === 'failed' || last?.on.state === 'lost')
+    return 'This answer has no end: have the message answered again.';
+  if (last !== undefined && canPick(last.answers)) {
+    return `Pick the best answer, or go on from ${letterOf(last.on)} without picking.`;
+  }
+  return continuesText() ? 'The model continues text: what you write is put directly behind it.' : '';
 }
 
 function drawList(): void {

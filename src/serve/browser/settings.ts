@@ -6,17 +6,27 @@ import { button, el } from './dom.ts';
 
 type NumberName = Exclude<keyof ShownSampling, 'stop'>;
 
+interface NumberField {
+  name: NumberName;
+  label: string;
+  /** The default. */
+  placeholder: string;
+  min: number;
+  max?: number;
+  step: number | 'any';
+}
+
 /** The numbers of sampling; empty means that the default counts. */
-const NUMBERS: readonly { name: NumberName; label: string; min: number; max?: number; step: number | 'any' }[] = [
-  { name: 'temperature', label: 'Temperature', min: 0, max: 2, step: 'any' },
-  { name: 'top_p', label: 'Top p', min: 0, max: 1, step: 'any' },
-  { name: 'top_k', label: 'Top k', min: 0, step: 1 },
-  { name: 'min_p', label: 'Min p', min: 0, max: 1, step: 'any' },
-  { name: 'repetition_penalty', label: 'Repetition penalty', min: 0, max: 10, step: 'any' },
-  { name: 'frequency_penalty', label: 'Frequency penalty', min: -2, max: 2, step: 'any' },
-  { name: 'presence_penalty', label: 'Presence penalty', min: -2, max: 2, step: 'any' },
-  { name: 'max_tokens', label: 'Longest answer, in tokens', min: 1, step: 1 },
-  { name: 'seed', label: 'Seed (empty: a new one each time)', min: 0, step: 1 },
+const NUMBERS: readonly NumberField[] = [
+  { name: 'temperature', placeholder: '1', label: 'Temperature', min: 0, max: 2, step: 'any' },
+  { name: 'top_p', placeholder: '1', label: 'Top p', min: 0, max: 1, step: 'any' },
+  { name: 'top_k', placeholder: 'all', label: 'Top k', min: 0, step: 1 },
+  { name: 'min_p', placeholder: '0', label: 'Min p', min: 0, max: 1, step: 'any' },
+  { name: 'repetition_penalty', placeholder: '1', label: 'Repetition penalty', min: 0, max: 10, step: 'any' },
+  { name: 'frequency_penalty', placeholder: '0', label: 'Frequency penalty', min: -2, max: 2, step: 'any' },
+  { name: 'presence_penalty', placeholder: '0', label: 'Presence penalty', min: -2, max: 2, step: 'any' },
+  { name: 'max_tokens', placeholder: '512', label: 'Longest answer, in tokens', min: 1, step: 1 },
+  { name: 'seed', placeholder: 'a new one each time', label: 'Seed', min: 0, step: 1 },
 ];
 
 /** Opens the settings of the chat that is shown. */
@@ -59,7 +69,7 @@ function modelsField(app: App, chosen: readonly string[]): HTMLElement {
   return el(
     'fieldset',
     {},
-    el('legend', {}, 'Models that answer; several take turns, and are not named before you pick'),
+    el('legend', {}, 'Models that answer; they are not named before you pick'),
     ...app.models.map(({ name, form }, i) => {
       const box = el('input', { type: 'checkbox', name: 'model', value: name });
       box.checked = isChosen(name, i);

@@ -17,12 +17,12 @@ const MAX_BODY_BYTES = 512 * 1024;
 /** Chats in a list. */
 const LISTED = 100;
 
-/** Routes below /api for a store of chats, and what ends the answers that are being drawn. */
+/** Routes below /api for a store of chats, and what ends the answers that are being drawn: call it before the store is closed. */
 export function chatRoutes(options: TurnsOptions): { app: Hono; close(): Promise<void> } {
   const { store } = options;
   const turns = new Turns(options);
   const app = new Hono();
-  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }));
+  app.use('/api/*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }));
   app.onError((error, context) => {
     const told = asApiError(error);
     if (told.status >= 500) options.onError(error);
