@@ -29,28 +29,27 @@ export interface ChatModel {
   prepare(conversation: Conversation, request: Omit<AnswerRequest, 'form'>, seed: number): Promise<Prepared>;
 }
 
+/** A served model as chats ask it. */
 export function chatModel(model: ServedModel): ChatModel {
-  const { name, fingerprint, chat, tokenizer, vocabulary, capacity, endTokens, scope, scheduler } = model;
+  const { name, fingerprint, text, capacity, scope, scheduler } = model;
+  const { chat } = text;
   const form = chat === undefined ? 'text' : 'messages';
   const promptOf = async (conversation: Conversation, system: string | null) =>
     chat === undefined
-      ? tokenizer.encode(textOf(conversation, system))
+      ? text.encode(textOf(conversation, system), { special: 'begin' })
       : await chat.prompt(messagesOf(conversation, system));
   return {
     ...{ name, fingerprint, form },
     async prepare(conversation, { system, n, sampling }, seed) {
       const prompt = await promptOf(conversation, system);
-      const request = {
-        form,
-        system,
-        n,
-        sampling: filled(sampling, Math.max(1, capacity - prompt.length), seed),
-      } as const;
+      const used = filled(sampling, Math.max(1, capacity - prompt.length), seed);
+      const request = { form, system, n, sampling: used } as const;
       const { body } = apiRequest(name, conversation, request);
       const fields = form === 'text' ? completionFields(body, false) : chatFields(body, false);
-      const rows = rowsOf(fields, { prompt, vocabulary, capacity, endTokens, seed });
+      const rows = rowsOf(fields, { ...model, prompt, seed });
       const stop = [sampling.stop ?? []].flat();
-      return { request, source: new Answering(scheduler, { key: 'chats', prompt, rows, scope, stop, tokenizer }) };
+      const source = new Answering(scheduler, { key: 'chats', prompt, rows, scope, stop, tokenizer: text });
+      return { request, source };
     },
   };
 }

@@ -18,10 +18,12 @@ import { loadModel } from '../../../src/models/registry.ts';
 import { Slots } from '../../../src/models/slots.ts';
 import { findModel, loadingOf, textOf } from '../../../src/runs/model-file.ts';
 import { createApp } from '../../../src/serve/app.ts';
+import { Catalog } from '../../../src/serve/catalog.ts';
 import { type ChatModel, chatModel } from '../../../src/serve/chats/model.ts';
 import { chatRoutes } from '../../../src/serve/chats/routes.ts';
 import type { ShownAnswer, ShownRequest, ShownTree } from '../../../src/serve/chats/shown.ts';
 import { ChatStore } from '../../../src/serve/chats/store.ts';
+import { ServerNumbers } from '../../../src/serve/numbers.ts';
 import { Scheduler } from '../../../src/serve/scheduler.ts';
 import type { ServedModel } from '../../../src/serve/served-model.ts';
 import type { Chat } from '../../../src/tokenizer/chat.ts';
@@ -47,7 +49,7 @@ let models: ChatModel[];
 async function served(
   name: string,
   model: LanguageModel,
-  facts: Pick<ServedModel, 'tokenizer' | 'chat' | 'endTokens'>,
+  facts: Pick<ServedModel, 'text' | 'endTokens'>,
 ): Promise<ServedModel> {
   const slots = await Slots.create(model, { slots: 4, capacity: CAPACITY });
   disposables.push(slots, model);
@@ -74,15 +76,18 @@ beforeAll(async () => {
   const byte = await loadTokenizer('byte');
   await bytes.save(at('bytes.safetensors'), { tokenizer: byte });
   const all = [
-    await served('llama', llama, { tokenizer: text, chat: text.chat, endTokens: [1, 2] }),
-    await served('bytes', bytes, { tokenizer: byte, chat: undefined, endTokens: [256] }),
+    await served('llama', llama, { text, endTokens: [1, 2] }),
+    await served('bytes', bytes, { text: byte, endTokens: [256] }),
   ];
   let seed = 0;
   const newSeed = () => ++seed;
   const onError = (error: unknown) => {
     throw error;
   };
-  api = createApp({ models: all, ignoreUnknownFields: false, newId: () => 'id', newSeed, onError });
+  const catalog = new Catalog();
+  catalog.offer('test', { models: all, judges: [], close: async () => {} }, 0);
+  const numbers = new ServerNumbers(catalog);
+  api = createApp({ catalog, numbers, ignoreUnknownFields: false, newId: () => 'id', newSeed, onError });
   store = await ChatStore.open(at('chats'));
   models = all.map(chatModel);
   ({ app } = chatRoutes({ store, models: () => models, newSeed, onError }));
