@@ -10,6 +10,7 @@ import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatsCommand } from '../../../src/cli/chats.ts';
 import { trainingCommand } from '../../../src/cli/train.ts';
+import { LockedError } from '../../../src/errors.ts';
 import { loadPreferences } from '../../../src/data/preferences.ts';
 import { loadRows } from '../../../src/data/token-rows.ts';
 import type { LanguageModel } from '../../../src/models/language-model.ts';
@@ -226,6 +227,8 @@ describe('exports', () => {
     const elsewhere = palm(chatsCommand(), 'export', at('none'), '--form', 'labels', '--out', at('x.jsonl'));
     await expect(elsewhere).rejects.toThrow(/no chats/);
     expect(existsSync(at('mixed.jsonl'))).toBe(false);
+    const used = palm(chatsCommand(), 'export', at('chats'), '--form', 'labels', '--out', at('x.jsonl'));
+    await expect(used).rejects.toThrow(LockedError); // a server would have it open
   });
 
   it('are read as the tokens that were drawn, and train', async () => {

@@ -2,12 +2,14 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Hono } from 'hono';
+import { Hono } from 'hono';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Overloaded } from '../../../src/serve/scheduler.ts';
+import { OPEN_PATHS } from '../../../src/serve/chats/page.ts';
 import { chatRoutes } from '../../../src/serve/chats/routes.ts';
 import type { ShownAnswer, ShownTree, TurnEvent } from '../../../src/serve/chats/shown.ts';
 import { ChatStore } from '../../../src/serve/chats/store.ts';
+import { access } from '../../../src/web/access.ts';
 import { allEvents, call, eventsOf, FakeModel } from './fake-models.ts';
 
 let folder: string;
@@ -391,6 +393,40 @@ describe('a request that is sent again with its key', () => {
     await json(vote(-1, 'b'));
     expect(await json(vote(1, 'a'))).toEqual(told); // late, and not a change of mind
     expect(store.tree(id).votes.get(one?.id as string)).toBe(-1);
+  });
+});
+
+describe('behind the access of a server', () => {
+  const guarded = (keys: string[]) => {
+    const hosts = () => new Set(['localhost']);
+    const site = new Hono();
+    site.use(access({ keys, open: OPEN_PATHS, hosts, origins: [], now: Date.now }));
+    return site.route('/', app);
+  };
+
+  it('every route needs a key', async () => {
+    const routes = app.routes.filter(({ method }) => method !== 'ALL');
+    expect(routes.length).toBeGreaterThanOrEqual(11);
+    for (const { method, path } of routes) {
+      // Of one address, the sixth wrong key in a minute is told to wait.
+      const refused = await call(
+        guarded(['secret']),
+        method,
+        path.replace(':id', 'x'),
+        method === 'GET' ? undefined : {},
+      );
+      expect([method, path, refused.status]).toEqual([method, path, 401]);
+    }
+    const known = await call(guarded(['secret']), 'GET', '/api/chats', undefined, { authorization: 'Bearer secret' });
+    expect(await json(Promise.resolve(known))).toEqual({ chats: [], more: false });
+  });
+
+  it('pages of other sites change nothing', async () => {
+    const from = (headers: Record<string, string>) => call(guarded([]), 'POST', '/api/chats', {}, headers);
+    await json(from({ origin: 'http://evil.example' }), 403);
+    await json(from({ 'sec-fetch-site': 'cross-site' }), 403);
+    expect(store.chats(5)).toEqual([]);
+    await json(from({ origin: 'http://localhost', 'sec-fetch-site': 'same-origin' }), 201);
   });
 });
 
