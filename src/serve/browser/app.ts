@@ -183,9 +183,9 @@ export class App {
     if (this.tree === undefined || this.#live !== undefined) return false;
     const { id: chat, title } = this.tree;
     this.#live = { chat };
-    let stored = false;
+    let [stored, done] = [false, false];
     this.#views.draw();
-    await this.#try(async () => {
+    const heard = await this.#try(async () => {
       for await (const event of send(chat, body)) {
         // Another chat may be shown by now.
         const tree = this.tree?.id === chat ? this.tree : undefined;
@@ -194,10 +194,15 @@ export class App {
         if (event.type === 'turn') {
           stored = true;
           if (tree !== undefined) this.#begun(tree, event.messages);
-        } else if (event.type === 'done') this.#done(event.messages, event.error);
+        } else if (event.type === 'done') {
+          done = true;
+          this.#done(event.messages, event.error);
+        }
       }
     });
     this.#live = undefined;
+    // What the server did in the end is not known: it may have the message, and part of the answers.
+    if ((stored || !heard) && !done && this.tree?.id === chat) await this.#refresh().catch(() => undefined);
     this.#views.draw();
     if (stored && title === UNTITLED && this.tree?.id === chat) await this.#nameByFirstMessage(this.tree);
     return stored;

@@ -53,6 +53,7 @@ function layOut(): void {
   const form = el(
     'form',
     { class: 'composer' },
+    alert,
     composer,
     el('div', { class: 'actions' }, sendButton, stopButton, hint),
   );
@@ -65,7 +66,7 @@ function layOut(): void {
     list,
     older,
   );
-  const main = el('main', {}, el('h1', { class: 'spoken' }, 'Chat'), header, alert, cards.element, form);
+  const main = el('main', {}, el('h1', { class: 'spoken' }, 'Chat'), header, cards.element, form);
   document.getElementById('page')?.append(sidebar, main, status);
 }
 
@@ -167,7 +168,8 @@ function draftOf(chat: string): string {
 function listen(): void {
   composer.addEventListener('input', () => localStorage.setItem(draftOf(composer.dataset.chat ?? ''), composer.value));
   composer.addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    // A keyboard on glass has no Shift+Enter for a new line: there only the button sends.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || matchMedia('(pointer: coarse)').matches) return;
     event.preventDefault();
     void sendMessage();
   });

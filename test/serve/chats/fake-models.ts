@@ -21,6 +21,8 @@ export class FakeModel implements ChatModel {
   failAfter = 0;
   /** Answers whose source was ended. */
   ended = 0;
+  /** Pieces that it has given. */
+  given = 0;
   /** After so many pieces it waits for `release`. */
   holdAfter = Number.POSITIVE_INFINITY;
   #released: Promise<void> = Promise.resolve();
@@ -67,6 +69,7 @@ export class FakeModel implements ChatModel {
           if (isLeft) return;
           if (self.error !== undefined && given >= self.failAfter) throw self.error;
           given++;
+          self.given++;
           yield piece;
         }
       },

@@ -65,7 +65,10 @@ const ask = async (chat: string, text = 'a river?', parent: string | null = null
   answersIn((await send(chat, { parent, text })).at(-1));
 const judge = (what: 'vote' | 'pick', id: string, body: object, headers?: Record<string, string>) =>
   call(app, 'POST', `/api/messages/${id}/${what}`, body, headers);
-const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+/** Waits until something is so. */
+async function until(is: () => boolean): Promise<void> {
+  while (!is()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
 
 describe('chats', () => {
   it('are created, listed from the newest on, changed and deleted', async () => {
@@ -265,9 +268,9 @@ describe('stopping', () => {
     });
     const events = eventsOf(await app.fetch(request));
     await events.next();
-    await settled();
+    await until(() => first.given === 5);
     controller.abort();
-    await settled();
+    await until(() => store.tree(id).messages.every((one) => !('state' in one) || one.state !== 'in_progress'));
     const left = answersIn({ type: 'turn', messages: (await tree(id)).messages });
     expect(left.map(({ state, text }) => [state, text])).toEqual([
       ['stopped', 'answer 1 of '],
@@ -282,7 +285,7 @@ describe('stopping', () => {
     const { id } = await newChat();
     first.hold(0);
     const sent = call(app, 'POST', `/api/chats/${id}/messages`, { parent: null, text: 'a river?' });
-    await settled();
+    await until(() => first.asked.length === 1);
     expect(await json(call(app, 'POST', `/api/chats/${id}/stop`, {}))).toEqual({ stopped: 1 });
     expect(await json(sent, 409)).toMatchObject({ error: { code: 'stopped' } });
     expect((await tree(id)).messages).toEqual([]);
