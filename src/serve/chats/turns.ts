@@ -35,6 +35,8 @@ interface Live {
   /** The ids of its answers once it is stored. */
   answers: readonly string[];
   ended: Promise<void>;
+  /** Fulfils `ended`, and lets another turn begin. */
+  leave(): void;
 }
 
 export class Turns {
@@ -60,31 +62,12 @@ export class Turns {
       throw new ApiError(409, 'the chat is being answered', { code: 'in_progress' });
     }
     if (known !== undefined) return this.#again(known);
-    let finish = (): void => {};
-    const ended = new Promise<void>((resolve) => {
-      finish = resolve;
-    });
-    const live: Live = { chat, turn: undefined, stopped: false, answers: [], ended };
-    this.#live.add(live);
-    signal.addEventListener('abort', () => stop(live), { once: true });
-    const leave = () => {
-      this.#live.delete(live);
-      finish();
-    };
+    const live = this.#enter(chat, signal);
     try {
-      const asked = await this.#ask(chat, question);
-      const turn = new LiveTurn(asked.map(({ prepared: { source }, places }): PlacedSource => ({ source, places })));
-      live.turn = turn;
-      if (live.stopped) turn.stop();
-      await turn.begun;
-      if (turn.isEmpty) throw new ApiError(409, 'the answers were stopped before they began', { code: 'stopped' });
-      const stored = this.#options.store.once(mutation, () => this.#store(chat, question, asked));
-      live.answers = stored.answers;
-      void turn.drawn.then(() => this.#end(turn, stored)).finally(leave);
-      return this.#tell(turn, stored, ended);
+      return await this.#answer(live, question, mutation);
     } catch (error) {
       live.turn?.stop();
-      leave();
+      live.leave();
       throw error;
     }
   }
@@ -109,6 +92,36 @@ export class Turns {
     for (const live of some) stop(live);
     await Promise.all(some.map(({ ended }) => ended));
     return some.length;
+  }
+
+  /** A turn of a chat, in which no other can begin until it has left. */
+  #enter(chat: string, signal: AbortSignal): Live {
+    let end = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const leave = () => {
+      this.#live.delete(live);
+      end();
+    };
+    const live: Live = { chat, turn: undefined, stopped: false, answers: [], ended, leave };
+    this.#live.add(live);
+    signal.addEventListener('abort', () => stop(live), { once: true });
+    return live;
+  }
+
+  async #answer(live: Live, question: Question, mutation: Mutation | undefined): Promise<AsyncGenerator<TurnEvent>> {
+    const { chat, ended, leave } = live;
+    const asked = await this.#ask(chat, question);
+    const turn = new LiveTurn(asked.map(({ prepared: { source }, places }): PlacedSource => ({ source, places })));
+    live.turn = turn;
+    if (live.stopped) turn.stop();
+    await turn.begun;
+    if (turn.isEmpty) throw new ApiError(409, 'the answers were stopped before they began', { code: 'stopped' });
+    const stored = this.#options.store.once(mutation, () => this.#store(chat, question, asked));
+    live.answers = stored.answers;
+    void turn.drawn.then(() => this.#end(turn, stored)).finally(leave);
+    return this.#tell(turn, stored, ended);
   }
 
   async #ask(chat: string, question: Question): Promise<Asked[]> {
