@@ -124,7 +124,6 @@ const SEES: Record<string, string[]> = {
       'demo',
       'recipes',
       'sweep',
-      'serve',
       'hub',
       'serve',
       'web',

@@ -93,6 +93,11 @@ export const LISTING: Readonly<Record<string, { group: Heading; term: string; su
     term: 'serve [options] <MODEL...>',
     summary: 'answer OpenAI clients over HTTP with models, and score answers with reward models',
   },
+  chats: {
+    group: 'Use and look:',
+    term: 'chats',
+    summary: 'use what people said about answers on the chat page of palm serve',
+  },
   score: {
     group: 'Use and look:',
     term: 'score [options] <MODEL>',

@@ -9,6 +9,10 @@ import { chatTemplate, loadedDtype, MODEL, tokenizer } from '../config/inputs.ts
 import { ArgumentError } from '../errors.ts';
 import { createApp } from '../serve/app.ts';
 import { Catalog } from '../serve/catalog.ts';
+import { chatModel } from '../serve/chats/model.ts';
+import { chatPage, OPEN_PATHS } from '../serve/chats/page.ts';
+import { chatRoutes } from '../serve/chats/routes.ts';
+import { ChatStore } from '../serve/chats/store.ts';
 import type { LoadSettings } from '../serve/load.ts';
 import { ServerNumbers } from '../serve/numbers.ts';
 import type { Policy } from '../serve/scheduler.ts';
@@ -48,6 +52,7 @@ type Config = z.output<typeof schema>;
 interface Flags extends ServerFlags {
   servedModelName: string[];
   adapter: Record<string, string>;
+  chats?: string;
   follow?: boolean;
   ignoreUnknownFields?: boolean;
 }
@@ -59,6 +64,7 @@ const OPTIONS = [
   new Option('--adapter <name=dir>', 'PEFT adapter for the first model, which requests call NAME; may be repeated')
     .default({}, 'none')
     .argParser(adapters),
+  new Option('--chats <dir>', 'show a chat page, and keep its chats, votes and picks in this folder'),
   new Option('--follow', 'load the weights of a run again whenever it has saved new ones'),
   new Option('--ignore-unknown-fields', 'answer requests with fields that nobody knows'),
   ...serverOptions(8000),
@@ -81,24 +87,33 @@ export function serveCommand(): Command {
 async function serve(config: Config, flags: Flags): Promise<void> {
   const { server, keys, origins } = reachOf(flags);
   const stopping = new AbortController();
-  const broken = (error: unknown) => stopping.abort(error);
   const catalog = new Catalog();
   const numbers = new ServerNumbers(catalog);
-  const sources = new Sources(catalog, await sourcesOf(config, flags, numbers, broken), say);
-  await sources.load();
-  let listening: Listening | undefined;
-  const app = new Hono();
-  const hosts = () => listening?.hosts ?? new Set<string>();
-  app.use(access({ keys, open: ['GET /health'], hosts, origins, now: Date.now }));
-  const ignoreUnknownFields = flags.ignoreUnknownFields === true;
+  const onBroken = (error: unknown) => stopping.abort(error);
+  const sources = new Sources(catalog, await sourcesOf(config, flags, numbers, onBroken), say);
+  const store = flags.chats === undefined ? undefined : await ChatStore.open(fromHome(flags.chats));
   const newSeed = () => randomInt(2 ** 32);
-  app.route('/', createApp({ catalog, numbers, ignoreUnknownFields, newId: randomUUID, newSeed, onError: report }));
+  const models = () => catalog.models.map(chatModel);
+  const chats = store && chatRoutes({ store, models, newSeed, onError: report });
+  let listening: Listening | undefined;
   try {
+    await sources.load();
+    const app = new Hono();
+    const hosts = () => listening?.hosts ?? new Set<string>();
+    const open = ['GET /health', ...(chats === undefined ? [] : OPEN_PATHS)];
+    app.use(access({ keys, open, hosts, origins, now: Date.now }));
+    if (chats !== undefined) app.route('/', chats.app).route('/', chatPage());
+    const ignoreUnknownFields = flags.ignoreUnknownFields === true;
+    app.route('/', createApp({ catalog, numbers, ignoreUnknownFields, newId: randomUUID, newSeed, onError: report }));
     listening = await listen(app.fetch, server);
     console.log(`${listening.url}/v1 has ${catalog.all.map(({ name }) => name).join(', ')}`);
+    if (chats !== undefined)
+      console.log(`${listening.url}/${keys[0] === undefined ? '' : `#key=${keys[0]}`} is the chat page`);
     await stopped(stopping, sources, flags.follow === true);
   } finally {
+    await chats?.close();
     await Promise.all([listening?.close(GRACE_MS), catalog.close(GRACE_MS)]);
+    await store?.close();
   }
 }
 

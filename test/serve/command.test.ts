@@ -236,6 +236,23 @@ describe('a server for others', () => {
     server.process.kill('SIGKILL');
   });
 
+  it('shows a chat page with --chats, whose folder one server holds', async () => {
+    const model = await bytesModel('chatty.safetensors', 1);
+    const chats = join(folder, 'chats');
+    const server = await start(model, '--chats', chats, '--api-key', 'a-long-key', '--maxLength', '64');
+    expect(server.printed()).toMatch(/^http:\S+\/#key=a-long-key is the chat page$/m);
+    expect(await (await fetch(new URL('/', server.url))).text()).toContain('/assets/serve.js');
+    expect((await fetch(new URL('/api/chats', server.url))).status).toBe(401);
+    const headers = { authorization: 'Bearer a-long-key' };
+    const listed = await fetch(new URL('/api/chats', server.url), { headers });
+    expect(await listed.json()).toEqual({ chats: [], more: false });
+    const second = await failing(model, '--chats', chats, '--port', '0');
+    expect([second.code, second.text]).toEqual([5, expect.stringMatching(/a lock held by process/)]);
+    server.process.kill('SIGTERM');
+    expect(await ended(server.process)).toBe(0);
+    await start(model, '--chats', chats, '--maxLength', '64');
+  });
+
   const failing = async (...args: string[]) => {
     const process = spawn('node', ['dist/cli/main.js', 'serve', ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
     let text = '';
