@@ -1,5 +1,6 @@
 /** `palm serve`: answers OpenAI's clients, and scores answers, over HTTP. */
 import { randomInt, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Hono } from 'hono';
@@ -170,9 +171,9 @@ async function sourcesOf(
   return sources;
 }
 
-/** A model of the hub is called by its id, others by their folder or file. */
+/** A model on this machine is called by its folder or file, one of the hub by its id. */
 function nameOf(model: string): string {
-  return /^[\w.-]+\/[\w.-]+$/.test(model) && !model.startsWith('.') ? model : basename(resolve(model));
+  return existsSync(model) ? basename(resolve(model)) : model;
 }
 
 /** @throws ArgumentError for more names than models, and for names that two of them have */
