@@ -9,68 +9,36 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LanguageModel } from '../../src/models/language-model.ts';
 import { PaLM } from '../../src/models/palm.ts';
 import { loadModel } from '../../src/models/registry.ts';
-import { Slots } from '../../src/models/slots.ts';
 import { findModel, loadingOf, textOf } from '../../src/runs/model-file.ts';
 import { createApp } from '../../src/serve/app.ts';
-import { Catalog } from '../../src/serve/catalog.ts';
+import type { Catalog } from '../../src/serve/catalog.ts';
 import { ServerNumbers } from '../../src/serve/numbers.ts';
-import { Scheduler } from '../../src/serve/scheduler.ts';
-import type { ServedModel } from '../../src/serve/served-model.ts';
+import type { Scheduler } from '../../src/serve/scheduler.ts';
 import { loadTokenizer } from '../../src/tokenizer/load.ts';
 import { device } from '../device.ts';
 import { LETTERS, outsideModel } from '../outside-model.ts';
+import { catalogOf, served } from './serving.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'palm-serve-'));
-const abort = new AbortController();
-const disposables: Disposable[] = [];
-const turning: Promise<void>[] = [];
 const faults: unknown[] = [];
 const schedulers = new Map<string, Scheduler>();
+let catalog: Catalog;
 let server: ServerType;
 let client: OpenAI;
-
-async function served(
-  name: string,
-  model: LanguageModel,
-  facts: Pick<ServedModel, 'text' | 'endTokens'>,
-): Promise<ServedModel> {
-  const slots = await Slots.create(model, { slots: 4, capacity: 64 });
-  disposables.push(slots, model);
-  const policy = {
-    ...{ slots: 4, maxWaiting: 4, maxWaitingTokens: 4096, maxWait: 60_000, share: 0.5 },
-    ...{ promptTokens: 256, promptTokensAlone: 2048, tokens: 4, eager: 0 },
-  };
-  const scheduler = new Scheduler(slots, policy, () => performance.now());
-  schedulers.set(name, scheduler);
-  const turns = async () => {
-    for await (const _ of scheduler.turns(abort.signal));
-  };
-  turning.push(turns());
-  return {
-    name,
-    created: 1,
-    vocabulary: model.decoder.usedTokens,
-    capacity: 64,
-    scope: undefined,
-    scheduler,
-    fingerprint: 'palm',
-    ...facts,
-  };
-}
 
 beforeAll(async () => {
   const path = outsideModel(join(folder, 'llama'), LETTERS);
   const file = await findModel(path);
+  const fault = (error: unknown) => void faults.push(error);
   const text = await textOf({}, file);
   const llama = (await loadModel(path, loadingOf(file, text, device))) as LanguageModel;
   const bytes = new PaLM({ numTokens: 258, dim: 16, depth: 1, heads: 2, dimHead: 8, ffMult: 2, seed: 4, device });
-  const models = [
-    await served('llama', llama, { text, endTokens: [1, 2] }),
-    await served('org/bytes', bytes, { text: await loadTokenizer('byte'), endTokens: [256] }),
-  ];
+  catalog = catalogOf(
+    await served('llama', llama, { text, endTokens: [1, 2] }, fault),
+    await served('org/bytes', bytes, { text: await loadTokenizer('byte'), endTokens: [256] }, fault),
+  );
+  for (const { name, scheduler } of catalog.models) schedulers.set(name, scheduler);
   let ids = 0;
-  const catalog = new Catalog();
-  catalog.offer('test', { models, judges: [], close: async () => {} }, 0);
   const app = createApp({
     ...{ catalog, numbers: new ServerNumbers(catalog) },
     ignoreUnknownFields: false,
@@ -84,10 +52,8 @@ beforeAll(async () => {
   client = new OpenAI({ apiKey: 'any', baseURL: `http://127.0.0.1:${port}/v1`, maxRetries: 0 });
 });
 afterAll(async () => {
-  abort.abort();
   server.close();
-  await Promise.all(turning);
-  for (const one of disposables) one[Symbol.dispose]();
+  await catalog.close(0);
   rmSync(folder, { recursive: true });
   expect(faults).toEqual([]);
 });
@@ -108,7 +74,7 @@ describe('models', () => {
 describe('chats', () => {
   it('give n answers, with their log-probabilities and what was used', async () => {
     const answer = await client.chat.completions.create({ ...asked, n: 3, logprobs: true, top_logprobs: 2 });
-    expect(answer).toMatchObject({ object: 'chat.completion', model: 'llama', system_fingerprint: 'palm' });
+    expect(answer).toMatchObject({ object: 'chat.completion', model: 'llama', system_fingerprint: 'fp_test' });
     expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2]);
     const drawn = answer.choices.map(({ logprobs }) => logprobs?.content?.length ?? 0);
     for (const { message, finish_reason, logprobs } of answer.choices) {
