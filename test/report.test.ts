@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { reportCommand } from '../src/cli/report.ts';
 import { DataError, FileError } from '../src/errors.ts';
-import { chart } from '../src/report/chart.ts';
-import { stretches } from '../src/report/curve.ts';
+import { chart, MOST_BUCKETS } from '../src/report/chart.ts';
+import { curveOf, type Point } from '../src/report/curve.ts';
 import { escapeHtml } from '../src/report/escape.ts';
 import { grouped } from '../src/report/groups.ts';
 import { reportPage } from '../src/report/page.ts';
@@ -81,6 +81,7 @@ describe('an axis', () => {
 });
 
 describe('a curve', () => {
+  const stretches = (points: readonly Point[], most: number) => curveOf(points, most).parts;
   const points = (values: (number | null)[], every = 1) => values.map((value, i) => ({ step: (i + 1) * every, value }));
 
   it('keeps every point if there are few', () => {
@@ -115,7 +116,8 @@ describe('a curve', () => {
 
 describe('a chart', () => {
   const series = (values: (number | null)[], label = 'A', index = 0) => {
-    return { label, index, points: values.map((value, i) => ({ step: i + 1, value })) };
+    const points = values.map((value, i) => ({ step: i + 1, value }));
+    return { label, index, curve: curveOf(points, MOST_BUCKETS) };
   };
 
   it('has a title, a description with numbers, and one line per stretch', () => {

@@ -3,9 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { pretrainConfig } from '../src/config/pretrain.ts';
 import { parseConfig } from '../src/config/schema.ts';
 import { Batches, loadTokenizer, PaLM, pretrain, Windows } from '../src/index.ts';
-import type { Sample } from '../src/metrics/metrics.ts';
+import type { Sample, SampleToken } from '../src/metrics/metrics.ts';
+import type { Rollout } from '../src/models/policy.ts';
 import { fives, policy, PROMPTS, SAMPLING, SIZE } from './small-trainings.ts';
 import { AdamW } from '../src/optim.ts';
+import { rolloutSamples } from '../src/trainers/samples.ts';
 
 const tokenizer = await loadTokenizer('byte');
 
@@ -29,6 +31,50 @@ describe('samples of a rollout', () => {
       expect(fives([{ prompt: [...(prompt as number[])], response: [...(response as number[])] }])).toEqual([first]);
     }
     expect(steps.some(({ kl }) => Math.abs(kl as number) > 1e-4)).toBe(true);
+  });
+
+  it('tell of each token what was learned from it', async () => {
+    const decoded = { samples: PROMPTS.length, tokenizer: { decode: (ids: Iterable<number>) => letters([...ids]) } };
+    const { steps } = policy(settings, decoded);
+    let moved = 0;
+    for await (const { samples = [], reward } of steps) {
+      const tokens = samples.map((sample) => sample.tokens as SampleToken[]);
+      for (const [i, { response, kl }] of samples.entries()) {
+        const own = tokens[i] as SampleToken[];
+        expect(own.map(({ text }) => text).join('')).toBe(response);
+        expect(own.map(({ id }) => letters([id])).join('')).toBe(response);
+        expect(sum(own.map(({ logRatio }) => logRatio as number))).toBeCloseTo(kl as number, 3);
+        moved = Math.max(moved, ...own.map(({ logRatio }) => Math.abs(logRatio as number)));
+      }
+      expect(mean(tokens.map((own) => sum(own.map((token) => token.reward as number))))).toBeCloseTo(reward, 2);
+      // One answer to each prompt: advantages are whitened over just these tokens.
+      const advantages = tokens.flat().map(({ advantage }) => advantage as number);
+      expect(mean(advantages)).toBeCloseTo(0, 2);
+      expect(mean(advantages.map((value) => value ** 2))).toBeCloseTo(1, 1);
+    }
+    expect(moved).toBeGreaterThan(1e-3);
+  });
+
+  it('tell of at most 256 tokens, and of half a character nothing until it is whole', async () => {
+    const [first] = await rolled([...'a€'.repeat(100)].flatMap((sign) => [...Buffer.from(sign)]));
+    expect(first?.tokens).toHaveLength(256);
+    expect(first?.tokens?.slice(0, 5).map(({ text }) => text)).toEqual(['a', '', '', '€', 'a']);
+    const [half] = await rolled([97, 0xe2, 0x82]);
+    expect(half?.tokens?.map(({ text }) => text)).toEqual(['a', '', '\ufffd']);
+    expect(half?.tokens?.[0]).toEqual({ id: 97, text: 'a' });
+  });
+
+  it('are of the prompts that come first in the data, each once', async () => {
+    const answer = (prompt: number) => ({ prompt: [prompt], response: [7] });
+    const scored = { answers: [9, 9, 4, 4, 5, 5, 4, 4].map(answer), scores: [1, 2, 3, 4, 5, 6, 7, 8] };
+    const prompts = [9, 9, 4, 4, 5, 5, 4, 4];
+    const options = { samplesPerPrompt: 2, reference: false };
+    const of = (count: number) => rolloutSamples({ ...scored, prompts, rollout: NONE }, { ...options, count });
+    expect((await of(2))?.map(({ prompt, score }) => [prompt, score])).toEqual([
+      [[4], 3],
+      [[5], 5],
+    ]);
+    expect(await of(9)).toHaveLength(3);
   });
 
   it('are one a prompt, and leave the steps as they are', async () => {
@@ -70,6 +116,24 @@ describe('samples at an evaluation', () => {
     await expect(steps('abc' as never)).rejects.toThrow('samples.prompts: got "abc"');
   });
 });
+
+const NONE = {} as Rollout;
+
+/** The samples of one answer of these bytes. */
+async function rolled(response: number[]) {
+  const answers = [{ prompt: [1], response, promptText: 'x', responseText: tokenizer.decode(response) }];
+  const scored = { answers, scores: [0], prompts: [0], rollout: NONE };
+  return (await rolloutSamples(scored, { count: 1, samplesPerPrompt: 1, reference: false, tokenizer })) ?? [];
+}
+
+/** Tokens as letters, and the eos as nothing. */
+function letters(tokens: readonly number[]): string {
+  return tokens.map((token) => (token === 1 ? '' : String.fromCharCode(97 + token))).join('');
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
 
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;

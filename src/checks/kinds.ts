@@ -29,6 +29,7 @@ export const WHOLE: Kind = {
 };
 export const TEXT: Kind = { is: (value) => typeof value === 'string', words: 'text' };
 export const PATH: Kind = { is: (value) => typeof value === 'string' && value !== '', words: 'a path' };
+export const DECODER = having('a tokenizer, from loadTokenizer', 'decode');
 export const TOKENIZER = having('a tokenizer, from loadTokenizer', 'encode', 'decode');
 
 /** Structural, so that any AbortSignal implementation is accepted. */

@@ -125,3 +125,10 @@ async function textOf(path: string): Promise<string | undefined> {
 function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error;
 }
+
+/** Whether a process that has not ended holds the lock of `directory`; one on another machine counts as alive. */
+export async function isLocked(directory: string): Promise<boolean> {
+  const text = await readFile(join(directory, 'lock'), 'utf8').catch(() => undefined);
+  const holder = text === undefined ? undefined : parseHolder(text);
+  return holder !== undefined && isAlive(holder);
+}

@@ -1,6 +1,19 @@
 /** Numbers by name. Metrics depend only on the run; times and speeds belong in `timing`. */
 export type Numbers = { readonly [name: string]: number | undefined };
 
+/** A token of an answer, and what is known of it. Numbers have four significant digits, as they are for people to see. */
+export interface SampleToken {
+  readonly id: number;
+  /** What it adds to the text of the answer: nothing for a special token or half a character; undefined without a tokenizer. */
+  readonly text?: string | undefined;
+  /** log p minus that of the reference policy, in nats; undefined without a reference. */
+  readonly logRatio?: number | undefined;
+  /** The score, at the last token, minus the KL penalty; undefined where the method has no reward for each token. */
+  readonly reward?: number | undefined;
+  /** The advantage that the policy learned from; undefined where the method has none. */
+  readonly advantage?: number | undefined;
+}
+
 /** An answer of the model during training, for people to read. */
 export interface Sample {
   /** The text, or the token ids if the trainer has no tokenizer. */
@@ -10,6 +23,8 @@ export interface Sample {
   readonly score?: number | undefined;
   /** log p of the response minus that of the reference policy, in nats; undefined without a reference. */
   readonly kl?: number | undefined;
+  /** The first 256 tokens of the response; undefined for answers that are not learned from. */
+  readonly tokens?: readonly SampleToken[] | undefined;
 }
 
 /** What a training step reports: its number (steps completed, from 1), its metrics in display order, and its timing. */

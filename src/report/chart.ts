@@ -1,6 +1,6 @@
 /** One metric of several runs as an SVG drawing. */
 import { formatNumber } from '../metrics/format.ts';
-import { type Bucket, type Point, type Stretch, stretches } from './curve.ts';
+import type { Bucket, Curve, Point } from './curve.ts';
 import { escapeHtml } from './escape.ts';
 import { linearScale, logScale, type Scale } from './scale.ts';
 
@@ -10,9 +10,17 @@ export interface Series {
   label: string;
   /** Its place among the runs, which gives color and dashes. */
   index: number;
-  points: readonly Point[];
-  /** The step that was best by this metric; undefined for other metrics. */
-  best?: number | undefined;
+  curve: Curve;
+  /** The step that was best by this metric, with its value; undefined for other metrics. */
+  best?: Point | undefined;
+}
+
+/** What a drawing may show besides curves. */
+export interface ChartOptions {
+  /** The range of values to shade; either end may be infinite. */
+  healthy?: readonly [low: number, high: number] | undefined;
+  /** A style sheet, for a drawing that is a file of its own. */
+  style?: string | undefined;
 }
 
 const WIDTH = 420;
@@ -21,29 +29,31 @@ const LEFT = 54;
 const RIGHT = 20;
 const TOP = 12;
 const BOTTOM = 30;
-/** Buckets of a curve. */
-const MOST = 160;
+/** The most buckets of a curve that a drawing has room for. */
+export const MOST_BUCKETS = 160;
 /** Curves with at most so many points show each of them. */
 const DOTS = 40;
 
 /** A drawing of `series` with axes, for an HTML page that has the colors; `id` is unique in the page. */
-export function chart(name: string, series: readonly Series[], id: string): string {
-  const curves = series.map((each) => ({ ...each, parts: stretches(each.points, MOST) }));
-  const buckets = curves.flatMap(({ parts }) => parts.flat());
-  const steps = series
-    .flatMap(({ points }) => [points[0]?.step, points.at(-1)?.step])
-    .filter((step) => step !== undefined);
+export function chart(
+  name: string,
+  series: readonly Series[],
+  id: string,
+  { healthy, style = '' }: ChartOptions = {},
+): string {
+  const buckets = series.flatMap(({ curve }) => curve.parts.flat());
+  const steps = series.flatMap(({ curve }) => curve.span);
   const x = linearScale(Math.min(...steps), Math.max(...steps), 4);
   const y = valueScale(name, buckets);
   const place = placing(x, y);
-  const drawn = curves.map(
-    (each) => curve(each.parts, { ...each, dots: each.points.length <= DOTS }, place) + bestRing(each, place),
-  );
-  const labels = series.length < 2 ? [] : endLabels(curves, place);
+  const drawn = series.map((each) => lines(each, place) + bestRing(each, place));
+  const labels = series.length < 2 ? [] : endLabels(series, place);
   return [
     `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="${id}-title ${id}-desc">`,
     `<title id="${id}-title">${escapeHtml(name)}</title>`,
     `<desc id="${id}-desc">${escapeHtml(series.map(described).join(' '))}</desc>`,
+    style && `<style>${style}</style>`,
+    healthy === undefined ? '' : shade(healthy, y, place),
     axes(x, y, place),
     ...drawn,
     ...labels,
@@ -91,8 +101,16 @@ function axes(x: Scale, y: Scale, place: Place): string {
   return `${rows.join('')}<path class="axis" d="M${LEFT} ${bottom}H${right}"/>${columns.join('')}${note}`;
 }
 
+/** The part of a range of values that lies between the ends of the axis. */
+function shade([low, high]: readonly [number, number], y: Scale, place: Place): string {
+  const [from, to] = [Math.max(low, y.low), Math.min(high, y.high)];
+  if (!(from < to)) return '';
+  const [top, bottom] = [Number(place.y(to)), Number(place.y(from))];
+  return `<rect class="healthy" x="${LEFT}" y="${top}" width="${WIDTH - LEFT - RIGHT}" height="${(bottom - top).toFixed(1)}"/>`;
+}
+
 /** The line of the means; where a bucket holds several values, a band from their minimum to their maximum. */
-function curve(parts: readonly Stretch[], { index, dots }: { index: number; dots: boolean }, place: Place): string {
+function lines({ index, curve: { parts, count } }: Series, place: Place): string {
   const at = ({ step }: Bucket, value: number) => `${place.x(step)} ${place.y(value)}`;
   const shapes = parts.map((part) => {
     const wide = part.some(({ count }) => count > 1) && part.length > 1;
@@ -101,7 +119,7 @@ function curve(parts: readonly Stretch[], { index, dots }: { index: number; dots
     const band = wide ? `<path class="band" d="M${[...upper, ...lower].join('L')}Z"/>` : '';
     const line =
       part.length > 1 ? `<path class="line" d="M${part.map((bucket) => at(bucket, bucket.mean)).join('L')}"/>` : '';
-    const shown = dots || part.length === 1 ? part : [];
+    const shown = count <= DOTS || part.length === 1 ? part : [];
     const points = shown.map(({ step, mean }) => `<circle cx="${place.x(step)}" cy="${place.y(mean)}" r="2.2"/>`);
     return band + line + points.join('');
   });
@@ -109,16 +127,15 @@ function curve(parts: readonly Stretch[], { index, dots }: { index: number; dots
 }
 
 /** A ring around the best point of a curve. */
-function bestRing({ points, best, index }: Series, place: Place): string {
-  const value = points.find(({ step }) => step === best)?.value;
-  if (best === undefined || value === undefined || value === null) return '';
-  return `<circle class="best run-${index}" cx="${place.x(best)}" cy="${place.y(value)}" r="5"/>`;
+function bestRing({ best, index }: Series, place: Place): string {
+  if (best === undefined || best.value === null) return '';
+  return `<circle class="best run-${index}" cx="${place.x(best.step)}" cy="${place.y(best.value)}" r="5"/>`;
 }
 
 /** The letters of the runs at the ends of their curves, moved apart where they would touch: down, and up again at the axis. */
-function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], place: Place): string[] {
-  const ends = curves
-    .flatMap(({ parts, label, index }) => {
+function endLabels(series: readonly Series[], place: Place): string[] {
+  const ends = series
+    .flatMap(({ curve: { parts }, label, index }) => {
       const last = parts.at(-1)?.at(-1);
       return last === undefined ? [] : [{ label, index, x: Number(place.x(last.step)), y: Number(place.y(last.mean)) }];
     })
@@ -135,13 +152,10 @@ function endLabels(curves: readonly (Series & { parts: readonly Stretch[] })[], 
 }
 
 /** The curve in words. */
-function described({ label, points, best }: Series): string {
-  const values = points.filter((point): point is { step: number; value: number } => point.value !== null);
-  const [first, last] = [values[0], values.at(-1)];
-  if (first === undefined || last === undefined) return `Run ${label}: no finite value.`;
-  const low = values.reduce((least, point) => (point.value < least.value ? point : least));
-  const high = values.reduce((most, point) => (point.value > most.value ? point : most));
-  const said = ({ step, value }: { step: number; value: number }) => `${formatNumber(value)} at step ${step}`;
-  const marked = best === undefined ? '' : ` The best step, which is marked, is ${best}.`;
+function described({ label, curve: { marks }, best }: Series): string {
+  if (marks === undefined) return `Run ${label}: no finite value.`;
+  const { first, last, low, high } = marks;
+  const said = ({ step, value }: Point) => `${formatNumber(value ?? Number.NaN)} at step ${step}`;
+  const marked = best === undefined ? '' : ` The best step, which is marked, is ${best.step}.`;
   return `Run ${label}: ${said(first)}, ${said(last)}; lowest ${said(low)}, highest ${said(high)}.${marked}`;
 }

@@ -1,7 +1,7 @@
 /** A report of runs as one HTML page, which needs no script and no other file. */
 import { formatDuration, formatNumber } from '../metrics/format.ts';
-import { chart, type Series } from './chart.ts';
-import type { Point } from './curve.ts';
+import { chart, MOST_BUCKETS, type Series } from './chart.ts';
+import { curveOf, type Point } from './curve.ts';
 import { escapeHtml } from './escape.ts';
 import { grouped } from './groups.ts';
 import type { ReportRun } from './read.ts';
@@ -100,12 +100,19 @@ function curves(runs: readonly ReportRun[]): string {
 function figure(runs: readonly ReportRun[], name: string, id: string): string {
   const series = runs.flatMap(({ metrics, best }, i): Series[] => {
     const points = metrics.get(name) ?? [];
-    const marked = best?.metric === name ? best.step : undefined;
-    return points.length === 0 ? [] : [{ label: labelOf(i), index: i % RUN_STYLES, points, best: marked }];
+    const marked = best?.metric === name ? points.find(({ step }) => step === best.step) : undefined;
+    const curve = curveOf(points, MOST_BUCKETS);
+    return points.length === 0 ? [] : [{ label: labelOf(i), index: i % RUN_STYLES, curve, best: marked }];
   });
-  const last = series.map(({ label, index, points }) => {
-    const text = lastOf(points);
-    return runs.length < 2
+  return figureOf(name, series, id, runs.length > 1);
+}
+
+/** A drawing below its name and the last values of its curves, which have letters where there are `several` runs. */
+export function figureOf(name: string, series: readonly Series[], id: string, several: boolean): string {
+  const last = series.map(({ label, index, curve }) => {
+    const value = curve.marks?.last.value ?? null;
+    const text = value === null ? '—' : formatNumber(value);
+    return !several
       ? `<span class="soft">last ${text}</span>`
       : `<span class="run-${index}"><b>${label}</b> ${text}</span>`;
   });

@@ -49,7 +49,7 @@ export function readRun(folder: string): ReportRun {
       points.push({ step: step as number, value: typeof value === 'number' ? value : null });
     }
   }
-  const config = new Map(existsSync(run.config) ? flat(readObject(run.config)) : []);
+  const config = readConfig(run.config);
   // The metric `best` marks the steps that were the best so far.
   const bestStep = metrics.get('best')?.at(-1)?.step;
   metrics.delete('best');
@@ -62,6 +62,11 @@ export function readRun(folder: string): ReportRun {
     samples: readLines(run.samples) as unknown as ReportRun['samples'],
     best: bestStep === undefined || metric === undefined ? undefined : { step: bestStep, metric },
   };
+}
+
+/** The settings of a run by dotted keys; none if there is no such file. @throws DataError and FileError as `readRun` does. */
+export function readConfig(path: string): ReadonlyMap<string, string> {
+  return new Map(existsSync(path) ? flat(readObject(path)) : []);
 }
 
 function readLines(path: string): Json[] {

@@ -23,6 +23,8 @@ const runNote = z.object({
   inputs: z.record(z.string(), fingerprint),
   /** Numbers of data rows that were used, held out and truncated. */
   rows: z.record(z.string(), z.number()).optional(),
+  /** The number of steps that the run is to have, unless something ends it before. */
+  steps: z.int().min(0).optional(),
 });
 
 /** The content of run.json. */
@@ -34,6 +36,8 @@ export interface Noted {
   /** The files that affect the results, by the option that names them. */
   inputs: Readonly<Record<string, string | readonly string[] | undefined>>;
   rows?: Readonly<Record<string, number>> | undefined;
+  /** The number of steps that the run is to have. */
+  steps?: number | undefined;
 }
 
 /** Reads the note at `path`; undefined for runs of 0.1.0. @throws FileError if it is damaged. */
@@ -55,12 +59,12 @@ export function readNote(path: string): RunNote | undefined {
 }
 
 /** The note of a run started by `version` that uses these files. @throws FileError if one is unreadable. */
-export async function noteOf({ tokenizer, inputs, rows }: Noted, version: string): Promise<RunNote> {
+export async function noteOf({ tokenizer, inputs, rows, steps }: Noted, version: string): Promise<RunNote> {
   const found: RunNote['inputs'] = {};
   for (const [name, paths] of Object.entries(inputs)) {
     if (paths !== undefined) found[name] = await fingerprintOf([paths].flat());
   }
-  return { version, tokenizer: tokenizer.hash, inputs: found, rows };
+  return { version, tokenizer: tokenizer.hash, inputs: found, rows, steps };
 }
 
 /** One fingerprint of all files, in their order. */

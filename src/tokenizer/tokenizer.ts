@@ -1,5 +1,5 @@
 import { ArgumentError, printable } from '../errors.ts';
-import { checkKind, ITERABLE, TOKENIZER } from '../checks/kinds.ts';
+import { checkKind, ITERABLE, DECODER } from '../checks/kinds.ts';
 
 /** What a model file records about its tokenizer, to find it again and recognise it. */
 export type TokenizerDescription = { type: 'byte' } | { type: 'hugging-face'; path: string; hash: string };
@@ -91,8 +91,8 @@ export interface DecodeStream {
 }
 
 /** Creates a decoder for one stream of tokens, which may split characters at any byte. */
-export function decodeStream(tokenizer: Tokenizer): DecodeStream {
-  checkKind('tokenizer', tokenizer, TOKENIZER);
+export function decodeStream(tokenizer: Pick<Tokenizer, 'decode'>): DecodeStream {
+  checkKind('tokenizer', tokenizer, DECODER);
   // Some tokenizers decode a word differently at the start of a text, so the tokens printed last are decoded again as
   // context.
   let context: number[] = [];

@@ -185,6 +185,8 @@ async function iterate<
       count: parts.samples,
       samplesPerPrompt: config.sampling.samplesPerPrompt,
       reference: policy.hasReference,
+      tokenizer: parts.tokenizer,
+      learned: compared.rows === undefined ? (compared.batch as { advantage?: Tensor }) : {},
     }),
     timing: timingOf(began, rolloutSeconds, lengths),
   };

@@ -20,7 +20,7 @@ export interface Drawn {
 }
 
 /** Answers of which rows were kept, without those that were left out. */
-type Kept = Pick<Scored<Rollout>, 'answers' | 'lengths' | 'scores' | 'byReward' | 'learned'> & {
+type Kept = Pick<Scored<Rollout>, 'answers' | 'prompts' | 'lengths' | 'scores' | 'byReward' | 'learned'> & {
   rollout: TensorGroup<Rollout>;
 };
 
@@ -63,9 +63,10 @@ async function keep(scored: Scored<Rollout>, rows: readonly number[]): Promise<K
   const of = <T>(all: readonly T[]) => rows.map((row) => all[row] as T);
   const tensors = Object.fromEntries(ROLLOUT.map((name) => [name, scored.rollout[name]])) as unknown as Rollout;
   const rollout = await rowsOf(tensors, rows);
-  const { answers, lengths, scores, learned } = scored;
+  const { answers, prompts, lengths, scores, learned } = scored;
   const byReward = Object.fromEntries(Object.entries(scored.byReward).map(([name, part]) => [name, of(part)]));
-  return { rollout, answers: of(answers), lengths: of(lengths), scores: of(scores), byReward, learned: of(learned) };
+  const texts = { answers: of(answers), prompts: of(prompts), lengths: of(lengths) };
+  return { rollout, ...texts, scores: of(scores), byReward, learned: of(learned) };
 }
 
 async function together(kept: readonly Kept[]): Promise<Omit<Scored<Rollout>, 'rolloutSeconds'>> {
@@ -80,6 +81,7 @@ async function together(kept: readonly Kept[]): Promise<Omit<Scored<Rollout>, 'r
     normalised,
     learned,
     answers: kept.flatMap(({ answers }) => answers),
+    prompts: kept.flatMap(({ prompts }) => prompts),
     lengths: kept.flatMap(({ lengths }) => lengths),
     scores: kept.flatMap(({ scores }) => scores),
     byReward: Object.fromEntries(

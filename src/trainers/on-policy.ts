@@ -140,6 +140,8 @@ export type ScoringConfig = Pick<PpoConfig, 'sampling' | 'minibatchSize' | 'seed
 export interface Scored<Rolled extends Rollout> extends Disposable {
   rollout: Rolled;
   answers: Answer[];
+  /** The number of each answer's prompt among all prompts. */
+  prompts: number[];
   /** Number of tokens in each response. */
   lengths: number[];
   /** Raw scores, before normalisation and penalties; NaN for answers without one, whose responses are masked out. */
@@ -211,7 +213,8 @@ export async function answerAndScore<Who extends Policy>(
       for (const each of [rollout, responseMask, ...Object.values(tensors)]) each?.dispose();
     };
     const lengths = answers.map(({ response }, row) => (Number.isNaN(scores[row]) ? 0 : response.length));
-    const seen = { answers, lengths, scores, byReward, learned: found.learned, rolloutSeconds };
+    const places = answers.map((_, row) => numbers[Math.floor(row / config.sampling.samplesPerPrompt)] as number);
+    const seen = { answers, prompts: places, lengths, scores, byReward, learned: found.learned, rolloutSeconds };
     const scored = { ...rollout, responseMask } as RolloutOf<Who>;
     return { ...seen, ...tensors, rollout: scored, [Symbol.dispose]: dispose };
   } catch (error) {

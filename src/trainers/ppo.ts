@@ -136,6 +136,8 @@ async function iterate(parts: PpoParts, config: PpoConfig, step: number, state: 
       count: parts.samples,
       samplesPerPrompt: config.sampling.samplesPerPrompt,
       reference: actorCritic.hasReference,
+      tokenizer: parts.tokenizer,
+      learned: judgement,
     }),
     timing: timingOf(began, rolloutSeconds, lengths),
   };

@@ -122,6 +122,7 @@ async function round(parts: RftParts, config: RftConfig, step: number, microBatc
       count: parts.samples,
       samplesPerPrompt,
       reference: policy.hasReference,
+      tokenizer: parts.tokenizer,
     }),
     timing: {
       seconds: (performance.now() - began) / 1000,
