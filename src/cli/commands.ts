@@ -20,6 +20,7 @@ import { scoreCommand } from './score.ts';
 import { serveCommand } from './serve.ts';
 import { sweepCommand } from './sweep.ts';
 import { trainingCommand } from './train.ts';
+import { watchCommand } from './watch.ts';
 
 /** A heading of the help. */
 export type Heading = 'Train:' | 'Use and look:';
@@ -38,6 +39,7 @@ export const COMMANDS: Readonly<Record<Heading, Readonly<Record<string, () => Co
     score: scoreCommand,
     evaluate: evaluateCommand,
     inspect: inspectCommand,
+    watch: watchCommand,
     report: reportCommand,
     data: dataCommand,
     recipes: recipesCommand,

@@ -28,6 +28,7 @@ const APART: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import('./generate.ts')).generateCommand(),
   chat: async () => (await import('./chat.ts')).chatCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
+  watch: async () => (await import('./watch.ts')).watchCommand(),
 };
 
 async function whole(group: Heading, name: string): Promise<Command> {

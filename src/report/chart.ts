@@ -21,6 +21,8 @@ export interface ChartOptions {
   healthy?: readonly [low: number, high: number] | undefined;
   /** A style sheet, for a drawing that is a file of its own. */
   style?: string | undefined;
+  /** Whether an attribute says where the plot is, and which steps it has, for a script. */
+  tellsPlot?: boolean;
 }
 
 const WIDTH = 420;
@@ -39,17 +41,19 @@ export function chart(
   name: string,
   series: readonly Series[],
   id: string,
-  { healthy, style = '' }: ChartOptions = {},
+  { healthy, style = '', tellsPlot = false }: ChartOptions = {},
 ): string {
   const buckets = series.flatMap(({ curve }) => curve.parts.flat());
   const steps = series.flatMap(({ curve }) => curve.span);
   const x = linearScale(Math.min(...steps), Math.max(...steps), 4);
   const y = valueScale(name, buckets);
   const place = placing(x, y);
+  const edges = [LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM, x.low, x.high];
+  const plot = tellsPlot ? ` data-plot="${edges.join(' ')}"` : '';
   const drawn = series.map((each) => lines(each, place) + bestRing(each, place));
   const labels = series.length < 2 ? [] : endLabels(series, place);
   return [
-    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="${id}-title ${id}-desc">`,
+    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="${id}-title ${id}-desc"${plot}>`,
     `<title id="${id}-title">${escapeHtml(name)}</title>`,
     `<desc id="${id}-desc">${escapeHtml(series.map(described).join(' '))}</desc>`,
     style && `<style>${style}</style>`,

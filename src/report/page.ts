@@ -1,6 +1,6 @@
 /** A report of runs as one HTML page, which needs no script and no other file. */
 import { formatDuration, formatNumber } from '../metrics/format.ts';
-import { chart, MOST_BUCKETS, type Series } from './chart.ts';
+import { type ChartOptions, chart, MOST_BUCKETS, type Series } from './chart.ts';
 import { curveOf, type Point } from './curve.ts';
 import { escapeHtml } from './escape.ts';
 import { grouped } from './groups.ts';
@@ -75,9 +75,13 @@ function bestOf({ step, metric }: { step: number; metric: string }, metrics: Rep
 
 /** The letter of a run beside a piece of its curve; nothing for a single run. */
 function key(index: number, runs: number): string {
-  if (runs < 2) return '';
+  return runs < 2 ? '' : keyOf(labelOf(index), index);
+}
+
+/** A letter beside a piece of the curve that is the `index`-th of a drawing. */
+export function keyOf(label: string, index: number): string {
   const line = '<svg class="sample" viewBox="0 0 36 10" aria-hidden="true"><path class="line" d="M0 5H36"/></svg>';
-  return `<span class="run-${index % RUN_STYLES}">${line}<b>${labelOf(index)}</b></span> `;
+  return `<span class="run-${index % RUN_STYLES}">${line}<b>${label}</b></span> `;
 }
 
 function curves(runs: readonly ReportRun[]): string {
@@ -104,11 +108,24 @@ function figure(runs: readonly ReportRun[], name: string, id: string): string {
     const curve = curveOf(points, MOST_BUCKETS);
     return points.length === 0 ? [] : [{ label: labelOf(i), index: i % RUN_STYLES, curve, best: marked }];
   });
-  return figureOf(name, series, id, runs.length > 1);
+  return figureOf(name, series, id, { several: runs.length > 1 });
 }
 
-/** A drawing below its name and the last values of its curves, which have letters where there are `several` runs. */
-export function figureOf(name: string, series: readonly Series[], id: string, several: boolean): string {
+/** What a figure may have besides its curves. */
+export interface FigureOptions extends ChartOptions {
+  /** Whether curves have letters, because there are several runs. */
+  several: boolean;
+  /** HTML below the drawing. */
+  foot?: string;
+}
+
+/** A drawing below its name and the last values of its curves. */
+export function figureOf(
+  name: string,
+  series: readonly Series[],
+  id: string,
+  { several, foot = '', ...options }: FigureOptions,
+): string {
   const last = series.map(({ label, index, curve }) => {
     const value = curve.marks?.last.value ?? null;
     const text = value === null ? '—' : formatNumber(value);
@@ -116,7 +133,7 @@ export function figureOf(name: string, series: readonly Series[], id: string, se
       ? `<span class="soft">last ${text}</span>`
       : `<span class="run-${index}"><b>${label}</b> ${text}</span>`;
   });
-  return `<figure><figcaption><b>${escapeHtml(name)}</b>${last.join('')}</figcaption>${chart(name, series, id)}</figure>`;
+  return `<figure><figcaption><b>${escapeHtml(name)}</b>${last.join('')}</figcaption>${chart(name, series, id, options)}${foot}</figure>`;
 }
 
 function lastOf(points: readonly Point[]): string {

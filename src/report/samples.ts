@@ -32,10 +32,11 @@ function ofRun({ name, samples }: ReportRun, label: string): string {
   ].join('');
 }
 
-function spaced(steps: readonly number[]): number[] {
-  if (steps.length <= MOST_STEPS) return [...steps];
-  const every = (steps.length - 1) / (MOST_STEPS - 1);
-  return Array.from({ length: MOST_STEPS }, (_, i) => steps[Math.round(i * every)] as number);
+/** Of many items, twelve that are evenly spaced, the first and the last among them. */
+export function spaced<T>(items: readonly T[]): T[] {
+  if (items.length <= MOST_STEPS) return [...items];
+  const every = (items.length - 1) / (MOST_STEPS - 1);
+  return Array.from({ length: MOST_STEPS }, (_, i) => items[Math.round(i * every)] as T);
 }
 
 function pair({ prompt, response, score, kl }: Shown): string {

@@ -58,14 +58,9 @@ export class Journal {
   static async open(folder: string): Promise<Journal> {
     const path = join(folder, JOURNAL_FILE);
     if (!existsSync(path)) return new Journal(path, []);
-    const text = readWholeText(path, { expected: 'the journal of a sweep', most: 2 ** 28 });
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-    if (whole.length < text.length) await truncate(path, Buffer.byteLength(whole));
-    const lines = whole.split('\n').slice(0, -1);
-    return new Journal(
-      path,
-      lines.map((line, i) => parse(line, `${path}:${i + 1}`, i === 0)),
-    );
+    const { lines, whole, bytes } = read(path);
+    if (whole < bytes) await truncate(path, whole);
+    return new Journal(path, lines);
   }
 
   /** What a run reached at a rung, if it did. */
@@ -87,6 +82,22 @@ export class Journal {
     if ('module' in line) this.modules.set(line.module, line.sha256);
     if ('trial' in line) this.#reached.set(`${line.trial} ${line.repeat} ${line.rung}`, line);
   }
+}
+
+/** What the runs of the sweep in `folder` have reached so far, in the order of the journal. @throws the errors of `Journal.open`. */
+export function reachedIn(folder: string): (Reached & { parameters?: object })[] {
+  return read(join(folder, JOURNAL_FILE)).lines.filter((line) => 'trial' in line);
+}
+
+/** The whole lines of a journal, with the bytes that they have, and those of the file. */
+function read(path: string): { lines: Line[]; whole: number; bytes: number } {
+  const text = readWholeText(path, { expected: 'the journal of a sweep', most: 2 ** 28 });
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+  const lines = whole.split('\n').slice(0, -1);
+  return {
+    lines: lines.map((line, i) => parse(line, `${path}:${i + 1}`, i === 0)),
+    ...{ whole: Buffer.byteLength(whole), bytes: Buffer.byteLength(text) },
+  };
 }
 
 function parse(text: string, place: string, first: boolean): Line {

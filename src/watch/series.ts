@@ -109,6 +109,12 @@ export class Series {
     return { span, count, parts: stretches(pieces, most), marks: this.marks };
   }
 
+  /** The value at a step, or the mean of those around it that are joined; undefined if there is none. */
+  valueAt(step: number): number | undefined {
+    const found = this.pieces().findLast((piece) => piece.mean !== null && piece.step <= step);
+    return found?.mean ?? undefined;
+  }
+
   #put(i: number, step: number, value: number): void {
     this.#step[i] = (this.#step[i] as number) + step;
     this.#sum[i] = (this.#sum[i] as number) + value;
@@ -131,7 +137,10 @@ export class Series {
 
   /** Makes the arrays longer or, if they are as long as they may be, joins neighbouring buckets. */
   #makeRoom(): void {
-    if (this.#buckets === MOST) return this.#join();
+    if (this.#buckets === MOST) {
+      this.#join();
+      return;
+    }
     this.#step = longer(this.#step, Float64Array);
     this.#sum = longer(this.#sum, Float64Array);
     this.#min = longer(this.#min, Float64Array);
