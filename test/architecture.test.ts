@@ -105,6 +105,7 @@ const SEES: Record<string, string[]> = {
     ...['errors', 'package', 'seed', 'checks', 'files', 'config', 'recipes', 'metrics', 'data', 'runs'],
     ...['rewards', 'methods', 'training', 'report'],
   ],
+  watch: ['errors', 'files', 'metrics', 'runs', 'report', 'sweep', 'web'],
   web: ['errors', 'package'],
   serve: [
     ...['errors', 'package', 'files', 'native', 'tokenizer', 'data', 'models', 'trainers', 'runs', 'rewards', 'web'],
@@ -124,6 +125,7 @@ const SEES: Record<string, string[]> = {
       'demo',
       'recipes',
       'sweep',
+      'watch',
       'hub',
       'serve',
       'web',

@@ -25,7 +25,7 @@ const ALLOWED: readonly { says: RegExp; in?: RegExp; why: string }[] = [
   { says: /NODE_API_MODULE\(palm,|\(env, "palm"\)/g, in: /^native\/binding\//, why: 'what Node.js calls the addon' },
   { says: /\bpalm\b/g, in: /^native\/binding\/loader\.cc$/, why: 'the path of libpalm.so' },
   {
-    says: /\bpalm (?=(doctor|evaluate|export|generate|implicit-prm|import|libtorch|recipes|report|reward|score|serve|sweep|train|METHOD)\b)/g,
+    says: /\bpalm (?=(doctor|evaluate|export|generate|implicit-prm|import|libtorch|recipes|report|reward|score|serve|sweep|train|watch|METHOD)\b)/g,
     why: 'a command that helps',
   },
   { says: /'palm'/g, in: /^src\/cli\//, why: 'the command, and our names in `export --names`' },

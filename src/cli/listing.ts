@@ -113,6 +113,11 @@ export const LISTING: Readonly<Record<string, { group: Heading; term: string; su
     term: 'inspect [options] <MODEL>',
     summary: 'print what a model file or a run contains',
   },
+  watch: {
+    group: 'Use and look:',
+    term: 'watch [options] <RUN...>',
+    summary: 'show runs in a browser while they learn: curves, answers, what is not healthy',
+  },
   report: {
     group: 'Use and look:',
     term: 'report [options] <RUN...>',

@@ -42,6 +42,7 @@ svg.sample{display:inline-block;width:2.2rem;height:.75rem;vertical-align:middle
 .end{font:bold 12px system-ui,sans-serif;fill:currentColor}
 .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round}
 .band{fill:currentColor;opacity:.13}
+.healthy{fill:var(--run-2);opacity:.1}
 circle{fill:currentColor}
 .best{fill:none;stroke:currentColor;stroke-width:1.8}
 ${runRules}

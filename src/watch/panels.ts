@@ -12,18 +12,17 @@ export interface Panel {
 export type RunSeries = ReadonlyMap<string, Pick<Series, 'recent' | 'count'>>;
 
 const PANELS: readonly [title: string, metrics: readonly (string | RegExp)[]][] = [
-  ['Score', ['score', /^score\.(?!heldOut)/, 'scoreAll', 'scoreKept', 'scoreStd', 'zeroStdShare', 'unscored']],
-  ['Score and held-out score', ['score.heldOut', 'agreement']],
-  ['Reward: the score minus the KL penalty', ['reward']],
-  ['Distance from the reference', ['kl', 'klWeight', 'klLoss']],
-  ['Entropy', ['entropy']],
+  [
+    'Score and reward',
+    ['score', 'reward', /^score\./, 'agreement', 'scoreAll', 'scoreKept', 'scoreStd', 'zeroStdShare'],
+  ],
+  ['Distance from the reference', ['kl', 'klWeight', 'klLoss', 'entropy']],
+  ['Pairs', ['accuracy', 'validationAccuracy', 'margin', 'validationEce', 'validationError']],
+  ['Chosen and rejected', ['chosenReward', 'rejectedReward', 'chosenLogProb', 'rejectedLogProb']],
+  ['Losses', ['loss', 'validationLoss', 'policyLoss', 'valueLoss', 'explainedVariance', 'pretrainingLoss']],
+  ['Answers', ['responseLength', 'eosShare', 'repetition', 'unscored']],
   ['Size of the updates', ['approxKl', 'clipFraction', 'valueClipFraction', 'maxLogRatio']],
   ['Before the first update', ['firstLogRatio', 'samplerGap']],
-  ['Losses', ['loss', 'validationLoss', 'policyLoss', 'valueLoss', 'pretrainingLoss']],
-  ['Explained variance', ['explainedVariance']],
-  ['Pairs', ['accuracy', 'validationAccuracy', 'margin', 'validationEce', 'validationError']],
-  ['Rewards of chosen and rejected', ['chosenReward', 'rejectedReward', 'chosenLogProb', 'rejectedLogProb']],
-  ['Answers', ['responseLength', 'eosShare', 'repetition']],
   ['Optimizer', ['gradNorm', 'learningRate', 'skipped', 'microBatch', 'epochs']],
   ['Speed', ['tokensPerSecond', 'seconds', 'rolloutSeconds']],
 ];

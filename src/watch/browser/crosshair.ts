@@ -1,4 +1,5 @@
 /** One step in all curves: a line through every drawing, and the values there. */
+import { formatNumber } from '../../metrics/format.ts';
 
 interface Bucket {
   step: number;
@@ -73,15 +74,17 @@ function draw(plot: Plot, at: number): void {
   line.setAttribute('d', x < left || x > right ? '' : `M${x.toFixed(1)} ${top}V${bottom}`);
   const values = (metrics as Metrics).runs.flatMap(({ label, metrics: own }) => {
     const near = nearest((own[name] ?? []).flat(), at);
-    return near === undefined ? [] : [`${(metrics as Metrics).runs.length > 1 ? `${label} ` : ''}${short(near.mean)}`];
+    return near === undefined
+      ? []
+      : [`${(metrics as Metrics).runs.length > 1 ? `${label} ` : ''}${formatNumber(near.mean)}`];
   });
-  const caption = svg.parentElement?.querySelector('figcaption');
-  if (caption === null || caption === undefined) return;
-  let output = caption.querySelector('output');
+  const place = svg.parentElement?.querySelector('.files');
+  if (place === null || place === undefined) return;
+  let output = place.querySelector('output');
   if (output === null) {
     output = document.createElement('output');
     output.setAttribute('data-own', '');
-    caption.append(output);
+    place.append(output);
   }
   output.textContent = values.length === 0 ? '' : `step ${at}: ${values.join(', ')}`;
 }
@@ -90,12 +93,6 @@ function nearest(buckets: readonly Bucket[], at: number): Bucket | undefined {
   let best: Bucket | undefined;
   for (const bucket of buckets) if (Math.abs(bucket.step - at) < Math.abs((best?.step ?? Infinity) - at)) best = bucket;
   return best;
-}
-
-function short(value: number): string {
-  return Math.abs(value) >= 1e-2 && Math.abs(value) < 1e6
-    ? String(Number(value.toPrecision(4)))
-    : value.toExponential(2);
 }
 
 function allPlots(): Plot[] {

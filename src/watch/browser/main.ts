@@ -13,6 +13,7 @@ const AGAIN_MS = 10_000;
 const page = document.querySelector('#page') as HTMLElement;
 let wanted = false;
 let busy = false;
+let status = '';
 
 /** Fetches the content for the address as it is now, and puts it in place. */
 async function refresh(): Promise<void> {
@@ -38,13 +39,20 @@ async function exchange(): Promise<void> {
   const template = document.createElement('template');
   template.innerHTML = `<div id="page">${content}</div>`;
   document.title = title;
+  tell(template.content);
   morph(page, template.content.firstElementChild as Element);
   showReading();
 }
 
+/** Says whether news arrive, also in contents that come later. */
 function say(text: string): void {
-  const live = document.querySelector('#live');
-  if (live !== null && live.textContent !== text) live.textContent = text;
+  status = text;
+  tell(document);
+}
+
+function tell(place: ParentNode): void {
+  const live = place.querySelector('#live');
+  if (live !== null && live.textContent !== status) live.textContent = status;
 }
 
 function delay(milliseconds: number): Promise<void> {
