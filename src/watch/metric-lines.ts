@@ -96,9 +96,8 @@ export class MetricLines {
       before = column;
     }
     if (bytes[this.#at] !== CLOSE || bytes[this.#at + 1] !== NEWLINE) return undefined;
-    const step = this.#values[0] as number;
-    if (!this.#take(step)) return undefined;
-    for (let i = 0; i < count; i++) (this.#found[i] as Column).series.addFrom(this.#values, i + 1, step);
+    if (!this.#take(this.#values[0] as number)) return undefined;
+    for (let i = 0; i < count; i++) (this.#found[i] as Column).series.addFrom(this.#values, i + 1);
     return this.#at + 2;
   }
 

@@ -11,59 +11,81 @@ const FEW = 256;
 export const RECENT = 40;
 
 /**
+ * Where the numbers of a bucket are: sums of its steps and values, the extremes, the count, and 1 if the curve is interrupted in it or
+ * behind it.
+ */
+const STEPS = 0;
+const SUM = 1;
+const MIN = 2;
+const MAX = 3;
+const COUNT = 4;
+const BROKEN = 5;
+const WIDTH = 6;
+/** Where the numbers of all values are. A point is a step and the value there. */
+const FIRST = 0;
+const LAST = 2;
+const LOW = 4;
+const HIGH = 6;
+const SPAN_FIRST = 8;
+const SPAN_LAST = 9;
+const TOTAL = 10;
+
+/**
  * The values of a metric in the order of their steps. Every bucket holds equally many neighbouring values; when there are too many
- * buckets, neighbours are joined. What it holds depends on the values alone, never on how many were added at a time.
+ * buckets, neighbours are joined. What it holds depends on the values alone, never on how many were added at a time. All numbers are
+ * in arrays, as fields that are numbers would cost garbage whenever they change.
  */
 export class Series {
   /** Values in a full bucket. */
-  #width = 1;
-  #buckets = 0;
-  #step = new Float64Array(FEW);
-  #sum = new Float64Array(FEW);
-  #min = new Float64Array(FEW);
-  #max = new Float64Array(FEW);
-  #count = new Uint32Array(FEW);
-  /** 1 where a value that is not finite follows, or lies within. */
-  #broken = new Uint8Array(FEW);
-  #first = Number.NaN;
-  #last = Number.NaN;
+  #full = 1;
+  /** The number of buckets, and of values, and of those that are finite. */
+  #length = 0;
   #values = 0;
-  #total = 0;
-  readonly #recent = new Float64Array(RECENT);
   #finite = 0;
-  #marks: { first: Known; last: Known; low: Known; high: Known } | undefined;
+  #buckets = new Float64Array(WIDTH * FEW);
+  readonly #all = new Float64Array(11);
+  readonly #recent = new Float64Array(RECENT);
 
   /** Adds the value at a step that is later than all before; one that is not finite interrupts the curve. */
   add(step: number, value: number): void {
-    this.addFrom([value], 0, step);
+    this.addFrom(Float64Array.of(step, value), 1);
   }
 
-  /** Adds the value at a place of `values`: a number that is handed over would cost garbage. */
-  addFrom(values: ArrayLike<number>, place: number, step: number): void {
-    const value = values[place] as number;
-    if (this.#values++ === 0) this.#first = step;
-    this.#last = step;
-    const open = this.#buckets - 1;
+  /** Adds the value at a place of `row`, which begins with the step: numbers that are handed over would cost garbage. */
+  addFrom(row: Float64Array, place: number): void {
+    const step = row[0] as number;
+    const value = row[place] as number;
+    const all = this.#all;
+    if (this.#values++ === 0) all[SPAN_FIRST] = step;
+    all[SPAN_LAST] = step;
+    const open = WIDTH * (this.#length - 1);
     if (!Number.isFinite(value)) {
-      if (open >= 0) this.#broken[open] = 1;
+      if (open >= 0) this.#buckets[open + BROKEN] = 1;
       return;
     }
-    this.#total += value;
+    const first = this.#finite === 0;
     this.#recent[this.#finite++ % RECENT] = value;
-    this.#mark(step, value);
-    if (open >= 0 && this.#broken[open] === 0 && (this.#count[open] as number) < this.#width) {
-      this.#put(open, step, value);
-      return;
+    all[TOTAL] = (all[TOTAL] as number) + value;
+    all[LAST] = step;
+    all[LAST + 1] = value;
+    if (first) all.set([step, value], FIRST);
+    if (first || value < (all[LOW + 1] as number)) {
+      all[LOW] = step;
+      all[LOW + 1] = value;
     }
-    if (this.#buckets === this.#count.length) this.#makeRoom();
-    const next = this.#buckets++;
-    this.#step[next] = 0;
-    this.#sum[next] = 0;
-    this.#count[next] = 0;
-    this.#broken[next] = 0;
-    this.#min[next] = Number.POSITIVE_INFINITY;
-    this.#max[next] = Number.NEGATIVE_INFINITY;
-    this.#put(next, step, value);
+    if (first || value > (all[HIGH + 1] as number)) {
+      all[HIGH] = step;
+      all[HIGH + 1] = value;
+    }
+
+    const buckets = this.#buckets;
+    if (open >= 0 && buckets[open + BROKEN] === 0 && (buckets[open + COUNT] as number) < this.#full) {
+      buckets[open + STEPS] = (buckets[open + STEPS] as number) + step;
+      buckets[open + SUM] = (buckets[open + SUM] as number) + value;
+      buckets[open + COUNT] = (buckets[open + COUNT] as number) + 1;
+      if (value < (buckets[open + MIN] as number)) buckets[open + MIN] = value;
+      if (value > (buckets[open + MAX] as number)) buckets[open + MAX] = value;
+    } else this.#begin(row, place);
   }
 
   /** The number of values, finite or not. */
@@ -73,7 +95,7 @@ export class Series {
 
   /** The sum of the finite values. */
   get total(): number {
-    return this.#total;
+    return this.#all[TOTAL] as number;
   }
 
   /** The last 40 finite values, or as many as there are. */
@@ -84,28 +106,34 @@ export class Series {
 
   /** The points that a curve is told by; undefined if no value is finite. */
   get marks(): Marks | undefined {
-    return this.#marks && structuredClone(this.#marks);
+    if (this.#finite === 0) return undefined;
+    const point = (place: number): Point => ({
+      step: this.#all[place] as number,
+      value: this.#all[place + 1] as number,
+    });
+    return { first: point(FIRST), last: point(LAST), low: point(LOW), high: point(HIGH) };
   }
 
   /** The buckets of the steps `from` to `to`, with a null where the curve is interrupted. */
   pieces(from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY): Piece[] {
     const found: Piece[] = [];
-    for (let i = 0; i < this.#buckets; i++) {
-      const count = this.#count[i] as number;
-      const step = (this.#step[i] as number) / count;
+    for (let i = 0; i < this.#length; i++) {
+      const at = (part: number) => this.#buckets[WIDTH * i + part] as number;
+      const count = at(COUNT);
+      const step = at(STEPS) / count;
       if (step < from || step > to) continue;
-      const [min, max] = [this.#min[i] as number, this.#max[i] as number];
-      found.push({ step, mean: (this.#sum[i] as number) / count, min, max, count });
-      if (this.#broken[i] === 1) found.push({ step, mean: null });
+      found.push({ step, mean: at(SUM) / count, min: at(MIN), max: at(MAX), count });
+      if (at(BROKEN) === 1) found.push({ step, mean: null });
     }
     return found;
   }
 
   /** The curve of the steps `from` to `to`, in at most `most` buckets. Its marks are those of all steps. */
   curve(most: number, from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY): Curve {
-    const span = [Math.max(from, this.#first), Math.min(to, this.#last)] as const;
+    const [first, last] = [this.#all[SPAN_FIRST] as number, this.#all[SPAN_LAST] as number];
     const pieces = this.pieces(from, to);
     const count = pieces.reduce((sum, piece) => sum + (piece.mean === null ? 0 : piece.count), 0);
+    const span = [Math.max(from, first), Math.min(to, last)] as const;
     return { span, count, parts: stretches(pieces, most), marks: this.marks };
   }
 
@@ -115,67 +143,36 @@ export class Series {
     return found?.mean ?? undefined;
   }
 
-  #put(i: number, step: number, value: number): void {
-    this.#step[i] = (this.#step[i] as number) + step;
-    this.#sum[i] = (this.#sum[i] as number) + value;
-    this.#count[i] = (this.#count[i] as number) + 1;
-    if (value < (this.#min[i] as number)) this.#min[i] = value;
-    if (value > (this.#max[i] as number)) this.#max[i] = value;
-  }
-
-  #mark(step: number, value: number): void {
-    const marks = this.#marks;
-    if (marks === undefined) {
-      const point = () => ({ step, value });
-      this.#marks = { first: point(), last: point(), low: point(), high: point() };
-      return;
+  /** Adds a bucket. Where there is no room, the array gets longer or, if it is as long as it may be, neighbours are joined. */
+  #begin(row: Float64Array, place: number): void {
+    if (this.#length === MOST) this.#join();
+    else if (WIDTH * this.#length === this.#buckets.length) {
+      const longer = new Float64Array(2 * this.#buckets.length);
+      longer.set(this.#buckets);
+      this.#buckets = longer;
     }
-    set(marks.last, step, value);
-    if (value < marks.low.value) set(marks.low, step, value);
-    if (value > marks.high.value) set(marks.high, step, value);
-  }
-
-  /** Makes the arrays longer or, if they are as long as they may be, joins neighbouring buckets. */
-  #makeRoom(): void {
-    if (this.#buckets === MOST) {
-      this.#join();
-      return;
-    }
-    this.#step = longer(this.#step, Float64Array);
-    this.#sum = longer(this.#sum, Float64Array);
-    this.#min = longer(this.#min, Float64Array);
-    this.#max = longer(this.#max, Float64Array);
-    this.#count = longer(this.#count, Uint32Array);
-    this.#broken = longer(this.#broken, Uint8Array);
+    const buckets = this.#buckets;
+    const next = WIDTH * this.#length++;
+    buckets[next + STEPS] = row[0] as number;
+    buckets[next + SUM] = row[place] as number;
+    buckets[next + MIN] = row[place] as number;
+    buckets[next + MAX] = row[place] as number;
+    buckets[next + COUNT] = 1;
+    buckets[next + BROKEN] = 0;
   }
 
   #join(): void {
-    for (let i = 0; i < MOST / 2; i++) {
-      for (const sums of [this.#step, this.#sum, this.#count])
-        sums[i] = (sums[2 * i] as number) + (sums[2 * i + 1] as number);
-      this.#min[i] = Math.min(this.#min[2 * i] as number, this.#min[2 * i + 1] as number);
-      this.#max[i] = Math.max(this.#max[2 * i] as number, this.#max[2 * i + 1] as number);
-      this.#broken[i] = (this.#broken[2 * i] as number) | (this.#broken[2 * i + 1] as number);
+    const buckets = this.#buckets;
+    for (let to = 0, from = 0; from < WIDTH * MOST; to += WIDTH, from += 2 * WIDTH) {
+      const [a, b] = [from, from + WIDTH];
+      buckets[to + STEPS] = (buckets[a + STEPS] as number) + (buckets[b + STEPS] as number);
+      buckets[to + SUM] = (buckets[a + SUM] as number) + (buckets[b + SUM] as number);
+      buckets[to + COUNT] = (buckets[a + COUNT] as number) + (buckets[b + COUNT] as number);
+      buckets[to + MIN] = Math.min(buckets[a + MIN] as number, buckets[b + MIN] as number);
+      buckets[to + MAX] = Math.max(buckets[a + MAX] as number, buckets[b + MAX] as number);
+      buckets[to + BROKEN] = Math.max(buckets[a + BROKEN] as number, buckets[b + BROKEN] as number);
     }
-    this.#buckets = MOST / 2;
-    this.#width *= 2;
+    this.#length = MOST / 2;
+    this.#full *= 2;
   }
-}
-
-interface Known extends Point {
-  value: number;
-}
-
-function set(point: Known, step: number, value: number): void {
-  point.step = step;
-  point.value = value;
-}
-
-function longer<Numbers extends Float64Array | Uint32Array | Uint8Array>(
-  numbers: Numbers,
-  Kind: new (length: number) => Numbers,
-): Numbers {
-  const copy = new Kind(2 * numbers.length);
-  copy.set(numbers);
-  return copy;
 }
