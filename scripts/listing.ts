@@ -15,15 +15,15 @@ import type { Heading } from './commands.ts';
 export const LISTING: Readonly<Record<string, { group: Heading; term: string; summary: string }>> = `;
 
 /** The text of src/cli/listing.ts as it should be. */
-export function listing(): string {
+export async function listing(): Promise<string> {
   const rows = Object.entries(COMMANDS).flatMap(([group, makers]) =>
-    Object.values(makers).map((make) => {
-      const command = make();
+    Object.values(makers).map(async (make) => {
+      const command = await make();
       return [command.name(), { group, term: new Help().subcommandTerm(command), summary: command.description() }];
     }),
   );
-  return formatted(`${HEAD}${JSON.stringify(Object.fromEntries(rows))};\n`);
+  return formatted(`${HEAD}${JSON.stringify(Object.fromEntries(await Promise.all(rows)))};\n`);
 }
 
 if (process.argv[1] === import.meta.filename)
-  writeFileSync(join(import.meta.dirname, '../src/cli/listing.ts'), listing());
+  writeFileSync(join(import.meta.dirname, '../src/cli/listing.ts'), await listing());

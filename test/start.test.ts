@@ -1,6 +1,6 @@
 /** What the package reads when it starts: few files, and no library before something needs it. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -104,5 +104,8 @@ it('no build leaves files of an earlier one', () => {
       reach(join(dirname(path), other as string));
   };
   for (const name of entries) reach(join(dist, `${name}.js`));
+  for (const name of readdirSync(join(root, 'src')))
+    if (['main.ts', 'main.tsx'].some((main) => existsSync(join(root, 'src', name, 'browser', main))))
+      reach(join(dist, 'browser', `${name}.js`));
   expect(written.map((name) => join(dist, name)).sort()).toEqual([...reached].sort());
 });

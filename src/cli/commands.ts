@@ -1,14 +1,13 @@
 /** What makes the commands of `palm`, by the heading above them, in the order of the help. */
 import type { Command } from 'commander';
 import { methods } from '../methods.ts';
-import { chatCommand } from './chat.ts';
+import { APART } from './apart.ts';
 import { chatsCommand } from './chats.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { exportCommand } from './export.ts';
-import { generateCommand } from './generate.ts';
 import { downloadCommand, uploadCommand } from './hub.ts';
 import { importCommand } from './import.ts';
 import { inspectCommand } from './inspect.ts';
@@ -17,10 +16,8 @@ import type { MethodName } from './method-of-data.ts';
 import { recipesCommand, trainCommand } from './recipes.ts';
 import { reportCommand } from './report.ts';
 import { scoreCommand } from './score.ts';
-import { serveCommand } from './serve.ts';
 import { sweepCommand } from './sweep.ts';
 import { trainingCommand } from './train.ts';
-import { watchCommand } from './watch.ts';
 
 /** A heading of the help. */
 export type Heading = 'Train:' | 'Use and look:';
@@ -29,17 +26,17 @@ const training = Object.fromEntries(
   (Object.keys(methods) as MethodName[]).map((name) => [name, () => trainingCommand(name)]),
 );
 
-export const COMMANDS: Readonly<Record<Heading, Readonly<Record<string, () => Command>>>> = {
+export const COMMANDS: Readonly<Record<Heading, Readonly<Record<string, () => Command | Promise<Command>>>>> = {
   'Train:': { demo: demoCommand, train: trainCommand, sweep: sweepCommand, ...training },
   'Use and look:': {
-    generate: generateCommand,
-    chat: chatCommand,
-    serve: serveCommand,
+    generate: APART.generate,
+    chat: APART.chat,
+    serve: APART.serve,
     chats: chatsCommand,
     score: scoreCommand,
     evaluate: evaluateCommand,
     inspect: inspectCommand,
-    watch: watchCommand,
+    watch: APART.watch,
     report: reportCommand,
     data: dataCommand,
     recipes: recipesCommand,

@@ -1,6 +1,7 @@
 /** The program `palm`. Only the command that is asked for is made; of the others listing.ts has what the help shows. */
 import { Command, Help } from 'commander';
 import { packageVersion } from '../package.ts';
+import { APART } from './apart.ts';
 import type { Heading } from './commands.ts';
 import { LISTING } from './listing.ts';
 import { knowOtherNames } from './other-names.ts';
@@ -23,19 +24,11 @@ function subcommandTerm(command: Command): string {
   return LISTING[command.name()]?.term ?? new Help().subcommandTerm(command);
 }
 
-/** Commands loaded without the others, which need the trainers: these are waited for. */
-const APART: Readonly<Record<string, () => Promise<Command>>> = {
-  generate: async () => (await import('./generate.ts')).generateCommand(),
-  chat: async () => (await import('./chat.ts')).chatCommand(),
-  serve: async () => (await import('./serve.ts')).serveCommand(),
-  watch: async () => (await import('./watch.ts')).watchCommand(),
-};
-
 async function whole(group: Heading, name: string): Promise<Command> {
-  const apart = APART[name];
+  const apart = (APART as Readonly<Record<string, () => Promise<Command>>>)[name];
   if (apart !== undefined) return await apart();
   const { COMMANDS } = await import('./commands.ts');
-  return (COMMANDS[group][name] as () => Command)();
+  return await (COMMANDS[group][name] as () => Command | Promise<Command>)();
 }
 
 /** Makes a command and its subcommands throw instead of ending the process, and answer what other trainers call an option. */

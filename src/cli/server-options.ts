@@ -1,7 +1,7 @@
 /** Options of commands that answer over HTTP: where they listen, and to whom. */
 import { InvalidArgumentError, Option } from 'commander';
 import { ArgumentError, printable } from '../errors.ts';
-import { checkReach, type ServerOptions } from '../web/server.ts';
+import { checkReach, type ServerOptions } from '../web/hosts.ts';
 
 /** The values of these options. */
 export interface ServerFlags {

@@ -3,10 +3,38 @@
  * this machine under a name of its own (DNS rebinding), so only names that nobody else can own are answered.
  */
 import type { IncomingMessage } from 'node:http';
+import { ArgumentError } from '../errors.ts';
+
+/** Where a server listens, and to whom. */
+export interface ServerOptions {
+  /** An address of this machine. */
+  host: string;
+  /** 0: any that is free. */
+  port: number;
+  /** Further names, or names with ports, that requests may be sent to. */
+  allowedHosts: readonly string[];
+  /** Connections at once; more are closed. */
+  maxConnections: number;
+}
 
 /** Whether only programs of this machine can reach an address. */
 export function isLoopback(host: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/i.test(host);
+}
+
+/**
+ * Checks who can reach a server: outside this machine, only with keys, and by names that are told.
+ * @throws ArgumentError with what is missing
+ */
+export function checkReach({ host, allowedHosts: names }: ServerOptions, keys: readonly string[]): void {
+  if (isLoopback(host) || (keys.length > 0 && names.length > 0)) return;
+  const missing = [...(keys.length > 0 ? [] : ['--api-key']), ...(names.length > 0 ? [] : ['--allowed-host'])];
+  throw new ArgumentError({
+    argument: '--host',
+    received: `${host}, which other machines can reach, without ${missing.join(' and ')}`,
+    expected: 'a key that requests must have, and the name by which they call this machine',
+    fix: `Add ${missing.join(' and ')}, or leave out --host.`,
+  });
 }
 
 /** The Host headers that are answered, in lower case: the address itself, names of this machine, and `more`. */

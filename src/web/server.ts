@@ -4,22 +4,10 @@ import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { ArgumentError } from '../errors.ts';
 import { ApiError } from './api-error.ts';
-import { allowedHosts, isLoopback, misdirection } from './hosts.ts';
+import { allowedHosts, misdirection, type ServerOptions } from './hosts.ts';
 
 /** What answers requests: an application's `fetch`. */
 export type Fetch = Parameters<typeof getRequestListener>[0];
-
-/** Where a server listens, and to whom. */
-export interface ServerOptions {
-  /** An address of this machine. */
-  host: string;
-  /** 0: any that is free. */
-  port: number;
-  /** Further names, or names with ports, that requests may be sent to. */
-  allowedHosts: readonly string[];
-  /** Connections at once; more are closed. */
-  maxConnections: number;
-}
 
 /** A server that listens. */
 export interface Listening {
@@ -36,21 +24,6 @@ const HEADERS_MS = 10_000;
 const REQUEST_MS = 30_000;
 const IDLE_MS = 5_000;
 const CHECK_MS = 2_000;
-
-/**
- * Checks who can reach a server: outside this machine, only with keys, and by names that are told.
- * @throws ArgumentError with what is missing
- */
-export function checkReach({ host, allowedHosts: names }: ServerOptions, keys: readonly string[]): void {
-  if (isLoopback(host) || (keys.length > 0 && names.length > 0)) return;
-  const missing = [...(keys.length > 0 ? [] : ['--api-key']), ...(names.length > 0 ? [] : ['--allowed-host'])];
-  throw new ArgumentError({
-    argument: '--host',
-    received: `${host}, which other machines can reach, without ${missing.join(' and ')}`,
-    expected: 'a key that requests must have, and the name by which they call this machine',
-    fix: `Add ${missing.join(' and ')}, or leave out --host.`,
-  });
-}
 
 /**
  * Begins to answer requests.

@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { allowedHosts, isLoopback } from '../../src/web/hosts.ts';
-import { checkReach, type Listening, listen } from '../../src/web/server.ts';
+import { checkReach } from '../../src/web/hosts.ts';
+import { type Listening, listen } from '../../src/web/server.ts';
 import { rawRequest } from './raw-request.ts';
 
 const OPTIONS = { host: '127.0.0.1', port: 0, allowedHosts: ['palm.example'], maxConnections: 300 };
