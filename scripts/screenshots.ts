@@ -48,7 +48,7 @@ async function addressOf(server: ChildProcess): Promise<string> {
   let text = '';
   for await (const piece of server.stdout ?? []) {
     text += piece;
-    const [page] = /^http\S+\/(?=\s)/m.exec(text) ?? [];
+    const [, page] = /^(http:\S+)(?: is the chat page)?$/m.exec(text) ?? [];
     if (page !== undefined) return page;
   }
   throw new Error(`the server ended: ${text}`);
@@ -57,5 +57,8 @@ async function addressOf(server: ChildProcess): Promise<string> {
 async function converse(page: Page): Promise<void> {
   await page.getByLabel('Message', { exact: true }).fill('Why do leaves turn red in autumn? Answer in two sentences.');
   await page.keyboard.press('Enter');
-  await page.getByRole('status').filter({ hasText: /2 answers/ }).waitFor({ state: 'attached' });
+  await page
+    .getByRole('status')
+    .filter({ hasText: /2 answers/ })
+    .waitFor({ state: 'attached' });
 }
