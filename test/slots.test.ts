@@ -8,6 +8,7 @@ import { ArgumentError } from '../src/errors.ts';
 import { LanguageModel } from '../src/models/language-model.ts';
 import { PaLM } from '../src/models/palm.ts';
 import { type RowOptions, type RowProgress, Slots } from '../src/models/slots.ts';
+import type { StreamedToken } from '../src/models/token-stream.ts';
 import { cpuKernels, device } from './device.ts';
 import { fill } from './fill.ts';
 import { againWithOtherInstructions } from './instruction-sets.ts';
@@ -173,7 +174,9 @@ async function schedule(
 const folder = (name: string) => `${RECORDED}/${name}`;
 const PALM = { numTokens: 40, dim: 16, depth: 2, heads: 2, dimHead: 8, ffMult: 2, seed: 3, device };
 
-async function modelOf(name: string, dtype: 'float32' | 'bfloat16'): Promise<LanguageModel> {
+type Dtype = 'float32' | 'bfloat16' | 'float64';
+
+async function modelOf(name: string, dtype: Dtype): Promise<LanguageModel> {
   const model =
     name === 'palm' ? new PaLM({ ...PALM, dtype }) : await LanguageModel.load(folder(name), { dtype, device });
   for (const scope of ['one', 'two']) {
@@ -206,6 +209,42 @@ describe.skipIf(!cpuKernels)('rows in slots answer as alone', () => {
     }
     if (name === 'gemma2') expect(cached).toBe(0);
     else expect(cached).toBeGreaterThan(100 * part);
+  });
+});
+
+describe('a stream is a row of slots', () => {
+  it.each<[string, Dtype, boolean, object]>([
+    ['palm', 'float32', false, { temperature: 0.8, topP: 0.9 }],
+    ['palm', 'bfloat16', false, { temperature: 1.3, minP: 0.02 }],
+    ['palm', 'float64', false, { topK: 7 }],
+    ['qwen3', 'bfloat16', false, { temperature: 0 }],
+    ['gpt2', 'float32', true, {}],
+    ['gemma2', 'float32', false, { temperature: 0.9 }], // by the plain path
+  ])('streamed ≡ served, bit for bit: %s, %s, int8: %s, %o', async (name, dtype, int8, drawing) => {
+    using model = await modelOf(name, dtype);
+    if (int8 && !cpuKernels) return;
+    const prompt = Array.from({ length: 17 }, (_, i) => (7 * i + 3) % model.decoder.usedTokens);
+    let answered = 0;
+    for (const [seed, scope] of [undefined, 'two', undefined, 'one', undefined].entries()) {
+      const stream = model.stream({
+        ...{ prompt, maxNewTokens: 40, seed, eosToken: 3, weights: int8 ? 'int8' : undefined },
+        ...{ scope, suppress: [1, 9], ...drawing },
+      });
+      const streamed: StreamedToken[] = [];
+      for await (const next of stream) streamed.push(next);
+      using slots = await Slots.create(model, { slots: 3, capacity: CAPACITY, suppress: [1, 9], int8 });
+      const row = { ...DRAWN, endTokens: [3], maxTokens: 40, seed, ...drawing };
+      const { rows } = await slots.admit(prompt, [row, { ...row, sample: 1 }], scope);
+      await slots.admit(prompt.slice(0, 9), [{ ...row, temperature: 1, seed: 8 }]);
+      const answers = new Map<number, Answer>();
+      for (let turn = 0; turn < 20; turn++) gather(answers, await slots.advance([3, ...rows], 20, 3));
+      expect(answers.get(rows[0] as number)).toMatchObject({
+        tokens: streamed.map(({ token }) => token),
+        logProbs: streamed.map(({ logProb }) => logProb),
+      });
+      answered += streamed.length;
+    }
+    expect(answered).toBeGreaterThan(30);
   });
 });
 

@@ -2,18 +2,13 @@
 #include <array>
 
 #include "binding/bindings.h"
-#include "generation/slots.h"
+#include "generation/token-stream.h"
 
 namespace palm::binding {
 
 PALM_FIELDS(Generation, PALM_FIELD(sequences), PALM_FIELD(response_mask), PALM_FIELD(log_probs));
 
-struct Piece {
-  std::vector<int64_t> tokens;
-  std::vector<double> log_probs;
-  bool done;
-};
-PALM_FIELDS(Piece, PALM_FIELD(tokens), PALM_FIELD(log_probs), PALM_FIELD(done));
+PALM_FIELDS(TokenStream::Piece, PALM_FIELD(tokens), PALM_FIELD(log_probs), PALM_FIELD(done));
 
 static Generation generate_all(const std::shared_ptr<LanguageModel>& model, const std::shared_ptr<Scope>& scope,
                                const Tensor& prompts, const Tensor& lengths, const GenerateOptions& options,
@@ -21,11 +16,16 @@ static Generation generate_all(const std::shared_ptr<LanguageModel>& model, cons
   return generate(model, scope, prompts, lengths, options, cancel.get(), readout);
 }
 
-static Piece loop_advance(GenerationLoop& loop, int64_t count, const std::shared_ptr<Cancel>& cancel) {
+static TokenStream::Piece stream_advance(TokenStream& stream, int64_t count, const std::shared_ptr<Cancel>& cancel) {
   count_read();
-  const size_t first = loop.steps();
-  loop.advance(count, cancel.get());
-  return {loop.tokens_since(first), loop.log_probs_since(first), loop.done()};
+  return stream.advance(count, cancel.get());
+}
+
+PALM_FIELDS(SamplerOptions, PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p), PALM_FIELD(min_p));
+PALM_FIELDS(Draw, PALM_FIELD(token), PALM_FIELD(log_prob));
+
+static Draw sample_rows(const Tensor& logits, const SamplerOptions& options, const Tensor& uniform) {
+  return sample(logits, options, uniform);
 }
 
 PALM_FIELDS(RowOptions, PALM_FIELD(temperature), PALM_FIELD(top_k), PALM_FIELD(top_p), PALM_FIELD(min_p),
@@ -62,9 +62,10 @@ static std::vector<RowProgress> slots_advance(Slots& slots, const std::vector<in
 
 void generation_rows(Table& table) {
   table.job<&generate_all>("generate");
-  table.now<&make<GenerationLoop, GenerationLoop, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor,
-                  Tensor, GenerateOptions, std::shared_ptr<Readout>>>("generationLoopCreate");
-  table.job<&loop_advance>("generationLoopAdvance");
+  table.now<&make<TokenStream, TokenStream, std::shared_ptr<LanguageModel>, std::shared_ptr<Scope>, Tensor,
+                  GenerateOptions, std::shared_ptr<Readout>>>("tokenStreamCreate");
+  table.job<&stream_advance>("tokenStreamAdvance");
+  table.job<&sample_rows>("sampleRows");
   table.job<&slots_create>("slotsCreate");
   table.job<&slots_admit>("slotsAdmit");
   table.job<&slots_advance>("slotsAdvance");

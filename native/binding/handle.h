@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "generation/generation-loop.h"
 #include "generation/slots.h"
+#include "generation/token-stream.h"
 #include "model/language-model.h"
 #include "model/lora.h"
 #include "optim/optimizer.h"
@@ -38,7 +38,7 @@ PALM_HANDLE(RewardModel, "RewardModel", 5, {value.storage()});
 PALM_HANDLE(Policy, "Policy", 10, {});
 PALM_HANDLE(ActorCritic, "ActorCritic", 6, {value.storage()});
 PALM_HANDLE(Optimizer, "Optimizer", 7, {});
-PALM_HANDLE(GenerationLoop, "GenerationLoop", 8, {});
+PALM_HANDLE(TokenStream, "TokenStream", 8, {});
 PALM_HANDLE(Cancel, "Cancel", 9, {});
 PALM_HANDLE(IlqlPolicy, "IlqlPolicy", 11, {value.storage()});
 PALM_HANDLE(Readout, "Readout", 12, {});

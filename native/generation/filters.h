@@ -5,7 +5,7 @@
 
 namespace palm {
 
-// Keeps the k largest logits (Fan et al. 2018).
+// Keeps the k largest logits (Fan et al. 2018); of equal ones, here and below, those with the lowest ids.
 Tensor top_k(const Tensor& logits,  // [B, V]
              int64_t k);
 // Keeps the smallest set of most likely tokens whose total probability reaches p (nucleus sampling, Holtzman et al.

@@ -17,14 +17,31 @@ double uniform_of(int64_t seed, int64_t sample, int64_t step) {
 
 RowSampler::RowSampler(RowOptions options, const std::vector<int64_t>& prompt) : options_(std::move(options)) {
   if (options_.repetition_penalty != 1) prompt_.insert(prompt.begin(), prompt.end());
+  for (const auto& sequence : options_.stop) longest_stop_ = std::max(longest_stop_, sequence.size());
 }
 
-bool RowSampler::ends_with(int64_t token) const { return std::ranges::count(options_.end_tokens, token) > 0; }
+double RowSampler::uniform(int64_t ahead) const { return uniform_of(options_.seed, options_.sample, steps_ + ahead); }
 
-// Whether a row draws from other logits than the model's.
+bool RowSampler::stopped() const {
+  const auto ends = [&](const std::vector<int64_t>& sequence) {
+    return sequence.size() <= recent_.size() && std::equal(sequence.rbegin(), sequence.rend(), recent_.rbegin());
+  };
+  return std::ranges::count(options_.end_tokens, recent_.back()) > 0 || std::ranges::any_of(options_.stop, ends);
+}
+
+bool RowSampler::penalises() const {
+  return options_.frequency_penalty != 0 || options_.presence_penalty != 0 || options_.repetition_penalty != 1;
+}
+
 bool RowSampler::adjusts() const {
-  return options_.frequency_penalty != 0 || options_.presence_penalty != 0 || options_.repetition_penalty != 1 ||
-         !options_.bias_tokens.empty() || steps_ < options_.min_tokens;
+  return penalises() || !options_.bias_tokens.empty() || steps_ < options_.min_tokens;
+}
+
+void RowSampler::accept(int64_t token) {
+  if (penalises()) ++generated_[token];
+  if (recent_.size() == longest_stop_) recent_.erase(recent_.begin());
+  recent_.push_back(token);
+  ++steps_;
 }
 
 // A copy of logits [V] in float32 with penalties and bias.
@@ -61,14 +78,12 @@ static ModelLogProbs model_log_probs(const Tensor& logits, int64_t token, int64_
   return {.token = all.const_data_ptr<float>()[token], .top_tokens = list(tokens), .top = {top, top + values.numel()}};
 }
 
-RowDraw RowSampler::draw(const Tensor& logits) {
-  const Tensor uniform = at::tensor({uniform_of(options_.seed, options_.sample, steps_)}, at::kDouble);
+RowDraw RowSampler::draw(const Tensor& logits) const {
+  const Tensor number = at::tensor({uniform(0)}, at::kDouble);
   const Tensor own = adjusts() ? adjusted(logits) : logits;
-  const Draw one = sample(own.unsqueeze(0), options_.sampler(), uniform);
+  const Draw one = sample(own.unsqueeze(0), options_.sampler(), number);
   RowDraw draw{one.token.item<int64_t>(), one.log_prob.item<double>(), {}};
   if (options_.top) draw.model = model_log_probs(logits, draw.token, *options_.top);
-  ++generated_[draw.token];
-  ++steps_;
   return draw;
 }
 

@@ -1,10 +1,15 @@
 #include "generation/sampler.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/searchsorted.h>
 
+#include <cmath>
+
 #include "generation/filters.h"
+#include "generation/row-filter.h"
 #include "kernels/dispatch.h"
 
 namespace palm {
@@ -23,11 +28,33 @@ static Draw fused(const Kernels& kernels, const Tensor& logits, double inverse_t
   return draw;
 }
 
+// The same from what filters leave, on the CPU.
+static Draw filtered_by_rows(const Kernels& kernels, const Tensor& logits, const SamplerOptions& options,
+                             const Tensor& uniform) {
+  const Tensor own = logits.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  const Tensor weights = at::empty_like(own), top = at::empty({own.size(0)}, own.options());
+  const WeighArgs args{.logits = own.const_data_ptr(),
+                       .width = own.size(1),
+                       .inverse_temperature = static_cast<float>(1 / options.temperature),
+                       .weights = weights.mutable_data_ptr<float>(),
+                       .top = top.mutable_data_ptr<float>()};
+  float* const numbers = own.mutable_data_ptr<float>();
+  at::parallel_for(0, own.size(0), grain_of(args.width), [&](int64_t begin, int64_t end) {
+    kernels.token.weigh(args, begin, end);
+    for (int64_t row = begin; row < end; ++row)
+      if (!std::isnan(args.top[row]))
+        filter_row(numbers + row * args.width, args.weights + row * args.width, args.top[row], args.width, options);
+  });
+  return fused(kernels, own, 1 / options.temperature, uniform);
+}
+
 Draw sample(const Tensor& logits, const SamplerOptions& options, const Tensor& uniform) {
   const bool greedy = options.greedy();
   const bool filters = !greedy && (options.top_k || options.top_p || options.min_p);
-  const Kernels* const kernels = filters ? nullptr : kernels_for(logits);
-  if (kernels && kernels->token.sample && logits.is_contiguous())
+  const Kernels* const kernels = kernels_for(logits);
+  if (filters && kernels && kernels->token.weigh)
+    return filtered_by_rows(*kernels_for(logits.device(), at::kFloat), logits, options, uniform);
+  if (!filters && kernels && kernels->token.sample && logits.is_contiguous())
     return fused(*kernels, logits, greedy ? 0 : 1 / options.temperature, uniform);
 
   Tensor filtered = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;

@@ -16,6 +16,7 @@ struct SamplerOptions {
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p;
 
+  bool operator==(const SamplerOptions&) const = default;
   bool greedy() const { return temperature < 1e-6; }  // smaller temperatures would overflow in float32
 };
 

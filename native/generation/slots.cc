@@ -1,11 +1,9 @@
 #include "generation/slots.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "base/precision.h"
@@ -16,15 +14,16 @@ namespace palm {
 static int64_t size_of(const std::vector<int64_t>& tokens) { return static_cast<int64_t>(tokens.size()); }
 
 Slots::Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity,
-             const std::vector<int64_t>& suppress, bool int8)
-    : model_(std::move(model)), capacity_(capacity), suppress_(at::tensor(suppress, at::kLong)) {
+             const std::vector<int64_t>& suppress, bool int8, std::shared_ptr<Readout> readout)
+    : model_(std::move(model)), capacity_(capacity) {
   const auto expect_positive = [](const char* argument, int64_t value) {
     if (value < 1) throw Error(ErrorKind::argument, argument, std::to_string(value), "at least 1");
   };
   expect_positive("slots", slots);
   expect_positive("capacity", capacity);
   model_->expect_tokens(suppress, "suppress");
-  reader_ = model_->slot_reader(slots, capacity, int8);
+  reader_ = model_->slot_reader(slots, capacity, int8, std::move(readout));
+  loop_.emplace(*reader_, suppress, model_->shape().options.device());
   held_.assign(slots, {.tokens = {}, .scope = nullptr, .version = 0, .used = 0, .free = true});
 }
 
@@ -96,14 +95,12 @@ Admission Slots::admit(const std::vector<int64_t>& prompt, const std::shared_ptr
     const auto [slot, cached] = i == 0 ? take_slot(prompt, scope) : take_slot({prompt.front()}, scope);
     if (i == 0) admission.cached = cached;
     admission.rows.push_back(name);
-    rows_[name] = std::make_unique<Row>(Row{.slot = slot,
-                                            .scope = scope,
-                                            .cancel = cancels.at(i),
-                                            .sampler = RowSampler(rows[i], prompt),
-                                            .tokens = prompt,
-                                            .prompt = size_of(prompt),
-                                            .leader = admission.rows.front(),
-                                            .progress = RowProgress(name)});
+    rows_[name] = std::make_unique<Row>(
+        Row{.decode = {.slot = slot, .scope = scope, .sampler = RowSampler(rows[i], prompt), .length = 0},
+            .cancel = cancels.at(i),
+            .prompt = prompt,
+            .name = name,
+            .leader = admission.rows.front()});
   }
   return admission;
 }
@@ -119,8 +116,8 @@ Slots::Pieces Slots::next_prompts(const std::vector<int64_t>& order, int64_t bud
     if (found == rows_.end()) continue;
     Row& row = *found->second;
     const int64_t begin = length_of(row);
-    if (!row.reads(begin) || (!pieces.empty() && pieces.front().first->scope != row.scope)) continue;
-    const int64_t chunk = reader_->chunk(), count = std::min(row.prompt, (begin / chunk + 1) * chunk) - begin;
+    if (!row.reads(begin) || (!pieces.empty() && pieces.front().first->decode.scope != row.decode.scope)) continue;
+    const int64_t chunk = reader_->chunk(), count = std::min(size_of(row.prompt), (begin / chunk + 1) * chunk) - begin;
     if (total + count > reader_->most_rows() || total >= budget) break;
     pieces.emplace_back(&row, count);
     total += count;
@@ -128,101 +125,102 @@ Slots::Pieces Slots::next_prompts(const std::vector<int64_t>& order, int64_t bud
   return pieces;
 }
 
-// Reads the next tokens of these rows, and draws behind all that is known of a row.
+// Reads the next tokens of these prompts, and draws the first token behind those that are complete.
 void Slots::read(const Pieces& pieces) {
   TokenRows next;
-  std::vector<Row*> drawing;
+  std::vector<int64_t> tokens;
+  std::vector<Row*> complete;
   for (const auto& [row, count] : pieces) {
-    std::vector<int64_t>& held = held_[row->slot].tokens;
+    std::vector<int64_t>& held = tokens_of(*row);
     for (int64_t i = 0; i < count; ++i) {
-      next.token.push_back(row->tokens[held.size()]);
-      next.slot.push_back(row->slot);
+      next.slot.push_back(row->decode.slot);
       next.position.push_back(size_of(held));
-      held.push_back(next.token.back());
+      held.push_back(row->prompt[held.size()]);
+      tokens.push_back(held.back());
     }
-    if (size_of(row->tokens) > row->prompt || length_of(*row) == row->prompt) {
-      next.wanted.push_back(next.size() - 1);
-      drawing.push_back(row);
-    }
-    if (length_of(*row) <= row->prompt) row->progress.prompt_read += count;
+    row->prompt_read += count;
+    if (length_of(*row) < size_of(row->prompt)) continue;
+    next.wanted.push_back(next.size() - 1);
+    complete.push_back(row);
   }
-  const Tensor found = reader_->read(pieces.front().first->scope.get(), next);
-  if (drawing.empty()) return;
-  Tensor logits = found.to(at::kCPU);
-  if (suppress_.numel() > 0) logits.index_fill_(1, suppress_, kNeverDrawn);
-  for (const Row* row : drawing)
-    if (length_of(*row) == row->prompt)
-      for (const Row* follower : followers_of(*row)) copy(*row, *follower);
-  at::parallel_for(0, static_cast<int64_t>(drawing.size()), 1, [&](int64_t begin, int64_t end) {
-    at::NoGradGuard no_grad;
-    for (int64_t i = begin; i < end; ++i) {
-      const bool leads = length_of(*drawing[i]) == drawing[i]->prompt;
-      draw(*drawing[i], logits.select(0, i));
-      // Rows of the same prompt draw from the same logits.
-      for (Row* row : leads ? followers_of(*drawing[i]) : std::vector<Row*>()) draw(*row, logits.select(0, i));
+  next.token = at::tensor(tokens, at::kLong).to(model_->shape().options.device());
+  const Tensor logits = reader_->read(pieces.front().first->decode.scope.get(), next);
+  if (!complete.empty()) draw_first(complete, logits);
+}
+
+// Rows of the same prompt draw from the same logits, of which there are those of the prompts that were read.
+void Slots::draw_first(const std::vector<Row*>& read, const Tensor& logits) {
+  std::vector<DecodeRow*> drawing;
+  std::vector<int64_t> from;
+  const auto draws = [&](Row& row, size_t i) {
+    row.decode.length = size_of(row.prompt);
+    drawing.push_back(&row.decode);
+    from.push_back(static_cast<int64_t>(i));
+  };
+  for (size_t i = 0; i < read.size(); ++i) {
+    draws(*read[i], i);
+    for (Row* follower : followers_of(*read[i])) {
+      copy(*read[i], *follower);
+      draws(*follower, i);
     }
-  });
+  }
+  loop_->draw(drawing, drawing.size() == read.size() ? logits : logits.index_select(0, at::tensor(from)));
 }
 
 // The rows that wait for this one to read their prompt.
 std::vector<Slots::Row*> Slots::followers_of(const Row& leader) const {
   std::vector<Row*> followers;
   for (const auto& [name, row] : rows_)
-    if (row->leader == leader.progress.row && name != row->leader) followers.push_back(row.get());
+    if (row->leader == leader.name && name != row->leader) followers.push_back(row.get());
   return followers;
 }
 
 // Gives a row what another one has read of their prompt.
 void Slots::copy(const Row& from, const Row& to) {
   if (length_of(from) == 0) return;
-  reader_->copy(from.slot, to.slot, length_of(from));
-  held_[to.slot].tokens = held_[from.slot].tokens;
+  reader_->copy(from.decode.slot, to.decode.slot, length_of(from));
+  tokens_of(to) = tokens_of(from);
 }
 
-void Slots::draw(Row& row, const Tensor& logits) {
-  RowProgress& progress = row.progress;
-  const RowDraw draw = row.sampler.draw(logits);
-  if (std::isnan(draw.log_prob)) {
-    progress.ended = Ended::numbers;
-    return;
-  }
-  row.tokens.push_back(draw.token);
-  progress.tokens.push_back(draw.token);
-  progress.log_probs.push_back(draw.log_prob);
-  if (draw.model) progress.model.push_back(*draw.model);
-  if (row.sampler.ends_with(draw.token))
-    progress.ended = Ended::token;
-  else if (row.sampler.steps() == row.sampler.options().max_tokens)
-    progress.ended = Ended::length;
-}
-
+// The next token of every row whose prompt is read.
 void Slots::draw_tokens() {
-  std::map<Scope*, Pieces> by_scope;
-  for (auto& [_, row] : rows_)
-    if (row->progress.ended == Ended::no && size_of(row->tokens) > row->prompt)
-      by_scope[row->scope.get()].emplace_back(row.get(), 1);
-  for (const auto& [_, pieces] : by_scope) read(pieces);
+  std::map<Scope*, std::vector<DecodeRow*>> by_scope;
+  for (auto& [_, row] : rows_) {
+    if (!row->draws()) continue;
+    by_scope[row->decode.scope.get()].push_back(&row->decode);
+    tokens_of(*row).push_back(row->decode.last);
+  }
+  for (const auto& [_, rows] : by_scope) loop_->step(rows, 1);
+}
+
+RowProgress Slots::Row::progress() {
+  return {.row = name,
+          .prompt_read = std::exchange(prompt_read, 0),
+          .tokens = std::exchange(decode.tokens, {}),
+          .log_probs = std::exchange(decode.log_probs, {}),
+          .model = std::exchange(decode.model, {}),
+          .ended = decode.ended};
 }
 
 // Frees the slots of rows that have ended or are cancelled.
 void Slots::end_rows() {
   for (auto at = rows_.begin(); at != rows_.end();) {
     Row& row = *at->second;
-    RowProgress& progress = row.progress;
-    if (progress.ended == Ended::no && *row.cancel) progress.ended = Ended::released;
-    if (progress.ended == Ended::no) {
+    Ended& ended = row.decode.ended;
+    if (ended == Ended::no && *row.cancel) ended = Ended::released;
+    if (ended == Ended::no) {
       ++at;
       continue;
     }
     pass_on(row);
-    Held& held = held_[row.slot];
+    Held& held = held_[row.decode.slot];
     held.free = true;
     held.used = ++clock_;
-    if (progress.ended == Ended::numbers) {
-      reader_->clear(row.slot);
+    if (ended == Ended::numbers) {
+      reader_->clear(row.decode.slot);
       held.tokens.clear();
     }
-    ended_.push_back(std::move(progress));
+    ended_.push_back(row.progress());
     at = rows_.erase(at);
   }
 }
@@ -230,9 +228,9 @@ void Slots::end_rows() {
 // If a row ends before its prompt is read, the first of those that wait for it reads on.
 void Slots::pass_on(const Row& row) {
   const std::vector<Row*> followers = followers_of(row);
-  if (followers.empty() || length_of(row) >= row.prompt) return;
+  if (followers.empty() || length_of(row) >= size_of(row.prompt)) return;
   copy(row, *followers.front());
-  for (Row* follower : followers) follower->leader = followers.front()->progress.row;
+  for (Row* follower : followers) follower->leader = followers.front()->name;
 }
 
 std::vector<RowProgress> Slots::advance(const std::vector<int64_t>& order, int64_t prompt_tokens, int64_t tokens) {
@@ -254,10 +252,8 @@ std::vector<RowProgress> Slots::advance(const std::vector<int64_t>& order, int64
     end_rows();
   }
   std::vector<RowProgress> progress = std::exchange(ended_, {});
-  for (auto& [name, row] : rows_) {
-    if (row->progress.tokens.empty() && row->progress.prompt_read == 0) continue;
-    progress.push_back(std::exchange(row->progress, RowProgress(name)));
-  }
+  for (auto& [_, row] : rows_)
+    if (!row->decode.tokens.empty() || row->prompt_read > 0) progress.push_back(row->progress());
   return progress;
 }
 

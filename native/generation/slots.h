@@ -6,23 +6,19 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "generation/cancel.h"
-#include "generation/row-sampler.h"
-#include "model/decode-step.h"
+#include "generation/decode-loop.h"
 #include "model/language-model.h"
-#include "model/lora.h"
+#include "model/readout.h"
 
 namespace palm {
 
-enum class Ended { no, token, length, released, numbers };
-
 // Of one row, since the last call.
 struct RowProgress {
-  explicit RowProgress(int64_t row) : row(row) {}
-
   int64_t row;
   int64_t prompt_read = 0;           // tokens of the prompt that were read
   std::vector<int64_t> tokens;       // drawn
@@ -40,9 +36,9 @@ struct Admission {
 class Slots {
  public:
   // `slots` rows at once, each with room for `capacity` tokens of prompt and answer. Tokens of `suppress` are never
-  // drawn. int8: weights rounded to 8 bits.
+  // drawn. int8: weights rounded to 8 bits. Without a readout, tokens are drawn from the model's own logits.
   Slots(std::shared_ptr<LanguageModel> model, int64_t slots, int64_t capacity, const std::vector<int64_t>& suppress,
-        bool int8);
+        bool int8, std::shared_ptr<Readout> readout = nullptr);
 
   // Takes a free slot for each of `rows`, answers to one prompt, which is read once. Each ends before its next token
   // once its cancel flag is set, by any thread. Throws if fewer slots are free, or if the answers may not fit.
@@ -55,16 +51,17 @@ class Slots {
 
  private:
   struct Row {
-    int64_t slot;
-    std::shared_ptr<Scope> scope;
+    DecodeRow decode;
     std::shared_ptr<Cancel> cancel;
-    RowSampler sampler;
-    std::vector<int64_t> tokens;  // prompt, then what was drawn
-    int64_t prompt;               // length of the prompt
-    int64_t leader;               // the row that reads the prompt for this one; its own name if none does
-    RowProgress progress;
+    std::vector<int64_t> prompt;
+    int64_t name;
+    int64_t leader;           // the row that reads the prompt for this one; its own name if none does
+    int64_t prompt_read = 0;  // since the last call
 
-    bool reads(int64_t length) const { return leader == progress.row && length < prompt; }
+    // Whether it reads its prompt, of which the slot has the first `length` tokens.
+    bool reads(int64_t length) const { return leader == name && length < static_cast<int64_t>(prompt.size()); }
+    bool draws() const { return decode.sampler.steps() > 0; }
+    RowProgress progress();  // and begins anew
   };
   // A sequence whose keys and values are in a slot, and whose they are.
   struct Held {
@@ -80,19 +77,20 @@ class Slots {
   int64_t shared(const Held& held, const std::vector<int64_t>& prompt, const std::shared_ptr<Scope>& scope) const;
   std::pair<int64_t, int64_t> take_slot(const std::vector<int64_t>& prompt, const std::shared_ptr<Scope>& scope);
   Pieces next_prompts(const std::vector<int64_t>& order, int64_t budget);
-  void draw_tokens();
   void read(const Pieces& pieces);
+  void draw_first(const std::vector<Row*>& read, const Tensor& logits);
+  void draw_tokens();
   std::vector<Row*> followers_of(const Row& leader) const;
   void copy(const Row& from, const Row& to);
-  void draw(Row& row, const Tensor& logits);
   void end_rows();
   void pass_on(const Row& row);
-  int64_t length_of(const Row& row) const { return static_cast<int64_t>(held_[row.slot].tokens.size()); }
+  std::vector<int64_t>& tokens_of(const Row& row) { return held_[row.decode.slot].tokens; }
+  int64_t length_of(const Row& row) const { return static_cast<int64_t>(held_[row.decode.slot].tokens.size()); }
 
   std::shared_ptr<LanguageModel> model_;
   int64_t capacity_;
-  Tensor suppress_;  // [m] int64, on the CPU
   std::unique_ptr<SlotReader> reader_;
+  std::optional<DecodeLoop> loop_;
   std::vector<Held> held_;                        // by slot
   std::map<int64_t, std::unique_ptr<Row>> rows_;  // that have not ended, by name
   std::vector<RowProgress> ended_;                // since the last call

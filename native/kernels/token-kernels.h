@@ -120,11 +120,21 @@ struct SampleArgs {
   float* log_prob;            // [rows]
 };
 
+// How likely the tokens of each row are, relative to the likeliest.
+struct WeighArgs {
+  const void* logits;  // [rows, width]
+  int64_t width;
+  float inverse_temperature;
+  float* weights;  // [rows, width]: e^((logit − top) · inverse_temperature)
+  float* top;      // [rows]: the largest logit; NaN if any logit is not finite
+};
+
 struct TokenKernels {
   void (*product)(const PackedProductArgs&, int64_t begin, int64_t end);
   void (*project)(const TokenProjectArgs&, int64_t begin, int64_t end);
   void (*attend)(const TokenAttendArgs&, int64_t begin, int64_t end);
   void (*sample)(const SampleArgs&, int64_t begin, int64_t end);
+  void (*weigh)(const WeighArgs&, int64_t begin, int64_t end);
 };
 
 // Floats of scratch per thread: sums, and rows converted to float32.

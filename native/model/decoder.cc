@@ -16,13 +16,14 @@
 #include "kernels/rotary.h"
 #include "model/attention.h"
 #include "model/fast/fused-forward.h"
-#include "model/fast/graph-decode-step.h"
-#include "model/fast/packed-decode-step.h"
+#include "model/fast/graph-reader.h"
+#include "model/fast/packed-reader.h"
 #include "model/init.h"
 #include "model/kv-cache.h"
 #include "model/lora.h"
 #include "model/plain-reader.h"
 #include "model/positions.h"
+#include "model/readout.h"
 #include "model/segments.h"
 
 namespace palm {
@@ -203,7 +204,7 @@ Fallbacks Decoder::fallbacks(const DecoderDescription& description) {
     return feature ? std::optional<std::string>(feature) : std::optional<std::string>();
   };
   return {words(FusedForward::unsupported(description)),
-          words(kernels->decode_attention ? GraphDecodeStep::unsupported(description)
+          words(kernels->decode_attention ? GraphReader::unsupported(description)
                                           : PackedReader::unsupported(description))};
 }
 
@@ -320,13 +321,14 @@ void Decoder::set_generator_state(const Tensor& state) {
 
 // --- decoding --------------------------------------------------------------------------------------------------------
 
-// The sizes of a cache, if such a model can have one.
-static KvCache::Sizes checked_sizes(const DecoderDescription& decoder, int64_t rows, int64_t capacity,
-                                    const char* argument) {
-  if (!decoder.causal)
+void Decoder::expect_reach(int64_t length, const char* argument) const {
+  if (!description().causal)
     throw Error(ErrorKind::argument, "causal", "a model with causal: false", "a causal model",
                 "A non-causal model can score texts, but not generate them: KV caching requires causal attention.");
-  expect_positions(decoder, capacity, argument);
+  expect_positions(description(), length, argument);
+}
+
+static KvCache::Sizes cache_sizes(const DecoderDescription& decoder, int64_t rows, int64_t capacity) {
   return {.layers = decoder.depth,
           .batch = rows,
           .kv_heads = decoder.kv_heads,
@@ -335,7 +337,8 @@ static KvCache::Sizes checked_sizes(const DecoderDescription& decoder, int64_t r
 }
 
 KvCache Decoder::make_cache(int64_t batch, int64_t capacity) const {
-  return KvCache(checked_sizes(description(), batch, capacity, "maxNewTokens"), shape().options);
+  expect_reach(capacity, "maxNewTokens");
+  return KvCache(cache_sizes(description(), batch, capacity), shape().options);
 }
 
 // Logits [B, V] of the next token after tokens [B] at `positions` [B], for a decode step that attends.
@@ -358,29 +361,29 @@ PackedReader::Embed Decoder::embedder() const {
   };
 }
 
-std::unique_ptr<DecodeStep> Decoder::decode_step(const Scope* scope, const KvCache& cache, int64_t samples, bool int8) {
+std::unique_ptr<TokenReader> Decoder::reader_behind(const KvCache& cache, int64_t samples, bool int8) {
   const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
   if (!kernels || training()) return nullptr;
-  if (kernels->decode_attention && !GraphDecodeStep::unsupported(description()) && !int8) {
-    const auto forward = std::bind_front(&Decoder::next_logits, this, std::cref(*kernels), scope);
-    return std::make_unique<GraphDecodeStep>(*kernels, description(), forward, cache, samples);
-  }
+  if (kernels->decode_attention && !GraphReader::unsupported(description()) && !int8)
+    return std::make_unique<GraphReader>(
+        *kernels, description(), std::bind_front(&Decoder::next_logits, this, std::cref(*kernels)), cache, samples);
   if (!kernels->token.project || PackedReader::unsupported(description())) return nullptr;
-  return std::make_unique<PackedDecodeStep>(*kernels, weights_, packed_, embedder(), scope, cache, samples, int8);
+  return std::make_unique<PackedReader>(*kernels, weights_, packed_, embedder(), PackedCache(cache, samples),
+                                        cache.lengths().size(0) * samples, int8);
 }
 
 constexpr int64_t kPromptsAtOnce = 4;  // prompts of which a piece is read at once
 
-std::unique_ptr<SlotReader> Decoder::slot_reader(int64_t slots, int64_t capacity, bool int8) {
-  const Kernels* const kernels = kernels_for(weights_.outer().token_embedding);
-  const KvCache::Sizes sizes = checked_sizes(description(), slots, capacity, "capacity");
+std::unique_ptr<SlotReader> Decoder::slot_reader(int64_t slots, int64_t capacity, bool int8,
+                                                 std::shared_ptr<Readout> readout) {
+  const Kernels* const kernels = readout ? nullptr : kernels_for(weights_.outer().token_embedding);
+  expect_reach(capacity, "capacity");
+  const KvCache::Sizes sizes = cache_sizes(description(), slots, capacity);
   if (kernels && kernels->token.project && !training() && !PackedReader::unsupported(description()))
     return std::make_unique<PackedReader>(*kernels, weights_, packed_, embedder(), PackedCache(sizes, shape().options),
                                           slots + kTokenRows * kPromptsAtOnce, int8);
-  if (int8)
-    throw Error(ErrorKind::argument, "weights", "int8 for an unsupported model",
-                "a model with fast decoding on the CPU", "Inspect the model to see which of its features has none.");
-  return std::make_unique<PlainReader>(*this, slots, capacity);
+  if (int8) throw int8_unsupported(readout != nullptr);
+  return std::make_unique<PlainReader>(*this, slots, capacity, std::move(readout));
 }
 
 }  // namespace palm

@@ -30,10 +30,11 @@ class Decoder : public LanguageModel {
   Head head(Gradients gradients) const override;
   ModelShape shape() const override;
 
+  void expect_reach(int64_t length, const char* argument) const override;
   KvCache make_cache(int64_t batch, int64_t capacity) const override;
-  std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
-                                          bool int8) override;
-  std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8) override;
+  std::unique_ptr<TokenReader> reader_behind(const KvCache& cache, int64_t samples, bool int8) override;
+  std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8,
+                                          std::shared_ptr<Readout> readout) override;
 
   std::shared_ptr<LanguageModel> branch(int64_t first_layer) const override {
     return std::make_shared<Decoder>(weights_.branch(first_layer));

@@ -8,6 +8,7 @@
 #include "base/masked.h"
 #include "base/shape.h"
 #include "losses/language.h"
+#include "model/readout.h"
 #include "model/segments.h"
 
 namespace palm {
@@ -23,6 +24,10 @@ void LanguageModel::expect_tokens(const std::vector<int64_t>& tokens, const char
       throw Error(ErrorKind::argument, argument, std::to_string(token),
                   "a token id of the model, 0 to " + std::to_string(vocabulary - 1),
                   "Use the tokenizer that the model was trained with.");
+}
+
+Tensor LanguageModel::logits(const Tensor& hidden, const Readout* readout) const {
+  return readout ? readout->logits(hidden) : head(Gradients::none).logits(hidden);
 }
 
 Tensor LanguageModel::accept(const Tensor& tokens, const char* argument) const {

@@ -11,10 +11,11 @@
 
 namespace palm {
 
-class DecodeStep;
 class KvCache;
+class Readout;
 class Scope;
 class SlotReader;
+class TokenReader;
 
 // Which parameters the autograd graph includes.
 enum class Gradients {
@@ -71,14 +72,16 @@ class LanguageModel {
   virtual Head head(Gradients gradients) const = 0;
   virtual ModelShape shape() const = 0;
 
+  // Throws unless the model can generate sequences of so many tokens, which `argument` asks for.
+  virtual void expect_reach(int64_t length, const char* argument) const = 0;
   virtual KvCache make_cache(int64_t batch, int64_t capacity) const = 0;
-  // A faster way to continue from `cache` one token at a time, with row i repeated `samples` times; nullptr if not
-  // supported. int8: use weights rounded to 8 bits.
-  virtual std::unique_ptr<DecodeStep> decode_step(const Scope* scope, const KvCache& cache, int64_t samples,
-                                                  bool int8) = 0;
-
-  // Reads sequences in `slots` slots of `capacity` tokens, by fast kernels where they support the model.
-  virtual std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8) = 0;
+  // A faster way to read on behind `cache`, one token of each row at a time; its row i is repeated `samples` times and
+  // has slots i · samples …. nullptr if not supported. int8: use weights rounded to 8 bits.
+  virtual std::unique_ptr<TokenReader> reader_behind(const KvCache& cache, int64_t samples, bool int8) = 0;
+  // Reads sequences in `slots` slots of `capacity` tokens, by fast kernels where they support the model. `readout`
+  // replaces the head; it may be null.
+  virtual std::unique_ptr<SlotReader> slot_reader(int64_t slots, int64_t capacity, bool int8,
+                                                  std::shared_ptr<Readout> readout) = 0;
 
   // A model that reads the weights of this one before layer `first_layer`, and has its own from there on: those of the
   // layers, the final norm and, unless it is tied, the head. Allocates only.
@@ -101,6 +104,8 @@ class LanguageModel {
 
   // Throws unless the model has logits for all these tokens; `argument` is what holds them.
   void expect_tokens(const std::vector<int64_t>& tokens, const char* argument) const;
+  // Logits [..., V] after hidden states [..., D], without a graph: those of `readout` if there is one.
+  Tensor logits(const Tensor& hidden, const Readout* readout) const;
   // Checks ids and moves them to the device.
   Tensor accept(const Tensor& tokens, const char* argument) const;
 

@@ -2,13 +2,12 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 namespace palm {
 
-PlainReader::PlainReader(LanguageModel& model, int64_t slots, int64_t capacity)
-    : model_(model), capacity_(capacity), caches_(slots) {}
+PlainReader::PlainReader(LanguageModel& model, int64_t slots, int64_t capacity, std::shared_ptr<Readout> readout)
+    : model_(model), capacity_(capacity), readout_(std::move(readout)), caches_(slots) {}
 
 int64_t PlainReader::most_rows() const { return static_cast<int64_t>(caches_.size()) * chunk(); }
 
@@ -19,18 +18,17 @@ Tensor PlainReader::read(const Scope* scope, const TokenRows& rows) {
     hidden.push_back(read_slot(scope, rows, begin, end));
   }
   const Tensor all = at::cat(hidden);
+  const auto read = [&](const Tensor& one) { return model_.logits(one, readout_.get()); };
   std::vector<Tensor> logits;  // one by one: in a product with more rows, sums have another order
-  for (const int64_t row : rows.wanted) logits.push_back(model_.head(Gradients::none).logits(all.narrow(0, row, 1)));
-  return logits.empty() ? Tensor() : at::cat(logits);
+  for (const int64_t row : rows.wanted) logits.push_back(read(all.narrow(0, row, 1)));
+  return logits.empty() ? Tensor() : at::cat(logits).to(at::kCPU);
 }
 
 Tensor PlainReader::read_slot(const Scope* scope, const TokenRows& rows, int64_t begin, int64_t end) {
   std::optional<KvCache>& cache = caches_[rows.slot[begin]];
   if (!cache) cache = model_.make_cache(1, capacity_);
   cache->rewind(rows.position[begin]);
-  const Tensor tokens =
-      at::tensor(std::vector(rows.token.begin() + begin, rows.token.begin() + end), cache->lengths().options())
-          .unsqueeze(0);
+  const Tensor tokens = rows.token.narrow(0, begin, end - begin).unsqueeze(0);
   const Tensor hidden = model_.hidden(tokens, {.scope = scope, .cache = &*cache, .gradients = Gradients::none});
   cache->advance(at::full({1}, end - begin, cache->lengths().options()), end - begin);
   return hidden.squeeze(0);

@@ -5,17 +5,16 @@
 #include <optional>
 #include <vector>
 
-#include "model/decode-step.h"
 #include "model/kv-cache.h"
 #include "model/language-model.h"
+#include "model/token-reader.h"
 
 namespace palm {
 
 class PlainReader : public SlotReader {
  public:
-  PlainReader(LanguageModel& model, int64_t slots, int64_t capacity);
+  PlainReader(LanguageModel& model, int64_t slots, int64_t capacity, std::shared_ptr<Readout> readout);
 
-  bool refresh() override { return false; }  // reads the weights themselves
   Tensor read(const Scope* scope, const TokenRows& rows) override;
   void copy(int64_t from, int64_t to, int64_t length) override;
   void clear(int64_t slot) override { caches_[slot].reset(); }
@@ -30,6 +29,7 @@ class PlainReader : public SlotReader {
 
   LanguageModel& model_;
   int64_t capacity_;
+  std::shared_ptr<Readout> readout_;            // undefined: the head of the model
   std::vector<std::optional<KvCache>> caches_;  // by slot, of one row each
 };
 

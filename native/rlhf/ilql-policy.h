@@ -1,8 +1,8 @@
 // A policy with the heads of implicit language Q-learning (losses/ilql.h): two for the values of actions, one for the
 // value of the state, and slow copies of the first two, which no gradient reaches.
 #pragma once
-#include "generation/readout.h"
 #include "losses/ilql.h"
+#include "model/readout.h"
 #include "rlhf/perceptron.h"
 #include "rlhf/policy.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "generation/generation-loop.h"
+#include "generation/batch.h"
 #include "rlhf/actor-critic.h"
 
 namespace palm {

@@ -33,18 +33,18 @@ export async function* tokenStream(
   { device, ...options }: GenerateOptions & { device: string },
 ): AsyncGenerator<StreamedToken> {
   using inputs = new Inputs(device);
-  const { prompts, lengths } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
+  const { prompts } = promptTensors(inputs, { prompts: [prompt] }, options.padToken);
   const { scope, readout, weights } = reading();
-  const loop = addon().generationLoopCreate(handleOf(model), scope, prompts, lengths, options, readout);
+  const stream = addon().tokenStreamCreate(handleOf(model), scope, prompts, options, readout);
   const advance = (count: number) =>
     cancellable(signal, (cancel) =>
       withWeightNamed(weights, () =>
-        run([model, ...inputs.used], () => addon().generationLoopAdvance(loop, count, cancel)),
+        run([model, ...inputs.used], () => addon().tokenStreamAdvance(stream, count, cancel)),
       ),
     );
   try {
     yield* inChunks(advance);
   } finally {
-    addon().dispose(loop);
+    addon().dispose(stream);
   }
 }

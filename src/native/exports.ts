@@ -13,7 +13,6 @@ import type {
   Dtype,
   FlowrlPolicyHandle,
   GenerateOptions,
-  GenerationLoopHandle,
   Gradients,
   Handle,
   IlqlPolicyHandle,
@@ -46,6 +45,7 @@ import type {
   ScopeHandle,
   SlotsHandle,
   TensorHandle,
+  TokenStreamHandle,
 } from './types.ts';
 
 /** Everything that the addon exports. */
@@ -182,20 +182,26 @@ export interface Native extends NativeLosses {
     readout: ReadoutHandle | undefined,
     cancel: CancelHandle | undefined,
   ): Promise<NativeGeneration>;
-  generationLoopCreate(
+  /** An answer to one prompt [1, P], which is read when the first tokens are asked for. */
+  tokenStreamCreate(
     model: LanguageModelHandle,
     scope: ScopeHandle | undefined,
-    prompts: TensorHandle,
-    lengths: TensorHandle,
+    prompt: TensorHandle,
     options: GenerateOptions,
     readout: ReadoutHandle | undefined,
-  ): GenerationLoopHandle;
-  /** Samples up to `count` tokens for the single row of a loop. */
-  generationLoopAdvance(
-    loop: GenerationLoopHandle,
+  ): TokenStreamHandle;
+  /** Samples up to `count` more tokens. */
+  tokenStreamAdvance(
+    stream: TokenStreamHandle,
     count: number,
     cancel: CancelHandle | undefined,
   ): Promise<{ tokens: number[]; logProbs: number[]; done: boolean }>;
+  /** The tokens [B] that `uniform` [B], in [0, 1), draws from logits [B, V], with their log-probabilities. */
+  sampleRows(
+    logits: TensorHandle,
+    options: Pick<GenerateOptions, 'temperature' | 'topK' | 'topP' | 'minP'>,
+    uniform: TensorHandle,
+  ): Promise<{ token: TensorHandle; logProb: TensorHandle }>;
   /** `slots` rows at once, each with room for `capacity` tokens; allocates the cache. */
   slotsCreate(
     model: LanguageModelHandle,

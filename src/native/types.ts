@@ -21,7 +21,7 @@ export type FlowrlPolicyHandle = Handle<'FlowrlPolicy'>;
 export type IlqlPolicyHandle = Handle<'IlqlPolicy'>;
 export type ReadoutHandle = Handle<'Readout'>;
 export type OptimizerHandle = Handle<'Optimizer'>;
-export type GenerationLoopHandle = Handle<'GenerationLoop'>;
+export type TokenStreamHandle = Handle<'TokenStream'>;
 export type CancelHandle = Handle<'Cancel'>;
 export type SlotsHandle = Handle<'Slots'>;
 

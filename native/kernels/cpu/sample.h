@@ -90,4 +90,15 @@ void sample(const SampleArgs& args, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+void weigh(const WeighArgs& args, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* const logits = static_cast<const T*>(args.logits) + row * args.width;
+    float* const weights = args.weights + row * args.width;
+    likeliest(logits, args.width, &args.top[row]);
+    const Distribution<T> from{logits, args.width, args.inverse_temperature, args.top[row]};
+    each(args.width, [&](int64_t i, int64_t n) { store(weights + i, from.weight(i, n), n); });
+  }
+}
+
 }  // namespace palm::cpu::PALM_ISA

@@ -28,7 +28,7 @@ static constexpr Kernels kTable = {
     adam_w<T>,
     squares<T>,
     /*partial_sums=*/0,
-    {product<T>, token_project<T>, token_attend<T>, sample<T>},
+    {product<T>, token_project<T>, token_attend<T>, sample<T>, weigh<T>},
 };
 
 extern const Kernels float32, bfloat16;  // `extern`, because constants of a namespace have internal linkage by default

@@ -19,7 +19,7 @@ static constexpr Kernels kTable = {
     .adam_w = adam_w<T>,
     .squares = nullptr,
     .partial_sums = kPartialSums,
-    .token = {.product = nullptr, .project = nullptr, .attend = nullptr, .sample = sample<T>},
+    .token = {.product = nullptr, .project = nullptr, .attend = nullptr, .sample = sample<T>, .weigh = nullptr},
     .decode_attention = decode_attention<T>};
 
 const Kernels& table_float32() { return kTable<float>; }

@@ -16,6 +16,7 @@ class PackedCache {
   void clear(int64_t slot);
   TokenCache layer(int64_t index) const;
   int64_t capacity() const { return capacity_; }
+  int64_t slots() const { return keys_.size(1); }
 
  private:
   int64_t capacity_;      // positions, a multiple of 32

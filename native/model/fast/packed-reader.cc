@@ -67,8 +67,8 @@ void PackedReader::allocate(int64_t rows) {
   h_ = at::empty({rows, decoder().dim}, options);
   query_ = at::empty({rows, decoder().query_width()}, options);
   block_hidden_ = at::empty({rows, decoder().hidden_width()}, options);
-  narrowed_ = at::empty({rows, decoder().embedding_dim}, options);
-  logits_ = at::empty({rows, decoder().used_tokens}, options);
+  narrowed_ = at::empty({cache_.slots(), decoder().embedding_dim}, options);
+  logits_ = at::empty({cache_.slots(), decoder().used_tokens}, options);
   statistics_ = at::empty({2, rows}, options.dtype(at::kFloat));
   const int64_t deepest = std::max({decoder().dim, decoder().hidden_width(), decoder().embedding_dim});
   const int64_t floats = std::max(token_scratch(deepest, decoder().dim_head),
@@ -359,7 +359,7 @@ void PackedReader::finish(const std::vector<int64_t>& wanted, Worker& worker) co
 }
 
 void PackedReader::step(const Plan& plan, const TokenRows& rows, Worker& worker) const {
-  const int64_t* tokens = copies_embeddings() ? rows.token.data() : nullptr;
+  const int64_t* tokens = copies_embeddings() ? rows.token.const_data_ptr<int64_t>() : nullptr;
   for (const Layer& layer : plan.layers) {
     project(layer.attention, std::exchange(tokens, nullptr), worker);
     if (decoder().parallel && !decoder().shared_norm) project(layer.feed_forward, nullptr, worker);
@@ -377,8 +377,8 @@ Tensor PackedReader::read(const Scope* scope, const TokenRows& rows) {
   positions_.assign(rows.position.begin(), rows.position.end());
   const Plan& plan = plan_for(scope);
   if (!copies_embeddings()) {
-    const auto column = [](const std::vector<int64_t>& values) { return at::tensor(values).unsqueeze(1); };
-    x_.narrow(0, 0, rows.size()).copy_(embed_(column(rows.token), column(rows.position)).squeeze(1));
+    const Tensor positions = at::tensor(rows.position).unsqueeze(1);
+    x_.narrow(0, 0, rows.size()).copy_(embed_(rows.token.unsqueeze(1), positions).squeeze(1));
   }
   run_workers([&](Worker& worker) { step(plan, rows, worker); });
   return weights_.head().finished(logits_.narrow(0, 0, static_cast<int64_t>(rows.wanted.size())));

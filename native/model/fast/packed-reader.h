@@ -9,11 +9,11 @@
 
 #include "base/team.h"
 #include "kernels/kernels.h"
-#include "model/decode-step.h"
 #include "model/fast/packed-adapters.h"
 #include "model/fast/packed-cache.h"
 #include "model/fast/packed-weights.h"
 #include "model/fast/rotary-tables.h"
+#include "model/token-reader.h"
 
 namespace palm {
 
@@ -22,7 +22,7 @@ class PackedReader : public SlotReader {
   // Embeddings [n, 1, D] of tokens [n, 1] at positions [n, 1].
   using Embed = std::function<Tensor(const Tensor& tokens, const Tensor& positions)>;
 
-  // Reads at most `rows` tokens at once.
+  // Reads at most `rows` tokens at once, of which at most one of each slot is wanted.
   PackedReader(const Kernels& kernels, const DecoderWeights& weights, PackedWeightsCache& packed, Embed embed,
                PackedCache cache, int64_t rows, bool int8);
 
@@ -37,8 +37,6 @@ class PackedReader : public SlotReader {
   int64_t chunk() const override { return kTokenRows; }
   int64_t most_rows() const override { return x_.size(0); }
   bool divides_freely() const override { return true; }
-  // Ids that the model knows: rows that have ended may hold others.
-  Tensor known(const Tensor& tokens) const { return tokens.clamp(0, decoder().used_tokens - 1); }
 
  private:
   // Kernel arguments, except each thread's scratch memory. First the rows are normalised, then projected.
@@ -108,7 +106,7 @@ class PackedReader : public SlotReader {
   std::shared_ptr<const PackedWeights> packed_;
   std::vector<int64_t> slots_, positions_;   // of the rows being read; never reallocated, as plans point to them
   Tensor x_, h_, query_;                     // [rows, D], [rows, D], [rows, HK]
-  Tensor block_hidden_, narrowed_, logits_;  // [rows, HK + F], [rows, E], [rows, V]
+  Tensor block_hidden_, narrowed_, logits_;  // [rows, HK + F], [slots, E], [slots, V]
   Tensor statistics_;                        // [2, rows] float32, required by the kernel but unused
   Tensor scratch_;                           // [threads, …] float32
   std::vector<std::unique_ptr<Plan>> plans_;

@@ -1,6 +1,7 @@
 // Ways to read tokens behind others that a cache holds: one token per row of a batch, or any tokens of sequences that
 // come and go. Their reference is LanguageModel::hidden with a KvCache.
 #pragma once
+#include <numeric>
 #include <vector>
 
 #include "base/tensor.h"
@@ -11,35 +12,39 @@ class Scope;
 
 // Tokens to read: which, and where in the cache. Those of one slot follow one another, in the order of their positions.
 struct TokenRows {
-  std::vector<int64_t> token, slot, position;
+  Tensor token;  // [n] int64, on the device of the model
+  std::vector<int64_t> slot, position;
   std::vector<int64_t> wanted;  // the rows after which logits are needed
 
-  int64_t size() const { return static_cast<int64_t>(token.size()); }
+  int64_t size() const { return static_cast<int64_t>(slot.size()); }
+  void want_all() {
+    wanted.resize(slot.size());
+    std::iota(wanted.begin(), wanted.end(), 0);
+  }
 };
 
-// Decodes one token per row: weights, cache and temporaries are laid out once for many steps.
-class DecodeStep {
+// Reads tokens of sequences, each in a slot of one cache.
+class TokenReader {
  public:
-  virtual ~DecodeStep() = default;
-
-  // Checks whether the weights have changed, and updates any copies of them.
-  virtual void refresh() = 0;
-  // Processes one token per row. Rows that have ended may hold ids outside the vocabulary: these are clamped into it.
-  virtual Tensor next_logits(const Tensor& tokens) = 0;  // [B] int64 → [B, V] logits of the next token
-  // Keeps only these rows, in this order.
-  virtual void keep_rows(const Tensor& rows) = 0;  // [n] int64
-};
-
-// Reads tokens of sequences that come and go, each in a slot of one cache.
-class SlotReader {
- public:
-  virtual ~SlotReader() = default;
+  virtual ~TokenReader() = default;
 
   // Called before the first read after weights may have changed. Returns whether they have.
-  virtual bool refresh() = 0;
-  // Reads these tokens, at most `chunk` of each slot, with the adapters of `scope`, which may be null. Returns
-  // [wanted, V], the logits of the tokens after the wanted rows, which the next call may overwrite.
+  virtual bool refresh() { return false; }  // for readers that use the weights themselves
+  // Reads these tokens with the adapters of `scope`, which may be null. Returns [wanted, V], the logits of the tokens
+  // after the wanted rows, which the next call may overwrite.
   virtual Tensor read(const Scope* scope, const TokenRows& rows) = 0;
+  // How many tokens to draw before looking at them: more than one where looking means to wait for the device.
+  virtual int64_t ahead() const { return 1; }
+  // Whether reading fewer rows costs nothing. Otherwise a change of rows copies the cache of those that are left.
+  virtual bool drops_freely() const { return true; }
+};
+
+// Where the slots `kept` are among `slots`, as int64 with these options. Both are in the same order.
+Tensor rows_kept(const std::vector<int64_t>& slots, const std::vector<int64_t>& kept, const at::TensorOptions& options);
+
+// Reads any tokens of sequences that come and go. Its logits are on the CPU.
+class SlotReader : public TokenReader {
+ public:
   // The first `length` positions of slot `to` become those of slot `from`.
   virtual void copy(int64_t from, int64_t to, int64_t length) = 0;
   virtual void clear(int64_t slot) = 0;         // forgets numbers that are not finite

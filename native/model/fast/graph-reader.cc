@@ -1,4 +1,4 @@
-#include "model/fast/graph-decode-step.h"
+#include "model/fast/graph-reader.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
@@ -14,25 +14,27 @@ static int64_t chunk_of(const DecoderDescription& decoder) {
                       static_cast<int64_t>(at::elementSize(decoder.dtype)));
 }
 
-const char* GraphDecodeStep::unsupported(const DecoderDescription& decoder) {
+const char* GraphReader::unsupported(const DecoderDescription& decoder) {
   return first_present({{!decoder.causal, "attention to later tokens"},
                         {chunk_of(decoder) == 0, "groups of query heads that shared memory cannot hold"}});
 }
 
-GraphDecodeStep::GraphDecodeStep(const Kernels& kernels, const DecoderDescription& decoder, Forward forward,
-                                 const KvCache& cache, int64_t samples)
+GraphReader::GraphReader(const Kernels& kernels, const DecoderDescription& decoder, Forward forward,
+                         const KvCache& cache, int64_t samples)
     : kernels_(kernels),
       decoder_(decoder),
       forward_(std::move(forward)),
       keys_(cache.keys().repeat_interleave(samples, 1)),
       values_(cache.values().repeat_interleave(samples, 1)),
-      position_(cache.lengths().repeat_interleave(samples)) {
+      position_(cache.lengths().repeat_interleave(samples)),
+      slots_(position_.size(0)) {
+  std::iota(slots_.begin(), slots_.end(), 0);
   rotaries_ = rotary_tables(decoder, at::arange(cache.capacity(), position_.options()));
   if (!decoder.alibi.empty()) alibi_ = at::tensor(decoder.alibi, position_.options().dtype(at::kFloat));
   allocate();
 }
 
-void GraphDecodeStep::allocate() {
+void GraphReader::allocate() {
   const int64_t rows = position_.size(0), chunks = decode_chunks(keys_.size(3), chunk_of(decoder_), /*window=*/0);
   tokens_ = at::zeros({rows}, position_.options());
   partial_ = at::empty({rows, chunks, decoder_.heads, decoder_.dim_head + 2}, keys_.options().dtype(at::kFloat));
@@ -45,8 +47,8 @@ static const float* floats_of(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
 }
 
-void GraphDecodeStep::attend(int64_t layer, const Tensor& query, const Tensor& key, const Tensor& value,
-                             const Tensor& out) const {
+void GraphReader::attend(int64_t layer, const Tensor& query, const Tensor& key, const Tensor& value,
+                         const Tensor& out) const {
   const LayerDescription& own = decoder_.layer(layer);
   const RotaryTables rotary = own.rope < 0 ? RotaryTables{} : rotaries_[own.rope];
   const int64_t chunk = chunk_of(decoder_);
@@ -82,25 +84,29 @@ void GraphDecodeStep::attend(int64_t layer, const Tensor& query, const Tensor& k
   kernels_.decode_attention(args, 0, out.size(0));
 }
 
-void GraphDecodeStep::compute() {
-  logits_ = forward_(tokens_, position_,
+void GraphReader::compute(const Scope* scope) {
+  logits_ = forward_(scope, tokens_, position_,
                      [this](int64_t layer, const Tensor& query, const Tensor& key, const Tensor& value,
                             const Tensor& out) { attend(layer, query, key, value, out); });
 }
 
-Tensor GraphDecodeStep::next_logits(const Tensor& tokens) {
-  tokens_.copy_(tokens.clamp(0, decoder_.used_tokens - 1));
-  if (warm_ && !graph_) graph_ = capture(tokens_.device(), [this] { compute(); });
-  graph_ ? graph_->replay() : compute();
+Tensor GraphReader::read(const Scope* scope, const TokenRows& rows) {
+  if (rows.slot != slots_) keep(rows.slot);
+  tokens_.copy_(rows.token);
+  if (warm_ && !graph_) graph_ = capture(tokens_.device(), [&] { compute(scope); });
+  graph_ ? graph_->replay() : compute(scope);
   warm_ = true;
   position_.add_(1);
   return logits_;
 }
 
-void GraphDecodeStep::keep_rows(const Tensor& rows) {
-  keys_ = keys_.index_select(1, rows);
-  values_ = values_.index_select(1, rows);
-  position_ = position_.index_select(0, rows);
+// Keeps only the rows of these slots.
+void GraphReader::keep(const std::vector<int64_t>& slots) {
+  const Tensor index = rows_kept(slots_, slots, position_.options());
+  keys_ = keys_.index_select(1, index);
+  values_ = values_.index_select(1, index);
+  position_ = position_.index_select(0, index);
+  slots_ = slots;
   allocate();
 }
 
