@@ -1,19 +1,13 @@
 /** Online DPO: the contract of a trainer, which answers are compared, and that it earns more. */
 import { describe, expect, it } from 'vitest';
-import { ArgumentError, ConfigError, Policy, type Reward } from '../src/index.ts';
+import { ArgumentError, ConfigError, Policy } from '../src/index.ts';
 import { methods } from '../src/methods.ts';
 import { bestAndWorst } from '../src/trainers/online-dpo.ts';
 import { trainerContract } from './contracts/trainer.ts';
-import { configOf, EOS, policySubject, PROMPTS, scoreOf, smallModel, stepsOf } from './policies.ts';
-
-/** Scores that hardly any two answers share. */
-const sums: Reward = (answers) => answers.map(({ response }) => response.reduce((sum, token) => sum + token, 0));
+import { configOf, EOS, policySubject, PROMPTS, scoreOf, smallModel, stepsOf, sums } from './policies.ts';
 
 const subject = policySubject('online-dpo', { score: { norm: 'none' } });
-trainerContract('online-dpo', {
-  ...subject,
-  ingredients: (config, rows) => ({ ...subject.ingredients(config, rows), reward: sums }),
-});
+trainerContract('online-dpo', subject);
 
 describe('online DPO', () => {
   it('compares the best answer to a prompt with the worst, the first of equal ones, and leaves ties out', () => {

@@ -25,6 +25,9 @@ export const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
 /** Likes the token 5. */
 export const fives: Reward = (answers) => answers.map(({ response }) => response.filter((token) => token === 5).length);
 
+/** Scores that hardly any two answers share. */
+export const sums: Reward = (answers) => answers.map(({ response }) => response.reduce((sum, token) => sum + token, 0));
+
 /** 30 rows of a text that counts upwards. */
 export const smallText: Sequences = {
   size: 30,
@@ -84,7 +87,7 @@ export function policySubject<Name extends CriticFree>(name: Name, always: objec
     ): PolicyIngredients<Learner<Name>> {
       const prompts = Array.from({ length: Math.ceil(rows / 2) }, (_, i) => PROMPTS[i % PROMPTS.length] as number[]);
       const policy = policyOf(name, smallModel(), { lora, seed });
-      return { policy, reward: fives, prompts, eosToken: EOS };
+      return { policy, reward: sums, prompts, eosToken: EOS };
     },
     otherReads: ROLLOUT_READS,
     takesSignal: true,

@@ -28,7 +28,7 @@ import { actorCriticOf } from '../src/methods/ppo.ts';
 import { minibatches } from '../src/trainers/rollouts.ts';
 import { ROLLOUT_READS, trainerContract } from './contracts/trainer.ts';
 import { device } from './device.ts';
-import { smallText } from './policies.ts';
+import { smallText, sums } from './policies.ts';
 
 const EOS = 1;
 const PROMPTS = [[2, 3], [4], [5, 6, 7], [8, 9], [10], [11, 12]];
@@ -49,7 +49,7 @@ trainerContract('ppo', {
   ingredients(config, rows) {
     const prompts = Array.from({ length: rows }, (_, row) => PROMPTS[row % PROMPTS.length] as number[]);
     const text = config.loss.pretraining && smallText;
-    return { actorCritic: actorCriticOf(new PaLM(MODEL), config), reward: fives, text, prompts, eosToken: EOS };
+    return { actorCritic: actorCriticOf(new PaLM(MODEL), config), reward: sums, text, prompts, eosToken: EOS };
   },
   resumes: {
     'with text, an average and bins': {

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "generation/sampler.h"
+#include "generation/sampler-options.h"
 
 namespace palm {
 
