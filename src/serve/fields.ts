@@ -43,23 +43,23 @@ export const COMMON = {
   sampled_logprobs: z.boolean().nullish(),
 };
 
-const CHAT = {
+const CHAT = z.object({
   ...COMMON,
   messages,
   max_completion_tokens: z.number().int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: count.max(20).nullish(),
   response_format: z.strictObject({ type: z.literal('text') }).nullish(),
-};
+});
 
 const tokens = z.array(token).min(1);
-const COMPLETION = {
+const COMPLETION = z.object({
   ...COMMON,
   prompt: z.union([text, tokens, z.array(text).min(1).max(16), z.array(tokens).min(1).max(16)]),
   logprobs: count.max(5).nullish(),
   echo: z.boolean().nullish(),
   best_of: z.literal(1).nullish(),
-};
+});
 
 /** Fields of OpenAI that change nothing here. */
 const WITHOUT_MEANING = [
@@ -72,31 +72,31 @@ const NOT_SUPPORTED = [
   'suffix',
 ];
 
-export type ChatFields = z.output<ReturnType<typeof z.object<typeof CHAT>>>;
-export type CompletionFields = z.output<ReturnType<typeof z.object<typeof COMPLETION>>>;
+export type ChatFields = z.output<typeof CHAT>;
+export type CompletionFields = z.output<typeof COMPLETION>;
 
 /** The fields of a chat. @throws ApiError naming a field that is wrong, unknown or not supported */
 export function chatFields(body: unknown, ignoreUnknown: boolean): ChatFields {
-  return parse(CHAT, body, ignoreUnknown) as ChatFields;
+  return parse(CHAT, body, ignoreUnknown);
 }
 
 /** The fields of a completion. @throws ApiError naming a field that is wrong, unknown or not supported */
 export function completionFields(body: unknown, ignoreUnknown: boolean): CompletionFields {
-  return parse(COMPLETION, body, ignoreUnknown) as CompletionFields;
+  return parse(COMPLETION, body, ignoreUnknown);
 }
 
-/** The fields of a body that has these. @throws ApiError naming a field that is wrong, unknown or not supported */
-export function parse(known: z.core.$ZodLooseShape, body: unknown, ignoreUnknown: boolean): unknown {
+/** The fields of a body that has the `known` ones. @throws ApiError naming a field that is wrong, unknown or not supported */
+export function parse<T extends z.ZodObject>(known: T, body: unknown, ignoreUnknown: boolean): z.output<T> {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new ApiError(400, 'the body must be a JSON object');
   const given = Object.entries(body).filter(([name]) => !WITHOUT_MEANING.includes(name));
   for (const [name, value] of given) {
-    if (Object.hasOwn(known, name) || value === null) continue;
+    if (Object.hasOwn(known.shape, name) || value === null) continue;
     if (NOT_SUPPORTED.includes(name))
       throw wrong(name, `${name} is not supported by this server`, 'unsupported_parameter');
     if (!ignoreUnknown) throw wrong(name, `${printable(name)} is not a known field`, 'unknown_parameter');
   }
-  const result = z.object(known).safeParse(Object.fromEntries(given));
+  const result = known.safeParse(Object.fromEntries(given));
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const path = issue?.path.join('.') ?? null;

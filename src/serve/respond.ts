@@ -36,32 +36,35 @@ export async function respond(context: Context, reply: Reply): Promise<Response>
   const seconds = () => (performance.now() - began) / 1000;
   const first = await pieces.next();
   reply.numbers.began(seconds());
-  const all = counted(reply, preceded(first, pieces), seconds);
+  const all = counted(reply, { first, rest: pieces, seconds });
   return reply.stream ? streamed(context, reply, all) : context.json(await whole(reply, all));
 }
 
-/** The pieces; what they took is counted, also where the client leaves early. */
-async function* counted({ answerings, head, numbers }: Reply, pieces: AsyncGenerator<Piece>, seconds: () => number) {
+/** Pieces: the `first`, then the rest. What they took is counted, also where the client leaves early. */
+interface Pieces {
+  first: IteratorResult<Piece>;
+  rest: AsyncGenerator<Piece>;
+  seconds: () => number;
+}
+
+async function* counted({ answerings, head, numbers }: Reply, { first, rest, seconds }: Pieces) {
   try {
-    yield* pieces;
+    if (first.done === true) return;
+    yield first.value;
+    for await (const piece of rest) yield piece;
   } finally {
+    await rest.return(undefined);
     numbers.ended(head.model, usageOfAll(answerings), seconds());
   }
 }
 
-/** `first`, then the rest. */
-async function* preceded(first: IteratorResult<Piece>, rest: AsyncGenerator<Piece>): AsyncGenerator<Piece> {
-  try {
-    if (first.done === true) return;
-    yield first.value;
-    yield* rest;
-  } finally {
-    await rest.return(undefined);
-  }
+/** The pieces of all requests as they come; answers are numbered through. */
+function merged(answerings: readonly Answering[]): AsyncGenerator<Piece> {
+  const [only, ...others] = answerings as readonly [Answering, ...Answering[]];
+  return others.length === 0 ? only.pieces() : raced(answerings);
 }
 
-/** The pieces of all requests as they come; answers are numbered through. */
-async function* merged(answerings: readonly Answering[]): AsyncGenerator<Piece> {
+async function* raced(answerings: readonly Answering[]): AsyncGenerator<Piece> {
   const sources = answerings.map((answering) => answering.pieces());
   const next = async (i: number) => ({ i, result: await (sources[i] as AsyncGenerator<Piece>).next() });
   const pending = new Map(sources.map((_, i) => [i, next(i)]));
@@ -102,26 +105,26 @@ function streamed(context: Context, reply: Reply, pieces: AsyncIterable<Piece>):
     reply.onError(error);
     return [{ data: JSON.stringify(asApiError(error).body) }];
   };
-  return eventStream(context, ended(events(reply, pieces)), { failed });
+  return eventStream(context, events(reply, pieces), { failed });
 }
 
 /** The events as clients read them. Without the last one they take a broken connection for the end of an answer. */
-async function* ended(events: AsyncIterable<object>): AsyncGenerator<ServerEvent> {
-  for await (const event of events) yield { data: JSON.stringify(event) };
-  yield { data: '[DONE]' };
-}
-
-async function* events(reply: Reply, pieces: AsyncIterable<Piece>): AsyncGenerator<object> {
+async function* events(reply: Reply, pieces: AsyncIterable<Piece>): AsyncGenerator<ServerEvent> {
   const { kind, head, answerings, logProbs, tokenizer, includeUsage } = reply;
   const lengths = beginnings(reply);
   for (const [index, text] of lengths.entries()) {
-    yield* kind.opening(head, index);
-    if (text !== '') yield kind.chunk(head, { index, text, drawn: [], finish: null }, 'none', tokenizer, 0);
+    for (const opening of kind.opening(head, index)) yield eventOf(opening);
+    if (text !== '') yield eventOf(kind.chunk(head, { index, text, drawn: [], finish: null }, 'none', tokenizer, 0));
   }
   const offsets = lengths.map(({ length }) => length);
   for await (const piece of pieces) {
-    yield kind.chunk(head, piece, logProbs, tokenizer, offsets[piece.index] as number);
+    yield eventOf(kind.chunk(head, piece, logProbs, tokenizer, offsets[piece.index] as number));
     offsets[piece.index] = (offsets[piece.index] as number) + piece.text.length;
   }
-  if (includeUsage) yield kind.closing(head, usageOfAll(answerings));
+  if (includeUsage) yield eventOf(kind.closing(head, usageOfAll(answerings)));
+  yield { data: '[DONE]' };
+}
+
+function eventOf(object: object): ServerEvent {
+  return { data: JSON.stringify(object) };
 }

@@ -14,17 +14,17 @@ const AT_ONCE = 8;
 const MOST_WAITING = 64;
 
 const text = z.string();
-const SCORE = {
+const SCORE = z.object({
   model: text.min(1),
   prompt: text.nullish(),
   messages: messages.nullish(),
   responses: z.array(text).min(1).max(64),
-};
-export type ScoreFields = z.output<ReturnType<typeof z.object<typeof SCORE>>>;
+});
+export type ScoreFields = z.output<typeof SCORE>;
 
 /** The fields of a request. @throws ApiError naming a field that is wrong or unknown */
 export function scoreFields(body: unknown, ignoreUnknown: boolean): ScoreFields {
-  return parse(SCORE, body, ignoreUnknown) as ScoreFields;
+  return parse(SCORE, body, ignoreUnknown);
 }
 
 /** Scores the answers of requests, one request after the other. */

@@ -5,27 +5,27 @@ import { parse } from './fields.ts';
 import { messageOf, messages } from './messages.ts';
 import type { Offered } from './served-model.ts';
 
-const TOKENIZE = {
+const TOKENIZE = z.object({
   model: z.string().min(1),
   prompt: z.string().nullish(),
   messages: messages.nullish(),
   add_special_tokens: z.boolean().nullish(),
-};
-const DETOKENIZE = {
+});
+const DETOKENIZE = z.object({
   model: z.string().min(1),
   tokens: z.array(z.number().int().min(0)).max(100_000),
-};
-export type TokenizeFields = z.output<ReturnType<typeof z.object<typeof TOKENIZE>>>;
-export type DetokenizeFields = z.output<ReturnType<typeof z.object<typeof DETOKENIZE>>>;
+});
+export type TokenizeFields = z.output<typeof TOKENIZE>;
+export type DetokenizeFields = z.output<typeof DETOKENIZE>;
 
 /** The fields of /tokenize. @throws ApiError naming a field that is wrong or unknown */
 export function tokenizeFields(body: unknown, ignoreUnknown: boolean): TokenizeFields {
-  return parse(TOKENIZE, body, ignoreUnknown) as TokenizeFields;
+  return parse(TOKENIZE, body, ignoreUnknown);
 }
 
 /** The fields of /detokenize. @throws ApiError naming a field that is wrong or unknown */
 export function detokenizeFields(body: unknown, ignoreUnknown: boolean): DetokenizeFields {
-  return parse(DETOKENIZE, body, ignoreUnknown) as DetokenizeFields;
+  return parse(DETOKENIZE, body, ignoreUnknown);
 }
 
 /** The tokens that a prompt or a conversation becomes. @throws ApiError if the model has no chat template for it */

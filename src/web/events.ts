@@ -1,6 +1,5 @@
 /** Streams of server-sent events: kept alive while nothing happens, and given up when nobody reads. */
 import type { Context } from 'hono';
-import { stream } from 'hono/streaming';
 
 /** An event: its data in one line, and its name if it has one. */
 export interface ServerEvent {
@@ -19,54 +18,66 @@ export interface EventStreamOptions {
   pingMs?: number;
 }
 
+const ENCODER = new TextEncoder();
+
 /** Sends what `source` yields. It is left when the reader goes, or takes nothing for too long. */
 export function eventStream(
   context: Context,
   source: AsyncGenerator<ServerEvent>,
   { failed, stallMs = STALL_MS, pingMs = PING_MS }: EventStreamOptions,
 ): Response {
+  let waits = false;
+  let over = false;
+  let ping: NodeJS.Timeout;
+  let stall: NodeJS.Timeout | undefined;
+  const leave = async () => {
+    over = true;
+    clearInterval(ping);
+    clearTimeout(stall);
+    await source.return(undefined);
+  };
+  const stalled = () => {
+    disconnect(context);
+    void leave();
+  };
+  const body = {
+    start(controller: ReadableStreamDefaultController<Uint8Array>) {
+      const alive = () => waits && controller.desiredSize === 0 && controller.enqueue(ENCODER.encode(': ping\n\n'));
+      ping = setInterval(alive, pingMs);
+    },
+    // Called when all that was sent has been taken.
+    async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
+      clearTimeout(stall);
+      waits = true;
+      const { events, last } = await nextOf(source, failed);
+      waits = false;
+      if (over) return;
+      if (events.length > 0) controller.enqueue(ENCODER.encode(events.map(textOf).join('')));
+      if (!last) stall = setTimeout(stalled, stallMs);
+      else {
+        controller.close();
+        await leave();
+      }
+    },
+    cancel: leave,
+  };
   context.header('Content-Type', 'text/event-stream');
   context.header('Cache-Control', 'no-store');
-  return stream(context, async (output) => {
-    output.onAbort(() => void source.return(undefined));
-    let writing: Promise<unknown> = Promise.resolve();
-    const write = async (text: string) => {
-      writing = output.write(text);
-      if (!(await within(writing, stallMs))) throw new Stalled();
-    };
-    const ping = setInterval(() => void write(': ping\n\n').catch(() => undefined), pingMs);
-    try {
-      for await (const event of source) {
-        if (output.aborted) return;
-        await write(textOf(event));
-      }
-    } catch (error) {
-      if (error instanceof Stalled) return disconnect(context);
-      for (const event of failed(error)) await write(textOf(event)).catch(() => undefined);
-    } finally {
-      clearInterval(ping);
-      await source.return(undefined);
-    }
-  });
+  return context.newResponse(new ReadableStream(body, { highWaterMark: 0 }));
 }
 
-class Stalled extends Error {}
+/** The next event, or the last ones. */
+async function nextOf(source: AsyncGenerator<ServerEvent>, failed: EventStreamOptions['failed']) {
+  try {
+    const { done, value } = await source.next();
+    return done === true ? { events: [], last: true } : { events: [value], last: false };
+  } catch (error) {
+    return { events: failed(error), last: true };
+  }
+}
 
 function textOf({ event, data }: ServerEvent): string {
   return `${event === undefined ? '' : `event: ${event}\n`}data: ${data}\n\n`;
-}
-
-/** Whether `work` is done within so many milliseconds. */
-async function within(work: Promise<unknown>, milliseconds: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), milliseconds);
-  });
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Ends a connection whose reader takes nothing, with what waits to be sent. */

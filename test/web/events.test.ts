@@ -65,3 +65,19 @@ it('is left when the reader takes nothing for too long, and the connection ends'
   await closed;
   await server.close();
 });
+
+it('is not read ahead of its reader', async () => {
+  let taken = 0;
+  async function* source() {
+    for (; ; taken++) yield { data: `${taken}` };
+  }
+  const reader = (await appOf(source).request('/')).body?.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+  await delay(10);
+  expect(taken).toBe(0);
+  const texts = [];
+  for (let i = 0; i < 3; i++) texts.push(new TextDecoder().decode((await reader.read()).value));
+  expect(texts).toEqual(['data: 0\n\n', 'data: 1\n\n', 'data: 2\n\n']);
+  await delay(10);
+  expect(taken).toBe(2);
+  await reader.cancel();
+});
