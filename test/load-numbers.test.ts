@@ -10,6 +10,7 @@ describe('percentile', () => {
   it('is the value that so many lie at or below', () => {
     const values = Array.from({ length: 200 }, (_, i) => 200 - i);
     expect([50, 99, 100].map((percent) => percentile(values, percent))).toEqual([100, 198, 200]);
+    expect(percentile([3, 1, 2], 50)).toBe(2);
     expect(percentile([7], 50)).toBe(7);
     expect(percentile([], 99)).toBeNaN();
   });
