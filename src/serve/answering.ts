@@ -82,9 +82,10 @@ export class Answering implements Request {
     try {
       while (!this.#failed && !this.#left) {
         const pieces = this.#pieces.splice(0);
-        yield* pieces;
+        for (const piece of pieces) yield piece;
         if (pieces.length > 0) continue;
         if (this.#answers.every(({ finished }) => finished)) return;
+        // Nothing may be awaited since the conditions above were looked at: who fails meanwhile would wake nobody.
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
         });

@@ -4,7 +4,8 @@ import type { Loaded, ServedJudge, ServedModel } from './served-model.ts';
 
 export class Catalog {
   readonly #sources = new Map<string, Loaded>();
-  readonly #closing = new Set<Promise<void>>();
+  /** What was replaced, and still answers. */
+  readonly #replaced = new Set<Loaded>();
 
   /** All models, then all reward models. */
   get all(): readonly (ServedModel | ServedJudge)[] {
@@ -24,8 +25,8 @@ export class Catalog {
     const before = this.#sources.get(source);
     this.#sources.set(source, loaded);
     if (before === undefined) return;
-    const closing = before.close(grace).finally(() => this.#closing.delete(closing));
-    this.#closing.add(closing);
+    this.#replaced.add(before);
+    void before.close(grace).finally(() => this.#replaced.delete(before));
   }
 
   /** A model or reward model. @throws ApiError for an unknown name */
@@ -47,8 +48,9 @@ export class Catalog {
     throw new ApiError(400, `${name} gives no scores: ask /v1/completions`, { param: 'model' });
   }
 
+  /** Closes everything, also what was replaced. */
   async close(grace: number): Promise<void> {
-    await Promise.all([...this.#closing, ...[...this.#sources.values()].map((loaded) => loaded.close(grace))]);
+    await Promise.all([...this.#replaced, ...this.#sources.values()].map((loaded) => loaded.close(grace)));
   }
 }
 

@@ -23,6 +23,9 @@ export class Engine {
   readonly #slots: Slots;
   readonly #stop = new AbortController();
   readonly #turning: Promise<void>;
+  /** When answers that have not ended are ended. */
+  #late = Number.POSITIVE_INFINITY;
+  #closing: Promise<void> | undefined;
 
   private constructor(model: LanguageModel, slots: Slots, { policy, onTurn, onError, onBroken }: EngineOptions) {
     this.#model = model;
@@ -44,13 +47,22 @@ export class Engine {
     for await (const turn of this.scheduler.turns(this.#stop.signal)) onTurn(turn);
   }
 
-  /** Waits until all answers have ended, for at most `grace` milliseconds, ends those that have not, and frees the memory. */
-  async close(grace: number): Promise<void> {
-    const late = performance.now() + grace;
-    while (this.scheduler.waiting + this.scheduler.running > 0 && performance.now() < late) await delay(DRAIN_MS);
+  /**
+   * Waits until all answers have ended, for at most `grace` milliseconds, ends those that have not, and frees the memory. Called again,
+   * it may end them earlier.
+   */
+  close(grace: number): Promise<void> {
+    this.#late = Math.min(this.#late, performance.now() + grace);
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    while (this.scheduler.waiting + this.scheduler.running > 0 && performance.now() < this.#late) await delay(DRAIN_MS);
     this.scheduler.refuseAll();
     this.#stop.abort();
     await this.#turning;
+    this.scheduler.refuseAll(); // those that were being admitted
     this.#slots.dispose();
     this.#model.dispose();
   }

@@ -63,7 +63,7 @@ export class Sources {
     // Before the weights: what changes while they are read is loaded the next time.
     const { text, bytes } = await stampOf(source);
     this.#stamps.set(source, text);
-    this.#catalog.offer(place, await load(place, name, settings), GRACE_MS);
+    this.#catalog.offer(name, await load(place, name, settings), GRACE_MS);
     return bytes;
   }
 }
