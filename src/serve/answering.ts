@@ -123,8 +123,15 @@ export class Answering implements Request {
     const piece = this.#pieceOf(index, answer, progress);
     answer.finished = piece.finish !== null;
     if (piece.finish !== null && progress.ended === 'no') this.#scheduler.end(this, index);
-    if (piece.text !== '' || piece.finish !== null || piece.drawn.length > 0) this.#pieces.push(piece);
+    if (piece.text !== '' || piece.finish !== null || piece.drawn.length > 0) this.#add(piece);
     this.#wake();
+  }
+
+  /** A reader who is behind gets several tokens of an answer in one piece. */
+  #add({ index, text, drawn, finish }: Piece): void {
+    const untaken = this.#pieces.find((one) => one.index === index);
+    if (untaken === undefined) this.#pieces.push({ index, text, drawn, finish });
+    else Object.assign(untaken, { text: untaken.text + text, drawn: [...untaken.drawn, ...drawn], finish });
   }
 
   #pieceOf(index: number, { text }: Answer, { tokens, logProbs, model, ended }: RowProgress): Piece {

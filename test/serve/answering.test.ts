@@ -151,3 +151,19 @@ describe('answers', () => {
     }
   });
 });
+
+it('a reader who is behind gets what was drawn meanwhile in one piece', async () => {
+  const body = { max_tokens: 16, ignore_eos: true };
+  await serving(async ({ ask, drawn }) => {
+    const [expected] = await whole(ask(body));
+    const before = drawn();
+    const pieces = ask(body).pieces();
+    const { value: first } = (await pieces.next()) as { value: Piece };
+    await expect.poll(() => drawn() - before).toBe(16);
+    const rest: Piece[] = [];
+    for await (const piece of pieces) rest.push(piece);
+    expect(rest).toMatchObject([{ finish: 'length' }]);
+    expect(first.text + rest[0]?.text).toBe(expected?.text);
+    expect([first, ...rest].flatMap((piece) => piece.drawn.map(({ sampled }) => sampled))).toEqual(expected?.sampled);
+  });
+});
