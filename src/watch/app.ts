@@ -99,8 +99,9 @@ const MOST_KEPT = 20;
 
 /** News as events: what happened, and how far the runs are. */
 async function* events(watcher: Watcher, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+  const all = watcher.news(signal);
   yield { event: 'hello', data: '{}' };
-  for await (const news of watcher.news(signal)) {
+  for await (const news of all) {
     const steps = watcher.runs.map((run) => run.facts().step);
     for (const event of news) yield { event, data: JSON.stringify({ steps }) };
   }

@@ -72,31 +72,20 @@ export class Watcher {
     for (const listener of this.#listeners) listener(news);
   }
 
-  /** News as they come, several at once if they come faster than they are taken. */
-  async *news(signal: AbortSignal): AsyncGenerator<ReadonlySet<RunNews>> {
-    let waiting = new Set<RunNews>();
-    let wake = () => {};
+  /** News from now on until `signal` is aborted, several at once if they come faster than they are taken. */
+  news(signal: AbortSignal): AsyncGenerator<ReadonlySet<RunNews>> {
+    const inbox: Inbox = { news: new Set(), wake: () => {} };
     const listener = (news: ReadonlySet<RunNews>) => {
-      waiting = new Set([...waiting, ...news]);
-      wake();
+      inbox.news = new Set([...inbox.news, ...news]);
+      inbox.wake();
+    };
+    const leave = () => {
+      this.#listeners.delete(listener);
+      inbox.wake();
     };
     this.#listeners.add(listener);
-    signal.addEventListener('abort', () => wake(), { once: true });
-    try {
-      while (!signal.aborted) {
-        if (waiting.size === 0) {
-          await new Promise<void>((done) => {
-            wake = done;
-          });
-          continue;
-        }
-        const news = waiting;
-        waiting = new Set();
-        yield news;
-      }
-    } finally {
-      this.#listeners.delete(listener);
-    }
+    signal.addEventListener('abort', leave, { once: true });
+    return taken(inbox, signal, leave);
   }
 
   /** What the journals of the sweeps say of their runs, by the folders of these. */
@@ -139,4 +128,28 @@ function reachedOf(sweep: string): ReturnType<typeof reachedIn> {
 function isTrial(name: string, { trial, repeat }: Reached): boolean {
   const [, number, own = '1'] = /^trial-(\d+)(?:-(\d+))?$/.exec(name) ?? [];
   return Number(number) === trial && Number(own) === repeat;
+}
+
+/** News that nobody has taken yet, and how to tell who waits for them. */
+interface Inbox {
+  news: ReadonlySet<RunNews>;
+  wake: () => void;
+}
+
+/** What arrives in `inbox`, until `signal` is aborted. */
+async function* taken(inbox: Inbox, signal: AbortSignal, leave: () => void): AsyncGenerator<ReadonlySet<RunNews>> {
+  try {
+    while (!signal.aborted) {
+      const { news } = inbox;
+      inbox.news = new Set();
+      if (news.size > 0) yield news;
+      else {
+        await new Promise<void>((resolve) => {
+          inbox.wake = resolve;
+        });
+      }
+    }
+  } finally {
+    leave();
+  }
 }
