@@ -1,6 +1,6 @@
 /**
- * Load on `palm serve`: `node benchmarks/load.mjs [streams] [clients] [beside]`, all three unless some are named. A run replaces its parts in
- * results/load.json, and writes results/load.md from all of them.
+ * Load on `palm serve`: `node benchmarks/load.mjs [streams] [clients] [beside]`, all three unless some are named. A run replaces what it
+ * measures in results/load.json, row by row, and writes results/load.md from all rows.
  *
  *   streams   many streams at once, on as many slots and on fewer, beside `generate` with as many rows
  *   clients   clients that come and leave at random
@@ -46,18 +46,16 @@ const [rounds, threads, streams, clients, seconds] = ['rounds', 'threads', 'stre
 const program = join(process.env.PALM_PEERS ?? '', 'llama.cpp/build/bin/llama-server');
 
 const parts = {
-  streams: async (folder) => {
+  streams: (folder) => {
     const slots = list(options.slots).map(Number);
     const asked = { models: list(options.models), dtypes: list(options.dtypes), slots, streams, rounds, threads };
-    return { rows: await measureStreams(folder, asked) };
+    return measureStreams(folder, asked);
   },
   clients: (folder) => measureCrowd(folder, { clients, seconds, slots: 200, threads }),
-  beside: async (folder) => {
+  beside: (folder) => {
     if (!existsSync(program))
       throw new Error(`there is no ${program}: the comment above this program says how it is built`);
-    return {
-      rows: await measureBeside(folder, { program, clients: list(options.beside).map(Number), rounds, threads }),
-    };
+    return measureBeside(folder, { program, clients: list(options.beside).map(Number), rounds, threads });
   },
 };
 
@@ -72,15 +70,22 @@ const path = (extension) => new URL(`results/${options.results}.${extension}`, i
 const report = existsSync(path('json')) ? JSON.parse(readFileSync(path('json'), 'utf8')) : {};
 const folder = mkdtempSync(join(tmpdir(), 'palm-load-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-for (const name of names) {
-  const before = loadavg()[0];
-  const measured = await parts[name](folder);
-  const load = [before, loadavg()[0]];
-  Object.assign(report, {
-    machine: describe('cpu'),
-    [name]: { date: new Date().toISOString(), threads, load, ...measured },
-  });
+/** Keeps a row, instead of an earlier one of the same measurement. */
+function keep(name, row) {
+  const keyOf = ({ model, dtype, slots, system, clients }) => JSON.stringify([model, dtype, slots, system, clients]);
+  const others = (report[name] ?? []).filter((one) => keyOf(one) !== keyOf(row));
+  report[name] = [...others, row];
+  report.machine = describe('cpu');
   writeFileSync(path('json'), `${JSON.stringify(report, rounded, 1)}\n`);
   writeFileSync(path('md'), markdown(report));
+}
+
+for (const name of names) {
+  let before = loadavg()[0];
+  for await (const row of parts[name](folder)) {
+    const after = loadavg()[0];
+    keep(name, { ...row, date: new Date().toISOString(), threads: row.threads ?? threads, load: [before, after] });
+    before = after;
+  }
 }
 console.log(readFileSync(path('md'), 'utf8'));

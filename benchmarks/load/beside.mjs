@@ -17,18 +17,15 @@ const FIELDS = {
 /** How much of two answers is compared: rounding changes what follows sooner or later. */
 const CHARACTERS = 32;
 
-/** @returns a row for each number of clients and system */
-export async function measureBeside(folder, { program, clients, rounds, threads }) {
+/** Yields a row for each number of clients and system. */
+export async function* measureBeside(folder, { program, clients, rounds, threads }) {
   const gguf = await smollm2File(folder);
   const driver = new Driver();
-  const rows = [];
   try {
-    for (const count of clients)
-      rows.push(...(await withClients(driver, { gguf, program, clients: count, rounds, threads })));
+    for (const count of clients) yield* await withClients(driver, { gguf, program, clients: count, rounds, threads });
   } finally {
     await driver.end();
   }
-  return rows;
 }
 
 async function withClients(driver, { gguf, program, clients, rounds, threads }) {

@@ -7,8 +7,8 @@ import { OF_PALM, SIZES, servePalm } from './streams.mjs';
 
 const MIB = 2 ** 20;
 
-/** @returns counts of requests, memory over time, and what is held and said afterwards */
-export async function measureCrowd(folder, { clients, seconds, slots, threads }) {
+/** Yields one row: counts of requests, memory over time, and what is held and said afterwards. */
+export async function* measureCrowd(folder, { clients, seconds, slots, threads }) {
   const { files } = await palmFiles('small', folder);
   const server = await servePalm(files.bfloat16, { slots, threads });
   const driver = new Driver();
@@ -39,7 +39,7 @@ export async function measureCrowd(folder, { clients, seconds, slots, threads })
     });
     await delay(6000); // connections that wait for another request end after 5 s
     const open = { before: openBefore, after: server.openFiles() };
-    return {
+    yield {
       ...{ clients, seconds, slots, counts, mebibytes, emptySeconds, open, answersAfter: answers.complete, memory },
       ...{ runs: server.runs, errors: server.errors },
     };

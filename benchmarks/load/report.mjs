@@ -12,7 +12,7 @@ const grid = (header, rows) => {
   return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
 };
 
-/** All of the Markdown. `measured` has what each part gave, with its date. */
+/** All of the Markdown. Each part of `measured` is a list of rows. */
 export function markdown({ machine, streams, clients, beside }) {
   return [
     '# `palm serve` under load',
@@ -26,22 +26,28 @@ export function markdown({ machine, streams, clients, beside }) {
     .concat('\n');
 }
 
-const of = ({ date, load, threads }, said) =>
-  `${date.slice(0, 10)}, ${threads} compute threads, load ${load.map((one) => one.toFixed(1)).join(' before, ')} after. ${said}`;
+/** When rows were measured, with how many threads at most, and the load average of the machine before and after. */
+function of(rows, said) {
+  const dates = [...new Set(rows.map(({ date }) => date.slice(0, 10)))].join(' and ');
+  const threads = Math.max(...rows.map((row) => row.threads));
+  const loads = rows.flatMap(({ load }) => load);
+  const load = [Math.min(...loads), Math.max(...loads)].map((one) => one.toFixed(1)).join(' to ');
+  return `${dates}, ${threads} compute threads, load ${load}. ${said}`;
+}
 
-function streamsPart(part) {
-  const { rows } = part;
+function streamsPart(rows) {
   const { streams, runs } = rows[0];
   const waits = rows.filter((row) => row.slots < row.streams);
   const served = rows.filter((row) => row.slots >= row.streams);
   const goals = `Goals with a slot for each: first token p99 ≤ ${GOALS.first} ms on small, gap p99 ≤ ${GOALS.gap} ms, /health p99 ≤ ${GOALS.health} ms, of \`generate\` ≥ ${GOALS.ofGenerate.small} on small and ≥ ${GOALS.ofGenerate.mid} on mid.`;
   return [
     `## ${streams} streams at once`,
-    of(part, `Medians of ${runs.length} rounds; a p99 is that of one round. ${goals}`),
+    of(rows, `Medians of ${runs.length} rounds; a p99 is that of one round. ${goals}`),
     ...(served.length > 0 ? ['A slot for each:', latencies(served, GOALS)] : []),
     ...(waits.length > 0 ? ['Fewer slots, so that requests wait for one:', latencies(waits, undefined)] : []),
     'Processor seconds of a round, by what they were spent on:',
     times(rows),
+    ...rows.filter(({ errors }) => errors !== '').map(({ errors }) => `On stderr: \`${errors.slice(0, 200)}\``),
   ];
 }
 
@@ -114,13 +120,13 @@ function times(rows) {
   );
 }
 
-function crowdPart(part) {
-  const { clients, seconds, slots, counts, mebibytes, emptySeconds, open, answersAfter, runs, errors } = part;
+function crowdPart(rows) {
+  const { clients, seconds, slots, counts, mebibytes, emptySeconds, open, answersAfter, runs, errors } = rows[0];
   const said = errors === '' ? 'nothing' : `\`${errors.slice(0, 200)}\``;
   return [
     '## Clients that come and leave',
     of(
-      part,
+      rows,
       `${clients} clients for ${seconds} s on ${slots} slots of small in bfloat16; prompts of 1 to 128 tokens, answers of 1 to 64, a quarter of them not streamed; half of the clients leave within 3 s, in the middle of whatever happens.`,
     ),
     grid(
@@ -143,8 +149,7 @@ function crowdPart(part) {
   ];
 }
 
-function besidePart(part) {
-  const { rows } = part;
+function besidePart(rows) {
   const counts = [...new Set(rows.map(({ clients }) => clients))];
   const header = [
     'clients',
@@ -168,7 +173,7 @@ function besidePart(part) {
   return [
     '## Beside llama.cpp',
     of(
-      part,
+      rows,
       `SmolLM2-135M from one GGUF file in F16, prompts of 128 tokens, answers of 64, the likeliest tokens; every client asks again when it has its answer. Medians of ${rows[0].runs.length} rounds in turns; llama-server with as many slots as clients, and with one thread or all, whichever is faster. Goals: ratio ≥ ${GOALS.beside[1]} at 1 client, ≥ ${GOALS.beside[32]} at 32.`,
     ),
     grid(header, lines),

@@ -18,9 +18,8 @@ export function servePalm(path, { slots, threads }) {
 /** What the clients of a PaLM ask: tokens drawn at temperature 1, from prompts of all 256 tokens. */
 export const OF_PALM = { model: 'palm', least: 0, most: 256, fields: { temperature: 1 } };
 
-/** @returns a row for each model, element type and number of slots */
-export async function measureStreams(folder, { models, dtypes, slots, streams, rounds, threads }) {
-  const rows = [];
+/** Yields a row for each model, element type and number of slots. */
+export async function* measureStreams(folder, { models, dtypes, slots, streams, rounds, threads }) {
   const driver = new Driver();
   try {
     for (const name of models) {
@@ -28,13 +27,12 @@ export async function measureStreams(folder, { models, dtypes, slots, streams, r
       for (const dtype of dtypes) {
         const facts = { name, dtype, path: files[dtype], shape, streams, rounds, threads };
         const alone = await answersAlone(driver, facts);
-        for (const count of slots) rows.push(await withSlots(driver, { ...facts, slots: count, folder, alone }));
+        for (const count of slots) yield await withSlots(driver, { ...facts, slots: count, folder, alone });
       }
     }
   } finally {
     await driver.end();
   }
-  return rows;
 }
 
 /** Requests differ between rounds, so that no prompt is read already. */
