@@ -2,6 +2,7 @@
  * The clients of the load runs, in a process of their own: one JSON object a line on stdin says what they ask, one a line on stdout what they saw.
  * While they ask they only note when which bytes came; all reading is done afterwards, so that it takes no time from the server.
  */
+import { setMaxListeners } from 'node:events';
 import { Agent, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -77,6 +78,7 @@ async function crowd({ url, clients, seconds, seed, ...what }) {
   const counts = { asked: 0, whole: 0, left: 0, refused: 0, failed: 0 };
   const failures = new Set();
   const over = new AbortController();
+  setMaxListeners(0, over.signal);
   const agent = new Agent({ keepAlive: false, maxSockets: Number.POSITIVE_INFINITY });
   const client = async (_, index) => {
     const next = random(seed + index);
