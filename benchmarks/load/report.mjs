@@ -168,6 +168,7 @@ function besidePart(rows) {
     const own = rows.filter(({ clients }) => clients === count);
     const speed = ({ runs }) => middle(runs, (run) => run.tokensPerSecond);
     const theirs = own.find(({ system }) => system === 'llama-server');
+    if (theirs === undefined) return []; // its row comes last
     return own.map((row) => besideLine(row, { speed: speed(row), theirs: speed(theirs) }));
   });
   return [
