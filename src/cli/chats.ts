@@ -35,7 +35,8 @@ async function exportFile({ folder, form, out, model }: Config): Promise<void> {
   checkVacant(manifest);
   if (!existsSync(join(folder, CHATS_FILE))) {
     const expected = `a folder with ${CHATS_FILE}, which palm serve --chats makes`;
-    throw new FileError({ argument: folder, received: 'no chats', expected });
+    const fix = 'Check the path.';
+    throw new FileError({ argument: folder, received: 'no chats', expected, fix });
   }
   const store = await ChatStore.open(folder);
   try {
@@ -62,5 +63,6 @@ function nothing(folder: string, form: string, { leftOut }: Exported): FileError
     argument: folder,
     received: reasons.length === 0 ? `no ${form === 'labels' ? 'votes' : 'picks'}` : reasons.join('; '),
     expected: `judgements that can be exported as ${form}`,
+    fix: `${form === 'labels' ? 'Vote for answers' : 'Pick answers'} on the chat page, or choose another --form.`,
   });
 }

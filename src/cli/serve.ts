@@ -5,8 +5,8 @@ import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { count, device, fromHome, path } from '../config/fields.ts';
-import { chatTemplate, loadedDtype, MODEL, tokenizer } from '../config/inputs.ts';
+import { count, fromHome, path } from '../config/fields.ts';
+import { MODEL } from '../config/inputs.ts';
 import { ArgumentError } from '../errors.ts';
 import { createApp } from '../serve/app.ts';
 import { Catalog } from '../serve/catalog.ts';
@@ -19,8 +19,9 @@ import { ServerNumbers } from '../serve/numbers.ts';
 import type { Policy } from '../serve/scheduler.ts';
 import { type Source, Sources } from '../serve/sources.ts';
 import { access } from '../web/access.ts';
+import { noRoute } from '../web/api-error.ts';
 import { type Listening, listen } from '../web/server.ts';
-import { fromHub, placeOf } from './model-options.ts';
+import { loading, placeOf } from './model-options.ts';
 import { configuredCommand } from './options.ts';
 import { reachOf, type ServerFlags, serverOptions } from './server-options.ts';
 
@@ -42,11 +43,7 @@ const schema = z.strictObject({
     .boolean()
     .default(false)
     .describe('round weights to 8 bits: on a CPU faster, less exact, and with less memory'),
-  tokenizer,
-  chatTemplate,
-  ...fromHub,
-  dtype: loadedDtype,
-  device,
+  ...loading,
 });
 type Config = z.output<typeof schema>;
 
@@ -103,6 +100,7 @@ async function serve(config: Config, flags: Flags): Promise<void> {
     const hosts = () => listening?.hosts ?? new Set<string>();
     const open = ['GET /health', ...(chats === undefined ? [] : OPEN_PATHS)];
     app.use(access({ keys, open, hosts, origins, now: Date.now }));
+    app.notFound(noRoute);
     if (chats !== undefined) app.route('/', chats.app).route('/', chatPage());
     const ignoreUnknownFields = flags.ignoreUnknownFields === true;
     app.route('/', createApp({ catalog, numbers, ignoreUnknownFields, newId: randomUUID, newSeed, onError: report }));
@@ -180,11 +178,9 @@ function nameOf(model: string): string {
 function checkNames(given: readonly string[], names: readonly string[], models: number): void {
   const argument = '--served-model-name';
   if (given.length > models) {
-    throw new ArgumentError({
-      argument,
-      received: `${given.length} names for ${models}`,
-      expected: 'one for each model',
-    });
+    const received = `${given.length} names for ${models}`;
+    const fix = 'Name the models in their order, and adapters with --adapter.';
+    throw new ArgumentError({ argument, received, expected: 'one for each model', fix });
   }
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice === undefined) return;

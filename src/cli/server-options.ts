@@ -56,7 +56,8 @@ export function reachOf(flags: ServerFlags, environment: NodeJS.ProcessEnv = pro
   const wrong = origins.find((origin) => !/^https?:\/\/[^/\s*]+$/.test(origin));
   if (wrong !== undefined) {
     const expected = 'a site by its scheme and name, as in https://example.org';
-    throw new ArgumentError({ argument: '--cors-origin', received: printable(wrong), expected });
+    const fix = 'Name each site by itself: there is no sign for all.';
+    throw new ArgumentError({ argument: '--cors-origin', received: printable(wrong), expected, fix });
   }
   if (keys.some((one) => !/^[\x21-\x7e]{8,}$/.test(one))) {
     const expected = 'at least 8 letters, digits and signs';

@@ -5,7 +5,7 @@ import { Answering } from './answering.ts';
 import type { AppOptions } from './app-options.ts';
 import { type ChatFields, chatFields, type CompletionFields, completionFields } from './fields.ts';
 import { messageOf } from './messages.ts';
-import { CHAT, COMPLETION, type Kind } from './objects.ts';
+import { CHAT, COMPLETION, type Kind, unixTime } from './objects.ts';
 import { respond } from './respond.ts';
 import { rowsOf } from './rows.ts';
 import type { ServedModel } from './served-model.ts';
@@ -76,8 +76,12 @@ export class Answers {
       const stop = [fields.stop ?? []].flat();
       return new Answering(scheduler, { key: fields.user ?? '', prompt, rows, scope, stop, tokenizer });
     });
-    const created = Math.floor(Date.now() / 1000);
-    const head = { id: this.#options.newId(), created, model: model.name, system_fingerprint: model.fingerprint };
+    const head = {
+      id: this.#options.newId(),
+      created: unixTime(),
+      model: model.name,
+      system_fingerprint: model.fingerprint,
+    };
     const { onError, numbers } = this.#options;
     return respond(context, {
       ...{ kind, head, answerings, tokenizer, echo, onError, numbers },

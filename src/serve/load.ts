@@ -12,6 +12,7 @@ import { findModelOf, loadingOf, type ModelFile, type TextConfig, textOf } from 
 import { isFolder } from '../runs/model-place.ts';
 import { endTokens } from '../tokenizer/tokenizer.ts';
 import { Engine, type EngineOptions } from './engine.ts';
+import { unixTime } from './objects.ts';
 import type { Loaded, ServedModel } from './served-model.ts';
 
 /** How models are loaded and served. */
@@ -45,7 +46,7 @@ async function loadReward(file: ModelFile, name: string, settings: LoadSettings)
   const close = async () => judge.dispose();
   return {
     models: [],
-    judges: [{ name, created: now(), text, capacity: capacityOf(file, settings), judge, fingerprint }],
+    judges: [{ name, created: unixTime(), text, capacity: capacityOf(file, settings), judge, fingerprint }],
     close,
   };
 }
@@ -63,7 +64,7 @@ async function loadLanguageModel(file: ModelFile, name: string, settings: LoadSe
     const { scheduler } = engine;
     const vocabulary = model.decoder.usedTokens;
     const common = {
-      created: now(),
+      created: unixTime(),
       text,
       vocabulary,
       endTokens: endTokens(text) ?? [],
@@ -114,8 +115,4 @@ export function weightFiles(path: string): string[] {
   if (!isFolder(path)) return [path];
   const names = readdirSync(path).filter((name) => /\.(safetensors|bin)$/.test(name));
   return names.sort().map((name) => join(path, name));
-}
-
-function now(): number {
-  return Math.floor(Date.now() / 1000);
 }

@@ -2,6 +2,11 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Drawn, Piece } from './answering.ts';
 
+/** The time, in seconds since 1970. */
+export function unixTime(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
 /** What all objects of a response have. */
 export interface Head {
   id: string;

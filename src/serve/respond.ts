@@ -1,7 +1,7 @@
 /** Requests as they are answered over HTTP: one JSON object, or a stream of events. */
 import type { Context } from 'hono';
 import type { Answering, Piece } from './answering.ts';
-import { asApiError } from './told-error.ts';
+import { lastEvents } from './told-error.ts';
 import type { ServerNumbers } from './numbers.ts';
 import type { Head, Kind, LogProbs, Usage } from './objects.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -20,7 +20,7 @@ export interface Reply {
   includeUsage: boolean;
   /** What each answer to prompt `i` begins with. */
   echo: (prompt: number) => string;
-  /** Told of errors that end a stream. */
+  /** Told of errors that end a stream and that clients do not understand. */
   onError: (error: unknown) => void;
   numbers: ServerNumbers;
 }
@@ -101,10 +101,7 @@ async function whole(reply: Reply, pieces: AsyncIterable<Piece>): Promise<object
 }
 
 function streamed(context: Context, reply: Reply, pieces: AsyncIterable<Piece>): Response {
-  const failed = (error: unknown) => {
-    reply.onError(error);
-    return [{ data: JSON.stringify(asApiError(error).body) }];
-  };
+  const failed = (error: unknown) => lastEvents(error, reply.onError);
   return eventStream(context, events(reply, pieces), { failed });
 }
 

@@ -5,7 +5,6 @@ import { chatAnswers } from '../data/chat-rows.ts';
 import type { Answer } from '../trainers/rollouts.ts';
 import { scoresOfModel } from '../trainers/rewards.ts';
 import { ApiError } from '../web/api-error.ts';
-import { parse } from './fields.ts';
 import { messageOf, messages } from './messages.ts';
 import type { ServedJudge } from './served-model.ts';
 
@@ -14,18 +13,14 @@ const AT_ONCE = 8;
 const MOST_WAITING = 64;
 
 const text = z.string();
-const SCORE = z.object({
+/** The fields of a request. */
+export const SCORE = z.object({
   model: text.min(1),
   prompt: text.nullish(),
   messages: messages.nullish(),
   responses: z.array(text).min(1).max(64),
 });
-export type ScoreFields = z.output<typeof SCORE>;
-
-/** The fields of a request. @throws ApiError naming a field that is wrong or unknown */
-export function scoreFields(body: unknown, ignoreUnknown: boolean): ScoreFields {
-  return parse(SCORE, body, ignoreUnknown);
-}
+type ScoreFields = z.output<typeof SCORE>;
 
 /** Scores the answers of requests, one request after the other. */
 export class Scoring {

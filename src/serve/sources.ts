@@ -1,5 +1,6 @@
 /** The files and folders that a server's models come from: they are loaded at the start, and again when they change. */
 import { statSync } from 'node:fs';
+import { megabytes } from '../files/sizes.ts';
 import { JUDGE_KINDS } from '../rewards/judge.ts';
 import { MODEL_KINDS } from '../models/registry.ts';
 import { findModelOf } from '../runs/model-file.ts';
@@ -21,6 +22,8 @@ export class Sources {
   readonly #sources: readonly Source[];
   /** The weights of each source as they were when they were loaded. */
   readonly #stamps = new Map<Source, string>();
+  /** Why each source could not be replaced the last time. */
+  readonly #told = new Map<Source, string>();
   readonly #say: (text: string) => void;
   #loading: Promise<void> = Promise.resolve();
 
@@ -52,9 +55,13 @@ export class Sources {
     try {
       if (changed && (await stampOf(source)).text === this.#stamps.get(source)) return;
       const bytes = await this.#load(source);
+      this.#told.delete(source);
       this.#say(`${name}: replaced; ${megabytes(bytes)} of weights were loaded beside the old ones`);
     } catch (error) {
-      this.#say(`${name}: not replaced: ${error instanceof Error ? error.message : error}`);
+      const reason = error instanceof Error ? error.message : String(error);
+      // Whoever looks again and again finds the same.
+      if (!changed || this.#told.get(source) !== reason) this.#say(`${name}: not replaced: ${reason}`);
+      this.#told.set(source, reason);
     }
   }
 
@@ -80,8 +87,4 @@ async function stampOf({ place, settings }: Source): Promise<{ text: string; byt
 function statOf(file: string) {
   const { size, mtimeMs } = statSync(file);
   return { size, mtimeMs };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }

@@ -1,32 +1,23 @@
 /** POST /tokenize and /detokenize, as vLLM has them: between text and tokens. */
 import * as z from 'zod';
 import { ApiError } from '../web/api-error.ts';
-import { parse } from './fields.ts';
 import { messageOf, messages } from './messages.ts';
 import type { Offered } from './served-model.ts';
 
-const TOKENIZE = z.object({
+/** The fields of /tokenize. */
+export const TOKENIZE = z.object({
   model: z.string().min(1),
   prompt: z.string().nullish(),
   messages: messages.nullish(),
   add_special_tokens: z.boolean().nullish(),
 });
-const DETOKENIZE = z.object({
+/** The fields of /detokenize. */
+export const DETOKENIZE = z.object({
   model: z.string().min(1),
   tokens: z.array(z.number().int().min(0)).max(100_000),
 });
-export type TokenizeFields = z.output<typeof TOKENIZE>;
-export type DetokenizeFields = z.output<typeof DETOKENIZE>;
-
-/** The fields of /tokenize. @throws ApiError naming a field that is wrong or unknown */
-export function tokenizeFields(body: unknown, ignoreUnknown: boolean): TokenizeFields {
-  return parse(TOKENIZE, body, ignoreUnknown);
-}
-
-/** The fields of /detokenize. @throws ApiError naming a field that is wrong or unknown */
-export function detokenizeFields(body: unknown, ignoreUnknown: boolean): DetokenizeFields {
-  return parse(DETOKENIZE, body, ignoreUnknown);
-}
+type TokenizeFields = z.output<typeof TOKENIZE>;
+type DetokenizeFields = z.output<typeof DETOKENIZE>;
 
 /** The tokens that a prompt or a conversation becomes. @throws ApiError if the model has no chat template for it */
 export async function tokenize(model: Offered, fields: TokenizeFields) {

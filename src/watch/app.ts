@@ -2,9 +2,10 @@
 import { type Context, Hono } from 'hono';
 import { chart } from '../report/chart.ts';
 import type { Bucket } from '../report/curve.ts';
+import { escapeHtml } from '../report/escape.ts';
 import { STYLE } from '../report/style.ts';
 import { access, type AccessOptions } from '../web/access.ts';
-import { ApiError, refusal } from '../web/api-error.ts';
+import { ApiError, noRoute, refusal } from '../web/api-error.ts';
 import { type Assets, assetRoutes } from '../web/assets.ts';
 import { eventStream, type ServerEvent } from '../web/events.ts';
 import { pageShell } from '../web/page.ts';
@@ -41,7 +42,9 @@ export function watchApp(watcher: Watcher, options: WatchOptions): Hono {
     const view = locked ? undefined : viewIn(context, watcher);
     const content = view === undefined ? LOCKED : await pages.content(view, context.req.url);
     const title = view === undefined ? 'Watch' : titleOf(view);
-    return context.html(pageShell({ title, name: 'watch', body: `<div id="page">${content}</div>` }));
+    return context.html(
+      pageShell({ title: escapeHtml(title), name: 'watch', body: `<div id="page">${content}</div>` }),
+    );
   });
   app.get('/page', async (context) => {
     const view = viewIn(context, watcher);
@@ -54,7 +57,7 @@ export function watchApp(watcher: Watcher, options: WatchOptions): Hono {
   app.get('/events', (context) => {
     return eventStream(context, events(watcher, context.req.raw.signal), { failed: () => [] });
   });
-  app.notFound((context) => refusal(context, new ApiError(404, `there is no ${context.req.path}`)));
+  app.notFound(noRoute);
   app.onError((error, context) => {
     if (error instanceof ApiError) return refusal(context, error);
     options.onError(error);

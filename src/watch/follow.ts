@@ -107,7 +107,12 @@ export class FollowedFile {
   #longer(buffer: Buffer): Buffer {
     if (buffer.length < MOST_LINE) return Buffer.concat([buffer], 2 * buffer.length);
     const received = `a line of more than ${MOST_LINE} bytes at byte ${this.#offset}`;
-    throw new DataError({ argument: this.#path, received, expected: 'shorter lines' });
+    throw new DataError({
+      argument: this.#path,
+      received,
+      expected: 'shorter lines',
+      fix: 'Check that it is the file of a run.',
+    });
   }
 
   /** Begins again; whether anything was known. */

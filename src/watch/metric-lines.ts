@@ -175,14 +175,7 @@ export class MetricLines {
       power += down ? -exponent : exponent;
     }
     this.#at = at;
-    const size =
-      power === 0
-        ? digits
-        : power < 0 && power >= -22
-          ? digits / (EXACT[-power] as number)
-          : power > 0 && power <= 22
-            ? digits * (EXACT[power] as number)
-            : Number(`${digits}e${power}`);
+    const size = scaled(digits, power);
     this.#values[place] = negative ? -size : size;
     return true;
   }
@@ -208,6 +201,13 @@ export class MetricLines {
     this.#steps = step;
     return true;
   }
+}
+
+/** `digits` × 10^`power`, rounded once where the power of ten is exact. */
+function scaled(digits: number, power: number): number {
+  if (power === 0) return digits;
+  if (Math.abs(power) > 22) return Number(`${digits}e${power}`);
+  return power < 0 ? digits / (EXACT[-power] as number) : digits * (EXACT[power] as number);
 }
 
 /** The number of four digits, the first in the lowest byte; negative if they are not all digits. */

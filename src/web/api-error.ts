@@ -36,6 +36,11 @@ export class ApiError extends Error {
   }
 }
 
+/** The response to a request for which there is no route. */
+export function noRoute(context: Context): Response {
+  return refusal(context, new ApiError(404, `there is no ${context.req.method} ${context.req.path}`));
+}
+
 /** The response that says why a request is refused. */
 export function refusal(context: Context, { status, body, retryAfter }: ApiError): Response {
   if (retryAfter !== undefined) context.header('Retry-After', `${retryAfter}`);

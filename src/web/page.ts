@@ -1,7 +1,7 @@
 /** The shell of a page: all its scripts and styles are assets, as its Content-Security-Policy demands. */
 
 export interface Page {
-  /** Without markup. */
+  /** HTML. */
   title: string;
   /** The name of its script and style sheet among the assets. */
   name: string;
@@ -11,11 +11,10 @@ export interface Page {
 
 /** The HTML of a page. */
 export function pageShell({ title, name, body }: Page): string {
-  const plain = title.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
-    `<title>${plain}</title>`,
+    `<title>${title}</title>`,
     `<link rel="icon" href="data:,"><link rel="stylesheet" href="/assets/${name}.css">`,
     `<script type="module" src="/assets/${name}.js"></script>`,
     `</head><body>${body}</body></html>\n`,

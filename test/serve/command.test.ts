@@ -151,6 +151,12 @@ describe('several models', () => {
     expect((await post('/detokenize', { model: 'bytes.safetensors', tokens: [999] })).status).toBe(400);
   });
 
+  it('tell of a route that is not there as of other errors', async () => {
+    const { status, body } = await post('/v2/nothing', {});
+    expect(status).toBe(404);
+    expect(body).toMatchObject({ error: { message: 'there is no POST /v2/nothing', type: 'invalid_request_error' } });
+  });
+
   it('count what they do', async () => {
     const metrics = await (await fetch(new URL('/metrics', server.url))).text();
     for (const line of metrics.trim().split('\n'))
@@ -215,6 +221,8 @@ describe('new weights', () => {
     copyFileSync('package.json', join(run, 'model.safetensors'));
     await expect.poll(server.printed, { timeout: 20_000 }).toMatch(/followed: not replaced: .*model.safetensors/);
     expect((await ask()).system_fingerprint).toBe(second);
+    await delay(4_500); // it has looked twice since
+    expect(server.printed().match(/not replaced/g)).toHaveLength(1);
   });
 });
 

@@ -76,11 +76,11 @@ export class Database {
    */
   transaction<T>(work: () => T): T {
     if (this.#inTransaction) return work();
-    this.#begin('BEGIN IMMEDIATE');
+    this.#turn('BEGIN IMMEDIATE');
     this.#inTransaction = true;
     try {
       const result = work();
-      this.#begin('COMMIT');
+      this.#turn('COMMIT');
       return result;
     } catch (error) {
       this.#rollBack();
@@ -106,7 +106,8 @@ export class Database {
     return known;
   }
 
-  #begin(sql: string): void {
+  /** Begins or ends a transaction. */
+  #turn(sql: string): void {
     try {
       this.exec(sql);
     } catch (error) {
@@ -138,5 +139,7 @@ async function firstOf(sources: readonly DriverSource[]): Promise<Open> {
 
 function failed(path: string, cause: unknown): FileError {
   const received = cause instanceof Error ? cause.message : String(cause);
-  return new FileError({ argument: path, received, expected: 'a SQLite database that can be written', cause });
+  const expected = 'a SQLite database that can be written';
+  const fix = 'Check the file and the room on its disk, or choose another folder.';
+  return new FileError({ argument: path, received, expected, fix, cause });
 }

@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import * as z from 'zod';
 import { isWellFormed } from '../../files/json.ts';
 import { ApiError } from '../../web/api-error.ts';
+import { jsonBody } from '../../web/body.ts';
 import { messageText, parametersSchema } from './parameters.ts';
 import type { Mutation } from './store.ts';
 
@@ -37,18 +38,7 @@ export const emptyBody = z.strictObject({});
 
 /** The body of a request, as `schema` reads it. @throws ApiError for one that it does not take */
 export async function bodyOf<S extends z.ZodType>(context: Context, schema: S): Promise<z.output<S>> {
-  // A form of another site can send text, but not this type.
-  if (!/^application\/json\b/i.test(context.req.header('content-type') ?? '')) {
-    throw new ApiError(415, 'the content-type must be application/json');
-  }
-  const text = await context.req.text();
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new ApiError(400, 'the body is not JSON');
-  }
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(await jsonBody(context));
   if (result.success) return result.data;
   throw refused(result.error.issues[0]);
 }

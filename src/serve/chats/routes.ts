@@ -1,9 +1,9 @@
 /** The HTTP interface of the chat page. Keys and rules against other sites are those of the server that mounts it. */
 import { Hono, type Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
-import { ApiError, refusal } from '../../web/api-error.ts';
+import { ApiError } from '../../web/api-error.ts';
+import { limitBody } from '../../web/body.ts';
 import { eventStream, type ServerEvent } from '../../web/events.ts';
-import { asApiError } from '../told-error.ts';
+import { answerErrors, lastEvents } from '../told-error.ts';
 import { pick, vote } from './judging.ts';
 import { apiRequest, conversationTo } from './conversation.ts';
 import * as requests from './requests.ts';
@@ -22,12 +22,8 @@ export function chatRoutes(options: TurnsOptions): { app: Hono; close(): Promise
   const { store } = options;
   const turns = new Turns(options);
   const app = new Hono();
-  app.use('/api/*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }));
-  app.onError((error, context) => {
-    const told = asApiError(error);
-    if (told.status >= 500) options.onError(error);
-    return refusal(context, told);
-  });
+  app.use('/api/*', limitBody(MAX_BODY_BYTES));
+  answerErrors(app, options.onError);
 
   app.get('/api/models', (context) =>
     context.json({ models: options.models().map(({ name, form }): ShownModel => ({ name, form })) }),
@@ -87,10 +83,6 @@ export function chatRoutes(options: TurnsOptions): { app: Hono; close(): Promise
   return { app, close: () => turns.close() };
 }
 
-function tooLarge(): never {
-  throw new ApiError(413, `the body is larger than ${MAX_BODY_BYTES} bytes`);
-}
-
 function listed(store: ChatStore, before: string | undefined) {
   const chats = store.chats(LISTED + 1, before);
   return { chats: chats.slice(0, LISTED).map(chatView), more: chats.length > LISTED };
@@ -108,12 +100,7 @@ function requestOf(store: ChatStore, id: string): ShownRequest {
 
 /** Events as they come; whoever leaves ends what they are about. */
 function sent(context: Context, events: AsyncIterable<object>, onError: (error: unknown) => void): Response {
-  const failed = (error: unknown) => {
-    const told = asApiError(error);
-    if (told.status >= 500) onError(error);
-    return [{ data: JSON.stringify(told.body) }];
-  };
-  return eventStream(context, written(events), { failed });
+  return eventStream(context, written(events), { failed: (error) => lastEvents(error, onError) });
 }
 
 async function* written(events: AsyncIterable<object>): AsyncGenerator<ServerEvent> {

@@ -78,6 +78,7 @@ export function read<S extends z.ZodType>(
     if (result.success) return result.data;
     const [issue] = result.error.issues;
     const received = `a row whose ${issue?.path.join('.')} is wrong: ${issue?.message}`;
-    throw new FileError({ argument: database.path, received, expected: 'rows that palm-rlhf wrote' });
+    const fix = 'Put back a copy of the folder that was made before, or choose another one.';
+    throw new FileError({ argument: database.path, received, expected: 'rows that palm-rlhf wrote', fix });
   });
 }

@@ -387,7 +387,7 @@ describe('a request that is sent again with its key', () => {
     expect((await tree(id)).messages).toHaveLength(3);
   });
 
-  it('is one vote', async () => {
+  it('votes once, and not again after another vote', async () => {
     const { id } = await newChat({ n: 1 });
     const [one] = await ask(id);
     const vote = (value: number, name: string) =>
