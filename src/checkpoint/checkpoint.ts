@@ -7,6 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import { FileError } from '../errors.ts';
 import { asFileError } from '../files/file-error.ts';
+import { megabytes } from '../files/sizes.ts';
 import { checkKind, PATH } from '../checks/kinds.ts';
 import { temporaryPath, discard, removeFolder, syncFolder } from '../files/atomic-write.ts';
 import {
@@ -74,7 +75,6 @@ export async function checkSpace(directory: string, bytes: number): Promise<void
     throw asFileError(error, directory, 'a folder to write to');
   });
   if (bavail * bsize >= wanted) return;
-  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new FileError({
     argument: directory,
     received: `a disk with ${megabytes(bavail * bsize)} free`,

@@ -2,8 +2,8 @@
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import * as z from 'zod';
-import { count, device, path } from '../config/fields.ts';
-import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
+import { count, path } from '../config/fields.ts';
+import { MODEL, stop } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { ArgumentError } from '../errors.ts';
 import type { LanguageModel } from '../models/language-model.ts';
@@ -14,7 +14,7 @@ import type { Chat } from '../tokenizer/chat.ts';
 import type { ChatMessage } from '../tokenizer/chat/messages.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { decodeStream, endTokens } from '../tokenizer/tokenizer.ts';
-import { fromHub, placeOf } from './model-options.ts';
+import { loading, placeOf } from './model-options.ts';
 import { configuredCommand } from './options.ts';
 
 const { maxNewTokens, temperature, topK, topP, minP, weights, seed } = samplingConfig.shape;
@@ -26,11 +26,7 @@ const schema = z.strictObject({
   ...{ temperature, topK, topP, minP, weights, seed, stop },
   maxLength: count.default(4096).describe('tokens of conversation and answer; the oldest messages are left out'),
   scope: z.string().min(1).optional().describe('adapters to use (default: actor, or the only ones)'),
-  tokenizer,
-  chatTemplate,
-  ...fromHub,
-  dtype: loadedDtype,
-  device,
+  ...loading,
 });
 type Config = z.output<typeof schema>;
 

@@ -2,8 +2,8 @@
 import { fstatSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import * as z from 'zod';
-import { count, device, path } from '../config/fields.ts';
-import { chatTemplate, loadedDtype, MODEL, stop, tokenizer } from '../config/inputs.ts';
+import { count, path } from '../config/fields.ts';
+import { MODEL, stop } from '../config/inputs.ts';
 import { samplingConfig } from '../config/sampling.ts';
 import { loadPrompts } from '../data/prompts.ts';
 import { deriveSeed } from '../data/random.ts';
@@ -15,7 +15,7 @@ import { answerPrompts, silentTokens } from '../runs/answers.ts';
 import { chatTextOf, findModelOf, loadingOf, type ModelFile, type ModelText, plainTextOf } from '../runs/model-file.ts';
 import { stopSequences } from '../tokenizer/stop-sequences.ts';
 import { decodeStream, endTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { fromHub, placeOf } from './model-options.ts';
+import { loading, placeOf } from './model-options.ts';
 import { configuredCommand } from './options.ts';
 
 const sampling = samplingConfig
@@ -44,11 +44,7 @@ const schema = z.strictObject({
   ...sampling.shape,
   stop,
   scope: z.string().min(1).optional().describe('adapters to use (default: actor, or the only ones)'),
-  tokenizer,
-  chatTemplate,
-  ...fromHub,
-  dtype: loadedDtype,
-  device,
+  ...loading,
 });
 type Config = z.output<typeof schema>;
 

@@ -1,6 +1,7 @@
 /** `palm download | upload`: a model of the Hugging Face hub in the cache, and a folder on the hub. */
 import { Command } from 'commander';
 import { fromHome } from '../config/fields.ts';
+import { megabytes } from '../files/sizes.ts';
 import { resolveModel } from '../hub/resolve-model.ts';
 import type { DownloadProgress } from '../hub/snapshot.ts';
 import { uploadFolder } from '../hub/upload.ts';
@@ -44,8 +45,4 @@ export function progressLine(): (progress: DownloadProgress) => void {
     const line = `${megabytes(bytes)} of ${megabytes(total)}  ${file}`;
     process.stderr.write(`\r${line.slice(0, 79).padEnd(79)}${bytes < total ? '' : '\n'}`);
   };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
